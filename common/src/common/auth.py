@@ -1,0 +1,95 @@
+"""A session token becomes a `CurrentUser`. No user look-up: public keys check what auth alone can mint."""
+
+import time
+from typing import Annotated
+
+import jwt
+from cachetools import TLRUCache
+from fastapi import Depends, Request
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from common.errors import Unauthenticated
+from common.http import Provided
+
+COOKIE = "session"
+ALGORITHM = "EdDSA"
+ISSUER = "souk"
+
+
+class User(BaseModel):
+    """Who is asking, as the session says."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    email: str
+    name: str
+
+
+class SessionInvalid(Unauthenticated):
+    """The token is malformed, forged, signed with an unknown key, or not meant for Souk."""
+
+    code = "session_invalid"
+
+
+class SessionExpired(Unauthenticated):
+    """The session was good once."""
+
+    code = "session_expired"
+
+
+class Sessions:
+    """Checks session tokens (JWT, EdDSA) against a set of public keys, by `kid`."""
+
+    def __init__(self, jwk_set: str) -> None:
+        self._keys = {key.key_id: key for key in jwt.PyJWKSet.from_json(jwk_set).keys}
+        # Checking a signature costs more than the rest of a request; a token that held once holds until it expires.
+        self._checked: TLRUCache[str, tuple[User, float]] = TLRUCache(
+            maxsize=10_000, ttu=lambda _token, checked, _now: checked[1], timer=time.time
+        )
+
+    def user(self, token: str) -> User:
+        """Whose session this is. Raises `SessionExpired` or `SessionInvalid`."""
+        if (checked := self._checked.get(token)) is None:
+            checked = self._checked[token] = self._verify(token)
+        return checked[0]
+
+    def _verify(self, token: str) -> tuple[User, float]:
+        try:
+            key = self._keys[jwt.get_unverified_header(token).get("kid", "")]
+            claims = jwt.decode(
+                token, key, algorithms=[ALGORITHM], issuer=ISSUER, audience=ISSUER, options={"require": ["exp", "sub"]}
+            )
+            return User(id=claims["sub"], email=claims["email"], name=claims["name"]), float(claims["exp"])
+        except jwt.ExpiredSignatureError:
+            raise SessionExpired("the session has expired; sign in again") from None
+        except (jwt.InvalidTokenError, KeyError, ValidationError):
+            raise SessionInvalid("this is not a session of ours; sign in again") from None
+
+
+def token_of(request: Request) -> str | None:
+    """The token a request carries: `Authorization: Bearer`, else the session cookie."""
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return bearer.strip()
+    return request.cookies.get(COOKIE)
+
+
+async def optional_user(request: Request, sessions: Annotated[Sessions, Provided(Sessions)]) -> User | None:
+    """The signed-in user; None without a session, or with one that does not hold."""
+    token = token_of(request)
+    try:
+        return sessions.user(token) if token else None
+    except Unauthenticated:
+        return None
+
+
+async def current_user(request: Request, sessions: Annotated[Sessions, Provided(Sessions)]) -> User:
+    """The signed-in user. Raises `Unauthenticated`, which says why."""
+    if token := token_of(request):
+        return sessions.user(token)
+    raise Unauthenticated("sign in first")
+
+
+CurrentUser = Annotated[User, Depends(current_user)]
+OptionalUser = Annotated[User | None, Depends(optional_user)]

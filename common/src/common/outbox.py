@@ -1,0 +1,213 @@
+"""The guarded save and the relay: state and events in one write, then every event to JetStream at least once.
+
+The events of an aggregate wait in the `pending` array of its own document, so nothing can be saved and not told, or
+told and not saved. Loading never reads `pending`, saving only pushes, relaying only pulls and leaves `version` alone.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pymongo import InsertOne, UpdateOne, WriteConcern
+from pymongo.errors import BulkWriteError, DuplicateKeyError, WTimeoutError
+
+from common.aggregate import Aggregate
+from common.batching import Batcher
+from common.bus import Bus, Envelope
+from common.errors import StaleWrite, Unavailable
+from common.mongo import AWAY, Collection, Document
+from common.telemetry import BEHIND, RELAYED, Cause
+
+log = logging.getLogger(__name__)
+
+HAS_PENDING = {"pending.0": {"$exists": True}}
+"""The partial index's filter and the sweeper's query: they must be the same."""
+
+DUPLICATE_KEY = 11000
+GRACE = timedelta(seconds=5)
+"""Events older than this were left behind by a crash or a lost answer: the sweeper publishes them."""
+
+MOST_BEHIND = 10_000
+"""With so many events unpublished, new commands are refused: `pending` must not grow without end."""
+
+Write = InsertOne[Document] | UpdateOne
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An event that is safe in the `pending` array of document `key`."""
+
+    collection: Collection
+    key: str
+    envelope: Envelope
+
+
+def write_of(aggregate: Aggregate, envelopes: Sequence[Envelope]) -> Write:
+    """The one write that makes new state and its events durable, guarded by the version it was loaded at.
+
+    An update of a version that is gone matches nothing and, being an upsert, fails on the `_id` it would insert: so
+    each stale member of a bulk write is reported by itself (MongoDB reports only totals for what did not match).
+    """
+    state = aggregate.to_document()
+    pending = [envelope.to_document() for envelope in envelopes]
+    if aggregate.version == 0:
+        present = {k: v for k, v in state.items() if v is not None}
+        return InsertOne({"_id": aggregate.id, "version": 1, **present, "pending": pending})
+    change: dict[str, Any] = {"$set": {k: v for k, v in state.items() if v is not None}, "$inc": {"version": 1}}
+    if gone := {k: "" for k, v in state.items() if v is None}:
+        change["$unset"] = gone
+    if pending:
+        change["$push"] = {"pending": {"$each": pending}}
+    return UpdateOne({"_id": aggregate.id, "version": aggregate.version}, change, upsert=True)
+
+
+class Relay:
+    """Publishes what was written and pulls what JetStream acknowledged. Made by `running`."""
+
+    def __init__(self, bus: Bus, collections: Sequence[Collection], sweep_every: float) -> None:
+        self._bus = bus
+        self._collections = collections
+        self._sweep_every = sweep_every
+        self._publisher: Batcher[Outgoing, None] = Batcher(
+            self._publish, limit=512, backlog=MOST_BEHIND, shared=(Exception,)
+        )
+        self._wake = asyncio.Event()
+        self._behind = 0
+        bus.on_reconnect.append(self._wake.set)
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, bus: Bus, *collections: Collection, sweep_every: float = 5.0) -> AsyncIterator["Relay"]:
+        """A relay for these collections, its sweeper running; on leaving, what was handed over is published."""
+        relay = cls(bus, collections, sweep_every)
+        for collection in collections:
+            await collection.create_index("pending.time", name="pending", partialFilterExpression=HAS_PENDING)
+        sweeper = asyncio.create_task(relay._keep_sweeping())
+        try:
+            yield relay
+        finally:
+            sweeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sweeper
+            await relay._publisher.close()
+
+    def check_room(self) -> None:
+        """Raise `Unavailable` when the bus has been away for so long that no more may be written."""
+        if self._behind + len(self._publisher) >= MOST_BEHIND:
+            raise Unavailable("too many events wait for the bus; try again later")
+
+    def send(self, outgoing: Sequence[Outgoing]) -> None:
+        """Publish soon. Does not wait: the events are safe, and what fails here is swept up later."""
+        for one in outgoing:
+            try:
+                self._publisher.put(one)
+            except Unavailable:
+                log.warning("the relay is full: %s waits for the sweeper", one.envelope.subject)
+
+    async def _publish(self, batch: Sequence[Outgoing]) -> list[None]:
+        stored = {envelope.id for envelope in await self._bus.publish([o.envelope for o in batch])}
+        done = [o for o in batch if o.envelope.id in stored]
+        for o in done:
+            RELAYED.labels(o.envelope.subject).inc()
+        try:
+            for collection in self._collections:
+                await _pull(collection, [o for o in done if o.collection is collection])
+        except AWAY as error:
+            log.warning("could not pull what was published; the sweeper will publish it again: %s", error)
+        return [None] * len(batch)
+
+    async def _keep_sweeping(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except Exception:
+                log.exception("sweeping failed; it goes on in %s s", self._sweep_every)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._sweep_every)
+            self._wake.clear()
+
+    async def sweep(self, grace: timedelta = GRACE) -> int:
+        """Publish what has been waiting for longer than `grace`, oldest first; return how many events that were."""
+        before = datetime.now(UTC) - grace
+        behind = swept = 0
+        for collection in self._collections:
+            # One sweep takes a bounded share; a longer queue is met by the next.
+            documents = await collection.find(HAS_PENDING, {"pending": 1}).sort("pending.time").limit(1_000).to_list()
+            waiting = [
+                Outgoing(collection, d["_id"], Envelope.from_document(p))
+                for d in documents
+                for p in d["pending"]
+                if p["time"] < before
+            ]
+            behind += await collection.count_documents(HAS_PENDING, limit=MOST_BEHIND) if waiting else 0
+            for start in range(0, len(waiting), 500):
+                await self._publish(waiting[start : start + 500])
+            swept += len(waiting)
+        self._behind = 0 if self._bus.connected_now else behind
+        BEHIND.set(behind)
+        return swept
+
+
+async def _pull(collection: Collection, published: Sequence[Outgoing]) -> None:
+    if published:
+        # w=1: losing a pull costs a second publish of the same id, which is harmless.
+        await collection.with_options(write_concern=WriteConcern(w=1)).update_many(
+            {"_id": {"$in": list({o.key for o in published})}},
+            {"$pull": {"pending": {"id": {"$in": [o.envelope.id for o in published]}}}},
+        )
+
+
+class Outbox:
+    """Saves the aggregates of one collection, concurrent saves sharing one bulk write, and relays their events."""
+
+    def __init__(self, collection: Collection, relay: Relay) -> None:
+        self.collection = collection
+        self.relay = relay
+        self._writes: Batcher[Write, None] = Batcher(self._write, shared=AWAY)
+
+    async def save(self, aggregate: Aggregate) -> None:
+        """Make the aggregate's state and events durable in one write, then publish them.
+
+        Raises `StaleWrite` when somebody else saved it first, `DuplicateKeyError` when a unique index refuses it,
+        `Unavailable` when the bus has been away for too long.
+        """
+        self.relay.check_room()
+        envelopes = self.envelopes(aggregate)
+        await self._writes(write_of(aggregate, envelopes))
+        self.committed(aggregate, envelopes)
+
+    def envelopes(self, aggregate: Aggregate, cause: Cause | None = None) -> list[Envelope]:
+        """The aggregate's recorded events, wrapped for their way."""
+        return [Envelope.of(event, cause) for event in aggregate.recorded]
+
+    def committed(self, aggregate: Aggregate, envelopes: Sequence[Envelope]) -> None:
+        """The write is durable: the aggregate is one version on, its events leave."""
+        aggregate.saved()
+        self.relay.send([Outgoing(self.collection, aggregate.id, envelope) for envelope in envelopes])
+
+    async def _write(self, writes: Sequence[Write]) -> list[BaseException | None]:
+        try:
+            await self.collection.bulk_write(writes, ordered=False)
+        except BulkWriteError as error:
+            return _each(error, len(writes))
+        return [None] * len(writes)
+
+
+def _each(error: BulkWriteError, count: int) -> list[BaseException | None]:
+    """What a failed bulk write means for each of its members."""
+    results: list[BaseException | None] = [None] * count
+    for problem in (error.details or {}).get("writeErrors", []):
+        if problem["code"] != DUPLICATE_KEY:
+            results[problem["index"]] = error
+        elif problem.get("keyPattern") == {"_id": 1}:
+            results[problem["index"]] = StaleWrite("it was changed meanwhile; load it again")
+        else:
+            results[problem["index"]] = DuplicateKeyError(problem["errmsg"], DUPLICATE_KEY, problem)
+    if (error.details or {}).get("writeConcernErrors"):
+        raise WTimeoutError("written, but not yet known to the majority") from error
+    return results

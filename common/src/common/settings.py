@@ -1,0 +1,47 @@
+"""Settings come from environment variables, or from files of the same name in the directory SECRETS_DIR."""
+
+import os
+import sys
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+S = TypeVar("S", bound="Settings")
+
+EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfigured state
+
+
+class Settings(BaseSettings):
+    """What every service needs. A service adds its own fields; a field without a default must be set."""
+
+    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    log_level: str = "INFO"
+    nats_url: str
+    nats_replicas: int = 1
+    jwt_public_keys: str
+    """A JWK set (RFC 7517) of the Ed25519 public keys that sessions are checked against, by `kid`."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(_secrets_dir=os.environ.get("SECRETS_DIR"), **values)
+
+
+class MongoSettings(Settings):
+    """What a service with a database of its own needs: a connection string that names the database."""
+
+    mongo_url: str
+
+
+def load(kind: type[S]) -> S:
+    """The settings from the environment; without a required one, a sentence that names it and exit status 78."""
+    try:
+        return kind()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            why = "is missing" if problem["type"] == "missing" else f"is wrong: {problem['msg']}"
+            print(f"setting {name} {why}; set the environment variable or a file in SECRETS_DIR", file=sys.stderr)  # noqa: T201
+        raise SystemExit(EX_CONFIG) from None

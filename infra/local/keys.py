@@ -1,0 +1,54 @@
+"""Passwords and keys of the laptop stack: made at the first start, kept in files that only their owner reads."""
+
+import json
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from jwt.algorithms import OKPAlgorithm
+
+from common.servers import write_private
+
+
+class Keys:
+    """One file a secret in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = folder
+
+    def password(self, name: str) -> str:
+        """Return the password called `name`: 32 letters, digits, `-` and `_`."""
+        return self._kept(name, lambda: secrets.token_urlsafe(24))
+
+    @property
+    def private_key(self) -> str:
+        """The Ed25519 key that signs sessions, as PKCS 8 in PEM."""
+        return self._kept("jwt_private_key.pem", _new_private_key)
+
+    @property
+    def public_keys(self) -> str:
+        """The JWK set (RFC 7517) that sessions are checked against; `kid` is the key's thumbprint."""
+        private_key = load_pem_private_key(self.private_key.encode(), password=None)
+        jwk = OKPAlgorithm.to_jwk(private_key.public_key(), as_dict=True)  # type: ignore[arg-type] - Ed25519, see above
+        return json.dumps({"keys": [{**jwk, "kid": thumbprint(jwk), "use": "sig", "alg": "EdDSA"}]})
+
+    def _kept(self, name: str, make: Callable[[], str]) -> str:
+        file = self._folder / name
+        if not file.exists():
+            write_private(file, make())
+        return file.read_text()
+
+
+def thumbprint(jwk: Mapping[str, str]) -> str:
+    """Return the RFC 7638 thumbprint (SHA-256, base64url) of an octet key pair (RFC 8037)."""
+    required = json.dumps({name: jwk[name] for name in ("crv", "kty", "x")}, separators=(",", ":"))
+    return urlsafe_b64encode(sha256(required.encode()).digest()).rstrip(b"=").decode()
+
+
+def _new_private_key() -> str:
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
