@@ -6,9 +6,10 @@ body. `Nats-Msg-Id` is the event's id, so publishing again within the server's w
 
 import asyncio
 import inspect
+import json
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,6 +39,9 @@ RETRY_DELAYS = (0.05, 0.2, 1.0, 5.0, 15.0, 30.0, 60.0)
 
 ACK_TIMEOUT = 5.0
 """Seconds until a publish without an answer counts as failed. nats-py leaves such a future pending for ever."""
+
+WORTH_A_BATCH = 8
+"""Fewer events go one by one: a batch costs a round trip more (measured: it wins from 8 on)."""
 
 ACK_WAIT = 30.0
 """Seconds the server waits for a consumer before it delivers again."""
@@ -196,6 +200,7 @@ class Bus:
             num_replicas=self._replicas,
             discard=DiscardPolicy.NEW,
             duplicate_window=120,
+            allow_atomic=True,
         )
         try:
             await self._js.add_stream(config)
@@ -212,19 +217,42 @@ class Bus:
         await self._js.account_info()
 
     async def publish(self, envelopes: Sequence[Envelope]) -> list[Envelope]:
-        """Publish all, many in flight; return those that JetStream has acknowledged as stored."""
+        """Publish events of this service's own stream; return those that JetStream has acknowledged as stored.
+
+        Many go as one atomic batch, which the server syncs to disk once (docs/decisions/atomic-batches.md). A batch
+        that it refuses, because one of its events is there already, goes again one by one.
+        """
         if not self.connected_now:
             return []
-        acks = []
         try:
-            for e in envelopes:
-                acks.append(await self._js.publish_async(e.subject, e.body.encode(), headers=e.headers(self.service)))
+            if len(envelopes) >= WORTH_A_BATCH and await self._publish_atomically(envelopes):
+                return list(envelopes)
+            return await self._publish_each(envelopes)
         except NatsError as error:
-            log.warning("the bus takes no more for now: %s", error)
-        if acks:
-            await asyncio.wait(acks, timeout=ACK_TIMEOUT)
+            log.warning("could not publish %s events: %s", len(envelopes), error or type(error).__name__)
+            return []
+
+    async def _publish_atomically(self, envelopes: Sequence[Envelope]) -> bool:
+        """Atomic batch publishing as in NATS ADR-50: all are stored, or none."""
+        batch = new_id()
+        for number, e in enumerate(envelopes, 1):
+            headers = {**e.headers(self.service), "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+            if number < len(envelopes):
+                await self._client.publish(e.subject, e.body.encode(), headers=headers)
+        headers["Nats-Batch-Commit"] = "1"
+        answer = await self._client.request(e.subject, e.body.encode(), timeout=ACK_TIMEOUT, headers=headers)
+        refused = json.loads(answer.data).get("error")
+        if refused:
+            log.info("a batch of %s goes again one by one: %s", len(envelopes), refused.get("description"))
+        return not refused
+
+    async def _publish_each(self, envelopes: Sequence[Envelope]) -> list[Envelope]:
+        acks = [
+            await self._js.publish_async(e.subject, e.body.encode(), headers=e.headers(self.service)) for e in envelopes
+        ]
+        await asyncio.wait(acks, timeout=ACK_TIMEOUT)
         stored = []
-        for envelope, ack in zip(envelopes, acks, strict=False):  # fewer acks than events where the bus broke off
+        for envelope, ack in zip(envelopes, acks, strict=True):
             if not ack.done():
                 ack.cancel()
             elif refused := ack.exception():
@@ -360,7 +388,7 @@ class Bus:
         DEAD_LETTERS.labels(name).inc()
         await msg.ack()
 
-    async def replay(self, *events: type[Event]) -> AsyncIterator[Event]:
+    async def replay(self, *events: type[Event]) -> AsyncGenerator[Event, None]:
         """Every event of these types (of one stream) from the first to the newest there is now, in order."""
         [stream] = {event.subject.split(".")[0].upper() for event in events}
         config = ConsumerConfig(

@@ -19,6 +19,7 @@ from typing import IO
 _POLL_SECONDS = 0.02
 _KILL_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
+_given: set[int] = set()
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -80,15 +81,20 @@ class Child(ABC):
 
     async def stop(self, limit: float = _KILL_SECONDS) -> None:
         """Ask the child to end (SIGTERM) and kill it when it has not after `limit` seconds."""
-        self._signal(signal.SIGTERM)
+        self.send(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.wait(), limit)
         await self.kill()
 
     async def kill(self) -> None:
         """End the child at once (SIGKILL), as a crash would."""
-        self._signal(signal.SIGKILL)
+        self.send(signal.SIGKILL)
         await self.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal if the child runs."""
+        if self._process and self._process.returncode is None:
+            self._process.send_signal(number)
 
     async def wait(self) -> int:
         """Return the exit code once the child has ended: negative for a signal, 0 when it was never started."""
@@ -109,11 +115,8 @@ class Child(ABC):
                 if await self.answers():
                     return
             await asyncio.sleep(_POLL_SECONDS)
-        raise StartFailed(f"{self.name} ended at its start with code {process.returncode}:\n{self.last_lines()}")
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process and self._process.returncode is None:
-            self._process.send_signal(number)
+        code = await self.wait()
+        raise StartFailed(f"{self.name} ended at its start with code {code}:\n{self.last_lines()}")
 
 
 async def spawn(
@@ -145,11 +148,12 @@ def free_port() -> int:
     """Return a free port of 127.0.0.1 that stays free while its server is down.
 
     It lies below the ranges that Linux (32768) and macOS (49152) give to outgoing connections: there, a client that
-    dials a server which is down can be given the server's own port.
+    dials a server which is down can be given the server's own port. No port is returned twice.
     """
     while True:
         port = 20_000 + secrets.randbelow(12_000)
-        if is_free(port):
+        if port not in _given and is_free(port):
+            _given.add(port)
             return port
 
 

@@ -69,9 +69,8 @@ class Event(BaseModel):
 
     subject: ClassVar[str]
 
-    @classmethod
-    def __pydantic_init_subclass__(cls, subject: str | None = None, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
+    def __init_subclass__(cls, subject: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
         if subject is not None:
             cls.subject = subject
             EVENTS[subject] = cls

@@ -66,8 +66,9 @@ class Page(BaseModel, Generic[T]):
 
 
 async def current_time() -> datetime:
-    """The clock, as a dependency."""
-    return datetime.now(UTC)
+    """The clock, as a dependency; to the millisecond, which is what Mongo keeps."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 Now = Annotated[datetime, Depends(current_time)]

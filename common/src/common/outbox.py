@@ -32,6 +32,12 @@ DUPLICATE_KEY = 11000
 GRACE = timedelta(seconds=5)
 """Events older than this were left behind by a crash or a lost answer: the sweeper publishes them."""
 
+BATCH = 512
+"""Events that leave together."""
+
+SHARE = 1_000
+"""Documents that one sweep of a collection looks at."""
+
 MOST_BEHIND = 10_000
 """With so many events unpublished, new commands are refused: `pending` must not grow without end."""
 
@@ -74,7 +80,7 @@ class Relay:
         self._collections = collections
         self._sweep_every = sweep_every
         self._publisher: Batcher[Outgoing, None] = Batcher(
-            self._publish, limit=512, backlog=MOST_BEHIND, shared=(Exception,)
+            self._publish, limit=BATCH, backlog=MOST_BEHIND, shared=(Exception,)
         )
         self._wake = asyncio.Event()
         self._behind = 0
@@ -103,11 +109,11 @@ class Relay:
 
     def send(self, outgoing: Sequence[Outgoing]) -> None:
         """Publish soon. Does not wait: the events are safe, and what fails here is swept up later."""
-        for one in outgoing:
-            try:
+        try:
+            for one in outgoing:
                 self._publisher.put(one)
-            except Unavailable:
-                log.warning("the relay is full: %s waits for the sweeper", one.envelope.subject)
+        except Unavailable:
+            log.warning("the relay takes no more; %s waits for the sweeper", one.envelope.subject)
 
     async def _publish(self, batch: Sequence[Outgoing]) -> list[None]:
         stored = {envelope.id for envelope in await self._bus.publish([o.envelope for o in batch])}
@@ -116,7 +122,7 @@ class Relay:
             RELAYED.labels(o.envelope.subject).inc()
         try:
             for collection in self._collections:
-                await _pull(collection, [o for o in done if o.collection is collection])
+                await _pull(collection, [o for o in done if o.collection.name == collection.name])
         except AWAY as error:
             log.warning("could not pull what was published; the sweeper will publish it again: %s", error)
         return [None] * len(batch)
@@ -124,7 +130,8 @@ class Relay:
     async def _keep_sweeping(self) -> None:
         while True:
             try:
-                await self.sweep()
+                while await self.sweep() >= SHARE and self._bus.connected_now:
+                    log.info("sweeping on: much was left behind")
             except Exception:
                 log.exception("sweeping failed; it goes on in %s s", self._sweep_every)
             with contextlib.suppress(TimeoutError):
@@ -136,8 +143,7 @@ class Relay:
         before = datetime.now(UTC) - grace
         behind = swept = 0
         for collection in self._collections:
-            # One sweep takes a bounded share; a longer queue is met by the next.
-            documents = await collection.find(HAS_PENDING, {"pending": 1}).sort("pending.time").limit(1_000).to_list()
+            documents = await collection.find(HAS_PENDING, {"pending": 1}).sort("pending.time").limit(SHARE).to_list()
             waiting = [
                 Outgoing(collection, d["_id"], Envelope.from_document(p))
                 for d in documents
@@ -145,8 +151,8 @@ class Relay:
                 if p["time"] < before
             ]
             behind += await collection.count_documents(HAS_PENDING, limit=MOST_BEHIND) if waiting else 0
-            for start in range(0, len(waiting), 500):
-                await self._publish(waiting[start : start + 500])
+            for start in range(0, len(waiting), BATCH):
+                await self._publish(waiting[start : start + BATCH])
             swept += len(waiting)
         self._behind = 0 if self._bus.connected_now else behind
         BEHIND.set(behind)

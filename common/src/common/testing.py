@@ -33,6 +33,7 @@ from common.mongo import Database, database
 from common.servers import MongoServer, NatsServer, RedisServer, Server
 
 __all__ = ["bus_url", "db", "events", "mongo_server", "mongo_url", "nats_server", "redis_server", "redis_url", "tokens"]
+__all__ += ["_mongo", "_nats", "_redis"]  # The servers behind them, one each for a whole test run.
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Event)

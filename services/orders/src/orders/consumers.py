@@ -1,0 +1,71 @@
+"""What orders does when others tell it something. No rules."""
+
+from datetime import UTC, datetime
+
+from common.bus import Consumers, RetryLater
+from common.events import (
+    HoldElapsed,
+    ItemChanged,
+    ItemListed,
+    ItemState,
+    ItemWithdrawn,
+    PaymentCaptured,
+    PaymentFailed,
+    PaymentRefunded,
+)
+from orders.desk import ReservationDesk
+from orders.domain import Order, OrderNotFound
+from orders.store import OrderStore
+
+consumers = Consumers("orders")
+
+
+@consumers.on(ItemListed, ItemChanged, ItemWithdrawn)
+async def follow_item(event: ItemState, desk: ReservationDesk) -> None:
+    """The stock follows the seller's newest statement."""
+    await desk.follow(event)
+
+
+@consumers.on(HoldElapsed)
+async def release_unpaid_order(event: HoldElapsed, store: OrderStore, desk: ReservationDesk) -> None:
+    """The hold is over: give the units back, unless the order was settled first."""
+    order = await _order(event.order_id, store)
+    if order.is_settled:
+        return  # Paid, cancelled, or this event delivered twice: nothing left to do.
+    early = (order.expires_at - datetime.now(UTC)).total_seconds()
+    if early > 0:
+        raise RetryLater(early)  # The clocks differ: nothing expires early.
+    await desk.expire(order.id)
+
+
+@consumers.on(PaymentCaptured)
+async def finish_paid_order(event: PaymentCaptured, store: OrderStore, desk: ReservationDesk) -> None:
+    """Money came: the order is paid; if its hold is gone, the desk decides."""
+    order = await _order(event.order_id, store)
+    if order.is_settled:
+        await desk.settle(order.id, event.payment_id)
+        return
+    order.pay(event.payment_id)
+    await store.save(order)  # StaleWrite propagates: the bus naks and we read again.
+
+
+@consumers.on(PaymentFailed)
+async def note_failed_payment(event: PaymentFailed, store: OrderStore) -> None:
+    """The buyer is told why no money moved."""
+    order = await _order(event.order_id, store)
+    if not order.is_settled:
+        order.payment_failed(event.reason)
+        await store.save(order)
+
+
+@consumers.on(PaymentRefunded)
+async def finish_refund(event: PaymentRefunded, desk: ReservationDesk) -> None:
+    """The money is back with the buyer."""
+    await desk.refunded(event.order_id, event.payment_id)
+
+
+async def _order(order_id: str, store: OrderStore) -> Order:
+    order = await store.get(order_id)
+    if order is None:
+        raise OrderNotFound(f"there is no order {order_id}")
+    return order

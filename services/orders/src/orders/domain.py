@@ -1,0 +1,342 @@
+"""Orders and the stock they draw from. No I/O.
+
+A unit of an item is either free or taken; it is taken exactly while an order that is awaiting payment or paid has it.
+"""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Self
+
+from common.aggregate import Aggregate
+from common.errors import Conflict, Forbidden, NotFound
+from common.events import (
+    CancelReason,
+    Currency,
+    ItemState,
+    ItemStatus,
+    OrderCancelled,
+    OrderPaid,
+    OrderPaymentRejected,
+    OrderPlaced,
+    OrderRefundRequested,
+    RejectReason,
+    StockChanged,
+)
+
+
+class ItemNotFound(NotFound):
+    """Nothing of that id was ever for sale."""
+
+    code = "item_not_found"
+
+
+class OrderNotFound(NotFound):
+    """No such order, or another's."""
+
+    code = "order_not_found"
+
+
+class ItemWithdrawn(Conflict):
+    """The seller takes no more orders."""
+
+    code = "item_withdrawn"
+
+
+class SoldOut(Conflict):
+    """Less is free than was asked for."""
+
+    code = "sold_out"
+
+
+class OwnItem(Conflict):
+    """Sellers do not buy from themselves."""
+
+    code = "own_item"
+
+
+class HoldLimit(Conflict):
+    """One buyer may hold only so much of one item at a time."""
+
+    code = "hold_limit"
+
+
+class OrderAlreadyPaid(Conflict):
+    """Money taken is final here: it can only be refunded."""
+
+    code = "order_already_paid"
+
+
+class OrderNotPaid(Conflict):
+    """There is no money to give back."""
+
+    code = "order_not_paid"
+
+
+class NotSeller(Forbidden):
+    """Only the seller gives money back."""
+
+    code = "not_seller"
+
+
+class OrderStatus(StrEnum):
+    """Where an order stands. All but the first are settled."""
+
+    AWAITING_PAYMENT = "awaiting_payment"
+    PAID = "paid"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REFUNDED = "refunded"
+
+
+class LatePayment(StrEnum):
+    """What became of money that came after the hold was over."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+class Stock(Aggregate):
+    """What orders knows of an item: the offer as the seller last stated it, and how many units are taken.
+
+    `taken` may exceed `offered` only when the seller lowers the offer below what is held and sold already.
+    """
+
+    seller_id: str
+    title: str
+    unit_price: int
+    currency: Currency
+    offered: int
+    status: ItemStatus
+    item_version: int
+    taken: int = 0
+
+    @classmethod
+    def open(cls, item: ItemState) -> Self:
+        """The stock of an item that is heard of for the first time."""
+        stock = cls(id=item.item_id, **cls._offer(item))
+        stock._changed()
+        return stock
+
+    @staticmethod
+    def _offer(item: ItemState) -> dict[str, Any]:
+        return {
+            "seller_id": item.seller_id,
+            "title": item.title,
+            "unit_price": item.price,
+            "currency": item.currency,
+            "offered": item.quantity,
+            "status": item.status,
+            "item_version": item.item_version,
+        }
+
+    @property
+    def free(self) -> int:
+        """Units that can be taken now."""
+        return max(0, self.offered - self.taken) if self.status is ItemStatus.LISTED else 0
+
+    def follow(self, item: ItemState) -> None:
+        """Take over the seller's newest statement; an older one, or the same again, changes nothing."""
+        if item.item_version <= self.item_version:
+            return
+        for name, value in self._offer(item).items():
+            setattr(self, name, value)
+        self._changed()
+
+    def take(self, quantity: int) -> None:
+        """Take units. Raises `SoldOut`, taking none, when fewer are free."""
+        if quantity > self.free:
+            raise SoldOut(f"only {self.free} left" if self.free else "sold out")
+        self.taken += quantity
+        self._changed()
+
+    def give_back(self, quantity: int) -> None:
+        """Units go back on sale."""
+        self.taken -= quantity
+        self._changed()
+
+    def _changed(self) -> None:
+        """However often stock changes before it is saved, one event tells the outcome."""
+        event = StockChanged(
+            item_id=self.id, stock_version=self.next_version, quantity=self.offered, available=self.free
+        )
+        self._recorded[:] = [event]
+
+
+class Order(Aggregate):
+    """Some units of one item, held for one buyer until paid, cancelled or expired."""
+
+    buyer_id: str
+    buyer_name: str
+    seller_id: str
+    item_id: str
+    item_title: str
+    quantity: int
+    unit_price: int
+    currency: Currency
+    placed_at: datetime
+    expires_at: datetime
+    status: OrderStatus = OrderStatus.AWAITING_PAYMENT
+    held_by: str | None = None
+    """`hold_key` of buyer and item while the order is awaiting payment."""
+    cancel_reason: CancelReason | None = None
+    payment_id: str | None = None
+    payment_failure: str | None = None
+    late_payment: LatePayment | None = None
+    rejected_payments: tuple[str, ...] = ()
+    refund_requested: bool = False
+
+    @classmethod
+    def place(
+        cls,
+        stock: Stock,
+        *,
+        order_id: str,
+        buyer_id: str,
+        buyer_name: str,
+        quantity: int,
+        held: int,
+        limit: int,
+        now: datetime,
+        hold: timedelta,
+    ) -> Self:
+        """Hold `quantity` for `hold`, taking it from `stock`.
+
+        `held` is what the buyer holds of this item already; together they may be `limit` units at most. Raises
+        `OwnItem`, `ItemWithdrawn`, `HoldLimit` or `SoldOut`, and then takes nothing.
+        """
+        if buyer_id == stock.seller_id:
+            raise OwnItem("this is your own item")
+        if stock.status is ItemStatus.WITHDRAWN:
+            raise ItemWithdrawn("the seller takes no more orders for this item")
+        if held + quantity > limit:
+            raise HoldLimit(f"you may hold {limit} of this item at a time, and you hold {held}")
+        stock.take(quantity)
+        order = cls(
+            id=order_id,
+            buyer_id=buyer_id,
+            buyer_name=buyer_name,
+            seller_id=stock.seller_id,
+            item_id=stock.id,
+            item_title=stock.title,
+            quantity=quantity,
+            unit_price=stock.unit_price,
+            currency=stock.currency,
+            placed_at=now,
+            expires_at=now + hold,
+            held_by=hold_key(buyer_id, stock.id),
+        )
+        order.record(OrderPlaced(**order._state()))
+        return order
+
+    @property
+    def total(self) -> int:
+        """The amount due, in minor units of `currency`."""
+        return self.quantity * self.unit_price
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the hold is over, one way or the other."""
+        return self.status is not OrderStatus.AWAITING_PAYMENT
+
+    def cancel(self, stock: Stock, reason: CancelReason) -> None:
+        """Give the stock back. Cancelling twice is one cancellation; of a paid order it raises `OrderAlreadyPaid`."""
+        match self.status:
+            case OrderStatus.CANCELLED | OrderStatus.EXPIRED:
+                return
+            case OrderStatus.PAID | OrderStatus.REFUNDED:
+                raise OrderAlreadyPaid("the order is paid; only the seller can refund it")
+            case OrderStatus.AWAITING_PAYMENT:
+                self.status = OrderStatus.EXPIRED if reason is CancelReason.EXPIRED else OrderStatus.CANCELLED
+                self.cancel_reason = reason
+                self.held_by = None
+                stock.give_back(self.quantity)
+                self.record(OrderCancelled(**self._state(), reason=reason))
+
+    def expire(self, stock: Stock) -> None:
+        """The time is over: give the stock back, unless the order was settled before."""
+        if not self.is_settled:
+            self.cancel(stock, CancelReason.EXPIRED)
+
+    def pay(self, payment_id: str) -> None:
+        """The money came while the units were held: they are the buyer's. Only for an order awaiting payment."""
+        if self.is_settled:
+            raise Conflict(f"order {self.id} is {self.status}, it cannot be paid like one that waits")
+        self._paid(payment_id)
+
+    def settle(self, stock: Stock, payment_id: str) -> None:
+        """Money came, whatever happened before: every payment ends as this order's, or is rejected exactly once.
+
+        A hold that ran out is taken up again if the units are still free. A buyer who cancelled wants his money back.
+        """
+        if payment_id == self.payment_id or payment_id in self.rejected_payments:
+            return
+        match self.status:
+            case OrderStatus.AWAITING_PAYMENT:
+                self.pay(payment_id)
+            case OrderStatus.EXPIRED:
+                self._take_up_again(stock, payment_id)
+            case OrderStatus.CANCELLED:
+                self._reject(payment_id, RejectReason.CANCELLED)
+            case OrderStatus.PAID | OrderStatus.REFUNDED:
+                self._reject(payment_id, RejectReason.ALREADY_PAID)
+
+    def payment_failed(self, reason: str) -> None:
+        """Remember why the last try brought no money, for the buyer to read. The hold goes on."""
+        if not self.is_settled:
+            self.payment_failure = reason
+
+    def request_refund(self) -> None:
+        """The seller gives the money back. Once is enough. Raises `OrderNotPaid`."""
+        if self.status is OrderStatus.REFUNDED or self.refund_requested:
+            return
+        if self.status is not OrderStatus.PAID or self.payment_id is None:
+            raise OrderNotPaid("only a paid order can be refunded")
+        self.refund_requested = True
+        self.record(OrderRefundRequested(**self._state(), payment_id=self.payment_id))
+
+    def refunded(self, stock: Stock, payment_id: str) -> None:
+        """The money is back with the buyer: the units go on sale again. A rejected payment changes nothing here."""
+        if self.status is OrderStatus.PAID and payment_id == self.payment_id:
+            self.status = OrderStatus.REFUNDED
+            stock.give_back(self.quantity)
+
+    def _take_up_again(self, stock: Stock, payment_id: str) -> None:
+        try:
+            stock.take(self.quantity)
+        except SoldOut:
+            self._reject(payment_id, RejectReason.SOLD_OUT)
+        else:
+            self.late_payment = LatePayment.ACCEPTED
+            self._paid(payment_id)
+
+    def _paid(self, payment_id: str) -> None:
+        self.status = OrderStatus.PAID
+        self.payment_id = payment_id
+        self.payment_failure = None
+        self.held_by = None
+        self.record(OrderPaid(**self._state(), payment_id=payment_id))
+
+    def _reject(self, payment_id: str, reason: RejectReason) -> None:
+        self.rejected_payments = (*self.rejected_payments, payment_id)
+        if self.status in {OrderStatus.EXPIRED, OrderStatus.CANCELLED}:
+            self.late_payment = LatePayment.REJECTED
+        self.record(OrderPaymentRejected(**self._state(), payment_id=payment_id, reason=reason))
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "order_id": self.id,
+            "order_version": self.next_version,
+            "buyer_id": self.buyer_id,
+            "seller_id": self.seller_id,
+            "item_id": self.item_id,
+            "item_title": self.item_title,
+            "quantity": self.quantity,
+            "unit_price": self.unit_price,
+            "currency": self.currency,
+            "expires_at": self.expires_at,
+        }
+
+
+def hold_key(buyer_id: str, item_id: str) -> str:
+    """What one buyer's open holds of one item are found by."""
+    return f"{buyer_id}/{item_id}"

@@ -1,0 +1,41 @@
+"""The only file of orders that builds things."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+
+from common.auth import Sessions
+from common.bus import Bus
+from common.http import Running, create_app, serve
+from common.mongo import AWAY, database
+from common.outbox import Relay
+from common.settings import load
+from orders.consumers import consumers
+from orders.desk import ReservationDesk
+from orders.routes import router
+from orders.settings import OrdersSettings
+from orders.store import OrderStore
+
+
+@asynccontextmanager
+async def start() -> AsyncIterator[Running]:
+    """Everything orders needs, for as long as it runs."""
+    settings = load(OrdersSettings)
+    async with (
+        database(settings.mongo_url) as db,
+        Bus.connected(settings.nats_url, "orders", replicas=settings.nats_replicas, away=AWAY) as bus,
+        Relay.running(bus, db.orders, db.stock) as relay,
+    ):
+        store = OrderStore(db, relay)
+        await store.prepare()
+        desk = ReservationDesk(store, timedelta(seconds=settings.hold_seconds), settings.hold_limit)
+        parts = [store, desk, Sessions(settings.jwt_public_keys)]
+        async with bus.consuming(consumers, parts):
+            yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
+
+
+app = create_app("orders", router, start)
+
+if __name__ == "__main__":
+    serve(app, OrdersSettings, "orders")

@@ -1,0 +1,142 @@
+"""HTTP models and routes of orders. No rules, no queries."""
+
+from datetime import datetime
+from typing import Annotated, Self
+
+from fastapi import APIRouter, status
+from pydantic import BaseModel
+
+from common.auth import CurrentUser
+from common.errors import IdempotencyKeyReused, StaleWrite
+from common.events import CancelReason, Currency, ItemId, Quantity
+from common.http import Body, Cursor, IdempotencyKey, Limit, Now, Page, Provided, problems
+from orders.desk import PlaceOrder, ReservationDesk
+from orders.domain import (
+    HoldLimit,
+    ItemNotFound,
+    ItemWithdrawn,
+    LatePayment,
+    NotSeller,
+    Order,
+    OrderAlreadyPaid,
+    OrderNotFound,
+    OrderNotPaid,
+    OrderStatus,
+    OwnItem,
+    SoldOut,
+)
+from orders.store import OrderStore
+
+router = APIRouter(prefix="/api/orders", tags=["orders"])
+
+Store = Annotated[OrderStore, Provided(OrderStore)]
+Desk = Annotated[ReservationDesk, Provided(ReservationDesk)]
+
+
+class NewOrder(Body):
+    """What a buyer asks for."""
+
+    item_id: ItemId
+    quantity: Quantity = 1
+
+
+class OrderView(BaseModel):
+    """An order as its buyer and its seller see it. Amounts are in minor units of `currency`."""
+
+    id: str
+    buyer_id: str
+    buyer_name: str
+    seller_id: str
+    item_id: str
+    item_title: str
+    quantity: int
+    unit_price: int
+    total: int
+    currency: Currency
+    status: OrderStatus
+    placed_at: datetime
+    expires_at: datetime
+    cancel_reason: CancelReason | None
+    payment_id: str | None
+    payment_failure: str | None
+    late_payment: LatePayment | None
+    refund_requested: bool
+    version: int
+
+    @classmethod
+    def of(cls, order: Order) -> Self:
+        """The view of an order."""
+        return cls.model_validate(order, from_attributes=True)
+
+
+def page_of(orders: list[Order], limit: int) -> Page[OrderView]:
+    """A page of views; the last id is the cursor of the next page."""
+    return Page(items=[OrderView.of(o) for o in orders], next=orders[-1].id if len(orders) == limit else None)
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    responses=problems(ItemNotFound, SoldOut, OwnItem, HoldLimit, ItemWithdrawn, IdempotencyKeyReused),
+)
+async def place_order(
+    body: NewOrder, user: CurrentUser, desk: Desk, now: Now, idempotency_key: IdempotencyKey = None
+) -> OrderView:
+    """Hold a quantity of an item for the caller until it is paid or the deadline passes."""
+    order = await desk.place(PlaceOrder(body.item_id, body.quantity, user.id, user.name, now, idempotency_key))
+    return OrderView.of(order)
+
+
+@router.get("")
+async def list_orders(user: CurrentUser, store: Store, limit: Limit = 20, cursor: Cursor = None) -> Page[OrderView]:
+    """The caller's own orders, newest first."""
+    return page_of(await store.bought_by(user.id, limit, cursor), limit)
+
+
+@router.get("/sales")
+async def list_sales(user: CurrentUser, store: Store, limit: Limit = 20, cursor: Cursor = None) -> Page[OrderView]:
+    """Orders on the caller's items, newest first."""
+    return page_of(await store.sold_by(user.id, limit, cursor), limit)
+
+
+@router.get("/{order_id}", responses=problems(OrderNotFound))
+async def show_order(order_id: str, user: CurrentUser, store: Store) -> OrderView:
+    """One of the caller's own orders."""
+    return OrderView.of(await _own(order_id, user.id, store))
+
+
+@router.delete("/{order_id}", responses=problems(OrderNotFound, OrderAlreadyPaid))
+async def cancel_order(order_id: str, user: CurrentUser, store: Store, desk: Desk) -> OrderView:
+    """Give the units back. Cancelling what is cancelled or expired changes nothing."""
+    await _own(order_id, user.id, store)
+    return OrderView.of(await desk.cancel(order_id))
+
+
+@router.post(
+    "/{order_id}/refund",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=problems(OrderNotFound, NotSeller, OrderNotPaid),
+)
+async def refund_order(order_id: str, user: CurrentUser, store: Store) -> OrderView:
+    """The seller gives the money back; the order is `refunded` once it has arrived."""
+    while True:
+        order = await store.get(order_id)
+        if order is None or user.id not in {order.seller_id, order.buyer_id}:
+            raise OrderNotFound("there is no such order")
+        if user.id != order.seller_id:
+            raise NotSeller("only the seller can refund an order")
+        order.request_refund()
+        if not order.recorded:
+            return OrderView.of(order)
+        try:
+            await store.save(order)
+        except StaleWrite:
+            continue  # Somebody changed it meanwhile: ask the newest state.
+        return OrderView.of(order)
+
+
+async def _own(order_id: str, buyer_id: str, store: OrderStore) -> Order:
+    order = await store.get(order_id)
+    if order is None or order.buyer_id != buyer_id:
+        raise OrderNotFound("there is no such order")
+    return order

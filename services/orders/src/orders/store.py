@@ -1,0 +1,132 @@
+"""The only file of orders that speaks Mongo: orders, stock, and the answers given under an Idempotency-Key."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from common.bus import Envelope
+from common.mongo import WITHOUT_PENDING, Collection, Database, Document, look_up
+from common.outbox import Outbox, Relay, write_of
+from orders.domain import Order, Stock
+
+T = TypeVar("T")
+
+ANSWERS_KEPT = 24 * 3600
+"""Seconds for which an Idempotency-Key is remembered."""
+
+
+class OrderStore:
+    """Orders and stock. Single changes of an order are `save`d; whatever touches stock goes through a transaction."""
+
+    def __init__(self, db: Database, relay: Relay) -> None:
+        self._client = db.client
+        self._orders: Collection = db.orders
+        self._stock: Collection = db.stock
+        self._answers: Collection = db.answers
+        self._outbox = Outbox(db.orders, relay)
+        self._stock_outbox = Outbox(db.stock, relay)
+        self._find_order = look_up(db.orders)
+        self._find_stock = look_up(db.stock)
+        self.check_room = relay.check_room
+
+    async def prepare(self) -> None:
+        """Create what the queries below need. A second call changes nothing."""
+        await self._orders.create_index([("buyer_id", 1), ("_id", -1)])
+        await self._orders.create_index([("seller_id", 1), ("_id", -1)])
+        holding = {"held_by": {"$exists": True}}
+        await self._orders.create_index([("held_by", 1), ("quantity", 1)], partialFilterExpression=holding)
+        await self._answers.create_index("at", expireAfterSeconds=ANSWERS_KEPT)
+        await self._stock.create_index("seller_id")  # also creates the collection: a transaction would have to
+
+    async def get(self, order_id: str) -> Order | None:
+        """An order, or None. Concurrent calls share a query."""
+        document = await self._find_order(order_id)
+        return Order.from_document(document) if document else None
+
+    async def stock(self, item_id: str) -> Stock | None:
+        """What orders knows of an item, or None. Concurrent calls share a query."""
+        document = await self._find_stock(item_id)
+        return Stock.from_document(document) if document else None
+
+    async def save(self, order: Order) -> None:
+        """One guarded write of an order whose stock does not change. Raises `StaleWrite`."""
+        await self._outbox.save(order)
+
+    async def bought_by(self, buyer_id: str, limit: int, before: str | None) -> list[Order]:
+        """A buyer's orders, newest first, older than the order `before`."""
+        return await self._page({"buyer_id": buyer_id}, limit, before)
+
+    async def sold_by(self, seller_id: str, limit: int, before: str | None) -> list[Order]:
+        """Orders on a seller's items, newest first, older than the order `before`."""
+        return await self._page({"seller_id": seller_id}, limit, before)
+
+    async def _page(self, query: dict[str, Any], limit: int, before: str | None) -> list[Order]:
+        if before:
+            query["_id"] = {"$lt": before}
+        found = self._orders.find(query, WITHOUT_PENDING).sort("_id", -1).limit(limit)
+        return [Order.from_document(document) for document in await found.to_list()]
+
+    async def in_transaction(self, work: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
+        """Run `work` on a snapshot and commit it; when somebody else got in between, again, after a jittered pause."""
+        async with self._client.start_session() as session:
+            return await session.with_transaction(
+                work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
+            )
+
+    async def orders_in(self, session: AsyncClientSession, ids: Iterable[str]) -> dict[str, Order]:
+        """The orders of these ids, as the transaction sees them."""
+        return {d["_id"]: Order.from_document(d) for d in await _find(self._orders, session, ids)}
+
+    async def stock_in(self, session: AsyncClientSession, ids: Iterable[str]) -> dict[str, Stock]:
+        """The stock of these items, as the transaction sees it."""
+        return {d["_id"]: Stock.from_document(d) for d in await _find(self._stock, session, ids)}
+
+    async def answers_in(self, session: AsyncClientSession, keys: Iterable[str]) -> dict[str, Document]:
+        """What was answered under these keys, as the transaction sees it."""
+        return {d["_id"]: d for d in await _find(self._answers, session, keys)}
+
+    async def held_in(self, session: AsyncClientSession, hold_keys: Iterable[str]) -> dict[str, int]:
+        """Units held under each hold key, read from an index alone; a key without holds is left out."""
+        held: dict[str, int] = {}
+        if wanted := list(hold_keys):
+            projection = {"_id": 0, "held_by": 1, "quantity": 1}
+            async for d in self._orders.find({"held_by": {"$in": wanted}}, projection, session=session):
+                held[d["held_by"]] = held.get(d["held_by"], 0) + d["quantity"]
+        return held
+
+    async def write(
+        self,
+        session: AsyncClientSession,
+        orders: Mapping[str, tuple[Order, Sequence[Envelope]]],
+        stock: Mapping[str, tuple[Stock, Sequence[Envelope]]],
+        answers: Mapping[str, Document],
+        now: datetime,
+    ) -> None:
+        """Everything a group changed: three calls at most, however large the group."""
+        for collection, changed in ((self._stock, stock), (self._orders, orders)):
+            if changed:
+                writes = [write_of(aggregate, envelopes) for aggregate, envelopes in changed.values()]
+                await collection.bulk_write(writes, ordered=False, session=session)
+        if answers:
+            documents = [{**answer, "_id": key, "at": now} for key, answer in answers.items()]
+            await self._answers.insert_many(documents, ordered=False, session=session)
+
+    def committed(
+        self, orders: Iterable[tuple[Order, Sequence[Envelope]]], stock: Iterable[tuple[Stock, Sequence[Envelope]]]
+    ) -> None:
+        """The transaction is durable: aggregates are one version on, their events leave."""
+        for order, envelopes in orders:
+            self._outbox.committed(order, envelopes)
+        for one, envelopes in stock:
+            self._stock_outbox.committed(one, envelopes)
+
+
+async def _find(collection: Collection, session: AsyncClientSession, ids: Iterable[str]) -> list[Document]:
+    wanted = list(ids)
+    if not wanted:
+        return []
+    return await collection.find({"_id": {"$in": wanted}}, WITHOUT_PENDING, session=session).to_list()

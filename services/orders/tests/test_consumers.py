@@ -1,0 +1,141 @@
+"""What others tell orders, twice, late and out of order."""
+
+import asyncio
+
+from common.events import (
+    HoldElapsed,
+    ItemListed,
+    ItemWithdrawn,
+    OrderCancelled,
+    OrderPaid,
+    OrderPaymentRejected,
+    OrderRefundRequested,
+    StockChanged,
+)
+from common.ids import new_id
+from common.testing import eventually, person
+
+from .conftest import SELLER, World
+
+
+async def test_an_unpaid_order_is_released_once_however_often_the_deadline_is_delivered(orders: World) -> None:
+    item = await orders.listed(quantity=5)
+    order = await orders.placed(item, 2)
+
+    await orders.run_out(order["id"])
+    await orders.run_out(order["id"])  # JetStream is at-least-once; so are we.
+
+    assert (await orders.order(order["id"]))["status"] == "expired"
+    assert (await orders.stock(item))["taken"] == 0
+    [cancelled] = await orders.events.published(OrderCancelled)
+    assert cancelled.reason == "expired"
+
+
+async def test_nothing_expires_early_even_if_the_clocks_differ(orders: World) -> None:
+    order = await orders.placed(await orders.listed())
+    elapsed = asyncio.create_task(orders.events.deliver(HoldElapsed(order_id=order["id"])))
+
+    [consumer] = await orders.events.js.consumers_info("EXPIRATION")
+
+    async def delivered() -> bool:
+        info = await orders.events.js.consumer_info("EXPIRATION", consumer.name)
+        return info.num_ack_pending == 1 and bool(info.delivered)
+
+    await eventually(delivered)
+    assert (await orders.order(order["id"]))["status"] == "awaiting_payment"
+    elapsed.cancel()
+
+
+async def test_a_payment_in_time_makes_the_order_paid_once(orders: World) -> None:
+    order = await orders.placed(await orders.listed())
+    captured = orders.captured(order, "payment")
+
+    await asyncio.gather(*(orders.events.deliver(captured) for _ in range(3)))
+    await orders.run_out(order["id"])
+
+    assert (await orders.order(order["id"]))["status"] == "paid"
+    assert [paid.payment_id for paid in await orders.events.published(OrderPaid)] == ["payment"]
+
+
+async def test_late_money_finishes_the_order_while_stock_is_free(orders: World) -> None:
+    item = await orders.listed(quantity=1)
+    order = await orders.placed(item)
+    await orders.run_out(order["id"])
+
+    await orders.events.deliver(orders.captured(order, "payment"))
+
+    kept = await orders.order(order["id"])
+    assert (kept["status"], kept["late_payment"]) == ("paid", "accepted")
+    assert (await orders.stock(item))["taken"] == 1
+
+
+async def test_late_money_goes_back_once_when_somebody_else_was_faster(orders: World) -> None:
+    item = await orders.listed(quantity=1)
+    order = await orders.placed(item)
+    await orders.run_out(order["id"])
+    await orders.placed(item)
+
+    for _ in range(3):
+        await orders.events.deliver(orders.captured(order, "payment"))
+
+    kept = await orders.order(order["id"])
+    assert (kept["status"], kept["late_payment"]) == ("expired", "rejected")
+    [rejected] = await orders.events.published(OrderPaymentRejected)
+    assert (rejected.payment_id, rejected.reason) == ("payment", "sold_out")
+    await orders.events.deliver(orders.refunded(order, "payment"))
+    assert (await orders.order(order["id"]))["status"] == "expired"
+
+
+async def test_a_refund_goes_round_and_the_units_are_for_sale_again(orders: World) -> None:
+    item = await orders.listed(quantity=2)
+    buyer = person()
+    order = await orders.placed(item, 2, buyer)
+    too_soon = await orders.refund(order["id"], SELLER)
+    assert (too_soon.status_code, too_soon.json()["code"]) == (409, "order_not_paid")
+    await orders.events.deliver(orders.captured(order, "payment"))
+    assert (await orders.cancel(order["id"], buyer)).json()["code"] == "order_already_paid"
+    assert (await orders.refund(order["id"], buyer)).json()["code"] == "not_seller"
+
+    answers = await asyncio.gather(*(orders.refund(order["id"], SELLER) for _ in range(3)))
+    assert {(a.status_code, a.json()["refund_requested"]) for a in answers} == {(202, True)}
+    [requested] = await orders.events.published(OrderRefundRequested)
+    assert requested.payment_id == "payment"
+
+    await orders.events.deliver(orders.refunded(order, "payment"))
+    await orders.events.deliver(orders.refunded(order, "payment"))
+    assert (await orders.order(order["id"]))["status"] == "refunded"
+    assert (await orders.stock(item))["taken"] == 0
+
+
+async def test_a_declined_card_is_told_and_the_hold_goes_on(orders: World) -> None:
+    buyer = person()
+    order = await orders.placed(await orders.listed(), buyer=buyer)
+
+    await orders.events.deliver(orders.failed(order, "p1", "card_declined"))
+    shown = (await orders.get(f"/{order['id']}", buyer)).json()
+    assert (shown["status"], shown["payment_failure"]) == ("awaiting_payment", "card_declined")
+
+    await orders.events.deliver(orders.captured(order, "p2"))
+    shown = (await orders.get(f"/{order['id']}", buyer)).json()
+    assert (shown["status"], shown["payment_failure"]) == ("paid", None)
+
+
+async def test_stock_follows_the_newest_statement_in_whatever_order_it_comes(orders: World) -> None:
+    item = new_id()
+    await orders.events.deliver(orders.item(ItemWithdrawn, item, 3, quantity=7))
+    await orders.events.deliver(orders.item(ItemListed, item, 1, quantity=5))
+    await orders.change(item, 2, quantity=6)
+
+    stock = await orders.stock(item)
+    assert (stock["offered"], stock["status"], stock["item_version"]) == (7, "withdrawn", 3)
+    assert [c.available for c in await orders.events.published(StockChanged)] == [0]
+
+
+async def test_an_edit_of_the_quantity_changes_what_is_available(orders: World) -> None:
+    item = await orders.listed(quantity=5)
+    await orders.placed(item, 4)
+
+    await orders.change(item, 2, quantity=10)
+    await orders.change(item, 3, quantity=2)
+
+    assert [c.available for c in await orders.events.published(StockChanged, 4)] == [5, 1, 6, 0]

@@ -1,0 +1,256 @@
+"""The rules, without any server."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.events import (
+    CancelReason,
+    Currency,
+    ItemStatus,
+    OrderCancelled,
+    OrderPaid,
+    OrderPaymentRejected,
+    OrderPlaced,
+    OrderRefundRequested,
+    RejectReason,
+    StockChanged,
+)
+from orders.domain import (
+    HoldLimit,
+    ItemWithdrawn,
+    LatePayment,
+    Order,
+    OrderAlreadyPaid,
+    OrderNotPaid,
+    OrderStatus,
+    OwnItem,
+    SoldOut,
+    Stock,
+)
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+HOLD = timedelta(minutes=15)
+
+
+def stock(offered: int = 5, taken: int = 0, status: ItemStatus = ItemStatus.LISTED) -> Stock:
+    return Stock(
+        id="item",
+        version=1,
+        seller_id="seller",
+        title="A lamp",
+        unit_price=1250,
+        currency=Currency.EUR,
+        offered=offered,
+        taken=taken,
+        status=status,
+        item_version=1,
+    )
+
+
+def place(on: Stock, quantity: int = 1, buyer: str = "buyer", held: int = 0, limit: int = 10) -> Order:
+    return Order.place(
+        on,
+        order_id="order",
+        buyer_id=buyer,
+        buyer_name="Bo",
+        quantity=quantity,
+        held=held,
+        limit=limit,
+        now=NOW,
+        hold=HOLD,
+    )
+
+
+def expired(on: Stock, quantity: int = 1) -> Order:
+    order = place(on, quantity)
+    order.saved()
+    order.expire(on)
+    order.saved()
+    return order
+
+
+def test_placing_takes_units_for_the_time_of_the_hold() -> None:
+    item = stock(offered=5)
+
+    order = place(item, quantity=2)
+
+    assert (item.free, order.total, order.expires_at) == (3, 2500, NOW + HOLD)
+    [placed] = order.recorded
+    assert isinstance(placed, OrderPlaced)
+    assert (placed.order_version, placed.quantity, placed.unit_price) == (1, 2, 1250)
+
+
+def test_stock_tells_only_the_outcome_of_a_group() -> None:
+    item = stock(offered=5)
+
+    place(item, quantity=2)
+    place(item, quantity=1)
+
+    assert item.recorded == (StockChanged(item_id="item", stock_version=2, quantity=5, available=2),)
+
+
+@pytest.mark.parametrize(
+    ("item", "arguments", "error"),
+    [
+        (stock(offered=1), {"quantity": 2}, SoldOut),
+        (stock(status=ItemStatus.WITHDRAWN), {}, ItemWithdrawn),
+        (stock(), {"buyer": "seller"}, OwnItem),
+        (stock(offered=99), {"quantity": 3, "held": 8}, HoldLimit),
+    ],
+)
+def test_what_cannot_be_placed_takes_nothing(item: Stock, arguments: dict[str, int], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        place(item, **arguments)  # type: ignore[arg-type]
+    assert (item.taken, item.recorded) == (0, ())
+
+
+def test_cancelling_twice_is_one_cancellation() -> None:
+    item = stock()
+    order = place(item, quantity=2)
+    order.saved()
+
+    order.cancel(item, CancelReason.BUYER)
+    order.cancel(item, CancelReason.BUYER)
+
+    assert item.free == 5
+    [cancelled] = order.recorded
+    assert isinstance(cancelled, OrderCancelled)
+    assert (cancelled.reason, cancelled.order_version) == (CancelReason.BUYER, 2)
+
+
+def test_a_paid_order_is_neither_cancelled_nor_expired() -> None:
+    item = stock()
+    order = place(item)
+    order.pay("payment")
+
+    order.expire(item)
+    with pytest.raises(OrderAlreadyPaid):
+        order.cancel(item, CancelReason.BUYER)
+
+    assert (order.status, item.taken) == (OrderStatus.PAID, 1)
+
+
+def test_late_money_takes_the_units_again_if_they_are_free() -> None:
+    item = stock(offered=1)
+    order = expired(item)
+
+    order.settle(item, "payment")
+    order.settle(item, "payment")  # reported twice
+
+    assert (order.status, order.late_payment, item.free) == (OrderStatus.PAID, LatePayment.ACCEPTED, 0)
+    [paid] = order.recorded
+    assert isinstance(paid, OrderPaid)
+
+
+def test_late_money_is_rejected_once_when_the_units_are_gone() -> None:
+    item = stock(offered=1)
+    order = expired(item)
+    place(item, buyer="somebody else")
+
+    order.settle(item, "payment")
+    order.settle(item, "payment")
+
+    assert (order.status, order.late_payment) == (OrderStatus.EXPIRED, LatePayment.REJECTED)
+    [rejected] = order.recorded
+    assert isinstance(rejected, OrderPaymentRejected)
+    assert (rejected.payment_id, rejected.reason) == ("payment", RejectReason.SOLD_OUT)
+
+
+def test_a_buyer_who_cancelled_gets_his_money_back_even_if_the_item_is_free() -> None:
+    item = stock()
+    order = place(item)
+    order.saved()
+    order.cancel(item, CancelReason.BUYER)
+    order.saved()
+
+    order.settle(item, "payment")
+
+    [rejected] = order.recorded
+    assert isinstance(rejected, OrderPaymentRejected)
+    assert (rejected.reason, order.status, item.free) == (RejectReason.CANCELLED, OrderStatus.CANCELLED, 5)
+
+
+def test_a_second_payment_of_a_paid_order_goes_back() -> None:
+    item = stock()
+    order = place(item)
+    order.pay("first")
+    order.saved()
+
+    order.settle(item, "second")
+
+    [rejected] = order.recorded
+    assert isinstance(rejected, OrderPaymentRejected)
+    assert (rejected.payment_id, rejected.reason) == ("second", RejectReason.ALREADY_PAID)
+    assert (order.status, order.payment_id, order.late_payment) == (OrderStatus.PAID, "first", None)
+
+
+def test_only_a_paid_order_is_refunded_and_then_its_units_go_on_sale_again() -> None:
+    item = stock()
+    order = place(item, quantity=2)
+    with pytest.raises(OrderNotPaid):
+        order.request_refund()
+    order.pay("payment")
+    order.saved()
+
+    order.request_refund()
+    order.request_refund()
+    assert [type(event) for event in order.recorded] == [OrderRefundRequested]
+    order.refunded(item, "payment")
+    order.refunded(item, "payment")
+
+    assert (order.status, item.free) == (OrderStatus.REFUNDED, 5)
+
+
+def test_the_refund_of_a_rejected_payment_leaves_the_order_alone() -> None:
+    item = stock(offered=1)
+    order = expired(item)
+    place(item, buyer="somebody else")
+    order.settle(item, "payment")
+
+    order.refunded(item, "payment")
+
+    assert (order.status, item.taken) == (OrderStatus.EXPIRED, 1)
+
+
+def test_a_lowered_offer_leaves_what_is_taken_and_nothing_free() -> None:
+    item = stock(offered=5, taken=4)
+
+    item.offered = 2
+
+    assert item.free == 0
+    with pytest.raises(SoldOut):
+        item.take(1)
+
+
+@given(st.lists(st.sampled_from(["expire", "cancel", "pay_a", "pay_b", "back_a", "back_b", "refund"]), max_size=12))
+def test_whatever_happens_in_whatever_order_units_are_taken_exactly_while_an_order_has_them(story: list[str]) -> None:
+    item = stock(offered=3)
+    order = place(item, quantity=2)
+    for step in story:
+        try:
+            match step.split("_"):
+                case ["expire"]:
+                    order.expire(item)
+                case ["cancel"]:
+                    order.cancel(item, CancelReason.BUYER)
+                case ["pay", payment]:
+                    order.settle(item, payment)
+                case ["back", payment]:
+                    order.refunded(item, payment)
+                case ["refund"]:
+                    order.request_refund()
+        except (OrderAlreadyPaid, OrderNotPaid):
+            pass
+        has_units = order.status in {OrderStatus.AWAITING_PAYMENT, OrderStatus.PAID}
+        assert item.taken == (2 if has_units else 0)
+        assert (order.held_by is not None) == (order.status is OrderStatus.AWAITING_PAYMENT)
+
+    settled = {p for step in story if step.startswith("pay_") for p in step[-1]}
+    accepted = {order.payment_id} - {None}
+    assert settled == accepted | set(order.rejected_payments)  # every payment ends as the order's, or is rejected
+    assert not accepted & set(order.rejected_payments)
+    rejections = [e.payment_id for e in order.recorded if isinstance(e, OrderPaymentRejected)]
+    assert sorted(rejections) == sorted(order.rejected_payments)
