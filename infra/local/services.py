@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from common.child import Child, spawn
 from infra.local import probe
@@ -60,7 +61,7 @@ class Program(Child):
 
     def environment(self) -> Mapping[str, str]:
         """See `Child`."""
-        return {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | self._variables
+        return {**{name: os.environ[name] for name in _PASSED_ON if name in os.environ}, **self._variables}
 
     async def answers(self) -> bool:
         """See `Child`: everything that the program needs is there, too."""
@@ -70,7 +71,7 @@ class Program(Child):
         """See `Child`; what the program wrote has been passed on."""
         code = await super().wait()
         if self._reader:
-            await self._reader
+            await asyncio.shield(self._reader)
         return code
 
     def last_lines(self, count: int = 15) -> str:
@@ -79,8 +80,8 @@ class Program(Child):
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         process = await spawn(self.command(), environment=self.environment(), output=subprocess.PIPE, folder=ROOT)
-        assert process.stdout
-        self._reader = asyncio.create_task(self._read(process.stdout))
+        self._lines.clear()
+        self._reader = asyncio.create_task(self._read(cast("asyncio.StreamReader", process.stdout)))
         return process
 
     async def _read(self, output: asyncio.StreamReader) -> None:

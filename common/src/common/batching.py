@@ -73,6 +73,7 @@ class Batcher(Generic[T, R]):
             await self._worker
 
     async def _run(self) -> None:
+        batch: Sequence[tuple[T, asyncio.Future[R]]] = ()
         try:
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in islice(range(len(self._waiting)), self._limit)]
@@ -81,6 +82,10 @@ class Batcher(Generic[T, R]):
                     await self._answer(wanted)
         finally:
             self._worker = None
+            for _, answer in (*batch, *self._waiting):
+                if not answer.done():  # Only when this task was cancelled, as a driver does that is being closed.
+                    answer.set_exception(Unavailable("the work was broken off; try again"))
+            self._waiting.clear()
 
     async def _answer(self, batch: Sequence[tuple[T, asyncio.Future[R]]]) -> None:
         for (_, answer), result in zip(batch, await self._results([member for member, _ in batch]), strict=True):

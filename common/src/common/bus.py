@@ -5,6 +5,7 @@ body. `Nats-Msg-Id` is the event's id, so publishing again within the server's w
 """
 
 import asyncio
+import contextlib
 import inspect
 import json
 import logging
@@ -27,6 +28,7 @@ from pydantic import ValidationError
 
 from common.events import EVENTS, Event
 from common.ids import new_id
+from common.listening import Listener
 from common.telemetry import DEAD_LETTERS, HANDLED, RETRIED, Cause, caused_by, current_cause, new_cause
 
 log = logging.getLogger(__name__)
@@ -43,8 +45,8 @@ ACK_TIMEOUT = 5.0
 WORTH_A_BATCH = 8
 """Fewer events go one by one: a batch costs a round trip more (measured: it wins from 8 on)."""
 
-ACK_WAIT = 30.0
-"""Seconds the server waits for a consumer before it delivers again."""
+ACK_WAIT = 10.0
+"""Seconds the server waits for a consumer before it delivers again: how long a killed process delays its messages."""
 
 H = TypeVar("H", bound=Callable[..., Awaitable[None]])
 
@@ -141,6 +143,7 @@ class Bus:
         self._js: JetStreamContext = client.jetstream(timeout=ACK_TIMEOUT, publish_async_max_pending=2_000)
         self._subscriptions: list[Subscription] = []
         self._handling: set[asyncio.Task[None]] = set()
+        self._waiting = 0
         self.on_reconnect: list[Callable[[], None]] = []
 
     @classmethod
@@ -343,15 +346,27 @@ class Bus:
 
     async def _present(self, msg: Msg, call: Callable[[], Awaitable[None]]) -> None:
         """Call the handler; while a server that it needs is away, keep the message and try again."""
+        try:
+            return await call()
+        except self._away as error:
+            if not self._waiting:
+                log.warning("waiting for a server that is away: %s", type(error).__name__)
+        self._waiting += 1
+        try:
+            await self._keep_presenting(msg, call)
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                log.info("no message waits for a server any more")
+
+    async def _keep_presenting(self, msg: Msg, call: Callable[[], Awaitable[None]]) -> None:
         pause = 0.1
         while True:
-            try:
+            await msg.in_progress()
+            await asyncio.sleep(pause)
+            with contextlib.suppress(*self._away):
                 return await call()
-            except self._away as error:
-                log.warning("waiting for a server that is away: %s", type(error).__name__)
-                await msg.in_progress()
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, ACK_WAIT / 6)
+            pause = min(pause * 2, ACK_WAIT / 6)
 
     async def _failed(self, msg: Msg, name: str, deliveries: int, error: Exception) -> None:
         if deliveries > len(self.delays):
@@ -388,6 +403,15 @@ class Bus:
         DEAD_LETTERS.labels(name).inc()
         await msg.ack()
 
+    def listening(
+        self, hear: Callable[[Event], None], *events: type[Event]
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """Call `hear` with every event of these types (of one stream) from now on, in this process as in every other.
+
+        Without a durable consumer, acknowledgements and retries: for who only passes news on.
+        """
+        return Listener(self._client, self._js, [event.subject for event in events], hear).running()
+
     async def replay(self, *events: type[Event]) -> AsyncGenerator[Event, None]:
         """Every event of these types (of one stream) from the first to the newest there is now, in order."""
         [stream] = {event.subject.split(".")[0].upper() for event in events}
@@ -398,8 +422,9 @@ class Bus:
             inactive_threshold=60,
         )
         subscription = await self._js.pull_subscribe("", stream=stream, config=config)
+        info = await subscription.consumer_info()
+        remaining = info.num_pending or 0
         try:
-            remaining = (await subscription.consumer_info()).num_pending or 0
             while remaining > 0:
                 for msg in await subscription.fetch(min(remaining, 500), timeout=ACK_TIMEOUT):
                     remaining -= 1
@@ -409,6 +434,8 @@ class Bus:
                         continue  # Its consumer has made it a dead letter.
         finally:
             await subscription.unsubscribe()
+            with contextlib.suppress(NatsError):  # Without a bus, the server forgets the consumer after 60 s.
+                await self._js.delete_consumer(stream, info.name)
 
     async def _drain(self) -> None:
         """Finish what is in hand, for at most 10 seconds; the rest goes to another replica."""

@@ -107,8 +107,8 @@ def create_app(
             yield
 
     app = FastAPI(title=f"Souk {service}", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.include_router(router)  # before the rest: routes are tried in this order
     app.include_router(operations)
-    app.include_router(router)
     app.add_middleware(RequestMiddleware, max_body=max_body)
     app.add_exception_handler(errors.SoukError, _souk_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
@@ -246,7 +246,10 @@ def _account(scope: Scope, status: int, seconds: float) -> None:
         return
     route = getattr(scope.get("route"), "path", "none")
     REQUESTS.labels(scope["method"], route, status).observe(seconds)
-    log.info(
+    # A line for every read would cost as much as the read; the metrics count them.
+    quiet = scope["method"] in {"GET", "HEAD"} and status < HTTPStatus.BAD_REQUEST
+    log.log(
+        logging.DEBUG if quiet else logging.INFO,
         "%s %s %s",
         scope["method"],
         scope["path"],

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -53,6 +54,14 @@ async def eventually(check: Callable[[], Awaitable[T | None]], seconds: float = 
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {why or failure or check}") from failure
         await asyncio.sleep(0.02)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process lives. Linux; one that has ended and only waits for its parent to notice does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @dataclass
@@ -107,14 +116,14 @@ class Events:
         """Publish bytes that may be no event at all; does not wait."""
         await self.js.publish(subject, body)
 
-    async def handled(self, *streams: str) -> None:
+    async def handled(self, *streams: str, seconds: float = 30) -> None:
         """Wait until nothing in these streams (all, if none is named) is waiting for or with a consumer."""
 
         async def quiet() -> bool:
             consumers = [c for stream in streams or STREAMS for c in await self.js.consumers_info(stream)]
             return all(not c.num_pending and not c.num_ack_pending for c in consumers)
 
-        await eventually(quiet, why=f"consumers of {streams or 'all streams'} are not done")
+        await eventually(quiet, seconds, why=f"consumers of {streams or 'all streams'} are not done")
 
     async def published(self, kind: type[E], count: int = 1) -> list[E]:
         """Every event of this kind so far, once there are at least `count`; `count=0` looks at once."""

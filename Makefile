@@ -1,0 +1,83 @@
+# What a person and the pipeline do with Souk. Needs make and Python 3.11 or newer; everything else is set up in .venv.
+PYTHON ?= python3
+SERVICES := auth items orders expiration payments web
+BIN := .venv/bin
+READY := .venv/.ready
+PYTEST := $(BIN)/pytest $(ARGS)
+PROJECTS := $(wildcard common/pyproject.toml services/*/pyproject.toml)
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-package souk-common $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help dev seed bench test test-common $(SERVICES:%=test-%) test-journeys lint format lock clean
+
+##@ Run
+
+dev: $(READY) ## Start all of Souk on this machine (PORT=8080 DATA_DIR=.data HOLD_SECONDS=900); Ctrl-C stops it
+	@$(BIN)/python -m infra.local
+
+seed: $(READY) ## Fill the running Souk (PORT=8080) with sellers and a few hundred items
+	@$(BIN)/python -m infra.local.seed
+
+bench: $(READY) ## Measure Souk against bare FastAPI, in one run on this machine
+	@$(BIN)/python -m bench $(ARGS)
+
+##@ Check (ARGS="-k word -x" goes to pytest)
+
+test: $(READY) ## Run every test
+	$(PYTEST)
+
+test-common: $(READY) ## Test what the services share
+	$(PYTEST) common
+
+test-auth: ## Test auth
+test-items: ## Test items
+test-orders: ## Test orders
+test-expiration: ## Test expiration
+test-payments: ## Test payments
+test-web: ## Test web
+$(SERVICES:%=test-%): test-%: $(READY)
+	$(PYTEST) services/$*
+
+test-journeys: $(READY) ## Test what crosses services: journeys through the gateway, the laptop stack
+	$(PYTEST) tests
+
+lint: $(READY) ## Check style, types and architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy common/src common/tests $(SERVICES:%=services/%/src) $(wildcard services/*/tests) infra/local tests bench
+	$(BIN)/lint-imports
+
+##@ Maintain
+
+format: $(READY) ## Bring the code into the one style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(READY) ## Lock what the pyproject.toml files ask for (ARGS=--upgrade takes newer releases)
+	$(COMPILE) --group dev --group servers pyproject.toml $(PROJECTS) -o requirements/dev.txt
+	echo uv | $(COMPILE) -c requirements/dev.txt - -o requirements/uv.txt
+	for service in $(SERVICES); do \
+		$(COMPILE) -c requirements/dev.txt services/$$service/pyproject.toml -o requirements/$$service.txt || exit 1; \
+	done
+
+clean: ## Remove what was built here; the data in .data stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+
+$(READY): requirements/dev.txt requirements/uv.txt pyproject.toml $(PROJECTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Souk needs Python 3.11 or newer as $(PYTHON): install it, or name another one with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) lacks venv and ensurepip: install them (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(BIN)/uv pip sync --quiet --python .venv --require-hashes requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python .venv --no-deps $(PROJECTS:%/pyproject.toml=-e %)
+	@touch $@

@@ -1,0 +1,197 @@
+"""Souk against the floor: one process each, 32 connections, real servers, turn by turn in one run.
+
+Prints ratios; absolute figures are those of this machine. A POST counts as done when its event is out as well: the
+time until the outbox is empty belongs to the run.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import uvloop
+
+from bench.load import Request, Result, load, request
+from common.bus import Bus, Envelope
+from common.child import free_port
+from common.events import Currency, ItemListed, ItemStatus
+from common.ids import new_id
+from common.mongo import Database, database
+from common.servers import MongoServer, NatsServer
+from common.testing import Tokens, eventually, person
+from infra.local.services import Program
+
+ITEMS = 1_000
+BODY = {"title": "A lamp", "description": "It shines.", "price": 1250, "currency": "EUR", "quantity": 5}
+PEOPLE = [person() for _ in range(500)]
+
+Turn = Callable[[float], Awaitable[Result]]
+
+
+class Bench:
+    """The servers, the floor and two services of Souk."""
+
+    def __init__(self, exits: AsyncExitStack, folder: Path) -> None:
+        self.exits = exits
+        self.folder = folder
+        self.mongo = MongoServer(folder / "mongo")
+        self.nats = NatsServer(folder / "nats")
+        self.tokens = Tokens()
+        self.headers = [self.tokens.headers(p) for p in PEOPLE]
+        self.ports: dict[str, int] = {}
+        self.dbs: dict[str, Database] = {}
+
+    async def start(self) -> None:
+        """Everything up, 1,000 items known everywhere."""
+        for server in (self.mongo, self.nats):
+            await server.start()
+            self.exits.push_async_callback(server.stop)
+        for name, module in (("floor", "bench.floor"), ("items", "items.main"), ("orders", "orders.main")):
+            self.dbs[name] = await self.exits.enter_async_context(database(self.mongo.url_for(name)))
+            await self.run(name, module)
+        self.ids = [new_id() for _ in range(ITEMS)]
+        document = BODY | {"seller_id": "s", "seller_name": "Sid", "available": 5, "status": "listed", "version": 1}
+        await self.dbs["floor"].items.insert_many([{"_id": i, **document} for i in self.ids])
+        await load(self.ports["items"], self.post_item, seconds=1)
+        self.known = [d["_id"] for d in await self.dbs["items"].items.find({}, {"_id": 1}).limit(ITEMS).to_list()]
+        bus = await self.exits.enter_async_context(Bus.connected(self.nats.url, "items"))
+        listed = [Envelope.of(self.listed(i)) for i in self.ids]
+        assert len(await bus.publish(listed[:500]) + await bus.publish(listed[500:])) == ITEMS  # noqa: S101
+        await eventually(self.all_arrived, seconds=60)
+
+    async def all_arrived(self) -> bool:
+        """Whether orders has heard of every item."""
+        return await self.dbs["orders"].stock.count_documents({"_id": {"$in": self.ids}}) == ITEMS
+
+    async def run(self, name: str, module: str) -> None:
+        """Start one process."""
+        port = self.ports[name] = free_port()
+        variables = {
+            "PORT": str(port),
+            "MONGO_URL": self.mongo.url_for(name),
+            "NATS_URL": self.nats.url,
+            "JWT_PUBLIC_KEYS": self.tokens.jwk_set,
+            "HOLD_LIMIT": "1000000000",
+            "LOG_LEVEL": os.environ.get("LOG_LEVEL", "INFO"),
+        }
+        program = Program(name, self.folder / name, port, [sys.executable, "-m", module], variables, lambda *_: None)
+        if name == "floor":
+            program.answers = self.floor_answers  # type: ignore[method-assign]
+        await program.start()
+        self.exits.push_async_callback(program.stop)
+
+    async def floor_answers(self) -> bool:
+        """Whether the floor takes connections: it has no probe."""
+        _, writer = await asyncio.open_connection("127.0.0.1", self.ports["floor"])
+        writer.close()
+        return True
+
+    def listed(self, item_id: str) -> ItemListed:
+        """The event that makes an item known to orders."""
+        return ItemListed(
+            item_id=item_id,
+            item_version=1,
+            seller_id="s",
+            title="A lamp",
+            description="It shines.",
+            price=1250,
+            currency=Currency.EUR,
+            quantity=1_000_000,
+            status=ItemStatus.LISTED,
+        )
+
+    def get_floor(self) -> Request:
+        """One item of the floor."""
+        return request("GET", f"/{random.choice(self.ids)}")
+
+    def get_item(self) -> Request:
+        """One item of Souk."""
+        return request("GET", f"/api/items/{random.choice(self.known)}")
+
+    def post_floor(self) -> Request:
+        """A new item of the floor."""
+        return request("POST", "/", BODY)
+
+    def post_item(self) -> Request:
+        """A new item of Souk."""
+        return request("POST", "/api/items", BODY, random.choice(self.headers))
+
+    def post_order(self) -> Request:
+        """An order for any of the items."""
+        return request("POST", "/api/orders", {"item_id": random.choice(self.ids)}, random.choice(self.headers))
+
+    def post_hot_order(self) -> Request:
+        """An order for the one item that everybody wants."""
+        return request("POST", "/api/orders", {"item_id": self.ids[0]}, random.choice(self.headers))
+
+    def turn(self, name: str, make: Callable[[], Request], connections: int) -> Turn:
+        """One measured run against a process."""
+
+        async def run(seconds: float) -> Result:
+            began = time.perf_counter()
+            result = await load(self.ports[name], make, seconds, connections)
+            if name != "floor":
+                await eventually(lambda: self.all_out(name), seconds=60)
+            assert not set(result.statuses) - {200, 201}, result.statuses  # noqa: S101
+            return Result(result.statuses, time.perf_counter() - began, result.times)
+
+        return run
+
+    async def all_out(self, name: str) -> bool:
+        """Whether every event of a service is published."""
+        waiting = {"pending.0": {"$exists": True}}
+        db = self.dbs[name]
+        return not [c for c in ("items", "orders", "stock") if await db[c].find_one(waiting, {"_id": 1})]
+
+
+async def compare(name: str, aim: str, ours: Turn, other: Turn, seconds: float, rounds: int) -> None:
+    """Print the median ratio of pairs of runs, and the middle pair's figures."""
+    pairs = []
+    for _ in range(rounds):
+        pairs.append((await ours(seconds), await other(seconds)))
+    pairs.sort(key=lambda pair: pair[0].rate / pair[1].rate)
+    ratios = [a.rate / b.rate for a, b in pairs]
+    a, b = pairs[len(pairs) // 2]
+    print(
+        f"{name:44s} {statistics.median(ratios):5.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}, aim {aim})"
+        f"  {a.rate:6.0f}/s p50 {a.quantile(0.5):5.1f} p99 {a.quantile(0.99):6.1f} ms"
+        f"  against {b.rate:6.0f}/s p50 {b.quantile(0.5):5.1f} p99 {b.quantile(0.99):6.1f} ms",
+        flush=True,
+    )
+
+
+async def main() -> None:
+    """Run every comparison."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4, help="of each run")
+    parser.add_argument("--rounds", type=int, default=3, help="pairs of runs of each comparison")
+    parser.add_argument("--connections", type=int, default=32)
+    options = parser.parse_args()
+    async with AsyncExitStack() as exits:
+        folder = Path(exits.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        bench = Bench(exits, folder)
+        await bench.start()
+
+        def turn(name: str, make: Callable[[], Request]) -> Turn:
+            return bench.turn(name, make, options.connections)
+
+        floor_get, floor_post = turn("floor", bench.get_floor), turn("floor", bench.post_floor)
+        spread, hot = turn("orders", bench.post_order), turn("orders", bench.post_hot_order)
+        for name, aim, ours, other in (
+            ("GET an item / bare find_one", "2.0", turn("items", bench.get_item), floor_get),
+            ("POST an item / bare insert and publish", "1.0", turn("items", bench.post_item), floor_post),
+            ("POST orders, 1,000 items / the same", "1.0", spread, floor_post),
+            ("POST orders, one item / 1,000 items", "1.5", hot, spread),
+        ):
+            await compare(name, aim, ours, other, options.seconds, options.rounds)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

@@ -1,0 +1,101 @@
+"""Hearing events without consuming them: every process that listens hears every one, and keeps no trace of it."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from pydantic import ValidationError
+
+from common.events import EVENTS, Event
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT = 1.0
+"""Seconds after which the server says that there is nothing to say; after three silences the listener begins again."""
+
+
+class Listener:
+    """Calls `hear` with every event under `subjects` of one stream, in order, from its start on.
+
+    What is stored while the bus is away is heard afterwards. Reads the stream, not the subjects: an event of an atomic
+    batch is heard once the batch is committed.
+    """
+
+    def __init__(
+        self, client: Client, js: JetStreamContext, subjects: Sequence[str], hear: Callable[[Event], None]
+    ) -> None:
+        [self._stream] = {subject.split(".")[0].upper() for subject in subjects}
+        self._subjects = list(subjects)
+        self._client = client
+        self._js = js
+        self._hear = hear
+        self._next = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Listen; from the moment of entering on, nothing is missed."""
+        self._next = (await self._js.stream_info(self._stream)).state.last_seq + 1
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._follow()
+            except (NatsError, TimeoutError) as error:
+                log.info("listening to %s again: %s", self._stream, error or type(error).__name__)
+                await asyncio.sleep(HEARTBEAT / 4)
+
+    async def _follow(self) -> None:
+        """Hear what comes until something is amiss: a silence, or a gap in the numbers."""
+        deliver = self._client.new_inbox()
+        subscription = await self._client.subscribe(deliver)
+        try:
+            await self._js.add_consumer(self._stream, self._config(deliver))
+            heard = 0
+            while True:
+                msg = await subscription.next_msg(timeout=3 * HEARTBEAT)
+                if last := (msg.headers or {}).get("Nats-Last-Consumer"):
+                    if int(last) > heard:
+                        return
+                    continue
+                if msg.metadata.sequence.consumer != heard + 1:
+                    return
+                heard += 1
+                self._next = msg.metadata.sequence.stream + 1
+                self._tell(msg)
+        finally:
+            with contextlib.suppress(NatsError):  # The server forgets the consumer by itself.
+                await subscription.unsubscribe()
+
+    def _config(self, deliver: str) -> ConsumerConfig:
+        return ConsumerConfig(
+            deliver_subject=deliver,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=self._next,
+            ack_policy=AckPolicy.NONE,
+            idle_heartbeat=HEARTBEAT,
+            inactive_threshold=10 * HEARTBEAT,
+            filter_subjects=self._subjects,
+            mem_storage=True,
+            num_replicas=1,
+        )
+
+    def _tell(self, msg: Msg) -> None:
+        try:
+            event = EVENTS[msg.subject].model_validate_json(msg.data)
+        except (ValidationError, KeyError):
+            return  # Its consumers make it a dead letter.
+        self._hear(event)

@@ -1,0 +1,392 @@
+"""The bus on a real NATS server: nothing is lost, nothing is dropped silently, one bad message stops nobody."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import nats
+import pytest
+from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
+
+from common.bus import Bus, Consumers, Envelope, RetryLater
+from common.events import Event, HoldElapsed, OrderPaid, StockChanged
+from common.servers import NatsServer
+from common.telemetry import Cause, caused_by, current_cause
+from common.testing import Events, eventually
+
+Handle = Callable[[StockChanged], Awaitable[None]]
+
+
+class Away(Exception):
+    """A server that a handler needs does not answer."""
+
+
+def stock(version: int = 1) -> StockChanged:
+    """What is left of an item; here the version tells one event from another."""
+    return StockChanged(item_id="chair", stock_version=version, quantity=1, available=0)
+
+
+def stocks(count: int) -> list[Envelope]:
+    """So many events on their way, versions from 0."""
+    return [Envelope.of(stock(version)) for version in range(count)]
+
+
+async def versions(events: Events, count: int) -> list[int]:
+    """The versions of the stocks in the stream, in its order, once there are so many."""
+    return [event.stock_version for event in await events.published(StockChanged, count)]
+
+
+@asynccontextmanager
+async def items(url: str, handle: Handle, **options: Any) -> AsyncIterator[Bus]:
+    """A process of the service `items`, whose one consumer `copy_stock` does this with every event."""
+    consumers = Consumers("items")
+
+    @consumers.on(StockChanged)
+    async def copy_stock(event: StockChanged) -> None:
+        await handle(event)
+
+    async with Bus.connected(url, "items", away=(Away,), **options) as bus, bus.consuming(consumers, []):
+        yield bus
+
+
+@pytest.fixture
+async def orders(bus_url: str) -> AsyncIterator[Bus]:
+    """The bus as the service `orders` has it, which owns the events here."""
+    async with Bus.connected(bus_url, "orders") as bus:
+        yield bus
+
+
+@pytest.fixture
+def seen() -> list[StockChanged]:
+    """What a handler has seen, in its order."""
+    return []
+
+
+# Publishing
+
+
+@pytest.mark.parametrize("count", [1, 7, 100])
+async def test_what_is_acknowledged_is_stored_in_order(count: int, orders: Bus, events: Events) -> None:
+    sent = stocks(count)
+    assert await orders.publish(sent) == sent
+    assert await versions(events, count) == list(range(count))
+
+
+async def test_publishing_nothing_is_nothing(orders: Bus) -> None:
+    assert await orders.publish([]) == []
+
+
+@pytest.mark.parametrize("count", [1, 100])
+async def test_an_event_published_again_is_one_message(count: int, orders: Bus, events: Events) -> None:
+    sent = stocks(count)
+    for _ in range(3):
+        assert await orders.publish(sent) == sent
+    assert await versions(events, count) == list(range(count))
+
+
+async def test_an_event_that_is_there_already_holds_up_no_others(orders: Bus, events: Events) -> None:
+    sent = stocks(100)
+    await orders.publish(sent[40:60])
+    assert await orders.publish(sent) == sent
+    assert sorted(await versions(events, 100)) == list(range(100))
+
+
+async def test_a_message_is_a_cloud_event(orders: Bus, events: Events) -> None:
+    cause = Cause("request-1", "00-" + 32 * "a" + "-" + 16 * "b" + "-01", "event-before")
+    envelope = Envelope.of(stock(7), cause)
+    assert abs((envelope.time - datetime.now(UTC)).total_seconds()) < 1
+    await orders.publish([envelope])
+
+    [message] = await events.messages("ORDERS", "orders.stock_changed")
+    assert message.headers == {
+        "Nats-Msg-Id": envelope.id,
+        "ce-specversion": "1.0",
+        "ce-id": envelope.id,
+        "ce-type": "orders.stock_changed",
+        "ce-source": "/souk/orders",
+        "ce-time": envelope.time.isoformat(),
+        "content-type": "application/json",
+        "traceparent": cause.traceparent,
+        "ce-requestid": "request-1",
+        "ce-causationid": "event-before",
+    }
+    assert json.loads(message.data) == {"item_id": "chair", "stock_version": 7, "quantity": 1, "available": 0}
+
+
+def test_an_envelope_comes_back_whole_from_a_document() -> None:
+    envelope = Envelope.of(stock(), Cause("request-1", "00-trace", "event-before"))
+    assert Envelope.from_document(envelope.to_document()) == envelope
+
+
+# Handling
+
+
+async def test_a_handler_is_given_the_parts_it_asks_for(orders: Bus, events: Events) -> None:
+    class Shelf:
+        left: int | None = None
+
+    consumers = Consumers("items")
+
+    @consumers.on(StockChanged)
+    async def copy_stock(event: StockChanged, shelf: Shelf) -> None:
+        shelf.left = event.available
+
+    shelf = Shelf()
+    async with orders.consuming(consumers, ["something else", shelf]):
+        await events.deliver(stock())
+    assert shelf.left == 0
+
+
+async def test_a_handler_that_asks_for_what_nobody_built_fails_at_the_start(orders: Bus) -> None:
+    consumers = Consumers("items")
+
+    @consumers.on(StockChanged)
+    async def copy_stock(event: StockChanged, shelf: Events) -> None:
+        """Never called."""
+
+    with pytest.raises(KeyError):
+        async with orders.consuming(consumers, []):
+            pass
+
+
+async def test_a_handler_takes_the_events_it_names_and_no_others(
+    bus_url: str, events: Events, seen: list[StockChanged]
+) -> None:
+    async def handle(event: StockChanged) -> None:
+        seen.append(event)
+
+    async with items(bus_url, handle):
+        await events.deliver(stock(1))
+        await events.deliver_raw("orders.paid", b"{}")
+        await events.deliver(HoldElapsed(order_id="another stream"))
+        await events.deliver(stock(2))
+    assert seen == [stock(1), stock(2)]
+    assert await events.dead_letters(0) == []
+
+
+async def test_what_was_published_before_the_first_start_is_handled_too(
+    orders: Bus, bus_url: str, events: Events, seen: list[StockChanged]
+) -> None:
+    async def handle(event: StockChanged) -> None:
+        seen.append(event)
+
+    await orders.publish(stocks(20))
+    async with items(bus_url, handle):
+        await events.handled("ORDERS")
+    async with items(bus_url, handle):
+        await events.handled("ORDERS")
+    assert [event.stock_version for event in seen] == list(range(20)), "once: the second start finds nothing to do"
+
+
+async def test_two_processes_of_a_service_share_its_work(orders: Bus, bus_url: str, events: Events) -> None:
+    first: list[int] = []
+    second: list[int] = []
+
+    async def left(event: StockChanged) -> None:
+        first.append(event.stock_version)
+
+    async def right(event: StockChanged) -> None:
+        second.append(event.stock_version)
+
+    async with items(bus_url, left), items(bus_url, right):
+        await orders.publish(stocks(200))
+        await events.handled("ORDERS")
+    assert sorted(first + second) == list(range(200))
+    assert len(first) > 20
+    assert len(second) > 20
+
+
+async def test_two_services_each_get_every_event(orders: Bus, bus_url: str, events: Events) -> None:
+    counts = {"items": 0, "web": 0}
+
+    def counting(service: str) -> Consumers:
+        consumers = Consumers(service)
+
+        @consumers.on(StockChanged)
+        async def copy_stock(event: StockChanged) -> None:
+            counts[service] += 1
+
+        return consumers
+
+    async with (
+        Bus.connected(bus_url, "items") as one,
+        Bus.connected(bus_url, "web") as two,
+        one.consuming(counting("items"), []),
+        two.consuming(counting("web"), []),
+    ):
+        await orders.publish(stocks(20))
+        await events.handled("ORDERS")
+    assert counts == {"items": 20, "web": 20}
+
+
+async def test_a_request_is_followed_from_event_to_event(orders: Bus, bus_url: str, events: Events) -> None:
+    causes: list[Cause] = []
+
+    async def handle(_: StockChanged) -> None:
+        causes.append(current_cause())
+        await orders.publish([Envelope.of(HoldElapsed(order_id="consequence"))])
+
+    trace = "00-" + 32 * "c" + "-" + 16 * "d" + "-01"
+    async with items(bus_url, handle):
+        with caused_by(Cause("request-9", trace)):
+            first = Envelope.of(stock())
+        await orders.publish([first])
+        [consequence] = [m async for m in _once(events, "EXPIRATION", HoldElapsed.subject)]
+
+    assert causes == [Cause("request-9", trace, first.id)]
+    assert consequence.headers["ce-requestid"] == "request-9"
+    assert consequence.headers["ce-causationid"] == first.id
+    assert consequence.headers["traceparent"] == trace
+
+
+async def _once(events: Events, stream: str, subject: str) -> AsyncIterator[Any]:
+    for message in await eventually(lambda: events.messages(stream, subject)):
+        yield message
+
+
+# Failing
+
+
+async def test_a_handler_that_fails_is_tried_again_later_and_later(
+    orders: Bus, bus_url: str, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    delays = (0.1, 0.3, 0.9)
+    times: list[float] = []
+
+    async def handle(_: StockChanged) -> None:
+        times.append(time.monotonic())
+        if len(times) <= len(delays):
+            raise ValueError("not yet")
+
+    async with items(bus_url, handle, delays=delays):
+        await events.deliver(stock())
+
+    waits = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    assert len(waits) == 3
+    assert all(0.7 * delay < wait < 1.3 * delay + 0.5 for wait, delay in zip(waits, delays, strict=True))
+    assert await events.dead_letters(0) == []
+
+
+async def test_a_message_that_nobody_can_handle_is_kept_with_its_story_and_the_next_ones_go_on(
+    orders: Bus, bus_url: str, events: Events, seen: list[StockChanged]
+) -> None:
+    async def handle(event: StockChanged) -> None:
+        if event.stock_version == 3:
+            raise ValueError("version 3\nis  cursed")
+        seen.append(event)
+
+    async with items(bus_url, handle, delays=(0.1, 0.1)):
+        sent = stocks(10)
+        await orders.publish(sent)
+        [letter] = await events.dead_letters()
+        await events.handled("ORDERS")
+
+    assert [event.stock_version for event in seen] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert letter.subject == "dead_letters.items.copy_stock"
+    assert StockChanged.model_validate_json(letter.data) == stock(3)
+    story = {name: value for name, value in letter.headers.items() if name.startswith("Souk-")}
+    failed_at = datetime.fromisoformat(story.pop("Souk-Failed-At"))
+    assert abs((failed_at - datetime.now(UTC)).total_seconds()) < 30
+    assert story == {
+        "Souk-Subject": "orders.stock_changed",
+        "Souk-Stream": "ORDERS",
+        "Souk-Sequence": "4",
+        "Souk-Consumer": "items-copy_stock",
+        "Souk-Error": "ValueError: version 3 is cursed",
+        "Souk-Deliveries": "3",
+    }
+    assert letter.headers["ce-id"] == sent[3].id, "what it takes to publish it again"
+
+
+@pytest.mark.parametrize("body", [b"{broken", b"\xff\xfe", b'"text"', b'{"item_id": 7}', b""])
+async def test_a_poison_message_is_a_dead_letter_at_once_and_the_next_ones_go_on(
+    body: bytes, bus_url: str, events: Events, seen: list[StockChanged]
+) -> None:
+    async def handle(event: StockChanged) -> None:
+        seen.append(event)
+
+    async with items(bus_url, handle):
+        await events.deliver_raw("orders.stock_changed", body)
+        await events.deliver(stock(2))
+        [letter] = await events.dead_letters()
+
+    assert seen == [stock(2)]
+    assert letter.data == (body or None)
+    assert letter.headers["Souk-Deliveries"] == "1"
+    assert letter.headers["Souk-Error"].startswith("ValidationError: ")
+
+
+async def test_a_handler_may_ask_to_be_called_later_and_that_is_no_failure(
+    bus_url: str, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    times: list[float] = []
+
+    async def handle(_: StockChanged) -> None:
+        times.append(time.monotonic())
+        if len(times) < 3:
+            raise RetryLater(0.3)
+
+    async with items(bus_url, handle, delays=()):
+        await events.deliver(stock())
+
+    assert len(times) == 3
+    assert all(later - earlier >= 0.3 for earlier, later in zip(times, times[1:], strict=False))
+    assert await events.dead_letters(0) == []
+
+
+async def test_a_server_that_is_away_is_waited_for_however_long_and_never_a_dead_letter(
+    bus_url: str, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[int] = []
+    back = False
+
+    async def handle(event: StockChanged) -> None:
+        tries.append(event.stock_version)
+        if not back:
+            raise Away
+
+    async with items(bus_url, handle, delays=()) as bus:
+        await bus.publish(stocks(20))
+
+        async def three_tries_each() -> bool:
+            return all(tries.count(version) >= 3 for version in range(20))
+
+        await eventually(three_tries_each)
+        back = True
+        await events.handled("ORDERS")
+
+    assert await events.dead_letters(0) == []
+    lines = [record.message for record in caplog.records if "away" in record.message]
+    assert lines == ["waiting for a server that is away: Away"], "once, not for every message and try"
+
+
+async def test_a_message_that_ends_its_process_again_and_again_is_a_dead_letter_unseen(
+    orders: Bus, bus_url: str, events: Events, seen: list[StockChanged]
+) -> None:
+    async def handle(event: StockChanged) -> None:
+        seen.append(event)
+
+    async with items(bus_url, handle):
+        pass  # so that the consumer is there
+    deaths: list[int] = []
+
+    async def die(message: Msg) -> None:
+        deaths.append(message.metadata.num_delivered)
+        if len(deaths) < 3:
+            await message.nak()
+
+    process = await nats.connect(bus_url)
+    subscription = await process.subscribe("deliver.items.copy_stock", queue="items", cb=die)
+    await orders.publish([Envelope.of(stock())])
+
+    async def died_three_times() -> bool:
+        return deaths == [1, 2, 3]
+
+    await eventually(died_three_times)
+    await subscription.unsubscribe()
+    ...

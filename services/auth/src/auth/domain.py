@@ -1,0 +1,39 @@
+"""Who may sign in. No I/O."""
+
+from typing import Self
+
+from common.aggregate import Aggregate
+from common.errors import Conflict, Unauthenticated
+from common.events import UserRegistered
+from common.ids import new_id
+
+
+class EmailTaken(Conflict):
+    """Somebody has signed up with this address already."""
+
+    code = "email_taken"
+
+
+class BadCredentials(Unauthenticated):
+    """The address is unknown or the password is wrong; nobody is told which."""
+
+    code = "bad_credentials"
+
+
+class Account(Aggregate):
+    """What a user signs in with. `email` is in lower case and no two accounts share one."""
+
+    email: str
+    name: str
+    password_hash: str
+
+    @classmethod
+    def register(cls, *, email: str, name: str, password_hash: str) -> Self:
+        """Open an account for somebody new."""
+        account = cls(id=new_id(), email=email.lower(), name=name, password_hash=password_hash)
+        account.record(UserRegistered(user_id=account.id, email=account.email, name=account.name))
+        return account
+
+    def strengthen(self, password_hash: str) -> None:
+        """Keep the same password under today's parameters. Concerns nobody else: no event."""
+        self.password_hash = password_hash

@@ -1,0 +1,135 @@
+"""Sign up, sign in, sign out, and who am I."""
+
+from typing import Annotated
+
+from email_validator import EmailNotValidError, validate_email
+from fastapi import APIRouter, Request, Response, status
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+
+from auth.domain import Account, BadCredentials, EmailTaken
+from auth.passwords import Passwords
+from auth.sessions import SessionIssuer
+from auth.store import AccountStore
+from auth.throttle import Throttle
+from common.auth import OptionalUser, User
+from common.errors import StaleWrite, TooMany, Unavailable
+from common.http import Body, Now, Provided, problems
+
+router = APIRouter(prefix="/api/users", tags=["users"])
+
+
+def _normal(email: str) -> str:
+    try:
+        # The test environment allows .test, Souk's own names on a laptop; nothing here sends mail.
+        return validate_email(email, check_deliverability=False, test_environment=True).normalized.lower()
+    except EmailNotValidError as error:
+        raise ValueError(str(error)) from None
+
+
+Email = Annotated[str, Field(max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_normal)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+NewPassword = Annotated[str, StringConstraints(min_length=8, max_length=128, strip_whitespace=False)]
+AnyPassword = Annotated[str, StringConstraints(max_length=128, strip_whitespace=False)]
+
+Accounts = Annotated[AccountStore, Provided(AccountStore)]
+Hashing = Annotated[Passwords, Provided(Passwords)]
+Issuer = Annotated[SessionIssuer, Provided(SessionIssuer)]
+Limits = Annotated[Throttle, Provided(Throttle)]
+
+
+class SignUp(Body):
+    """Somebody new."""
+
+    email: Email
+    password: NewPassword
+    name: Name
+
+
+class SignIn(Body):
+    """Somebody who says who he is."""
+
+    email: Email
+    password: AnyPassword
+
+
+class WhoAmI(BaseModel):
+    """The caller, or null."""
+
+    current_user: User | None
+
+
+@router.post("/signup", status_code=status.HTTP_201_CREATED, responses=problems(EmailTaken, TooMany, Unavailable))
+async def sign_up(
+    body: SignUp,
+    request: Request,
+    response: Response,
+    accounts: Accounts,
+    passwords: Hashing,
+    sessions: Issuer,
+    throttle: Limits,
+    now: Now,
+) -> User:
+    """Open an account and a session."""
+    await throttle.count_signup(address_of(request))
+    password_hash = await passwords.hash(body.password)
+    account = Account.register(email=body.email, name=body.name, password_hash=password_hash)
+    await accounts.save(account)
+    user = _user(account)
+    sessions.begin(response, user, now)
+    return user
+
+
+@router.post("/signin", responses=problems(BadCredentials, TooMany, Unavailable))
+async def sign_in(
+    body: SignIn,
+    request: Request,
+    response: Response,
+    accounts: Accounts,
+    passwords: Hashing,
+    sessions: Issuer,
+    throttle: Limits,
+    now: Now,
+) -> User:
+    """Open a session. An unknown address takes as long, and answers the same, as a wrong password."""
+    address = address_of(request)
+    await throttle.check_guess(address, body.email)
+    account = await accounts.find(body.email)
+    right, stronger_hash = await passwords.verify(body.password, account.password_hash if account else None)
+    if account is None or not right:
+        await throttle.count_failure(address, body.email)
+        raise BadCredentials("no account has this address and this password")
+    await throttle.check_guess(address, body.email)  # A right guess among many at once is still one too many.
+    if stronger_hash:
+        await _strengthen(account, stronger_hash, accounts)
+    user = _user(account)
+    sessions.begin(response, user, now)
+    return user
+
+
+@router.post("/signout", status_code=status.HTTP_204_NO_CONTENT)
+async def sign_out(response: Response, sessions: Issuer) -> None:
+    """Clear the cookie; also fine when nobody is signed in."""
+    sessions.end(response)
+
+
+@router.get("/currentuser")
+async def current_user(user: OptionalUser) -> WhoAmI:
+    """Who the session says is asking."""
+    return WhoAmI(current_user=user)
+
+
+def address_of(request: Request) -> str:
+    """The client's address. The server has put the one from X-Forwarded-For here, if it trusts the gateway."""
+    return request.client.host if request.client else "unknown"
+
+
+async def _strengthen(account: Account, password_hash: str, accounts: AccountStore) -> None:
+    account.strengthen(password_hash)
+    try:
+        await accounts.save(account)
+    except StaleWrite:
+        return  # Another sign-in at the same moment has done it.
+
+
+def _user(account: Account) -> User:
+    return User(id=account.id, email=account.email, name=account.name)

@@ -1,0 +1,65 @@
+"""Sessions begin and end here: only auth holds the private key that can sign one."""
+
+import json
+from base64 import urlsafe_b64encode
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from fastapi import Response
+
+from common.auth import ALGORITHM, COOKIE, ISSUER, User
+
+
+def signing_key(pem: str) -> Ed25519PrivateKey:
+    """The Ed25519 key in a PEM without a passphrase. Raises `ValueError` for anything else."""
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if isinstance(key, Ed25519PrivateKey):
+        return key
+    raise ValueError("it is not an Ed25519 private key in PEM (PKCS 8, no passphrase)")
+
+
+def key_id(key: Ed25519PrivateKey) -> str:
+    """The `kid` of the public half: its RFC 7638 thumbprint, SHA-256 in base64url."""
+    jwk = jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    required = json.dumps({name: jwk[name] for name in ("crv", "kty", "x")}, separators=(",", ":"))
+    return urlsafe_b64encode(sha256(required.encode()).digest()).rstrip(b"=").decode()
+
+
+class SessionIssuer:
+    """Signs session tokens and puts them into the cookie; scripts in a page cannot read it."""
+
+    def __init__(self, key: Ed25519PrivateKey, seconds: int, secure: bool) -> None:
+        """Sessions last `seconds`; `secure` cookies travel over https only."""
+        self._key = key
+        self._kid = key_id(key)
+        self._seconds = seconds
+        self._secure = secure
+
+    def token(self, user: User, now: datetime) -> str:
+        """A signed JWT that says who this is, from `now` on."""
+        claims = {
+            "sub": user.id,
+            "email": user.email,
+            "name": user.name,
+            "iat": now,
+            "exp": now + timedelta(seconds=self._seconds),
+            "iss": ISSUER,
+            "aud": ISSUER,
+        }
+        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self._kid})
+
+    def begin(self, response: Response, user: User, now: datetime) -> None:
+        """Give the caller a session."""
+        token = self.token(user, now)
+        response.set_cookie(COOKIE, token, self._seconds, httponly=True, samesite="lax", secure=self._secure)
+
+    def end(self, response: Response) -> None:
+        """Take the cookie away. A copy of the token holds until it expires: no service looks sessions up."""
+        response.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=self._secure)

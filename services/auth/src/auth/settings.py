@@ -1,0 +1,35 @@
+"""The environment variables of auth, besides those of every service."""
+
+import jwt
+from pydantic import PositiveInt, SecretStr, ValidationInfo, field_validator
+
+from auth.sessions import key_id, signing_key
+from common.settings import MongoSettings
+
+
+class AuthSettings(MongoSettings):
+    """Auth refuses to start with a key whose sessions the other services would refuse."""
+
+    jwt_private_key: SecretStr
+    """The Ed25519 key that signs sessions, PKCS 8 in PEM; its public half is in `jwt_public_keys`."""
+    session_seconds: PositiveInt = 7 * 24 * 3600
+    cookie_secure: bool = False
+    """Set it wherever people come over https."""
+    signin_failures_per_account: PositiveInt = 5
+    """Failures a minute, for one client address with one account."""
+    signin_failures_per_address: PositiveInt = 30
+    """Failures a minute, for one client address."""
+    signups_per_address: PositiveInt = 1_000
+    """Sign-ups a minute, for one client address."""
+    password_backlog: PositiveInt = 256
+    """Passwords that may wait to be hashed, about a tenth of a second each; beyond it the answer is 503."""
+
+    @field_validator("jwt_private_key")
+    @classmethod
+    def _public_half_is_known(cls, pem: SecretStr, info: ValidationInfo) -> SecretStr:
+        kid = key_id(signing_key(pem.get_secret_value()))
+        if "jwt_public_keys" in info.data:
+            known = {key.key_id for key in jwt.PyJWKSet.from_json(info.data["jwt_public_keys"]).keys}
+            if kid not in known:
+                raise ValueError(f"JWT_PUBLIC_KEYS has no key with its kid {kid}: nobody could check its sessions")
+        return pem

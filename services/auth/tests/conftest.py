@@ -1,0 +1,37 @@
+"""Auth as its tests see it: the real app over a real MongoDB and a real bus."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from auth.main import app
+from auth.sessions import key_id
+from common.testing import *  # noqa: F403
+from common.testing import Tokens, running
+
+
+@pytest.fixture(scope="session")
+def keys() -> Tokens:
+    """The key pair of auth: whatever it signs, auth could have signed."""
+    keys = Tokens()
+    keys.kid = key_id(keys.key)
+    return keys
+
+
+@pytest.fixture
+def environment(mongo_url: str, bus_url: str, keys: Tokens, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """What auth must be told; a test may set more before it asks for `auth`."""
+    monkeypatch.setenv("MONGO_URL", mongo_url)
+    monkeypatch.setenv("NATS_URL", bus_url)
+    monkeypatch.setenv("JWT_PUBLIC_KEYS", keys.jwk_set)
+    monkeypatch.setenv("JWT_PRIVATE_KEY", keys.private_pem)
+    return monkeypatch
+
+
+@pytest_asyncio.fixture
+async def auth(environment: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser that has opened auth; it keeps the cookies it gets."""
+    async with running(app) as client:
+        yield client

@@ -1,0 +1,26 @@
+"""Accounts, without any server."""
+
+from auth.domain import Account
+from common.events import UserRegistered
+
+
+def test_a_new_account_tells_who_came_and_never_the_hash() -> None:
+    account = Account.register(email="Ada@Souk.test", name="Ada", password_hash="$argon2id$...")
+
+    assert account.recorded == (UserRegistered(user_id=account.id, email="ada@souk.test", name="Ada"),)
+    assert "argon2" not in account.recorded[0].model_dump_json()
+
+
+def test_two_accounts_are_two_people() -> None:
+    first, second = (Account.register(email="a@souk.test", name="A", password_hash="x") for _ in range(2))
+
+    assert first.id != second.id
+
+
+def test_a_stronger_hash_is_nobody_elses_business() -> None:
+    account = Account.from_document({"_id": "u1", "version": 1, "email": "a@b.c", "name": "A", "password_hash": "weak"})
+
+    account.strengthen("strong")
+
+    assert account.to_document()["password_hash"] == "strong"
+    assert account.recorded == ()

@@ -1,0 +1,300 @@
+"""Auth over HTTP."""
+
+import asyncio
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from http.cookies import SimpleCookie
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+
+from auth.main import app
+from auth.sessions import SessionIssuer
+from common.auth import COOKIE, Sessions, User
+from common.events import UserRegistered
+from common.mongo import Database
+from common.testing import Events, Tokens, person, running
+
+ADA: dict[str, Any] = {"email": "Ada@Souk.test", "password": "correct horse", "name": " Ada "}
+
+
+async def sign_up(auth: httpx.AsyncClient, **different: Any) -> httpx.Response:
+    body = json.dumps(ADA | different)  # ASCII, so that it can carry what UTF-8 cannot.
+    return await auth.post("/api/users/signup", content=body, headers={"content-type": "application/json"})
+
+
+async def sign_in(
+    auth: httpx.AsyncClient, password: str = ADA["password"], email: str = ADA["email"]
+) -> httpx.Response:
+    return await auth.post("/api/users/signin", json={"email": email, "password": password})
+
+
+async def who(auth: httpx.AsyncClient, headers: dict[str, str] | None = None) -> Any:
+    answer = await auth.get("/api/users/currentuser", headers=headers)
+    assert answer.status_code == 200
+    return answer.json()["current_user"]
+
+
+async def test_signing_up_opens_an_account_and_a_session_and_tells_the_others(
+    auth: httpx.AsyncClient, events: Events, keys: Tokens
+) -> None:
+    answer = await sign_up(auth)
+
+    assert answer.status_code == 201
+    user = answer.json()
+    assert user == {"id": user["id"], "email": "ada@souk.test", "name": "Ada"}
+    assert await who(auth) == user
+    assert Sessions(keys.jwk_set).user(answer.cookies[COOKIE]) == User(**user)
+    [registered] = await events.published(UserRegistered)
+    assert registered == UserRegistered(user_id=user["id"], email="ada@souk.test", name="Ada")
+
+
+async def test_the_session_is_a_cookie_that_scripts_and_other_sites_cannot_use(auth: httpx.AsyncClient) -> None:
+    answer = await sign_up(auth)
+
+    cookie = SimpleCookie(answer.headers["set-cookie"])[COOKIE]
+    assert cookie["httponly"]
+    assert cookie["samesite"] == "lax"
+    assert cookie["path"] == "/"
+    assert cookie["max-age"] == str(7 * 24 * 3600)
+    assert not cookie["secure"]  # a laptop has no https
+    claims = jwt.decode(cookie.value, options={"verify_signature": False})
+    assert claims["exp"] - claims["iat"] == 7 * 24 * 3600
+
+
+async def test_where_there_is_https_the_cookie_travels_over_nothing_else(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("COOKIE_SECURE", "true")
+    environment.setenv("SESSION_SECONDS", "60")
+    async with running(app) as auth:
+        cookie = SimpleCookie((await sign_up(auth)).headers["set-cookie"])[COOKIE]
+
+    assert cookie["secure"]
+    assert cookie["max-age"] == "60"
+
+
+async def test_an_address_is_one_account_in_any_case_and_however_many_ask_at_once(
+    auth: httpx.AsyncClient, events: Events
+) -> None:
+    answers = await asyncio.gather(
+        *(sign_up(auth, email=e) for e in ("ada@souk.test", "ADA@souk.test", "Ada@SOUK.test"))
+    )
+
+    assert sorted(a.status_code for a in answers) == [201, 409, 409]
+    assert {a.json()["code"] for a in answers if a.status_code == 409} == {"email_taken"}
+    assert len(await events.published(UserRegistered)) == 1
+
+
+async def test_signing_in_again_after_signing_out(auth: httpx.AsyncClient) -> None:
+    user = (await sign_up(auth)).json()
+
+    signed_out = await auth.post("/api/users/signout")
+    assert (signed_out.status_code, signed_out.content) == (204, b"")
+    assert await who(auth) is None
+
+    signed_in = await sign_in(auth, email="ADA@souk.test")
+    assert (signed_in.status_code, signed_in.json()) == (200, user)
+    assert await who(auth) == user
+
+
+async def test_signing_out_without_a_session_is_fine(auth: httpx.AsyncClient) -> None:
+    assert (await auth.post("/api/users/signout")).status_code == 204
+
+
+async def test_spaces_belong_to_a_password(auth: httpx.AsyncClient) -> None:
+    await sign_up(auth, password="  spacious  ")
+
+    assert (await sign_in(auth, "spacious")).status_code == 401
+    assert (await sign_in(auth, "  spacious  ")).status_code == 200
+
+
+async def test_a_wrong_password_and_an_unknown_address_cannot_be_told_apart(auth: httpx.AsyncClient) -> None:
+    await sign_up(auth)
+
+    async def timed(email: str) -> tuple[httpx.Response, float]:
+        began = time.perf_counter()
+        return await sign_in(auth, "wrong password", email), time.perf_counter() - began
+
+    tries = [(await timed("ada@souk.test"), await timed("nobody@souk.test")) for _ in range(3)]
+
+    (wrong, _), (unknown, _) = tries[0]
+    assert wrong.status_code == unknown.status_code == 401
+    assert wrong.json() == unknown.json()
+    assert wrong.json()["code"] == "bad_credentials"
+    assert "set-cookie" not in wrong.headers
+    fastest_wrong, fastest_unknown = (min(pair[i][1] for pair in tries) for i in (0, 1))
+    assert 0.5 < fastest_wrong / fastest_unknown < 2
+
+
+async def test_nothing_secret_is_answered_or_published(auth: httpx.AsyncClient, events: Events, db: Database) -> None:
+    answer = await sign_up(auth)
+
+    kept = await db.users.find_one({"email": "ada@souk.test"})
+    assert kept
+    assert kept["password_hash"].startswith("$argon2id$")
+    [message] = await events.messages("USERS", "users.>")
+    for text in (answer.text, message.data.decode()):
+        assert "argon2" not in text
+        assert ADA["password"] not in text
+
+
+async def test_an_old_hash_is_replaced_at_the_next_sign_in(auth: httpx.AsyncClient, db: Database) -> None:
+    await sign_up(auth)
+    weak = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),)).hash(ADA["password"])
+    await db.users.update_one({}, {"$set": {"password_hash": weak}})
+
+    both = await asyncio.gather(sign_in(auth), sign_in(auth))
+
+    assert [a.status_code for a in both] == [200, 200]
+    kept = await db.users.find_one({})
+    assert kept
+    assert "m=65536,t=3,p=4" in kept["password_hash"]
+    assert (await sign_in(auth)).status_code == 200
+
+
+# Guessing
+
+
+async def test_the_sixth_wrong_password_in_a_minute_is_not_even_looked_at(auth: httpx.AsyncClient) -> None:
+    await sign_up(auth)
+    assert [(await sign_in(auth, "wrong")).status_code for _ in range(5)] == [401] * 5
+
+    refused = await sign_in(auth)  # even the right one
+
+    assert refused.status_code == 429
+    assert refused.json()["code"] == "too_many_requests"
+    assert 50 <= int(refused.headers["retry-after"]) <= 60
+
+
+async def test_guesses_that_come_all_at_once_are_no_more_than_guesses_one_by_one(auth: httpx.AsyncClient) -> None:
+    answers = await asyncio.gather(*(sign_in(auth, f"guess {n}") for n in range(12)))
+
+    assert sorted(a.status_code for a in answers) == [401] * 5 + [429] * 7
+
+
+async def test_one_account_under_attack_leaves_the_others_alone(auth: httpx.AsyncClient) -> None:
+    await sign_up(auth)
+    await asyncio.gather(*(sign_in(auth, "wrong", "grace@souk.test") for _ in range(6)))
+
+    assert (await sign_in(auth)).status_code == 200
+
+
+async def test_an_address_that_tries_one_password_on_many_accounts_is_slowed_down(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("SIGNIN_FAILURES_PER_ADDRESS", "3")
+    async with running(app) as auth:
+        await sign_up(auth)
+        guesses = [(await sign_in(auth, "12345678", f"{n}@souk.test")).status_code for n in range(4)]
+        assert guesses == [401, 401, 401, 429]
+        assert (await sign_in(auth)).status_code == 429
+
+        elsewhere = httpx.ASGITransport(app, client=("192.0.2.7", 1))
+        async with httpx.AsyncClient(transport=elsewhere, base_url="http://souk.test") as neighbour:
+            assert (await sign_in(neighbour)).status_code == 200
+
+
+async def test_signing_in_often_is_no_offence(auth: httpx.AsyncClient) -> None:
+    await sign_up(auth)
+
+    answers = await asyncio.gather(*(sign_in(auth) for _ in range(8)))
+
+    assert {a.status_code for a in answers} == {200}
+
+
+async def test_accounts_are_not_mass_produced_from_one_address(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SIGNUPS_PER_ADDRESS", "2")
+    async with running(app) as auth:
+        answers = [await sign_up(auth, email=f"{n}@souk.test") for n in range(3)]
+
+    assert [a.status_code for a in answers] == [201, 201, 429]
+    assert int(answers[2].headers["retry-after"]) >= 1
+
+
+async def test_when_too_many_hash_at_once_the_rest_is_told_to_come_back(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PASSWORD_BACKLOG", "2")
+    async with running(app) as auth:
+        answers = await asyncio.gather(*(sign_up(auth, email=f"{n}@souk.test") for n in range(4)))
+
+    assert sorted(a.status_code for a in answers) == [201, 201, 503, 503]
+    assert {a.json()["code"] for a in answers if a.status_code == 503} == {"unavailable"}
+
+
+# Hostile
+
+
+@pytest.mark.parametrize(
+    ("different", "field"),
+    [
+        ({"email": "not an address"}, "email"),
+        ({"email": "ada@localhost"}, "email"),
+        ({"email": f"{'a' * 250}@souk.test"}, "email"),
+        ({"email": {"$gt": ""}}, "email"),
+        ({"email": None}, "email"),
+        ({"password": "1234567"}, "password"),
+        ({"password": "x" * 129}, "password"),
+        ({"password": 12345678}, "password"),
+        ({"password": "\ud800" * 8}, "password"),
+        ({"name": "   "}, "name"),
+        ({"name": "x" * 101}, "name"),
+        ({"is_admin": True}, "is_admin"),
+    ],
+)
+async def test_a_wrong_field_is_named(auth: httpx.AsyncClient, different: dict[str, Any], field: str) -> None:
+    answer = await sign_up(auth, **different)
+
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "validation_failed"
+    assert [e["field"] for e in answer.json()["errors"]] == [field]
+
+
+@pytest.mark.parametrize("body", [b"{", b"", b"\xff\xfe", b"[]", b'"x"', b"null"])
+async def test_what_is_no_body_is_a_problem_with_a_code(auth: httpx.AsyncClient, body: bytes) -> None:
+    for path in ("signup", "signin"):
+        answer = await auth.post(f"/api/users/{path}", content=body, headers={"content-type": "application/json"})
+
+        assert answer.status_code in {400, 422}
+        assert answer.json()["code"] in {"malformed_json", "validation_failed", "bad_request"}
+
+
+async def test_a_session_of_somebody_else_is_nobodys(auth: httpx.AsyncClient, keys: Tokens) -> None:
+    ada = person()
+    good = keys.headers(ada)
+    assert (await who(auth, good))["id"] == ada.id
+
+    forger = Tokens(kid=keys.kid)
+    claims = jwt.decode(keys.token(ada), options={"verify_signature": False})
+    unsigned = jwt.encode(claims, "", algorithm="none", headers={"kid": keys.kid})
+    public_key = keys.key.public_key().public_bytes_raw()
+    symmetric = jwt.encode(claims, public_key, algorithm="HS256", headers={"kid": keys.kid})
+    for bad in (
+        forger.token(ada),
+        keys.token(ada, exp=1),
+        keys.token(ada, aud="elsewhere"),
+        keys.token(ada, iss="elsewhere"),
+        Tokens(key=keys.key, kid="unknown").token(ada),
+        unsigned,
+        symmetric,
+        "nonsense",
+        "..",
+    ):
+        assert (
+            await who(auth, {"Cookie": f"{COOKIE}={bad}"} if bad.isascii() else {"Cookie": "session=\u00e4.b.c"})
+            is None
+        )
+
+
+async def test_a_session_ends_when_its_time_is_over(keys: Tokens) -> None:
+    ada = person()
+    issuer = SessionIssuer(keys.key, seconds=60, secure=False)
+    sessions = Sessions(keys.jwk_set)
+    now = datetime.now(UTC)
+
+    assert sessions.user(issuer.token(ada, now - timedelta(seconds=50))) == ada
+    with pytest.raises(Exception, match="expired"):
+        sessions.user(issuer.token(ada, now - timedelta(seconds=70)))

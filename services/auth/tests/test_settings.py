@@ -1,0 +1,56 @@
+"""A key that nobody could check is found before the first session is signed with it."""
+
+import pytest
+
+from auth.sessions import key_id, signing_key
+from auth.settings import AuthSettings
+from common.settings import EX_CONFIG, load
+from common.testing import Tokens
+
+RFC_8037_KEY = """-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
+-----END PRIVATE KEY-----"""
+
+
+@pytest.fixture(autouse=True)
+def _somewhere(monkeypatch: pytest.MonkeyPatch, keys: Tokens) -> None:
+    monkeypatch.setenv("MONGO_URL", "mongodb://127.0.0.1/auth")
+    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1")
+    monkeypatch.setenv("JWT_PUBLIC_KEYS", keys.jwk_set)
+
+
+def test_the_kid_is_the_thumbprint_of_the_standards_example() -> None:
+    assert key_id(signing_key(RFC_8037_KEY)) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"  # RFC 8037, A.3
+
+
+def test_a_key_whose_public_half_is_known_is_taken_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, keys: Tokens
+) -> None:
+    monkeypatch.setenv("JWT_PRIVATE_KEY", keys.private_pem)
+
+    settings = load(AuthSettings)
+
+    assert settings.jwt_private_key.get_secret_value() == keys.private_pem
+    assert keys.private_pem.splitlines()[1] not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("pem", "why"),
+    [
+        (RFC_8037_KEY, "JWT_PUBLIC_KEYS has no key with its kid kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"),
+        ("secret nonsense", "it is not an Ed25519 private key in PEM"),
+    ],
+)
+def test_any_other_key_is_refused_in_a_sentence(
+    pem: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JWT_PRIVATE_KEY", pem)
+
+    with pytest.raises(SystemExit) as stopped:
+        load(AuthSettings)
+
+    assert stopped.value.code == EX_CONFIG
+    [sentence] = capsys.readouterr().err.splitlines()
+    assert sentence.startswith("setting JWT_PRIVATE_KEY is wrong")
+    assert why in sentence
+    assert "nonsense" not in sentence

@@ -1,0 +1,33 @@
+"""Expiration: when a hold is over. The only file that builds things."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter
+
+from common.bus import Bus
+from common.http import Running, create_app, serve
+from common.settings import load
+from expiration.consumers import consumers
+from expiration.deadlines import AWAY, Deadlines, redis_at
+from expiration.settings import ExpirationSettings
+from expiration.worker import Worker
+
+
+@asynccontextmanager
+async def start() -> AsyncIterator[Running]:
+    """Everything that runs for the life of the process."""
+    settings = load(ExpirationSettings)
+    async with (
+        redis_at(settings.redis_url) as redis,
+        Bus.connected(settings.nats_url, "expiration", replicas=settings.nats_replicas, away=AWAY) as bus,
+    ):
+        deadlines = Deadlines(redis)
+        async with Worker.working(deadlines, bus), bus.consuming(consumers, [deadlines]):
+            yield Running([deadlines], {"redis": redis.ping, "bus": bus.check})
+
+
+app = create_app("expiration", APIRouter(), start)
+
+if __name__ == "__main__":
+    serve(app, ExpirationSettings, "expiration")

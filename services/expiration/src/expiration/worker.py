@@ -1,0 +1,117 @@
+"""The hand of the clock: tells of every hold whose time is over, and rebuilds the deadlines when Redis lost them."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
+
+from nats.errors import Error as NatsError
+
+from common.bus import Bus, Envelope
+from common.events import HoldElapsed, OrderCancelled, OrderPaid, OrderPlaced
+from common.telemetry import RELAYED
+from expiration.deadlines import AWAY, Deadlines, Incomplete
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+"""Orders claimed, or events read again, at a time: what bounds the memory."""
+
+NAP = 0.2
+"""Seconds until the next look, at most: within them a new deadline is seen, and that Redis was emptied."""
+
+GOODBYE = 6.0
+"""Seconds that a stopping worker has to finish the claim in hand. A publish takes at most 5."""
+
+
+def elapsed(order_id: str) -> Envelope:
+    """The news that a hold is over, under the same id however often it is told."""
+    return Envelope.of(HoldElapsed(order_id=order_id), event_id=f"elapsed-{order_id}")
+
+
+class Worker:
+    """Tells of elapsed holds. A deadline leaves Redis only after JetStream has the event. Made by `working`."""
+
+    def __init__(self, deadlines: Deadlines, bus: Bus) -> None:
+        self._deadlines = deadlines
+        self._bus = bus
+        self._stopping = asyncio.Event()
+        self._trouble: type[Exception] | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def working(cls, deadlines: Deadlines, bus: Bus) -> AsyncIterator[None]:
+        """A worker is at work; on leaving, it finishes the claim in hand."""
+        worker = cls(deadlines, bus)
+        task = asyncio.create_task(worker._run())
+        try:
+            yield
+        finally:
+            worker._stopping.set()
+            await asyncio.wait([task], timeout=GOODBYE)
+            task.cancel()  # In a long rebuild, which the next worker begins anew.
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while not self._stopping.is_set():
+            pause = NAP
+            try:
+                if self._bus.connected_now:
+                    pause = await self._look()
+                self._report(None)
+            except Exception as error:
+                self._report(error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+
+    async def _look(self) -> float:
+        """Tell of the next holds that are over; return the seconds until the next look."""
+        try:
+            claim = await self._deadlines.claim(BATCH)
+        except Incomplete:
+            await self._rebuild()
+            return NAP
+        if claim.orders:
+            news = {elapsed(order): order for order in claim.orders}
+            told = {news[envelope] for envelope in await self._bus.publish(list(news))}
+            await self._deadlines.settle(claim, told)
+            RELAYED.labels(HoldElapsed.subject).inc(len(told))
+            if len(told) < len(claim.orders):
+                return NAP
+        return min(NAP, claim.idle.total_seconds())
+
+    async def _rebuild(self) -> None:
+        """Read the orders' events from the first and keep the deadlines of those not settled, unless another does.
+
+        An order that is settled meanwhile, or whose events are out of order, may keep its deadline: orders ignores
+        the end of a hold that is settled.
+        """
+        if not await self._deadlines.begin_rebuild():
+            return
+        log.warning("Redis does not hold every deadline; reading the orders' events again")
+        changes: dict[str, datetime | None] = {}
+        async with aclosing(self._bus.replay(OrderPlaced, OrderCancelled, OrderPaid)) as events:
+            async for event in events:
+                match event:
+                    case OrderPlaced():
+                        changes.setdefault(event.order_id, event.expires_at)
+                    case OrderCancelled() | OrderPaid():
+                        changes[event.order_id] = None
+                if len(changes) >= BATCH:
+                    await self._deadlines.rebuild(changes)
+                    changes.clear()
+        await self._deadlines.rebuild(changes, complete=True)
+        log.info("every deadline is back")
+
+    def _report(self, error: Exception | None) -> None:
+        """Log what is wrong once, and that it is over."""
+        if type(error) is self._trouble or (error is None and self._trouble is None):
+            return
+        if error is None:
+            log.info("the deadlines are watched again")
+        else:
+            known = isinstance(error, (*AWAY, NatsError, Incomplete))
+            log.warning("no deadlines for now: %s: %s", type(error).__name__, error, exc_info=None if known else error)
+        self._trouble = type(error) if error else None

@@ -1,0 +1,84 @@
+"""A hundred thousand holds that end at once, in a process of its own."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import httpx
+import nats
+import pytest
+from nats.aio.msg import Msg
+from redis.asyncio import Redis
+
+from common.child import Child
+from common.events import HoldElapsed
+from common.testing import eventually
+from expiration.deadlines import milliseconds, utc_now
+
+COUNT = 100_000
+
+
+class Service(Child):
+    """Expiration as it runs everywhere else."""
+
+    def __init__(self, folder: Path, redis_url: str, nats_url: str) -> None:
+        super().__init__("expiration", folder)
+        self.urls = {"REDIS_URL": redis_url, "NATS_URL": nats_url}
+
+    def command(self) -> Sequence[str]:
+        return [sys.executable, "-m", "expiration.main"]
+
+    def environment(self) -> Mapping[str, str]:
+        return {**os.environ, **self.urls, "PORT": str(self.port)}
+
+    async def answers(self) -> bool:
+        async with httpx.AsyncClient() as client:
+            try:
+                return (await client.get(f"http://127.0.0.1:{self.port}/readyz")).is_success
+            except httpx.TransportError:
+                return False
+
+    def peak_memory(self) -> int:
+        """The most it ever had in memory, in MB."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) // 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak memory of a process")
+async def test_a_backlog_drains_in_the_order_of_the_deadlines_and_in_little_memory(
+    redis: Redis, redis_url: str, bus_url: str, tmp_path: Path
+) -> None:
+    service = Service(tmp_path, redis_url, bus_url)
+    await service.start()
+    before = service.peak_memory()
+    connection = await nats.connect(bus_url)
+    heard: list[tuple[str, str]] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append((message.data.decode(), (message.headers or {})["ce-time"]))
+
+    try:
+        await connection.subscribe(HoldElapsed.subject, cb=hear)
+        due = utc_now() + timedelta(seconds=4)
+        orders = {f"{i:06}": due + timedelta(milliseconds=i // 100) for i in range(COUNT)}
+        await redis.zadd("deadlines", {order: milliseconds(moment) for order, moment in orders.items()})
+        assert utc_now() < due, "this machine is too slow to prepare them all before they are due"
+
+        async def all_told() -> bool:
+            return len(heard) >= COUNT and not await redis.exists("deadlines")
+
+        await eventually(all_told, seconds=120)
+        seconds = (utc_now() - due).total_seconds()
+        after = service.peak_memory()
+        print(f"{COUNT} told in {seconds:.1f} s; at most {after} MB, {before} MB before")  # noqa: T201 - shown by -s
+    finally:
+        await connection.close()
+        await service.stop()
+
+    told = {HoldElapsed.model_validate_json(body).order_id: datetime.fromisoformat(time) for body, time in heard}
+    assert len(heard) == COUNT, "each once"
+    assert list(told) == list(orders), "in the order of their deadlines"
+    assert all(told[order] >= deadline for order, deadline in orders.items()), "none early"
+    assert after - before < 16, "the memory does not grow with the backlog"

@@ -1,0 +1,206 @@
+"""Holds end on time, whatever happens to Redis, to the bus or to a worker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from shutil import rmtree
+from typing import TypeVar
+
+import pytest
+from nats.aio.msg import Msg
+from redis.asyncio import Redis
+
+from common.bus import Bus, Envelope
+from common.events import Event, HoldElapsed
+from common.servers import NatsServer, RedisServer, Server
+from common.testing import Events, eventually
+from expiration.deadlines import AWAY, Deadlines, milliseconds, utc_now
+from expiration.worker import BATCH, Worker
+
+from .conftest import Expiration, World, cancelled, order_placed, paid
+
+S = TypeVar("S", bound=Server)
+
+
+@asynccontextmanager
+async def started(server: S) -> AsyncIterator[S]:
+    """The server, started; stopped at the end."""
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+async def complete(redis: Redis, *, lease: timedelta = timedelta(hours=1)) -> Deadlines:
+    """A complete and empty set of deadlines, as a worker sees it that makes claims of this length."""
+    deadlines = Deadlines(redis, lease=lease)
+    assert await deadlines.begin_rebuild()
+    await deadlines.rebuild({}, complete=True)
+    return deadlines
+
+
+async def overdue(deadlines: Deadlines, count: int) -> list[str]:
+    """Orders whose holds ended a moment ago, a millisecond after each other."""
+    orders = [f"order-{i}" for i in range(count)]
+    start = utc_now() - timedelta(milliseconds=count)
+    await asyncio.gather(*(deadlines.add(o, start + timedelta(milliseconds=i)) for i, o in enumerate(orders)))
+    return orders
+
+
+async def test_a_dead_workers_claim_ends_with_its_lease(
+    redis: Redis, redis_url: str, bus_url: str, expiration: Expiration
+) -> None:
+    dead = await complete(redis, lease=timedelta(seconds=1))
+    await overdue(dead, 1)
+    claim = await dead.claim(1)
+
+    async with expiration(redis_url, bus_url) as world:
+        [told] = (await world.told(1)).values()
+
+    assert milliseconds(told) > claim.leased_until
+    assert not await redis.exists("deadlines")
+
+
+async def test_a_stopped_worker_leaves_no_claim_behind(
+    redis: Redis, redis_url: str, bus_url: str, expiration: Expiration
+) -> None:
+    orders = await overdue(await complete(redis), 3 * BATCH)
+
+    async with expiration(redis_url, bus_url) as world:
+        await world.told(1)
+    assert not await redis.zcount("deadlines", milliseconds(utc_now()), "+inf"), "a lease"
+
+    async with expiration(redis_url, bus_url) as world:
+        assert set(await world.told(len(orders))) == set(orders)
+
+
+async def test_two_workers_share_a_backlog_and_tell_nothing_twice(redis: Redis, bus_url: str, world: World) -> None:
+    heard: list[Msg] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(message)
+
+    await world.connection.subscribe(HoldElapsed.subject, cb=hear)  # also what JetStream would drop as a duplicate
+    async with Bus.connected(bus_url, "expiration", away=AWAY) as bus, Worker.working(Deadlines(redis), bus):
+        orders = await overdue(Deadlines(redis), 4 * BATCH)
+        assert set(await world.told(len(orders))) == set(orders)
+
+    assert len(heard) == len(orders)
+
+
+async def test_holds_survive_an_emptied_redis(world: World, redis: Redis) -> None:
+    orders = [await world.held(seconds) for seconds in (1.5, 1.2, 1.8)]
+    settled = await world.held(1.2)
+    await world.events.deliver(paid(settled))
+
+    await redis.flushall()
+
+    orders.append(await world.held(1.5))
+    await world.assert_elapse_on_time(*orders, within=1)
+
+
+async def test_an_emptied_redis_is_noticed_while_nothing_else_happens(world: World, redis: Redis) -> None:
+    order = await world.held(60)
+    for _ in range(3):
+        await redis.flushall()
+        await eventually(lambda: redis.zscore("deadlines", order.order_id), seconds=2)
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["restarted", "replaced by an empty one"])
+async def test_holds_survive_a_redis_that_is_killed(
+    lost: bool, redis_server: Callable[[], RedisServer], bus_url: str, expiration: Expiration
+) -> None:
+    async with started(redis_server()) as redis, expiration(redis.url, bus_url) as world:
+        orders = [await world.held(seconds) for seconds in (0.5, 2, 2.5)]
+        settled = await world.held(2)
+        await world.events.deliver(cancelled(settled))
+
+        await redis.kill()
+        if lost:
+            rmtree(redis.folder / "data")
+        placed_meanwhile = asyncio.create_task(world.held(2))
+        await eventually(lambda: misses(world, "redis"))
+        await redis.start()
+
+        await world.assert_elapse_on_time(*orders, await placed_meanwhile, within=5)
+        assert (await world.client.get("/readyz")).status_code == 200
+
+
+async def misses(world: World, server: str) -> bool:
+    """Whether the service says that it is not ready for want of this server."""
+    answer = await world.client.get("/readyz")
+    return answer.status_code == 503 and list(answer.json()["away"]) == [server]
+
+
+async def test_a_redis_that_is_away_is_logged_once(
+    redis_server: Callable[[], RedisServer], bus_url: str, expiration: Expiration, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with started(redis_server()) as redis, expiration(redis.url, bus_url) as world:
+        await world.held(60)
+        await redis.kill()
+        placed_meanwhile = asyncio.gather(*(world.held(1) for _ in range(50)))
+        await eventually(lambda: misses(world, "redis"))
+        a_while = utc_now() + timedelta(seconds=1)
+        await eventually(lambda: passed(a_while), why="fifty waiting messages had their chance to complain")
+        await redis.start()
+        await world.assert_elapse_on_time(*await placed_meanwhile, within=5)
+
+    lines = [record.message for record in caplog.records if record.name.startswith(("common.bus", "expiration"))]
+    assert 1 < len(lines) < 10, lines
+
+
+async def passed(moment: datetime) -> bool:
+    return datetime.now(UTC) > moment
+
+
+async def test_holds_that_end_while_the_bus_is_away_are_told_when_it_is_back(
+    redis_url: str, nats_server: Callable[[], NatsServer], expiration: Expiration
+) -> None:
+    async with started(nats_server()) as nats, expiration(redis_url, nats.url) as world:
+        orders = await asyncio.gather(*(world.held(1 + i / 100) for i in range(100)))
+        await world.told(1)
+
+        await nats.kill()
+        await eventually(lambda: passed(max(order.expires_at for order in orders)))
+        assert await misses(world, "bus")
+        assert (await world.client.get("/healthz")).status_code == 200
+        await nats.start()
+
+        await world.reconnected()
+        await world.assert_elapse_on_time(*orders, within=10)
+
+
+async def test_a_backlog_survives_a_bus_that_dies_in_the_middle_of_it(
+    redis: Redis, redis_url: str, nats_server: Callable[[], NatsServer], expiration: Expiration
+) -> None:
+    orders = await overdue(await complete(redis), 6 * BATCH)
+
+    async with started(nats_server()) as nats, expiration(redis_url, nats.url) as world:
+        await eventually(lambda: told_at_least(world, 2 * BATCH))
+        await nats.kill()
+        await nats.start()
+        await world.reconnected()
+        assert set(await world.told(len(orders))) == set(orders)
+
+
+async def told_at_least(world: World, count: int) -> bool:
+    return (await world.events.js.stream_info("EXPIRATION")).state.messages >= count
+
+
+async def test_a_long_history_is_read_again_and_the_settled_stay_silent(
+    redis: Redis, bus_url: str, events: Events
+) -> None:
+    orders = [order_placed(0) for _ in range(3 * BATCH)]
+    held, bought, given_back = orders[::3], orders[1::3], orders[2::3]
+    history: list[Event] = [*orders, *map(paid, bought), *map(cancelled, given_back)]
+
+    async with Bus.connected(bus_url, "orders") as bus:
+        for start in range(0, len(history), BATCH):
+            assert await bus.publish([Envelope.of(event) for event in history[start : start + BATCH]])
+    async with Bus.connected(bus_url, "expiration") as bus, Worker.working(Deadlines(redis), bus):
+        told = await events.published(HoldElapsed, len(held))
+
+    assert [event.order_id for event in told] == [order.order_id for order in held]
+    assert not await redis.exists("deadlines")

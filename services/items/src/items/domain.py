@@ -1,0 +1,138 @@
+"""What is for sale, and what its seller may do with it. No I/O."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints
+from typing_extensions import TypedDict
+
+from common.aggregate import Aggregate
+from common.errors import Conflict, Forbidden, NotFound
+from common.events import Currency, ItemChanged, ItemListed, ItemState, ItemStatus, ItemWithdrawn
+from common.ids import new_id
+
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Description = Annotated[str, StringConstraints(max_length=10_000)]
+Price = Annotated[int, Field(strict=True, ge=1, le=10**9)]
+"""Of one unit, in the currency's smallest unit."""
+Quantity = Annotated[int, Field(strict=True, ge=1, le=100_000)]
+
+COPIES = {"seller_name", "available", "stock_version"}
+"""Fields of an item that follow other services' facts."""
+
+
+class ItemNotFound(NotFound):
+    """There is no such item."""
+
+    code = "item_not_found"
+
+
+class NotOwner(Forbidden):
+    """Only the seller may do this."""
+
+    code = "not_owner"
+
+
+class ItemIsWithdrawn(Conflict):
+    """The item is off sale for good."""
+
+    code = "item_withdrawn"
+
+
+class Changes(TypedDict, total=False):
+    """What a seller may change: any of these."""
+
+    title: Title
+    description: Description
+    price: Price
+    currency: Currency
+    quantity: Quantity
+
+
+class Item(Aggregate):
+    """An item, with copies of what auth says of its seller and orders of its stock.
+
+    `available` is what is left of `quantity`, as of `stock_version`; the copies move without a new version.
+    """
+
+    model_config = ConfigDict(validate_assignment=True)
+
+    seller_id: str
+    title: Title
+    description: Description
+    price: Price
+    currency: Currency
+    quantity: Quantity
+    status: ItemStatus = ItemStatus.LISTED
+    created_at: AwareDatetime
+    seller_name: str | None = None
+    available: int
+    stock_version: int = 0
+
+    @classmethod
+    def offer(
+        cls,
+        *,
+        seller_id: str,
+        title: str,
+        description: str,
+        price: int,
+        currency: Currency,
+        quantity: int,
+        now: datetime,
+    ) -> Self:
+        """Put something up for sale; all of it is available."""
+        item = cls(
+            id=new_id(),
+            seller_id=seller_id,
+            title=title,
+            description=description,
+            price=price,
+            currency=currency,
+            quantity=quantity,
+            available=quantity,
+            created_at=now.replace(microsecond=now.microsecond // 1000 * 1000),  # Mongo keeps milliseconds.
+        )
+        item._record(ItemListed)
+        return item
+
+    def edit(self, caller_id: str, changes: Changes) -> None:
+        """Change some fields. What is as it was is no change. Raises `NotOwner`, `ItemIsWithdrawn`."""
+        self._only_for(caller_id)
+        if self.status is ItemStatus.WITHDRAWN:
+            raise ItemIsWithdrawn("this item is withdrawn; list it again")
+        before = self.to_document()
+        for name, value in changes.items():
+            setattr(self, name, value)
+        if self.to_document() != before:
+            self._record(ItemChanged)
+
+    def withdraw(self, caller_id: str) -> None:
+        """Take it off sale for good. Twice is once. Raises `NotOwner`."""
+        self._only_for(caller_id)
+        if self.status is ItemStatus.LISTED:
+            self.status = ItemStatus.WITHDRAWN
+            self._record(ItemWithdrawn)
+
+    def to_document(self) -> dict[str, Any]:
+        """The state. The copies go along with a new item; from then on their consumers write them."""
+        return self.model_dump(exclude={"id", "version"} | (COPIES if self.version else set()))
+
+    def _only_for(self, caller_id: str) -> None:
+        if caller_id != self.seller_id:
+            raise NotOwner("this is somebody else's item")
+
+    def _record(self, kind: type[ItemState]) -> None:
+        self.record(
+            kind(
+                item_id=self.id,
+                item_version=self.next_version,
+                seller_id=self.seller_id,
+                title=self.title,
+                description=self.description,
+                price=self.price,
+                currency=self.currency,
+                quantity=self.quantity,
+                status=self.status,
+            )
+        )

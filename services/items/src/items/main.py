@@ -1,0 +1,41 @@
+"""Items: builds its parts and serves them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from common.auth import Sessions
+from common.bus import Bus
+from common.http import Running, create_app, serve
+from common.mongo import AWAY, database
+from common.outbox import Relay
+from common.settings import load
+from items.consumers import consumers
+from items.routes import router
+from items.settings import ItemsSettings
+from items.store import ItemStore
+
+MAX_BODY = 256 * 1024
+"""Bytes: a description of 10,000 characters fits, also where each is escaped as two \\uXXXX."""
+
+
+@asynccontextmanager
+async def start() -> AsyncIterator[Running]:
+    """Everything items needs, for the life of the process."""
+    settings = load(ItemsSettings)
+    async with (
+        database(settings.mongo_url) as db,
+        Bus.connected(settings.nats_url, "items", replicas=settings.nats_replicas, away=AWAY) as bus,
+        Relay.running(bus, db.items) as relay,
+    ):
+        store = ItemStore(db, relay)
+        await store.prepare()
+        parts = [store, Sessions(settings.jwt_public_keys)]
+        async with bus.consuming(consumers, parts):
+            yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
+
+
+app = create_app("items", router, start, max_body=MAX_BODY)
+
+if __name__ == "__main__":
+    serve(app, ItemsSettings, "items")

@@ -1,0 +1,117 @@
+"""Items and the names of their sellers in MongoDB: the only file of items that speaks to it."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pymongo import DESCENDING, TEXT, UpdateOne
+
+from common.batching import Batcher
+from common.errors import StaleWrite
+from common.events import ItemStatus, StockChanged
+from common.mongo import AWAY, WITHOUT_PENDING, Database, look_up
+from common.outbox import Outbox, Relay
+from items.domain import Item, ItemNotFound
+
+TRIES = 10
+
+
+class ItemStore:
+    """Keeps items. Collection `sellers` is a projection of who has signed up: {_id: user, name}."""
+
+    def __init__(self, db: Database, relay: Relay) -> None:
+        self._items = db.items
+        self._sellers = db.sellers
+        self._outbox = Outbox(db.items, relay)
+        self._find_item = look_up(db.items)
+        self._find_seller = look_up(db.sellers)
+        self._show_stock: Batcher[StockChanged, None] = Batcher(self._write_stock, shared=AWAY)
+
+    async def prepare(self) -> None:
+        """Make an index for each query."""
+        await self._items.create_index([("status", 1), ("_id", DESCENDING)], name="newest")
+        await self._items.create_index([("seller_id", 1), ("_id", DESCENDING)], name="newest_of_seller")
+        await self._items.create_index(
+            [("title", TEXT), ("description", TEXT)], name="words", weights={"title": 10, "description": 1}
+        )
+
+    async def get(self, item_id: str) -> Item:
+        """The item, listed or withdrawn. Raises `ItemNotFound`."""
+        if document := await self._find_item(item_id):
+            return Item.from_document(document)
+        raise ItemNotFound("there is no such item")
+
+    async def page(
+        self, *, search: str | None, seller_id: str | None, withdrawn_too: bool, limit: int, before: str | None
+    ) -> tuple[list[Item], str | None]:
+        """The newest items that match, and the cursor of the next page (None on the last).
+
+        `search`: every word of it occurs in title or description. `before`: the cursor of an earlier page.
+        """
+        query: dict[str, Any] = {} if withdrawn_too else {"status": ItemStatus.LISTED}
+        if seller_id:
+            query["seller_id"] = seller_id
+        if before:
+            query["_id"] = {"$lt": before}
+        if search:
+            query["$text"] = {"$search": every_word(search)}
+        found = await self._items.find(query, WITHOUT_PENDING).sort("_id", DESCENDING).limit(limit + 1).to_list()
+        items = [Item.from_document(document) for document in found[:limit]]
+        return items, items[-1].id if len(found) > limit else None
+
+    async def add(self, item: Item) -> None:
+        """Save a new item, with its seller's name where that has arrived."""
+        item.seller_name = await self._seller_name(item.seller_id)
+        await self._outbox.save(item)
+        if item.seller_name is None and (name := await self._seller_name(item.seller_id)):
+            # It arrived between the two steps: either we or `name_seller` saw the other's write.
+            await self._fill_in(item.seller_id, name)
+
+    async def change(self, item_id: str, decide: Callable[[Item], None]) -> Item:
+        """Load, `decide`, save what it recorded; from the start when somebody else saved in between."""
+        for _ in range(TRIES):
+            item = await self.get(item_id)
+            decide(item)
+            try:
+                if item.recorded:
+                    await self._outbox.save(item)
+            except StaleWrite:
+                continue
+            return item
+        raise StaleWrite("this item is being changed all the time; try again")
+
+    async def name_seller(self, seller_id: str, name: str) -> None:
+        """Keep the name for items to come and fill it in where one is waiting for it."""
+        await self._sellers.update_one({"_id": seller_id}, {"$set": {"name": name}}, upsert=True)
+        await self._fill_in(seller_id, name)
+
+    async def show_stock(self, event: StockChanged) -> None:
+        """Show what is left, unless something newer is shown already. Concurrent calls share one write."""
+        await self._show_stock(event)
+
+    async def _seller_name(self, seller_id: str) -> str | None:
+        seller = await self._find_seller(seller_id)
+        return seller["name"] if seller else None
+
+    async def _fill_in(self, seller_id: str, name: str) -> None:
+        await self._items.update_many({"seller_id": seller_id, "seller_name": None}, {"$set": {"seller_name": name}})
+
+    async def _write_stock(self, events: Sequence[StockChanged]) -> list[None]:
+        newest = {event.item_id: event for event in sorted(events, key=lambda event: event.stock_version)}
+        await self._items.bulk_write(
+            [
+                UpdateOne(
+                    {"_id": event.item_id, "stock_version": {"$lt": event.stock_version}},
+                    {"$set": {"available": event.available, "stock_version": event.stock_version}},
+                )
+                for event in newest.values()
+            ],
+            ordered=False,
+        )
+        return [None] * len(events)
+
+
+def every_word(search: str) -> str:
+    """A text search that wants all words; Mongo's own wants any. A single word is found in its other forms, too."""
+    words = re.findall(r"\w+", search)
+    return words[0] if len(words) == 1 else " ".join(f'"{word}"' for word in words)

@@ -1,0 +1,65 @@
+"""Items as its tests see it: the real app over a real MongoDB and a real bus."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from common.auth import User
+from common.mongo import Database
+from common.testing import *  # noqa: F403
+from common.testing import Events, Tokens, person, running
+from items.main import app
+
+LAMP = {"title": "A brass lamp", "description": "Old.", "price": 1250, "currency": "EUR", "quantity": 5}
+
+
+@dataclass
+class Shop:
+    """The running service, and the shortest way to what tests do with it."""
+
+    http: httpx.AsyncClient
+    db: Database
+    events: Events
+    tokens: Tokens
+    seller: User
+
+    async def call(self, method: str, path: str = "", user: User | None = None, **options: Any) -> httpx.Response:
+        """One request to /api/items, as `user`, else as nobody; `content` is taken for JSON."""
+        headers = self.tokens.headers(user) if user else {}
+        if "content" in options:
+            headers["Content-Type"] = "application/json"
+        return await self.http.request(method, f"/api/items{path}", headers=headers, **options)
+
+    async def offer(self, user: User | None = None, **different: Any) -> Any:
+        """An item that is on sale now: a lamp, unless told otherwise."""
+        answer = await self.call("POST", user=user or self.seller, json=LAMP | different)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    async def item(self, item_id: str) -> Any:
+        """The item as everybody sees it."""
+        answer = await self.call("GET", f"/{item_id}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def titles(self, user: User | None = None, **params: Any) -> list[str]:
+        """The titles on the first page."""
+        answer = await self.call("GET", user=user, params=params)
+        assert answer.status_code == 200, answer.text
+        return [item["title"] for item in answer.json()["items"]]
+
+
+@pytest_asyncio.fixture
+async def shop(
+    db: Database, mongo_url: str, bus_url: str, events: Events, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Shop]:
+    """The service, running."""
+    monkeypatch.setenv("MONGO_URL", mongo_url)
+    monkeypatch.setenv("NATS_URL", bus_url)
+    monkeypatch.setenv("JWT_PUBLIC_KEYS", tokens.jwk_set)
+    async with running(app) as client:
+        yield Shop(client, db, events, tokens, person("Ada"))

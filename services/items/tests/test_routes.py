@@ -1,0 +1,284 @@
+"""Items over HTTP."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+import pytest
+
+from common.testing import Tokens, person
+
+from .conftest import LAMP, Shop
+
+
+async def test_an_item_that_is_offered_is_there_for_everybody(shop: Shop) -> None:
+    item = await shop.offer(title="  A brass lamp  ")
+
+    created = datetime.fromisoformat(item["created_at"])
+    assert timedelta(0) <= datetime.now(UTC) - created < timedelta(seconds=10)
+    assert item == LAMP | {
+        "id": item["id"],
+        "seller_id": shop.seller.id,
+        "seller_name": None,
+        "available": 5,
+        "status": "listed",
+        "version": 1,
+        "created_at": item["created_at"],
+    }
+    assert await shop.item(item["id"]) == item
+
+
+async def test_many_who_read_at_once_get_each_their_own(shop: Shop) -> None:
+    items = [await shop.offer(title=f"Lamp {n}") for n in range(5)]
+
+    answers = await asyncio.gather(
+        *(shop.call("GET", f"/{item['id']}") for item in items * 10), shop.call("GET", "/nothing")
+    )
+
+    assert [answer.json() for answer in answers[:-1]] == items * 10
+    assert answers[-1].status_code == 404
+    assert answers[-1].json()["code"] == "item_not_found"
+
+
+async def test_an_edit_changes_what_it_names(shop: Shop) -> None:
+    item = await shop.offer()
+
+    answer = await shop.call("PATCH", f"/{item['id']}", shop.seller, json={"price": 999, "description": ""})
+
+    assert answer.status_code == 200
+    assert answer.json() == item | {"price": 999, "description": "", "version": 2}
+    assert await shop.item(item["id"]) == answer.json()
+
+
+async def test_an_edit_that_changes_nothing_is_no_new_version(shop: Shop) -> None:
+    item = await shop.offer()
+
+    answer = await shop.call("PATCH", f"/{item['id']}", shop.seller, json=LAMP)
+
+    assert (answer.status_code, answer.json()) == (200, item)
+    assert len(await shop.events.messages("ITEMS", "items.changed")) == 0
+
+
+async def test_a_withdrawn_item_can_be_seen_but_not_changed(shop: Shop) -> None:
+    item = await shop.offer()
+
+    first, second = [await shop.call("DELETE", f"/{item['id']}", shop.seller) for _ in range(2)]
+
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert first.json() == second.json() == item | {"status": "withdrawn", "version": 2}
+    assert await shop.item(item["id"]) == first.json()
+    refused = await shop.call("PATCH", f"/{item['id']}", shop.seller, json={"price": 1})
+    assert (refused.status_code, refused.json()["code"]) == (409, "item_withdrawn")
+
+
+async def test_somebody_elses_item_is_not_mine_to_change(shop: Shop) -> None:
+    item = await shop.offer()
+
+    for answer in (
+        await shop.call("PATCH", f"/{item['id']}", person("Mallory"), json={"price": 1}),
+        await shop.call("DELETE", f"/{item['id']}", person("Mallory")),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (403, "not_owner")
+    assert await shop.item(item["id"]) == item
+
+
+@pytest.mark.parametrize(("method", "body"), [("PATCH", {"price": 1}), ("DELETE", None)])
+async def test_what_is_not_there_cannot_be_changed(shop: Shop, method: str, body: Any) -> None:
+    answer = await shop.call(method, "/nothing", shop.seller, json=body)
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "item_not_found")
+
+
+# Lists
+
+
+async def test_the_list_is_newest_first_page_by_page(shop: Shop) -> None:
+    for n in range(5):
+        await shop.offer(title=f"Lamp {n}")
+
+    first = (await shop.call("GET", params={"limit": 3})).json()
+    second = (await shop.call("GET", params={"limit": 3, "cursor": first["next"]})).json()
+
+    assert [item["title"] for item in first["items"] + second["items"]] == [f"Lamp {n}" for n in (4, 3, 2, 1, 0)]
+    assert second["next"] is None
+    assert first["items"][2] == await shop.item(first["next"])
+
+
+async def test_a_search_finds_every_word_in_title_or_description(shop: Shop) -> None:
+    await shop.offer(title="A brass lamp", description="From Fès")
+    await shop.offer(title="Brass door knob", description="")
+    await shop.offer(title="A chair", description="Goes well with lamps")
+
+    assert await shop.titles(q="LAMP") == ["A chair", "A brass lamp"]
+    assert await shop.titles(q="lamps") == ["A chair", "A brass lamp"]
+    assert await shop.titles(q="brass lamp") == ["A brass lamp"]
+    assert await shop.titles(q="lamp fes") == ["A brass lamp"]
+    assert await shop.titles(q="-lamp") == ["A chair", "A brass lamp"]
+    assert await shop.titles(q="sofa") == []
+    assert await shop.titles(q='"$%') == []
+    assert len(await shop.titles(q="")) == 3
+
+
+async def test_a_search_has_pages_too(shop: Shop) -> None:
+    for n in range(3):
+        await shop.offer(title=f"Lamp {n}")
+        await shop.offer(title=f"Chair {n}")
+
+    first = (await shop.call("GET", params={"q": "lamp", "limit": 2})).json()
+
+    assert [item["title"] for item in first["items"]] == ["Lamp 2", "Lamp 1"]
+    assert await shop.titles(q="lamp", limit=2, cursor=first["next"]) == ["Lamp 0"]
+
+
+async def test_a_withdrawn_item_is_listed_for_its_seller_alone(shop: Shop) -> None:
+    item = await shop.offer(title="Withdrawn")
+    await shop.offer(title="Listed")
+    await shop.offer(person("Grace"), title="Grace's")
+    await shop.call("DELETE", f"/{item['id']}", shop.seller)
+
+    assert await shop.titles() == ["Grace's", "Listed"]
+    assert await shop.titles(q="withdrawn") == []
+    assert await shop.titles(seller_id=shop.seller.id) == ["Listed"]
+    assert await shop.titles(person("Mallory"), seller_id=shop.seller.id) == ["Listed"]
+    assert await shop.titles(shop.seller, seller_id=shop.seller.id) == ["Listed", "Withdrawn"]
+    assert await shop.titles(shop.seller, seller_id=shop.seller.id, q="withdrawn") == ["Withdrawn"]
+    assert await shop.titles(shop.seller) == ["Grace's", "Listed"]
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": 101}, "limit"),
+        ({"limit": "many"}, "limit"),
+        ({"q": "x" * 201}, "q"),
+        ({"cursor": "x" * 65}, "cursor"),
+        ({"seller_id": "x" * 65}, "seller_id"),
+    ],
+)
+async def test_a_wrong_parameter_is_named(shop: Shop, params: dict[str, Any], field: str) -> None:
+    answer = await shop.call("GET", params=params)
+
+    assert answer.status_code == 422
+    assert [e["field"] for e in answer.json()["errors"]] == [field]
+
+
+# Hostile
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"title": ""}, "title"),
+    ({"title": "   "}, "title"),
+    ({"title": "x" * 201}, "title"),
+    ({"title": 7}, "title"),
+    ({"title": "\ud800"}, "title"),
+    ({"description": "x" * 10_001}, "description"),
+    ({"price": -1}, "price"),
+    ({"price": 0}, "price"),
+    ({"price": 10**9 + 1}, "price"),
+    ({"price": 10**30}, "price"),
+    ({"price": 12.5}, "price"),
+    ({"price": "1250"}, "price"),
+    ({"price": True}, "price"),
+    ({"price": float("nan")}, "price"),
+    ({"currency": "XXX"}, "currency"),
+    ({"currency": "eur"}, "currency"),
+    ({"quantity": 0}, "quantity"),
+    ({"quantity": 100_001}, "quantity"),
+    ({"quantity": 1.0}, "quantity"),
+    ({"quantity": {"$gt": 0}}, "quantity"),
+    ({"price": None}, "price"),
+    ({"seller_id": "grace"}, "seller_id"),
+    ({"available": 99}, "available"),
+    ({"status": "withdrawn"}, "status"),
+]
+
+
+async def test_a_wrong_field_of_an_offer_or_an_edit_is_named_and_changes_nothing(shop: Shop) -> None:
+    item = await shop.offer()
+
+    for different, field in WRONG:
+        for method, path, body in (("POST", "", LAMP | different), ("PATCH", f"/{item['id']}", different)):
+            # ASCII, so that it can carry what UTF-8 cannot.
+            answer = await shop.call(method, path, shop.seller, content=json.dumps(body))
+
+            assert answer.status_code == 422, (method, different, answer.text)
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert [e["field"] for e in answer.json()["errors"]] == [field], (method, different)
+
+    assert await shop.item(item["id"]) == item
+    assert await shop.db.items.count_documents({}) == 1
+
+
+async def test_an_edit_of_nothing_is_refused(shop: Shop) -> None:
+    item = await shop.offer()
+
+    answer = await shop.call("PATCH", f"/{item['id']}", shop.seller, json={})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
+
+
+@pytest.mark.parametrize("body", [b"{", b"", b"\xff\xfe", b"[]", b"null", b'{"price": 1, "price"', b"{}" * 200_000])
+async def test_what_is_no_body_is_a_problem_with_a_code(shop: Shop, body: bytes) -> None:
+    item = await shop.offer()
+
+    for method, path in (("POST", ""), ("PATCH", f"/{item['id']}")):
+        answer = await shop.call(method, path, shop.seller, content=body)
+
+        assert answer.status_code in {400, 413, 422}, answer.text
+        assert answer.json()["code"] in {"malformed_json", "validation_failed", "bad_request", "too_large"}
+
+
+async def test_the_longest_description_fits_however_it_is_written(shop: Shop) -> None:
+    longest = "\U0001f3fa" * 10_000
+
+    answer = await shop.call("POST", user=shop.seller, content=json.dumps(LAMP | {"description": longest}))
+
+    assert answer.status_code == 201
+    assert (await shop.item(answer.json()["id"]))["description"] == longest
+
+
+async def test_without_a_session_that_holds_nothing_is_offered_or_changed(shop: Shop) -> None:
+    item = await shop.offer()
+    claims = jwt.decode(shop.tokens.token(shop.seller), options={"verify_signature": False})
+    sessions = {
+        "forged": (Tokens().token(shop.seller), "session_invalid"),
+        "expired": (shop.tokens.token(shop.seller, exp=1), "session_expired"),
+        "unsigned": (jwt.encode(claims, "", "none", headers={"kid": shop.tokens.kid}), "session_invalid"),
+        "for somebody else": (shop.tokens.token(shop.seller, aud="elsewhere"), "session_invalid"),
+        "nonsense": ("nonsense", "session_invalid"),
+        "none": ("", "not_signed_in"),
+    }
+
+    for name, (token, code) in sessions.items():
+        for method, path, body in (
+            ("POST", "", LAMP),
+            ("PATCH", f"/{item['id']}", {"price": 1}),
+            ("DELETE", f"/{item['id']}", None),
+        ):
+            answer = await shop.http.request(
+                method, f"/api/items{path}", json=body, headers={"Authorization": f"Bearer {token}"}
+            )
+            assert (answer.status_code, answer.json()["code"]) == (401, code), (name, method)
+
+    assert await shop.item(item["id"]) == item
+
+
+async def test_a_session_that_does_not_hold_still_reads(shop: Shop) -> None:
+    await shop.offer()
+
+    answer = await shop.http.get("/api/items", headers={"Authorization": "Bearer nonsense"})
+
+    assert answer.status_code == 200
+    assert len(answer.json()["items"]) == 1
+
+
+async def test_queries_hidden_in_names_are_names(shop: Shop) -> None:
+    await shop.offer()
+
+    assert (await shop.call("GET", "/%7B%22$gt%22:%22%22%7D")).status_code == 404
+    assert (await shop.call("GET", "/%00%ff")).status_code == 404
+    assert await shop.titles(seller_id='{"$gt": ""}') == []
+    answer = await shop.call("GET", params={"seller_id[$gt]": ""})
+    assert len(answer.json()["items"]) == 1  # an unknown parameter, not an operator

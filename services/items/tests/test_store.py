@@ -1,0 +1,189 @@
+"""Items in a real MongoDB."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from common.bus import Bus
+from common.errors import StaleWrite
+from common.events import Currency, StockChanged
+from common.mongo import Database
+from common.outbox import Relay
+from items.domain import Item, ItemNotFound
+from items.store import ItemStore, every_word
+
+
+@pytest_asyncio.fixture
+async def store(db: Database, bus_url: str) -> AsyncIterator[ItemStore]:
+    async with Bus.connected(bus_url, "items") as bus, Relay.running(bus, db.items) as relay:
+        store = ItemStore(db, relay)
+        await store.prepare()
+        yield store
+
+
+def lamp(**different: Any) -> Item:
+    offer: dict[str, Any] = {"seller_id": "ada", "title": "A lamp", "description": "", "price": 1250, "quantity": 5}
+    return Item.offer(**offer | different, currency=Currency.EUR, now=datetime.now(UTC))
+
+
+async def test_what_was_saved_is_what_is_loaded(store: ItemStore) -> None:
+    item = lamp()
+    await store.add(item)
+
+    assert await store.get(item.id) == item
+    with pytest.raises(ItemNotFound):
+        await store.get("nothing")
+
+
+async def test_the_name_of_a_seller_who_is_known_goes_along(store: ItemStore) -> None:
+    await store.name_seller("ada", "Ada")
+    item = lamp()
+    await store.add(item)
+
+    assert (await store.get(item.id)).seller_name == "Ada"
+
+
+async def test_a_name_that_arrives_at_the_very_moment_of_the_offer_is_not_lost(store: ItemStore) -> None:
+    items = [lamp(seller_id=f"seller {n}") for n in range(50)]
+
+    async def arrive(item: Item) -> None:
+        await asyncio.gather(store.add(item), store.name_seller(item.seller_id, "Ada"))
+
+    await asyncio.gather(*map(arrive, items))
+
+    assert [(await store.get(item.id)).seller_name for item in items] == ["Ada"] * 50
+
+
+async def test_a_name_is_filled_in_where_it_is_missing_and_moves_no_version(store: ItemStore) -> None:
+    mine, other = lamp(), lamp(seller_id="grace")
+    await store.add(mine)
+    await store.add(other)
+
+    await store.name_seller("ada", "Ada")
+    await store.name_seller("ada", "Ada")
+
+    assert (await store.get(mine.id)).seller_name == "Ada"
+    assert (await store.get(mine.id)).version == 1
+    assert (await store.get(other.id)).seller_name is None
+
+
+async def test_of_changes_at_once_none_is_lost(store: ItemStore) -> None:
+    item = lamp()
+    await store.add(item)
+
+    await asyncio.gather(
+        store.change(item.id, lambda i: i.edit("ada", {"price": 1})),
+        store.change(item.id, lambda i: i.edit("ada", {"title": "A brass lamp"})),
+        store.change(item.id, lambda i: i.edit("ada", {"quantity": 9})),
+    )
+
+    kept = await store.get(item.id)
+    assert (kept.price, kept.title, kept.quantity, kept.version) == (1, "A brass lamp", 9, 4)
+
+
+async def test_a_change_that_always_comes_too_late_gives_up(store: ItemStore, db: Database) -> None:
+    item = lamp()
+    await store.add(item)
+    tries = 0
+
+    def outrun(loaded: Item) -> None:
+        nonlocal tries
+        tries += 1
+        loaded.edit("ada", {"price": tries})
+        loaded.version -= 1  # as if somebody else had saved it since
+
+    with pytest.raises(StaleWrite):
+        await store.change(item.id, outrun)
+
+    assert 1 < tries < 10
+    assert (await store.get(item.id)).price == 1250
+
+
+async def test_a_change_leaves_what_the_consumers_wrote(store: ItemStore) -> None:
+    item = lamp()
+    await store.add(item)
+
+    def edit_while_events_arrive(loaded: Item) -> None:
+        loaded.edit("ada", {"price": 1})
+        loaded.available, loaded.seller_name = 77, "Nobody"  # What was loaded is old; none of it is written.
+
+    await store.show_stock(StockChanged(item_id=item.id, stock_version=3, quantity=5, available=2))
+    await store.name_seller("ada", "Ada")
+    await store.change(item.id, edit_while_events_arrive)
+
+    kept = await store.get(item.id)
+    assert (kept.price, kept.available, kept.stock_version, kept.seller_name) == (1, 2, 3, "Ada")
+
+
+async def test_the_newest_stock_wins_in_any_order_and_within_one_batch(store: ItemStore) -> None:
+    items = [lamp() for _ in range(3)]
+    for item in items:
+        await store.add(item)
+    changes = [
+        StockChanged(item_id=item.id, stock_version=version, quantity=50, available=50 - version)
+        for item in items
+        for version in (4, 9, 1, 9, 7)
+    ]
+
+    await asyncio.gather(*map(store.show_stock, changes))
+    await store.show_stock(changes[2])  # version 1, late
+
+    assert [(await store.get(item.id)).available for item in items] == [41] * 3
+    assert {(await store.get(item.id)).version for item in items} == {1}
+
+
+async def test_pages_follow_each_other_without_gap_or_repetition(store: ItemStore) -> None:
+    items = [lamp() for _ in range(7)]
+    for item in items:
+        await store.add(item)
+    seen: list[str] = []
+    cursor: str | None = None
+    sizes = []
+
+    while True:
+        page, cursor = await store.page(search=None, seller_id=None, withdrawn_too=False, limit=3, before=cursor)
+        seen += [item.id for item in page]
+        sizes.append(len(page))
+        if cursor is None:
+            break
+        await store.add(lamp())  # what comes in between is newer than every cursor
+
+    assert seen == [item.id for item in reversed(items)]
+    assert sizes == [3, 3, 1]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"status": "listed"},
+        {"status": "listed", "_id": {"$lt": "f"}},
+        {"seller_id": "ada"},
+        {"seller_id": "ada", "status": "listed", "_id": {"$lt": "f"}},
+        {"seller_id": "ada", "seller_name": None},
+    ],
+)
+async def test_no_list_reads_or_sorts_more_than_it_shows(store: ItemStore, db: Database, query: dict[str, Any]) -> None:
+    await db.items.insert_many({"_id": f"{n:x}", "status": "listed", "seller_id": "ada"} for n in range(200))
+
+    plan = await db.items.find(query).sort("_id", -1).limit(10).explain()
+
+    assert plan["executionStats"]["totalDocsExamined"] == 10
+    assert "SORT" not in str(plan["queryPlanner"]["winningPlan"])
+
+
+@pytest.mark.parametrize(
+    ("search", "terms"),
+    [
+        ("lamps", "lamps"),
+        ("brass lamp", '"brass" "lamp"'),
+        ("-lamp", "lamp"),
+        ('12" tv', '"12" "tv"'),
+        ("?!", ""),
+    ],
+)
+def test_a_search_wants_every_word_and_knows_no_operators(search: str, terms: str) -> None:
+    assert every_word(search) == terms

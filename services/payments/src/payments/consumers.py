@@ -1,0 +1,30 @@
+"""What payments does when orders tells it something. No rules."""
+
+from common.bus import Consumers
+from common.events import OrderCancelled, OrderPaid, OrderPaymentRejected, OrderPlaced, OrderRefundRequested, OrderState
+from payments.cashier import Cashier
+from payments.domain import Due
+from payments.store import DueStore
+
+consumers = Consumers("payments")
+
+REQUESTED_BY_SELLER = "requested_by_seller"
+"""The reason of a refund that the seller asked for; a rejected payment's reason is the rejection's."""
+
+
+@consumers.on(OrderPlaced, OrderCancelled, OrderPaid)
+async def copy_amount_due(event: OrderState, dues: DueStore) -> None:
+    """What the buyer owes, and whether he still does."""
+    await dues.keep(Due.of(event))
+
+
+@consumers.on(OrderPaymentRejected)
+async def return_rejected_payment(event: OrderPaymentRejected, cashier: Cashier) -> None:
+    """Money came that orders had no use for: it goes back."""
+    await cashier.owe_refund(event.payment_id, event.reason)
+
+
+@consumers.on(OrderRefundRequested)
+async def return_money_of_seller(event: OrderRefundRequested, cashier: Cashier) -> None:
+    """The seller gives the money back."""
+    await cashier.owe_refund(event.payment_id, REQUESTED_BY_SELLER)

@@ -1,0 +1,282 @@
+"""Payments, and what is due for an order. No I/O.
+
+Every transition may be asked for again, late or out of order: it happens once, and money that moved always counts.
+"""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import AwareDatetime, BaseModel
+
+from common.aggregate import Aggregate
+from common.errors import Conflict, Declined, Invalid, NotFound
+from common.events import (
+    Currency,
+    MinorUnits,
+    OrderCancelled,
+    OrderId,
+    OrderPaid,
+    OrderState,
+    PaymentCaptured,
+    PaymentFailed,
+    PaymentRefunded,
+    UserId,
+)
+from common.ids import new_id
+
+ANSWER_GRACE = timedelta(seconds=2)
+"""How long the request that wrote an intent is left alone with it; then somebody else finishes it."""
+
+WEBHOOK_GRACE = timedelta(seconds=10)
+"""How long a gateway that said "processing" may stay silent before it is asked."""
+
+
+class OrderNotFound(NotFound):
+    """No such order, or another's."""
+
+    code = "order_not_found"
+
+
+class PaymentNotFound(NotFound):
+    """No such payment."""
+
+    code = "payment_not_found"
+
+
+class OrderNotPayable(Conflict):
+    """The order is settled or its hold is over, or a payment for it is under way."""
+
+    code = "order_not_payable"
+
+
+class UnknownPaymentMethod(Invalid):
+    """The gateway has no payment method of that name."""
+
+    code = "unknown_payment_method"
+
+
+class CardDeclined(Declined):
+    """The gateway answered, and no money moved."""
+
+    code = "card_declined"
+
+
+class NotCaptured(Conflict):
+    """There is no money to give back."""
+
+    code = "not_captured"
+
+
+class DueState(StrEnum):
+    """Whether an order still wants money."""
+
+    OPEN = "open"
+    CANCELLED = "cancelled"
+    PAID = "paid"
+
+
+class Due(BaseModel):
+    """What a buyer owes for an order, as orders stated it at `order_version`."""
+
+    id: OrderId
+    order_version: int
+    buyer_id: UserId
+    amount: MinorUnits
+    currency: Currency
+    expires_at: AwareDatetime
+    state: DueState
+
+    @classmethod
+    def of(cls, order: OrderState) -> Self:
+        """The amount due for an order."""
+        match order:
+            case OrderCancelled():
+                state = DueState.CANCELLED
+            case OrderPaid():
+                state = DueState.PAID
+            case _:
+                state = DueState.OPEN
+        return cls(
+            id=order.order_id,
+            order_version=order.order_version,
+            buyer_id=order.buyer_id,
+            amount=order.quantity * order.unit_price,
+            currency=order.currency,
+            expires_at=order.expires_at,
+            state=state,
+        )
+
+    def check_payable(self, now: datetime) -> None:
+        """Raise `OrderNotPayable` unless the order waits for money and its hold lasts."""
+        if self.state is not DueState.OPEN:
+            raise OrderNotPayable(f"the order is {self.state} already")
+        if now >= self.expires_at:
+            raise OrderNotPayable("the time to pay this order is over")
+
+
+class PaymentStatus(StrEnum):
+    """Where a payment stands."""
+
+    CREATED = "created"  # the intent is written; whether the gateway was asked is not known yet
+    PROCESSING = "processing"
+    CAPTURED = "captured"
+    REFUND_DUE = "refund_due"
+    REFUNDED = "refunded"
+    FAILED = "failed"
+
+
+class PublicStatus(StrEnum):
+    """Where a payment stands, as its buyer sees it."""
+
+    PROCESSING = "processing"
+    CAPTURED = "captured"
+    REFUNDED = "refunded"
+    FAILED = "failed"
+
+
+PUBLIC = {
+    PaymentStatus.CREATED: PublicStatus.PROCESSING,
+    PaymentStatus.PROCESSING: PublicStatus.PROCESSING,
+    PaymentStatus.CAPTURED: PublicStatus.CAPTURED,
+    PaymentStatus.REFUND_DUE: PublicStatus.CAPTURED,
+    PaymentStatus.REFUNDED: PublicStatus.REFUNDED,
+    PaymentStatus.FAILED: PublicStatus.FAILED,
+}
+
+
+class Payment(Aggregate):
+    """One try to take the whole amount of one order from one payment method."""
+
+    order_id: str
+    buyer_id: str
+    amount: MinorUnits
+    currency: Currency
+    method: str
+    hold_ends_at: datetime
+    status: PaymentStatus = PaymentStatus.CREATED
+    live_order: str | None = None
+    """The order's id until it is certain that this payment's money is not, or no longer, here: unique."""
+    request_key: str | None = None
+    """The buyer's Idempotency-Key: unique among his payments."""
+    answer: PublicStatus | None = None
+    """What whoever asked for this payment is told. The first answer stays, so that a repeated request gets the same."""
+    reference: str = ""
+    """The gateway's name for the charge, once it has given one."""
+    failure_reason: str | None = None
+    refund_reason: str | None = None
+    check_at: datetime | None = None
+    """When somebody must see to this payment, unless it is settled before."""
+    tries: int = 0
+    """How often somebody saw to it in its present status."""
+
+    @classmethod
+    def begin(cls, due: Due, *, method: str, request_key: str | None, now: datetime) -> Self:
+        """The intent to take what is due. Raises `OrderNotPayable`."""
+        due.check_payable(now)
+        return cls(
+            id=new_id(),
+            order_id=due.id,
+            buyer_id=due.buyer_id,
+            amount=due.amount,
+            currency=due.currency,
+            method=method,
+            hold_ends_at=due.expires_at,
+            live_order=due.id,
+            request_key=request_key,
+            check_at=now + ANSWER_GRACE,
+        )
+
+    @property
+    def public_status(self) -> PublicStatus:
+        """The status as the buyer sees it."""
+        return PUBLIC[self.status]
+
+    @property
+    def reason(self) -> str | None:
+        """Why it failed, or why the money goes back."""
+        match self.status:
+            case PaymentStatus.FAILED:
+                return self.failure_reason
+            case PaymentStatus.REFUND_DUE | PaymentStatus.REFUNDED:
+                return self.refund_reason
+            case _:
+                return None
+
+    def process(self, reference: str, now: datetime) -> None:
+        """The gateway is at it. News only to a payment that has heard nothing yet."""
+        if self.status is PaymentStatus.CREATED:
+            self.status = PaymentStatus.PROCESSING
+            self.reference = reference
+            self._check(now + WEBHOOK_GRACE)
+            self._answer(PublicStatus.PROCESSING)
+
+    def capture(self, reference: str) -> None:
+        """The gateway has the money. Captured twice is captured once.
+
+        Also after a failure: the gateway knows better where the money is. The order is not taken up again then, since
+        another payment may be live for it; orders finishes the order or sends the money back.
+        """
+        if self.status in {PaymentStatus.CREATED, PaymentStatus.PROCESSING, PaymentStatus.FAILED}:
+            self.status = PaymentStatus.CAPTURED
+            self.reference = reference
+            self._check(None)
+            self._answer(PublicStatus.CAPTURED)
+            self.record(PaymentCaptured(**self._state()))
+
+    def fail(self, reference: str, reason: str) -> None:
+        """No money moved: the order may be paid in another way. Money that has moved is not unmoved by this."""
+        if self.status in {PaymentStatus.CREATED, PaymentStatus.PROCESSING}:
+            self.status = PaymentStatus.FAILED
+            self.reference = reference
+            self.failure_reason = reason
+            self.live_order = None
+            self._check(None)
+            self._answer(PublicStatus.FAILED)
+            self.record(PaymentFailed(**self._state(), reason=reason))
+
+    def leave_open(self) -> None:
+        """Nobody knows yet what the gateway did; whoever asked is told that it is being processed."""
+        self._answer(PublicStatus.PROCESSING)
+
+    def owe_refund(self, reason: str, now: datetime) -> None:
+        """The money must go back, once. Raises `NotCaptured` while there is none."""
+        match self.status:
+            case PaymentStatus.CAPTURED:
+                self.status = PaymentStatus.REFUND_DUE
+                self.refund_reason = reason
+                self._check(now)
+            case PaymentStatus.REFUND_DUE | PaymentStatus.REFUNDED:
+                return
+            case PaymentStatus.CREATED | PaymentStatus.PROCESSING | PaymentStatus.FAILED:
+                raise NotCaptured(f"payment {self.id} is {self.status}; there is no money to give back")
+
+    def refunded(self) -> None:
+        """The gateway has sent the money back. Raises `NotCaptured` where nothing was owed."""
+        match self.status:
+            case PaymentStatus.REFUND_DUE:
+                self.status = PaymentStatus.REFUNDED
+                self.live_order = None
+                self._check(None)
+                self.record(PaymentRefunded(**self._state(), reason=self.refund_reason or ""))
+            case PaymentStatus.REFUNDED:
+                return
+            case _:
+                raise NotCaptured(f"payment {self.id} is {self.status}; no refund is due")
+
+    def _answer(self, status: PublicStatus) -> None:
+        self.answer = self.answer or status
+
+    def _check(self, at: datetime | None) -> None:
+        self.check_at = at
+        self.tries = 0
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "payment_id": self.id,
+            "payment_version": self.next_version,
+            "order_id": self.order_id,
+            "buyer_id": self.buyer_id,
+            "amount": self.amount,
+            "currency": self.currency,
+        }

@@ -1,0 +1,94 @@
+"""HTTP models and routes of payments. No rules, no queries."""
+
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Query, Request, Response, status
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from common.auth import CurrentUser
+from common.errors import IdempotencyKeyReused
+from common.events import Currency, OrderId
+from common.http import Body, Cursor, IdempotencyKey, Limit, Page, Provided, problem, problems
+from payments.cashier import Cashier
+from payments.domain import CardDeclined, OrderNotFound, OrderNotPayable, Payment, PublicStatus, UnknownPaymentMethod
+from payments.gateway import BadSignature
+from payments.store import PaymentStore
+
+router = APIRouter(prefix="/api/payments", tags=["payments"])
+
+Store = Annotated[PaymentStore, Provided(PaymentStore)]
+TheCashier = Annotated[Cashier, Provided(Cashier)]
+
+
+class NewPayment(Body):
+    """Which order to pay, and with what."""
+
+    order_id: OrderId
+    payment_method: str = Field(min_length=1, max_length=100)
+
+
+class PaymentView(BaseModel):
+    """A payment. `amount` is in minor units of `currency`."""
+
+    id: str
+    order_id: str
+    amount: int
+    currency: Currency
+    status: PublicStatus = Field(validation_alias="public_status")
+
+    @classmethod
+    def of(cls, payment: Payment) -> Self:
+        """The view of a payment as it stands now."""
+        return cls.model_validate(payment, from_attributes=True)
+
+    @classmethod
+    def answering(cls, payment: Payment) -> Self:
+        """What whoever asked for the payment is told, however often he asks. Raises `CardDeclined`."""
+        if payment.answer is PublicStatus.FAILED:
+            raise CardDeclined(f"the payment was declined: {payment.failure_reason}")
+        return cls.of(payment).model_copy(update={"status": payment.answer})
+
+
+class PaymentRecord(PaymentView):
+    """A payment in its buyer's list. `reason` says why it failed, or why the money goes back."""
+
+    reason: str | None
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    responses=problems(OrderNotFound, OrderNotPayable, CardDeclined, UnknownPaymentMethod, IdempotencyKeyReused),
+)
+async def pay_order(
+    body: NewPayment, user: CurrentUser, cashier: TheCashier, idempotency_key: IdempotencyKey = None
+) -> PaymentView:
+    """Take what is due for one of the caller's orders. `processing` means: the outcome follows, in the list."""
+    payment = await cashier.pay(body.order_id, body.payment_method, user.id, idempotency_key)
+    return PaymentView.answering(payment)
+
+
+@router.get("")
+async def list_payments(
+    user: CurrentUser,
+    store: Store,
+    order_id: Annotated[OrderId | None, Query()] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Page[PaymentRecord]:
+    """The caller's own payments, of one order or all, newest first."""
+    found = await store.made_by(user.id, order_id, limit, cursor)
+    return Page(items=[PaymentRecord.of(p) for p in found], next=found[-1].id if len(found) == limit else None)
+
+
+@router.post(
+    "/webhook", responses={400: {"description": BadSignature.code, "content": {"application/problem+json": {}}}}
+)
+async def hear_gateway(request: Request, cashier: TheCashier) -> Response:
+    """The payment gateway says that a charge has changed. The signature is over the raw body."""
+    try:
+        ours = await cashier.hear(await request.body(), request.headers)
+    except BadSignature as error:
+        return problem(status.HTTP_400_BAD_REQUEST, error.code, str(error))
+    return JSONResponse({"status": "ok" if ours else "ignored"})

@@ -1,0 +1,111 @@
+"""The only file of payments, beside the sandbox's ledger and the rounds, that speaks Mongo."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pymongo import UpdateOne
+from pymongo.errors import DuplicateKeyError
+
+from common.batching import Batcher
+from common.errors import StaleWrite
+from common.mongo import AWAY, WITHOUT_PENDING, Collection, Database, look_up
+from common.outbox import Outbox, Relay
+from payments.domain import Due, OrderNotPayable, Payment, PaymentNotFound
+
+
+class PaymentStore:
+    """Payments. At most one is live for an order, and one was made under each Idempotency-Key of a buyer."""
+
+    def __init__(self, db: Database, relay: Relay) -> None:
+        self.collection: Collection = db.payments
+        self._outbox = Outbox(self.collection, relay)
+        self._find = look_up(self.collection)
+
+    async def prepare(self) -> None:
+        """Create the indexes. A second call changes nothing."""
+        await self.collection.create_index("live_order", unique=True, sparse=True)
+        with_key = {"request_key": {"$exists": True}}
+        await self.collection.create_index(
+            [("buyer_id", 1), ("request_key", 1)], unique=True, partialFilterExpression=with_key
+        )
+        await self.collection.create_index([("buyer_id", 1), ("_id", -1)])
+        await self.collection.create_index([("order_id", 1), ("_id", -1)])
+
+    async def add(self, payment: Payment) -> None:
+        """Write an intent. Raises `OrderNotPayable` when the order has a live payment, or the key was used."""
+        try:
+            await self._outbox.save(payment)
+        except DuplicateKeyError:
+            raise OrderNotPayable("a payment for this order is under way") from None
+
+    async def find(self, payment_id: str) -> Payment | None:
+        """A payment, or None. Concurrent calls share a query."""
+        document = await self._find(payment_id)
+        return Payment.from_document(document) if document else None
+
+    async def get(self, payment_id: str) -> Payment:
+        """A payment that must be there. Raises `PaymentNotFound`."""
+        if (payment := await self.find(payment_id)) is None:
+            raise PaymentNotFound(f"there is no payment {payment_id}")
+        return payment
+
+    async def under_key(self, buyer_id: str, request_key: str) -> Payment | None:
+        """The payment that a buyer made under an Idempotency-Key."""
+        wanted = {"buyer_id": buyer_id, "request_key": request_key}
+        document = await self.collection.find_one(wanted, WITHOUT_PENDING)
+        return Payment.from_document(document) if document else None
+
+    async def change(self, payment: Payment, transition: Callable[[Payment], None]) -> Payment:
+        """Apply a transition and save; where somebody else was first, apply it to what he left.
+
+        Transitions may be repeated, so this ends as soon as one of both has nothing left to do.
+        """
+        while True:
+            before = payment.model_copy()
+            transition(payment)
+            if payment == before:
+                return payment
+            try:
+                await self._outbox.save(payment)
+            except StaleWrite:
+                payment = await self.get(payment.id)
+            else:
+                return payment
+
+    async def made_by(self, buyer_id: str, order_id: str | None, limit: int, before: str | None) -> list[Payment]:
+        """A buyer's payments, of one order or all, newest first, older than the payment `before`."""
+        query: dict[str, Any] = {"buyer_id": buyer_id}
+        if order_id:
+            query["order_id"] = order_id
+        if before:
+            query["_id"] = {"$lt": before}
+        found = self.collection.find(query, WITHOUT_PENDING).sort("_id", -1).limit(limit)
+        return [Payment.from_document(document) for document in await found.to_list()]
+
+
+class DueStore:
+    """What is due for each order: a copy of what orders said last, whatever the order it is heard in."""
+
+    def __init__(self, db: Database) -> None:
+        self._dues: Collection = db.dues
+        self._find = look_up(self._dues)
+        self._writes: Batcher[UpdateOne, None] = Batcher(self._write, shared=AWAY)
+
+    async def find(self, order_id: str) -> Due | None:
+        """What is due for an order. Concurrent calls share a query."""
+        document = await self._find(order_id)
+        return Due.model_validate({**document, "id": document["_id"]}) if document else None
+
+    async def keep(self, due: Due) -> None:
+        """Keep the newest: what is not newer than what is here changes nothing. Concurrent calls share a write.
+
+        The query asks for `_id` alone, so that of two first writers at once the server repeats the later one.
+        """
+        document = {"_id": due.id, **due.model_dump(exclude={"id"})}
+        newer = {"$lt": [{"$ifNull": ["$order_version", 0]}, due.order_version]}
+        update = [{"$replaceWith": {"$cond": [newer, {"$literal": document}, "$$ROOT"]}}]
+        await self._writes(UpdateOne({"_id": due.id}, update, upsert=True))
+
+    async def _write(self, writes: Sequence[UpdateOne]) -> list[None]:
+        await self._dues.bulk_write(writes, ordered=False)
+        return [None] * len(writes)

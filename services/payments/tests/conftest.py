@@ -1,0 +1,257 @@
+"""A running payments service under test, and the world around it: orders, buyers, the sandbox's ledger."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+import uvicorn
+from starlette.types import ASGIApp
+
+from common.auth import User
+from common.bus import Bus
+from common.events import (
+    CancelReason,
+    Currency,
+    OrderCancelled,
+    OrderPaid,
+    OrderPaymentRejected,
+    OrderPlaced,
+    OrderRefundRequested,
+    RejectReason,
+)
+from common.http import create_app
+from common.ids import new_id
+from common.mongo import AWAY, Database, Document
+from common.outbox import Relay
+from common.testing import *  # noqa: F403
+from common.testing import Events, Tokens, eventually, person
+from payments.cashier import Cashier
+from payments.domain import Due, DueState, Payment
+from payments.gateway import PaymentGateway
+from payments.main import start
+from payments.routes import router
+from payments.sandbox import SandboxGateway
+from payments.settings import PaymentsSettings
+from payments.store import DueStore, PaymentStore
+
+Serve = Callable[[ASGIApp, int], AbstractAsyncContextManager[httpx.AsyncClient]]
+
+SECRET = "a secret for the tests alone"
+
+
+def new_order(buyer_id: str, *, hold: timedelta = timedelta(minutes=15), amount: int = 1250) -> OrderPlaced:
+    """An order as orders tells it."""
+    return OrderPlaced(
+        order_id=new_id(),
+        order_version=1,
+        buyer_id=buyer_id,
+        seller_id=new_id(),
+        item_id=new_id(),
+        item_title="Two seats in row 5",
+        quantity=2,
+        unit_price=amount // 2,
+        currency=Currency.EUR,
+        expires_at=datetime.now(UTC) + hold,
+    )
+
+
+def state(order: OrderPlaced, version: int) -> dict[str, Any]:
+    """The order as a later event carries it."""
+    return {**order.model_dump(), "order_version": version}
+
+
+@dataclass
+class World:
+    """Payments, running on a port of its own, and everything around it."""
+
+    http: httpx.AsyncClient
+    events: Events
+    db: Database
+    tokens: Tokens
+    buyer: User
+
+    def new_order(self) -> OrderPlaced:
+        """An order of `buyer` that payments has not heard of."""
+        return new_order(self.buyer.id)
+
+    async def placed_order(self, *, hold: timedelta = timedelta(minutes=15), amount: int = 1250) -> OrderPlaced:
+        """An order of `buyer` that payments has heard of."""
+        order = new_order(self.buyer.id, hold=hold, amount=amount)
+        await self.events.deliver(order)
+        return order
+
+    async def paid(self, order: OrderPlaced, payment_id: str, version: int = 2) -> OrderPaid:
+        """Orders says that the order is paid."""
+        event = OrderPaid(**state(order, version), payment_id=payment_id)
+        await self.events.deliver(event)
+        return event
+
+    async def cancelled(self, order: OrderPlaced, version: int = 2) -> OrderCancelled:
+        """Orders says that the order is cancelled."""
+        event = OrderCancelled(**state(order, version), reason=CancelReason.BUYER)
+        await self.events.deliver(event)
+        return event
+
+    async def rejected(self, order: OrderPlaced, payment_id: str) -> OrderPaymentRejected:
+        """Orders has no use for the money."""
+        event = OrderPaymentRejected(**state(order, 3), payment_id=payment_id, reason=RejectReason.SOLD_OUT)
+        await self.events.deliver(event)
+        return event
+
+    async def refund_requested(self, order: OrderPlaced, payment_id: str) -> OrderRefundRequested:
+        """The seller gives the money back."""
+        event = OrderRefundRequested(**state(order, 3), payment_id=payment_id)
+        await self.events.deliver(event)
+        return event
+
+    async def pay(
+        self, order_id: str, method: str = "pm_card_visa", key: str | None = None, buyer: User | None = None
+    ) -> httpx.Response:
+        """POST /api/payments as `buyer`."""
+        headers = self.tokens.headers(buyer or self.buyer) | ({"Idempotency-Key": key} if key else {})
+        body = {"order_id": order_id, "payment_method": method}
+        return await self.http.post("/api/payments", json=body, headers=headers)
+
+    async def listed(self, **query: Any) -> Any:
+        """GET /api/payments as `buyer`."""
+        return (await self.http.get("/api/payments", params=query, headers=self.tokens.headers(self.buyer))).json()
+
+    async def becomes(self, payment_id: str, status: str) -> Document:
+        """The payment as the buyer's list shows it, once it has this status."""
+
+        async def there() -> Document:
+            [found] = [p for p in (await self.listed(limit=100))["items"] if p["id"] == payment_id]
+            assert found["status"] == status, found
+            return dict(found)
+
+        return await eventually(there)
+
+    async def reported(self) -> None:
+        """Wait until the sandbox has nothing left to report."""
+
+        async def nothing_left() -> bool:
+            return not await self.db.sandbox_charges.count_documents({"notify_at": {"$exists": True}})
+
+        await eventually(nothing_left)
+
+    async def payment(self, payment_id: str) -> Document:
+        """The payment as it is stored."""
+        found = await self.db.payments.find_one({"_id": payment_id})
+        assert found
+        return found
+
+    async def money(self) -> int:
+        """What the sandbox has moved to us by now and not back, over all charges."""
+        moved = {"captured_at": {"$lte": datetime.now(UTC)}, "refunded_at": None}
+        return sum(charge["amount"] for charge in await self.db.sandbox_charges.find(moved).to_list())
+
+
+@dataclass
+class Workshop:
+    """The parts of payments without its HTTP side, for tests that take one of them out of the works."""
+
+    payments: PaymentStore
+    dues: DueStore
+    db: Database
+
+    def cashier(self, gateway: PaymentGateway, patience: float = 10) -> Cashier:
+        """A cashier who uses this gateway; his rounds are not running."""
+        return Cashier(self.payments, self.dues, gateway, timedelta(seconds=patience))
+
+    async def due(self) -> Due:
+        """Something to pay."""
+        due = Due(
+            id=new_id(),
+            order_version=1,
+            buyer_id=new_id(),
+            amount=700,
+            currency=Currency.EUR,
+            expires_at=datetime.now(UTC) + timedelta(minutes=15),
+            state=DueState.OPEN,
+        )
+        await self.dues.keep(due)
+        return due
+
+    async def intent(self, method: str = "pm_card_visa", key: str | None = None) -> Payment:
+        """A payment whose process died before it asked the gateway, or before it heard the answer."""
+        payment = Payment.begin(await self.due(), method=method, request_key=key, now=datetime.now(UTC))
+        await self.payments.add(payment)
+        return payment
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch, mongo_url: str, bus_url: str, tokens: Tokens) -> PaymentsSettings:
+    """The environment of a service under test."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        "MONGO_URL": mongo_url,
+        "NATS_URL": bus_url,
+        "JWT_PUBLIC_KEYS": tokens.jwk_set,
+        "WEBHOOK_SECRET": SECRET,
+        "PORT": str(port),
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return PaymentsSettings()
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, port: int) -> AsyncIterator[httpx.AsyncClient]:
+    """An app on a port, reached over real HTTP."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False))
+    task = asyncio.create_task(server.serve())
+
+    async def started() -> bool:
+        return server.started or task.done()
+
+    await eventually(started)
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+            yield http
+    finally:
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture
+def order() -> OrderPlaced:
+    """An order that nobody has heard of."""
+    return new_order(new_id())
+
+
+@pytest.fixture
+def serve() -> Serve:
+    """Puts an app on a port."""
+    return serving
+
+
+@pytest_asyncio.fixture
+async def world(settings: PaymentsSettings, db: Database, events: Events, tokens: Tokens) -> AsyncIterator[World]:
+    """Payments, running."""
+    async with serving(create_app("payments", router, start), settings.port) as http:
+        yield World(http, events, db, tokens, person())
+
+
+@pytest_asyncio.fixture
+async def workshop(db: Database, bus_url: str) -> AsyncIterator[Workshop]:
+    """The parts of payments on a real bus."""
+    async with Bus.connected(bus_url, "payments", away=AWAY) as bus, Relay.running(bus, db.payments) as relay:
+        payments = PaymentStore(db, relay)
+        await payments.prepare()
+        yield Workshop(payments, DueStore(db), db)
+
+
+@pytest_asyncio.fixture
+async def sandbox(settings: PaymentsSettings, db: Database) -> AsyncIterator[SandboxGateway]:
+    """The sandbox alone, its webhook calls going to the port of `settings`."""
+    async with SandboxGateway.open(db.sandbox_charges, SECRET, settings.webhook_url) as gateway:
+        yield gateway

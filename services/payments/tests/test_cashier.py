@@ -1,0 +1,300 @@
+"""No money is lost or moved twice while anything dies at any moment.
+
+A process that died is shown by the state it leaves: a payment written, a gateway asked or not, nobody at work.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from common.events import PaymentCaptured, PaymentFailed, PaymentRefunded
+from common.testing import Events
+from payments.domain import Payment, PaymentStatus, PublicStatus
+from payments.gateway import Answer, Charge, GatewayUnavailable
+from payments.sandbox import Notice, SandboxGateway, signature
+
+if TYPE_CHECKING:
+    from services.payments.tests.conftest import Workshop
+
+SECRET = "what the sandbox of these tests signs with"
+
+
+class Halting(SandboxGateway):
+    """Stands still while it is asked for a charge: before the money moves, or after. Or is not there at all."""
+
+    before = after = False
+    failures = 0
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]
+        self.reached = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def charge(self, charge: Charge) -> Answer:
+        await self._stand(self.before)
+        if self.failures:
+            self.failures -= 1
+            raise GatewayUnavailable("nobody answers")
+        answer = await super().charge(charge)
+        await self._stand(self.after)
+        return answer
+
+    async def _stand(self, here: bool) -> None:
+        if here:
+            self.reached.set()
+            await self.go_on.wait()
+
+
+@pytest_asyncio.fixture
+async def gateway(workshop: "Workshop") -> AsyncIterator[Halting]:
+    """The sandbox, its webhook calls going nowhere."""
+    async with Halting.open(workshop.db.sandbox_charges, SECRET, "http://127.0.0.1:1/") as gateway:
+        yield gateway
+
+
+def signed(reference: str) -> tuple[bytes, dict[str, str]]:
+    """The webhook call about a charge."""
+    body, now = Notice(id="evt_1", reference=reference).model_dump_json().encode(), int(time.time())
+    return body, {"sandbox-signature": f"t={now},v1={signature(SECRET, now, body)}"}
+
+
+async def money(workshop: "Workshop") -> int:
+    """What the sandbox has taken and not given back."""
+    return sum(c["amount"] for c in await workshop.db.sandbox_charges.find({"refunded_at": None}).to_list())
+
+
+def charge_of(payment: Payment) -> Charge:
+    """What the gateway was asked before its answer was lost."""
+    return Charge(payment.id, payment.order_id, payment.amount, payment.currency, payment.method, payment.hold_ends_at)
+
+
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [
+        ("pm_card_visa", PaymentStatus.CAPTURED),
+        ("pm_card_declined", PaymentStatus.FAILED),
+        ("pm_card_slow", PaymentStatus.PROCESSING),
+    ],
+)
+@pytest.mark.parametrize("asked", [False, True])
+async def test_whoever_dies_before_he_saved_the_answer_is_followed_by_somebody_who_does(
+    workshop: "Workshop", gateway: Halting, events: Events, method: str, status: PaymentStatus, asked: bool
+) -> None:
+    payment = await workshop.intent(method)
+    if asked:
+        await gateway.charge(charge_of(payment))
+
+    await workshop.cashier(gateway).settle(payment.id)
+
+    assert (await workshop.payments.get(payment.id)).status is status
+    assert await workshop.db.sandbox_charges.count_documents({}) == 1
+    assert len(await events.published(PaymentCaptured, 0)) == (status is PaymentStatus.CAPTURED)
+    assert len(await events.published(PaymentFailed, 0)) == (status is PaymentStatus.FAILED)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+async def test_a_request_that_is_cut_off_in_the_call_is_finished_by_the_rounds(
+    workshop: "Workshop", gateway: Halting, events: Events, moved: bool
+) -> None:
+    gateway.before, gateway.after = not moved, moved
+    due = await workshop.due()
+    cashier = workshop.cashier(gateway)
+    paying = asyncio.create_task(cashier.pay(due.id, "pm_card_visa", due.buyer_id, None))
+    await gateway.reached.wait()
+    paying.cancel()
+    assert await money(workshop) == (700 if moved else 0)
+
+    gateway.before = gateway.after = False
+    async with cashier.settling():
+        [captured] = await events.published(PaymentCaptured)
+
+    assert captured.order_id == due.id
+    assert await money(workshop) == 700
+
+
+async def test_money_that_moved_while_the_call_timed_out_is_found(
+    workshop: "Workshop", gateway: Halting, events: Events
+) -> None:
+    due = await workshop.due()
+    cashier = workshop.cashier(gateway)
+
+    payment = await cashier.pay(due.id, "pm_card_lost", due.buyer_id, None)
+    assert (payment.status, payment.answer) == (PaymentStatus.CREATED, PublicStatus.PROCESSING)
+    assert await money(workshop) == 700
+    async with cashier.settling():
+        [captured] = await events.published(PaymentCaptured)
+
+    assert captured.payment_id == payment.id
+    assert await money(workshop) == 700
+
+
+async def test_a_gateway_that_is_away_is_asked_again(workshop: "Workshop", gateway: Halting) -> None:
+    due = await workshop.due()
+    cashier = workshop.cashier(gateway)
+    gateway.failures = 2
+
+    payment = await cashier.pay(due.id, "pm_card_visa", due.buyer_id, None)
+    with pytest.raises(GatewayUnavailable):
+        await cashier.settle(payment.id)
+    await cashier.settle(payment.id)
+
+    assert (await workshop.payments.get(payment.id)).status is PaymentStatus.CAPTURED
+    assert await money(workshop) == 700
+
+
+async def test_a_webhook_call_that_never_came_is_not_missed(
+    workshop: "Workshop", gateway: Halting, events: Events
+) -> None:
+    payment = await workshop.intent("pm_card_duplicate")
+    cashier = workshop.cashier(gateway)
+    await cashier.settle(payment.id)
+    assert (await workshop.payments.get(payment.id)).status is PaymentStatus.PROCESSING
+
+    await cashier.settle(payment.id)
+
+    assert (await workshop.payments.get(payment.id)).status is PaymentStatus.CAPTURED
+    [_] = await events.published(PaymentCaptured)
+
+
+async def test_a_charge_that_takes_its_time_is_asked_for_again_later(workshop: "Workshop", gateway: Halting) -> None:
+    payment = await workshop.intent("pm_card_late")
+    cashier = workshop.cashier(gateway)
+    await cashier.settle(payment.id)
+
+    await cashier.settle(payment.id)
+
+    stored = await workshop.payments.get(payment.id)
+    assert stored.status is PaymentStatus.PROCESSING
+    assert stored.check_at is not None
+
+
+async def test_a_charge_that_the_gateway_has_forgotten_is_not_given_up(workshop: "Workshop", gateway: Halting) -> None:
+    payment = await workshop.intent("pm_card_slow")
+    cashier = workshop.cashier(gateway)
+    await cashier.settle(payment.id)
+    await workshop.db.sandbox_charges.delete_one({"_id": payment.id})
+
+    with pytest.raises(GatewayUnavailable):
+        await cashier.settle(payment.id)
+    assert (await workshop.payments.get(payment.id)).check_at is not None
+
+
+async def test_a_refund_is_woken_and_done(workshop: "Workshop", gateway: Halting, events: Events) -> None:
+    due = await workshop.due()
+    cashier = workshop.cashier(gateway)
+    async with cashier.settling():
+        payment = await cashier.pay(due.id, "pm_card_visa", due.buyer_id, None)
+        await cashier.owe_refund(payment.id, "sold_out")
+        [refunded] = await events.published(PaymentRefunded)
+
+    assert refunded.payment_id == payment.id
+    assert await money(workshop) == 0
+
+
+async def test_whoever_dies_before_he_noted_a_refund_is_followed_by_somebody_who_does(
+    workshop: "Workshop", gateway: Halting, events: Events
+) -> None:
+    payment = await workshop.intent()
+    cashier = workshop.cashier(gateway)
+    await cashier.settle(payment.id)
+    await cashier.owe_refund(payment.id, "sold_out")
+    await gateway.refund(payment.id, (await workshop.payments.get(payment.id)).reference)
+    [entry] = await workshop.db.sandbox_charges.find({}).to_list()
+
+    await cashier.settle(payment.id)
+
+    [_] = await events.published(PaymentRefunded)
+    assert await workshop.db.sandbox_charges.find({}).to_list() == [entry]
+
+
+@pytest.mark.parametrize("refund", [False, True])
+async def test_many_who_finish_the_same_payment_at_once_finish_it_once(
+    workshop: "Workshop", gateway: Halting, events: Events, refund: bool
+) -> None:
+    payment = await workshop.intent()
+    replicas = [workshop.cashier(gateway) for _ in range(4)]
+    if refund:
+        await replicas[0].settle(payment.id)
+        await replicas[0].owe_refund(payment.id, "sold_out")
+
+    await asyncio.gather(*(replica.settle(payment.id) for replica in replicas for _ in range(3)))
+
+    assert len(await events.published(PaymentCaptured)) == 1
+    assert len(await events.published(PaymentRefunded, int(refund))) == int(refund)
+    assert await money(workshop) == (0 if refund else 700)
+
+
+async def test_a_request_that_is_overtaken_by_the_rounds_gives_the_one_answer(
+    workshop: "Workshop", gateway: Halting, events: Events
+) -> None:
+    due = await workshop.due()
+    gateway.after = True
+    paying = asyncio.create_task(workshop.cashier(gateway).pay(due.id, "pm_card_visa", due.buyer_id, "k"))
+    await gateway.reached.wait()
+    gateway.after = False
+    [payment] = await workshop.payments.made_by(due.buyer_id, None, 10, None)
+    await workshop.cashier(gateway).settle(payment.id)
+
+    gateway.go_on.set()
+
+    assert (await paying).answer is PublicStatus.CAPTURED
+    assert len(await events.published(PaymentCaptured)) == 1
+
+
+async def test_a_webhook_call_that_comes_before_the_answer_wins(workshop: "Workshop", gateway: Halting) -> None:
+    due = await workshop.due()
+    gateway.after = True
+    paying = asyncio.create_task(workshop.cashier(gateway).pay(due.id, "pm_card_duplicate", due.buyer_id, None))
+    await gateway.reached.wait()
+    [payment] = await workshop.payments.made_by(due.buyer_id, None, 10, None)
+
+    assert await workshop.cashier(gateway).hear(*signed(f"ch_{payment.id}"))
+    gateway.go_on.set()
+
+    assert (await paying).status is PaymentStatus.CAPTURED
+    assert (await workshop.payments.get(payment.id)).status is PaymentStatus.CAPTURED
+
+
+async def test_money_that_comes_after_a_failure_is_told(workshop: "Workshop", gateway: Halting, events: Events) -> None:
+    payment = await workshop.intent()
+    await workshop.payments.change(payment, lambda p: p.fail("ch", "card_declined"))
+    await gateway.charge(charge_of(payment))
+
+    await workshop.cashier(gateway).hear(*signed(f"ch_{payment.id}"))
+
+    [failed], [captured] = await events.published(PaymentFailed), await events.published(PaymentCaptured)
+    assert captured.payment_version > failed.payment_version
+
+
+async def test_a_repeated_request_waits_for_the_answer_to_the_first(workshop: "Workshop", gateway: Halting) -> None:
+    due = await workshop.due()
+    gateway.before = True
+    first = asyncio.create_task(workshop.cashier(gateway).pay(due.id, "pm_card_visa", due.buyer_id, "k"))
+    await gateway.reached.wait()
+    repeated = asyncio.create_task(workshop.cashier(gateway).pay(due.id, "pm_card_visa", due.buyer_id, "k"))
+
+    gateway.go_on.set()
+
+    assert (await repeated).id == (await first).id
+    assert (await repeated).answer is (await first).answer is PublicStatus.CAPTURED
+    assert await money(workshop) == 700
+
+
+async def test_who_has_waited_too_long_is_told_processing_and_so_is_everybody_else(
+    workshop: "Workshop", gateway: Halting
+) -> None:
+    due = await workshop.due()
+    gateway.before = True
+    first = asyncio.create_task(workshop.cashier(gateway).pay(due.id, "pm_card_visa", due.buyer_id, "k"))
+    await gateway.reached.wait()
+
+    repeated = await workshop.cashier(gateway, patience=0.1).pay(due.id, "pm_card_visa", due.buyer_id, "k")
+    gateway.go_on.set()
+
+    assert repeated.answer is PublicStatus.PROCESSING
+    assert (await first).answer is PublicStatus.PROCESSING
+    assert (await first).status is PaymentStatus.CAPTURED

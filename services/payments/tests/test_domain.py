@@ -1,0 +1,209 @@
+"""The rules of payments. No server."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.events import (
+    CancelReason,
+    Currency,
+    Event,
+    OrderCancelled,
+    OrderPaid,
+    OrderPlaced,
+    PaymentCaptured,
+    PaymentFailed,
+    PaymentRefunded,
+)
+from payments.domain import Due, DueState, NotCaptured, OrderNotPayable, Payment, PaymentStatus, PublicStatus
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def an_order() -> OrderPlaced:
+    return OrderPlaced(
+        order_id="o1",
+        order_version=1,
+        buyer_id="b1",
+        seller_id="s1",
+        item_id="i1",
+        item_title="Chair",
+        quantity=3,
+        unit_price=400,
+        currency=Currency.JPY,
+        expires_at=NOW + timedelta(minutes=15),
+    )
+
+
+def a_payment() -> Payment:
+    return Payment.begin(Due.of(an_order()), method="pm", request_key="k", now=NOW)
+
+
+def test_the_amount_due_is_that_of_the_whole_order() -> None:
+    due = Due.of(an_order())
+
+    assert (due.amount, due.currency, due.state) == (1200, Currency.JPY, DueState.OPEN)
+
+
+def test_nothing_is_due_once_an_order_is_paid_cancelled_or_over() -> None:
+    order = an_order().model_dump()
+
+    for due, now in (
+        (Due.of(OrderPaid(**order, payment_id="p1")), NOW),
+        (Due.of(OrderCancelled(**order, reason=CancelReason.BUYER)), NOW),
+        (Due.of(an_order()), NOW + timedelta(minutes=15)),
+    ):
+        with pytest.raises(OrderNotPayable):
+            Payment.begin(due, method="pm", request_key=None, now=now)
+    Due.of(an_order()).check_payable(NOW + timedelta(minutes=15, microseconds=-1))
+
+
+def test_an_intent_tells_nobody_anything_and_holds_the_order() -> None:
+    payment = a_payment()
+
+    assert payment.recorded == ()
+    assert payment.answer is None
+    assert payment.live_order == "o1"
+    assert payment.check_at == NOW + timedelta(seconds=2)  # should the request die, somebody else finishes
+
+
+def test_captured_twice_is_one_capture_and_one_event() -> None:
+    payment = a_payment()
+
+    payment.capture("ch")
+    payment.capture("ch")
+
+    [captured] = payment.recorded
+    assert isinstance(captured, PaymentCaptured)
+    assert (captured.payment_version, captured.amount) == (1, 1200)
+    assert payment.check_at is None
+    assert payment.live_order == "o1"  # nobody pays this order a second time
+
+
+def test_processing_is_no_news_after_the_outcome() -> None:
+    captured, failed = a_payment(), a_payment()
+    captured.capture("ch")
+    failed.fail("ch", "card_declined")
+
+    captured.process("ch", NOW)
+    failed.process("ch", NOW)
+
+    assert captured.status is PaymentStatus.CAPTURED
+    assert failed.status is PaymentStatus.FAILED
+
+
+def test_processing_again_does_not_put_off_the_time_to_ask() -> None:
+    payment = a_payment()
+    payment.process("ch", NOW)
+    payment.process("ch", NOW + timedelta(seconds=9))
+
+    assert payment.check_at == NOW + timedelta(seconds=10)
+
+
+def test_a_failure_frees_the_order_and_does_not_unmove_money() -> None:
+    failed, captured = a_payment(), a_payment()
+    captured.capture("ch")
+
+    failed.fail("ch", "card_declined")
+    failed.fail("ch", "card_declined")
+    captured.fail("ch", "card_declined")
+
+    [event] = failed.recorded
+    assert isinstance(event, PaymentFailed)
+    assert (failed.live_order, failed.check_at, failed.reason) == (None, None, "card_declined")
+    assert captured.status is PaymentStatus.CAPTURED
+
+
+def test_money_that_comes_after_a_failure_counts_but_does_not_take_the_order_up_again() -> None:
+    payment = a_payment()
+    payment.fail("ch", "card_declined")
+
+    payment.capture("ch")
+
+    assert [type(event) for event in payment.recorded] == [PaymentFailed, PaymentCaptured]
+    assert payment.live_order is None  # another payment may be live for it by now
+    assert payment.answer is PublicStatus.FAILED  # and whoever asked was told so
+
+
+def test_a_refund_is_owed_once_and_done_once() -> None:
+    payment = a_payment()
+    payment.capture("ch")
+
+    payment.owe_refund("sold_out", NOW)
+    payment.owe_refund("requested_by_seller", NOW + timedelta(seconds=1))
+    assert (payment.public_status, payment.reason, payment.check_at) == (PublicStatus.CAPTURED, "sold_out", NOW)
+    payment.refunded()
+    payment.refunded()
+    payment.owe_refund("sold_out", NOW)
+
+    [_, event] = payment.recorded
+    assert isinstance(event, PaymentRefunded)
+    assert event.reason == "sold_out"
+    assert (payment.status, payment.live_order, payment.check_at) == (PaymentStatus.REFUNDED, None, None)
+
+
+def test_what_was_not_captured_can_not_go_back() -> None:
+    created, processing, failed, captured = (a_payment() for _ in range(4))
+    processing.process("ch", NOW)
+    failed.fail("ch", "card_declined")
+    captured.capture("ch")
+
+    for payment in (created, processing, failed):
+        with pytest.raises(NotCaptured):
+            payment.owe_refund("sold_out", NOW)
+    for payment in (created, processing, failed, captured):
+        with pytest.raises(NotCaptured):
+            payment.refunded()
+
+
+def test_the_first_answer_stays() -> None:
+    payment = a_payment()
+    payment.leave_open()
+    payment.capture("ch")
+    payment.leave_open()
+
+    assert payment.answer is PublicStatus.PROCESSING
+    assert payment.public_status is PublicStatus.CAPTURED
+
+
+def test_each_turn_begins_to_count_its_tries_anew() -> None:
+    payment = a_payment()
+    for turn in ("process", "capture", "owe_refund", "refunded"):
+        payment.tries = 7
+        TURNS[turn](payment)
+        assert payment.tries == 0
+
+
+TURNS: dict[str, Callable[[Payment], None]] = {
+    "process": lambda payment: payment.process("ch", NOW),
+    "capture": lambda payment: payment.capture("ch"),
+    "fail": lambda payment: payment.fail("ch", "card_declined"),
+    "leave_open": lambda payment: payment.leave_open(),
+    "owe_refund": lambda payment: payment.owe_refund("sold_out", NOW),
+    "refunded": lambda payment: payment.refunded(),
+}
+
+
+@given(st.lists(st.sampled_from(sorted(TURNS))))
+def test_whatever_is_heard_in_whatever_order_money_is_never_lost_or_told_twice(turns: list[str]) -> None:
+    payment = a_payment()
+    told: list[Event] = []
+    for turn in turns:
+        try:
+            TURNS[turn](payment)
+        except NotCaptured:
+            continue
+        told += payment.recorded
+        payment.saved()
+
+    kinds = [type(event) for event in told]
+    assert all(kinds.count(kind) <= 1 for kind in kinds)
+    assert (PaymentCaptured in kinds) == ("capture" in turns)
+    moved = {PaymentStatus.CAPTURED, PaymentStatus.REFUND_DUE, PaymentStatus.REFUNDED}
+    assert (payment.status in moved) == ("capture" in turns)
+    assert (PaymentRefunded in kinds) == (payment.status is PaymentStatus.REFUNDED)
+    waits = {PaymentStatus.CREATED, PaymentStatus.PROCESSING, PaymentStatus.REFUND_DUE}
+    assert (payment.check_at is not None) == (payment.status in waits)

@@ -1,0 +1,121 @@
+"""The sandbox's cards and its webhook calls, over real HTTP."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest_asyncio
+from fastapi import FastAPI, Response
+
+from common.events import Currency
+from common.ids import new_id
+from common.mongo import Database
+from common.testing import eventually
+from payments.gateway import Charge
+from payments.sandbox import Notice, SandboxGateway
+from payments.settings import PaymentsSettings
+
+if TYPE_CHECKING:
+    from services.payments.tests.conftest import Serve
+
+
+def a_charge(method: str, *, hold: timedelta = timedelta(minutes=15)) -> Charge:
+    return Charge(new_id(), new_id(), 900, Currency.EUR, method, datetime.now(UTC) + hold)
+
+
+class Listener:
+    """Whoever answers at the webhook's address."""
+
+    def __init__(self) -> None:
+        self.heard: Counter[str] = Counter()
+        self.busy = 0  # so many calls are refused first
+        self.together = asyncio.Barrier(1)
+        self.app = FastAPI()
+        self.app.post("/api/payments/webhook")(self.receive)
+
+    async def receive(self, notice: Notice) -> Response:
+        """Answer once as many calls are here as should come together."""
+        await asyncio.wait_for(self.together.wait(), 5)
+        if self.busy:
+            self.busy -= 1
+            return Response(status_code=503)
+        self.heard[notice.reference] += 1
+        return Response(status_code=204)
+
+    async def hears(self, reference: str, times: int = 1) -> datetime:
+        """Wait until a charge was reported so often."""
+
+        async def enough() -> bool:
+            return self.heard[reference] == times
+
+        await eventually(enough)
+        return datetime.now(UTC)
+
+
+@pytest_asyncio.fixture
+async def listener(serve: "Serve", settings: PaymentsSettings) -> AsyncIterator[Listener]:
+    listener = Listener()
+    async with serve(listener.app, settings.port):
+        yield listener
+
+
+async def delivered(db: Database) -> bool:
+    """Whether no call waits any more."""
+    return not await db.sandbox_charges.count_documents({"notify_at": {"$exists": True}})
+
+
+async def test_a_slow_card_reports_after_two_seconds(sandbox: SandboxGateway, listener: Listener) -> None:
+    asked = datetime.now(UTC)
+    answer = await sandbox.charge(a_charge("pm_card_slow"))
+
+    heard = await listener.hears(answer.reference)
+    assert timedelta(seconds=2) <= heard - asked < timedelta(seconds=4)
+
+
+async def test_a_late_card_reports_three_seconds_after_the_hold(sandbox: SandboxGateway, listener: Listener) -> None:
+    charge = a_charge("pm_card_late", hold=timedelta(seconds=-2))
+    answer = await sandbox.charge(charge)
+
+    heard = await listener.hears(answer.reference)
+    assert timedelta(seconds=3) <= heard - charge.hold_ends_at < timedelta(seconds=5)
+
+
+async def test_a_duplicate_reports_twice_at_the_same_time(
+    sandbox: SandboxGateway, listener: Listener, db: Database
+) -> None:
+    listener.together = asyncio.Barrier(2)
+    answer = await sandbox.charge(a_charge("pm_card_duplicate"))
+
+    await listener.hears(answer.reference, times=2)
+    await eventually(lambda: delivered(db))
+
+
+async def test_a_call_is_repeated_until_it_is_answered_well(
+    sandbox: SandboxGateway, listener: Listener, db: Database
+) -> None:
+    listener.busy = 1
+    answer = await sandbox.charge(a_charge("pm_card_slow"))
+
+    await listener.hears(answer.reference)
+    await eventually(lambda: delivered(db))
+    assert listener.busy == 0
+
+
+async def test_what_a_dead_process_had_to_report_is_reported_by_another_once(
+    settings: PaymentsSettings, listener: Listener, db: Database
+) -> None:
+    def replica() -> AbstractAsyncContextManager[SandboxGateway]:
+        return SandboxGateway.open(db.sandbox_charges, settings.webhook_secret, settings.webhook_url)
+
+    async with replica() as dead:
+        charges = [a_charge("pm_card_late", hold=timedelta(seconds=-1)) for _ in range(20)]
+        references = [(await dead.charge(charge)).reference for charge in charges]
+    assert not listener.heard
+
+    async with replica(), replica():
+        await eventually(lambda: delivered(db))
+
+    assert listener.heard == dict.fromkeys(references, 1)

@@ -1,0 +1,63 @@
+"""Web: builds its parts and serves them."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
+from fastapi import APIRouter
+from starlette.middleware.gzip import GZipMiddleware
+
+from common.auth import Sessions
+from common.bus import Bus
+from common.http import Running, create_app, serve
+from common.settings import load
+from web import assets, live
+from web.api import Refused, Services
+from web.assets import Assets
+from web.csrf import Csrf
+from web.forms import MAX_BODY
+from web.live import Live
+from web.manners import Manners
+from web.pages import catalogue, orders, people, selling
+from web.refusals import answer_refusal
+from web.settings import WebSettings
+from web.site import Site
+
+CALL_TIMEOUT = httpx.Timeout(10, connect=2)
+"""Seconds for a call of a service; a password or a picture takes its time."""
+
+CONNECTIONS = httpx.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=3)
+"""A service closes a connection after 5 idle seconds: we do so first, so that no request meets a closed one."""
+
+
+@asynccontextmanager
+async def start() -> AsyncIterator[Running]:
+    """Everything web needs, for the life of the process."""
+    settings = load(WebSettings)
+    files = Assets()
+    app.state.secure = settings.cookie_secure
+    site = Site.of(files, Csrf(settings.csrf_secret), secure=settings.cookie_secure, sandbox=settings.sandbox)
+    async with (
+        httpx.AsyncClient(timeout=CALL_TIMEOUT, limits=CONNECTIONS, trust_env=False) as client,
+        Bus.connected(settings.nats_url, "web", replicas=settings.nats_replicas) as bus,
+        AsyncExitStack() as listening,
+    ):
+        services = Services.at(client, settings)
+        news = Live(services, site)
+        for events in live.HEARD:
+            await listening.enter_async_context(bus.listening(news.hear, *events))
+        parts = [files, site, services, news, Sessions(settings.jwt_public_keys)]
+        yield Running(parts, {"bus": bus.check}, leaving=news.close)
+
+
+router = APIRouter()
+for pages in (catalogue, people, selling, orders, live, assets):
+    router.include_router(pages.router)
+
+app = create_app("web", router, start, max_body=MAX_BODY)
+app.add_exception_handler(Refused, answer_refusal)
+app.add_middleware(Manners)
+app.add_middleware(GZipMiddleware, minimum_size=500, compresslevel=5)
+
+if __name__ == "__main__":
+    serve(app, WebSettings, "web")

@@ -1,0 +1,63 @@
+"""Amounts between minor units and what people read and type. No float anywhere."""
+
+import re
+from decimal import Decimal, InvalidOperation
+
+from babel import Locale
+from babel.numbers import NumberFormatError, format_currency, get_currency_precision, parse_decimal
+
+_PLAIN = re.compile(r"\d{1,12}(\.\d{1,3})?")
+_LONGEST = 20
+
+
+class NotAnAmount(ValueError):
+    """This is no amount of money."""
+
+
+class TooPrecise(ValueError):
+    """More decimals than the currency has: `decimals`."""
+
+    def __init__(self, decimals: int) -> None:
+        super().__init__(decimals)
+        self.decimals = decimals
+
+
+def shown(minor: int, currency: str, locale: Locale) -> str:
+    """An amount as people of this locale write it: 1250 EUR is €12.50 or 12,50 €."""
+    return format_currency(_major(minor, currency), currency, locale=locale)
+
+
+def typed(minor: int, currency: str, locale: Locale) -> str:
+    """An amount as its field in a form shows it; `parse` gives it back."""
+    return str(_major(minor, currency)).replace(".", locale.number_symbols["latn"]["decimal"])
+
+
+def parse(text: str, currency: str, locale: Locale) -> int:
+    """What was typed, in minor units: `12,50` and `1.250,00` in German, `12.50` everywhere it can't mean another.
+
+    Raises `NotAnAmount` or `TooPrecise`.
+    """
+    decimals = get_currency_precision(currency)
+    minor = _decimal(text.strip(), locale).scaleb(decimals)
+    if minor != minor.to_integral_value():
+        raise TooPrecise(decimals)
+    return int(minor)
+
+
+def _major(minor: int, currency: str) -> Decimal:
+    return Decimal(minor).scaleb(-get_currency_precision(currency))
+
+
+def _decimal(text: str, locale: Locale) -> Decimal:
+    if len(text) > _LONGEST or not text[:1].isdecimal():
+        raise NotAnAmount(text)
+    try:
+        return parse_decimal(text, locale=locale, strict=True)
+    except NumberFormatError:
+        pass
+    if not _PLAIN.fullmatch(text):
+        raise NotAnAmount(text)
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise NotAnAmount(text) from None
