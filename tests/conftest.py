@@ -13,7 +13,6 @@ from common.auth import User
 from common.testing import Tokens, person
 from infra.local.stack import Stack
 
-
 TRUST = ssl.create_default_context()
 """Shared: a client of its own context takes as long as a dozen requests."""
 

@@ -103,6 +103,7 @@ async def test_a_service_is_told_its_own_secrets_only(echoes: Stack) -> None:
         "JWT_PRIVATE_KEY": "auth",
         "WEBHOOK_SECRET": "payments",
         "HOLD_SECONDS": "orders",
+        "CSRF_SECRET": "web",
     }.items():
         assert [name for name, variables in told.items() if variable in variables] == [service]
     assert "MONGO_URL" not in told["web"]

@@ -51,6 +51,7 @@ class Stack:
         self._urls = servers or {}
         self._say = say
         self._ports = Ports(port)
+        self._gateway_port = self._ports.of("gateway")
         self.keys = Keys(self.data_dir / "secrets")
         self.servers = self._make_servers()
         self.services = [
@@ -69,7 +70,7 @@ class Stack:
     @property
     def url(self) -> str:
         """The gateway's address."""
-        return f"http://127.0.0.1:{self.gateway.port}"
+        return f"http://127.0.0.1:{self._gateway_port}"
 
     def mongo_url(self, service: str) -> str:
         """Return the address of a service's database, with its credentials."""
@@ -159,7 +160,7 @@ class Stack:
         ports: dict[str, list[int]] = {}
         for program in self.services:
             ports.setdefault(program.name.partition("-")[0], []).append(program.port)
-        return Gateway(self.data_dir / "gateway", self._ports.of("gateway"), read_routes(), ports, self._say)
+        return Gateway(self.data_dir / "gateway", self._gateway_port, read_routes(), ports, self._say)
 
     def _variables(self, service: Service) -> dict[str, str]:
         """Return what this service is told: of what is secret, its own only."""
@@ -180,6 +181,10 @@ class Stack:
                 told["HOLD_SECONDS"] = str(self._hold_seconds)
             case "payments":
                 told["WEBHOOK_SECRET"] = self.keys.password("webhook")
+            case "web":
+                # Through the gateway, which finds every replica; on a cluster each service has an address of its own.
+                told |= {f"{name}_URL": self.url for name in ("AUTH", "ITEMS", "ORDERS", "PAYMENTS")}
+                told["CSRF_SECRET"] = self.keys.password("csrf")
         return {**told, **self._more_variables.get(service.name, {})}
 
     async def _start(self, children: Sequence[Child]) -> None:

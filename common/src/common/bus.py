@@ -216,7 +216,9 @@ class Bus:
         return self._client.is_connected
 
     async def check(self) -> None:
-        """Raise if JetStream does not answer."""
+        """Raise if JetStream does not answer; at once where the server is known to be away."""
+        if not self.connected_now:
+            raise NatsError("the bus is away")
         await self._js.account_info()
 
     async def publish(self, envelopes: Sequence[Envelope]) -> list[Envelope]:
@@ -225,7 +227,7 @@ class Bus:
         Many go as one atomic batch, which the server syncs to disk once (docs/decisions/atomic-batches.md). A batch
         that it refuses, because one of its events is there already, goes again one by one.
         """
-        if not self.connected_now:
+        if not envelopes or not self.connected_now:
             return []
         try:
             if len(envelopes) >= WORTH_A_BATCH and await self._publish_atomically(envelopes):
@@ -382,14 +384,16 @@ class Bus:
         """Keep the message with everything needed to mend the cause and replay it; then let the next ones pass."""
         metadata = msg.metadata
         consumer = f"{self.service}-{name}"
+        # What the server was told about the message (its id, its place in a batch) would be about the letter now.
+        own = {name: value for name, value in (msg.headers or {}).items() if not name.startswith("Nats-")}
         headers = {
-            **(msg.headers or {}),
+            **own,
             "Nats-Msg-Id": f"{consumer}:{metadata.stream}:{metadata.sequence.stream}",
             "Souk-Subject": msg.subject,
             "Souk-Stream": str(metadata.stream),
             "Souk-Sequence": str(metadata.sequence.stream),
             "Souk-Consumer": consumer,
-            "Souk-Error": " ".join(error.split())[:1_000],
+            "Souk-Error": " ".join(error.split())[:1_000].encode("ascii", "backslashreplace").decode(),
             "Souk-Deliveries": str(metadata.num_delivered),
             "Souk-Failed-At": datetime.now(UTC).isoformat(),
         }

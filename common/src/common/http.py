@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from types import FrameType
 from typing import Annotated, Any, Generic, TypeVar
 
 import uvicorn
@@ -85,10 +86,14 @@ def Provided(kind: type[Any]) -> Any:  # noqa: N802 - used like a type: Annotate
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What `main.py` built: the parts that routes ask for by type, and a check for each server they need."""
+    """What `main.py` built: the parts that routes ask for by type, and a check for each server they need.
+
+    `leaving` is called when the process is told to end: answers that would last for ever end now.
+    """
 
     parts: Sequence[object]
     checks: Mapping[str, Callable[[], Awaitable[object]]]
+    leaving: Callable[[], None] | None = None
 
 
 def create_app(
@@ -104,6 +109,7 @@ def create_app(
         async with start() as running:
             app.state.parts = {type(part): part for part in running.parts}
             app.state.checks = running.checks
+            app.state.leaving = running.leaving
             yield
 
     app = FastAPI(title=f"Souk {service}", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -122,7 +128,7 @@ def serve(app: FastAPI, kind: type[Settings], service: str) -> None:
     """Run the service until SIGTERM: requests are finished, consumers drained, the outbox relayed."""
     settings = load(kind)
     log_as_json(service, settings.log_level)
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -131,6 +137,17 @@ def serve(app: FastAPI, kind: type[Settings], service: str) -> None:
         server_header=False,
         timeout_graceful_shutdown=10,
     )
+    server = _Server(config)
+    server.run()
+    if not server.started:
+        raise SystemExit(1)
+
+
+class _Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if leaving := getattr(self.config.app.state, "leaving", None):  # type: ignore[union-attr]
+            leaving()
 
 
 def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: object) -> Response:

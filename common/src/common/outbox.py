@@ -83,6 +83,7 @@ class Relay:
             self._publish, limit=BATCH, backlog=MOST_BEHIND, shared=(Exception,)
         )
         self._wake = asyncio.Event()
+        self._over = False
         self._behind = 0
         bus.on_reconnect.append(self._wake.set)
 
@@ -97,9 +98,9 @@ class Relay:
         try:
             yield relay
         finally:
-            sweeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sweeper
+            relay._over = True  # Not cancelled: pymongo on Python 3.11 may swallow a cancellation.
+            relay._wake.set()
+            await sweeper
             await relay._publisher.close()
 
     def check_room(self) -> None:
@@ -128,9 +129,9 @@ class Relay:
         return [None] * len(batch)
 
     async def _keep_sweeping(self) -> None:
-        while True:
+        while not self._over:
             try:
-                while await self.sweep() >= SHARE and self._bus.connected_now:
+                while await self.sweep() >= SHARE and self._bus.connected_now and not self._over:
                     log.info("sweeping on: much was left behind")
             except Exception:
                 log.exception("sweeping failed; it goes on in %s s", self._sweep_every)

@@ -118,12 +118,24 @@ class Events:
 
     async def handled(self, *streams: str, seconds: float = 30) -> None:
         """Wait until nothing in these streams (all, if none is named) is waiting for or with a consumer."""
+        newest = {stream: await self._newest(stream) for stream in streams or STREAMS}
 
         async def quiet() -> bool:
-            consumers = [c for stream in streams or STREAMS for c in await self.js.consumers_info(stream)]
-            return all(not c.num_pending and not c.num_ack_pending for c in consumers)
+            for stream, seen in newest.items():
+                for c in await self.js.consumers_info(stream):
+                    # The counts alone may not know yet of a message that has just come.
+                    last = max((seen[s] for s in c.config.filter_subjects or [] if s in seen), default=0)
+                    behind = c.config.durable_name and c.ack_floor and c.ack_floor.stream_seq < last
+                    if behind or c.num_pending or c.num_ack_pending:
+                        return False
+            return True
 
         await eventually(quiet, seconds, why=f"consumers of {streams or 'all streams'} are not done")
+
+    async def _newest(self, stream: str) -> dict[str, int]:
+        """The sequence of the newest message of every subject in a stream."""
+        subjects = (await self.js.stream_info(stream, subjects_filter=">")).state.subjects or {}
+        return {subject: (await self.js.get_last_msg(stream, subject)).seq or 0 for subject in subjects}
 
     async def published(self, kind: type[E], count: int = 1) -> list[E]:
         """Every event of this kind so far, once there are at least `count`; `count=0` looks at once."""

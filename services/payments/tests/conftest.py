@@ -234,11 +234,17 @@ def serve() -> Serve:
     return serving
 
 
+@pytest.fixture
+def world_of(db: Database, events: Events, tokens: Tokens) -> Callable[[httpx.AsyncClient], World]:
+    """The world around a service that is reached in this way."""
+    return lambda http: World(http, events, db, tokens, person())
+
+
 @pytest_asyncio.fixture
-async def world(settings: PaymentsSettings, db: Database, events: Events, tokens: Tokens) -> AsyncIterator[World]:
+async def world(settings: PaymentsSettings, world_of: Callable[[httpx.AsyncClient], World]) -> AsyncIterator[World]:
     """Payments, running."""
     async with serving(create_app("payments", router, start), settings.port) as http:
-        yield World(http, events, db, tokens, person())
+        yield world_of(http)
 
 
 @pytest_asyncio.fixture

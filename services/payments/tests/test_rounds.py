@@ -83,22 +83,22 @@ async def test_what_fails_is_tried_again_after_pauses_that_grow(db: Database) ->
 
 
 async def test_what_a_dead_process_had_in_hand_comes_again_when_its_lease_is_over(db: Database) -> None:
-    begun = asyncio.Event()
-    seen = asyncio.Event()
+    begun, again = (asyncio.get_running_loop().create_future() for _ in range(2))
 
     async def hang(key: str) -> None:
-        begun.set()
+        begun.set_result(datetime.now(UTC))
         await asyncio.Event().wait()
 
     async def see_to(key: str) -> None:
-        seen.set()
+        again.set_result(datetime.now(UTC))
 
     await errands(db, 1)
-    async with rounds(db, hang, first=0.3).running():
-        await begun.wait()
+    async with rounds(db, hang, first=3).running():
+        await begun
     async with rounds(db, see_to).running():
-        assert not seen.is_set()
-        await asyncio.wait_for(seen.wait(), 5)
+        pause = await again - await begun
+
+    assert timedelta(seconds=2.9) < pause < timedelta(seconds=4)
 
 
 async def test_those_that_hang_leave_room_for_others_and_are_not_begun_twice(db: Database) -> None:

@@ -3,12 +3,13 @@
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Query, status
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, with_config
+from pydantic import AfterValidator, AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, with_config
 
 from common.auth import CurrentUser, OptionalUser
 from common.errors import StaleWrite, Unauthenticated, Unavailable
 from common.events import Currency, ItemStatus
 from common.http import Body, Cursor, Limit, Now, Page, Provided, problems
+from common.mongo import Document
 from items.domain import (
     Changes,
     Description,
@@ -49,13 +50,13 @@ def _something(edit: Edit) -> Edit:
 
 
 class ItemView(BaseModel):
-    """An item as everybody sees it."""
+    """An item as everybody sees it, made from an `Item` or straight from a document."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: str
+    id: str = Field(validation_alias=AliasChoices("_id", "id"))
     seller_id: str
-    seller_name: str | None
+    seller_name: str | None = None
     title: str
     description: str
     price: int
@@ -67,9 +68,15 @@ class ItemView(BaseModel):
     created_at: AwareDatetime
 
     @classmethod
-    def of(cls, item: Item) -> Self:
+    def of(cls, item: Item | Document) -> Self:
         """The public side of an item."""
         return cls.model_validate(item)
+
+
+@router.get("/{item_id}", responses=problems(ItemNotFound))  # First: routes are tried in order, and this one is hot.
+async def get_item(item_id: str, store: Items) -> ItemView:
+    """One item, listed or withdrawn."""
+    return ItemView.of(await store.look_at(item_id))
 
 
 @router.get("")
@@ -93,12 +100,6 @@ async def offer_item(body: NewItem, user: CurrentUser, store: Items, now: Now) -
     item = Item.offer(seller_id=user.id, now=now, **body.model_dump())
     await store.add(item)
     return ItemView.of(item)
-
-
-@router.get("/{item_id}", responses=problems(ItemNotFound))
-async def get_item(item_id: str, store: Items) -> ItemView:
-    """One item, listed or withdrawn."""
-    return ItemView.of(await store.get(item_id))
 
 
 @router.patch("/{item_id}", responses=problems(Unauthenticated, NotOwner, ItemNotFound, ItemIsWithdrawn, StaleWrite))

@@ -9,7 +9,7 @@ from pymongo import DESCENDING, TEXT, UpdateOne
 from common.batching import Batcher
 from common.errors import StaleWrite
 from common.events import ItemStatus, StockChanged
-from common.mongo import AWAY, WITHOUT_PENDING, Database, look_up
+from common.mongo import AWAY, WITHOUT_PENDING, Database, Document, look_up
 from common.outbox import Outbox, Relay
 from items.domain import Item, ItemNotFound
 
@@ -35,16 +35,23 @@ class ItemStore:
             [("title", TEXT), ("description", TEXT)], name="words", weights={"title": 10, "description": 1}
         )
 
-    async def get(self, item_id: str) -> Item:
-        """The item, listed or withdrawn. Raises `ItemNotFound`."""
+    async def look_at(self, item_id: str) -> Document:
+        """The item as it is kept, listed or withdrawn; not to be changed: others may be given the same.
+
+        Concurrent calls share one query. Raises `ItemNotFound`.
+        """
         if document := await self._find_item(item_id):
-            return Item.from_document(document)
+            return document
         raise ItemNotFound("there is no such item")
+
+    async def get(self, item_id: str) -> Item:
+        """The item, to be asked for something. Raises `ItemNotFound`."""
+        return Item.from_document(await self.look_at(item_id))
 
     async def page(
         self, *, search: str | None, seller_id: str | None, withdrawn_too: bool, limit: int, before: str | None
-    ) -> tuple[list[Item], str | None]:
-        """The newest items that match, and the cursor of the next page (None on the last).
+    ) -> tuple[list[Document], str | None]:
+        """The newest items that match, as they are kept, and the cursor of the next page (None on the last).
 
         `search`: every word of it occurs in title or description. `before`: the cursor of an earlier page.
         """
@@ -56,8 +63,7 @@ class ItemStore:
         if search:
             query["$text"] = {"$search": every_word(search)}
         found = await self._items.find(query, WITHOUT_PENDING).sort("_id", DESCENDING).limit(limit + 1).to_list()
-        items = [Item.from_document(document) for document in found[:limit]]
-        return items, items[-1].id if len(found) > limit else None
+        return found[:limit], found[limit - 1]["_id"] if len(found) > limit else None
 
     async def add(self, item: Item) -> None:
         """Save a new item, with its seller's name where that has arrived."""

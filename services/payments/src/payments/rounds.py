@@ -11,6 +11,9 @@ from common.mongo import Collection, Document
 
 log = logging.getLogger(__name__)
 
+GOODBYE = 2.0
+"""Seconds that work in hand is given when the process ends."""
+
 
 class Rounds:
     """Sees to every document of a collection once the time in its field `at` has come.
@@ -50,22 +53,26 @@ class Rounds:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Make rounds; on leaving, drop what is in hand: its time comes again."""
+        """Make rounds; on leaving, finish what is in hand, or drop what takes too long: its time comes again."""
         await self._collection.create_index(self._at, name=self._at, sparse=True)
         walker = asyncio.create_task(self._walk())
         try:
             yield
         finally:
-            self._over = True
-            walker.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await walker
-            for task in (unfinished := list(self._busy.values())):
+            self._over = True  # Not cancelled: pymongo on Python 3.11 may swallow a cancellation.
+            self._wake.set()
+            await walker
+            await self._finish()
+
+    async def _finish(self) -> None:
+        if self._busy:
+            _, late = await asyncio.wait(self._busy.values(), timeout=GOODBYE)
+            for task in late:
                 task.cancel()
-            await asyncio.gather(*unfinished, return_exceptions=True)
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _walk(self) -> None:
-        while not self._over:  # wait_for of Python 3.11, which the driver uses too, may swallow a cancellation.
+        while not self._over:
             self._wake.clear()
             try:
                 pause = await self._round()

@@ -1,53 +1,22 @@
-"""Pages that change by themselves: one stream of server-sent events a page, fed by the bus.
-
-Every replica hears every event. What is known of an item is kept once, however many pages show it, and rendered once
-for each locale; a page that is slow or was away gets the newest state, not the history. Of orders a page hears that
-there is something new, and asks for it with its visitor's own session.
-"""
+"""The stream of server-sent events behind every page that changes by itself."""
 
 import asyncio
 import json
-import logging
+import random
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
 from common.errors import Unavailable
-from common.events import (
-    Event,
-    ItemChanged,
-    ItemState,
-    ItemWithdrawn,
-    OrderCancelled,
-    OrderPaid,
-    OrderPaymentRejected,
-    OrderPlaced,
-    OrderRefundRequested,
-    OrderState,
-    PaymentFailed,
-    PaymentRefunded,
-    PaymentState,
-    StockChanged,
-)
 from common.http import Provided
-from web.api import Api, Item, Order, Refused, Services
-from web.site import Site
-from web.visitor import Here, Visitor
-from web.words import Words
+from web.api import Api, Refused
+from web.hub import Hub, Watcher
+from web.visitor import Here
 
-log = logging.getLogger(__name__)
-
-HEARD: tuple[tuple[type[Event], ...], ...] = (
-    (ItemChanged, ItemWithdrawn),
-    (StockChanged, OrderPlaced, OrderCancelled, OrderPaid, OrderPaymentRejected, OrderRefundRequested),
-    (PaymentFailed, PaymentRefunded),
-)
-"""Events by stream."""
+router = APIRouter()
 
 HEARTBEAT = 15.0
 """Seconds after which a silent stream says that it is there."""
@@ -55,80 +24,84 @@ HEARTBEAT = 15.0
 PAUSE = 0.1
 """Seconds between two messages of a stream; what happens meanwhile becomes one."""
 
-RETRY = 2_000
-"""Milliseconds after which a browser that lost the stream comes back."""
+RETRY = (1_000, 4_000)
+"""Milliseconds, from and to, after which a browser that lost its stream comes back: not all at once."""
 
 MOST_ITEMS = 100
 """Items on one page that are live."""
 
-REMEMBERED = 20_000
-"""Items whose stock is remembered: items may know it a little later than the bus tells it."""
-
-FETCHES = 16
-"""Items that are fetched at the same time."""
+ItemIds = Annotated[list[str], Query(max_length=MOST_ITEMS)]
+Which = Literal["bought", "sold"]
 
 
-@dataclass
-class Watcher:
-    """One open page: what it shows, and what of it has changed since the last message."""
+@router.get("/live")
+async def live(
+    visitor: Here,
+    hub: Annotated[Hub, Provided(Hub)],
+    item: ItemIds = [],  # noqa: B006 - FastAPI copies it
+    order: str | None = None,
+    orders: Which | None = None,
+) -> Response:
+    """What a page shows, now and whenever it changes: these items, one order, or the visitor's list of orders.
 
-    visitor: Visitor
-    items: frozenset[str]
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    changed: set[str] = field(default_factory=set)
-    orders: dict[str, int | None] = field(default_factory=dict)
-    """Orders with news, and the version that has it; None where an order has no newer version for it."""
-
-    def item_changed(self, item_id: str) -> None:
-        """Something about an item is new."""
-        self.changed.add(item_id)
-        self.wake.set()
-
-    def order_changed(self, order_id: str, version: int | None) -> None:
-        """Something about an order is new."""
-        self.orders[order_id] = version
-        self.wake.set()
+    `clock` carries the server's time in milliseconds. `news` carries `html`, elements that replace those with the same
+    id, and `orders`, pairs of an order's id and version that a page which shows less asks for again.
+    """
+    watcher = Watcher(visitor.user_id if order or orders else None, visitor.words, frozenset(item))
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(
+        _stream(hub, watcher, visitor.api, order, orders), media_type="text/event-stream", headers=headers
+    )
 
 
-@dataclass
-class Topic:
-    """What is known of an item that at least one page shows."""
+async def _stream(hub: Hub, watcher: Watcher, api: Api, order: str | None, orders: Which | None) -> AsyncIterator[str]:
+    with hub.watching(watcher):
+        yield f"retry: {random.randint(*RETRY)}\n\n{_message('clock', time.time_ns() // 1_000_000)}"  # noqa: S311
+        try:
+            await _begin(hub, watcher, api, order, orders)
+        except Refused:
+            yield _message("gone", None)  # Not the visitor's, or not any more: no use in coming back.
+            return
+        except Unavailable:
+            return  # The browser comes back.
+        while not hub.closed:
+            if await _woken(watcher):
+                yield _news(hub, watcher)
+                await asyncio.sleep(PAUSE)
+            else:
+                yield ":\n\n"
 
-    watchers: set[Watcher | int] = field(default_factory=set)
-    item: Item | None = None
-    fetched: asyncio.Task[None] | None = None
-    rendered: dict[str, str] = field(default_factory=dict)
+
+async def _begin(hub: Hub, watcher: Watcher, api: Api, order: str | None, orders: Which | None) -> None:
+    """Everything counts as changed: it may have, since the page was made."""
+    await hub.fetch(watcher.items)
+    for item_id in watcher.items:
+        watcher.tell_item(item_id)
+    found = []
+    if order:
+        found = [await api.order(order)]
+    elif orders:
+        found = (await (api.orders() if orders == "bought" else api.sales())).items
+    for each in found:
+        watcher.tell_order(each.id, each.version)
 
 
-class Live:
-    """All open pages of this process."""
+async def _woken(watcher: Watcher) -> bool:
+    try:
+        async with asyncio.timeout(HEARTBEAT):
+            await watcher.wake.wait()
+    except TimeoutError:
+        return False
+    watcher.wake.clear()
+    return True
 
-    def __init__(self, services: Services, site: Site) -> None:
-        self._api = Api(services)
-        self._site = site
-        self._topics: dict[str, Topic] = {}
-        self._people: dict[str, set[Watcher]] = {}
-        self._stock: OrderedDict[str, StockChanged] = OrderedDict()
-        self._fetching = asyncio.Semaphore(FETCHES)
-        self._open = 0
-        self._closed = asyncio.Event()
 
-    def __len__(self) -> int:
-        """How many pages are open."""
-        return self._open
+def _news(hub: Hub, watcher: Watcher) -> str:
+    news = {"html": hub.html(watcher.changed, watcher.words), "orders": list(watcher.orders.items())}
+    watcher.changed.clear()
+    watcher.orders.clear()
+    return _message("news", news)
 
-    def close(self) -> None:
-        """End every stream; browsers come back to another replica."""
-        self._closed.set()
 
-    def hear(self, event: Event) -> None:
-        """Tell the pages that show what this is about."""
-        match event:
-            case StockChanged():
-                self._heard_stock(event)
-            case ItemState():
-                self._heard_item(event)
-            case OrderState():
-                self._tell_people({event.buyer_id, event.seller_id}, event.order_id, event.order_version)
-            case PaymentState():
-                self._tell_people({event.buyer_id}, event.order_id, None)
+def _message(event: str, data: object) -> str:
+    return f"event: {event}\ndata: {json.dumps(data)}\n\n"

@@ -12,11 +12,11 @@ from common.bus import Bus
 from common.http import Running, create_app, serve
 from common.settings import load
 from web import assets, live
-from web.api import Refused, Services
+from web.api import Api, Refused, Services
 from web.assets import Assets
 from web.csrf import Csrf
 from web.forms import MAX_BODY
-from web.live import Live
+from web.hub import HEARD, Hub
 from web.manners import Manners
 from web.pages import catalogue, orders, people, selling
 from web.refusals import answer_refusal
@@ -43,11 +43,11 @@ async def start() -> AsyncIterator[Running]:
         AsyncExitStack() as listening,
     ):
         services = Services.at(client, settings)
-        news = Live(services, site)
-        for events in live.HEARD:
-            await listening.enter_async_context(bus.listening(news.hear, *events))
-        parts = [files, site, services, news, Sessions(settings.jwt_public_keys)]
-        yield Running(parts, {"bus": bus.check}, leaving=news.close)
+        hub = Hub(Api(services), site)
+        for events in HEARD:
+            await listening.enter_async_context(bus.listening(hub.hear, *events))
+        parts = [files, site, services, hub, Sessions(settings.jwt_public_keys)]
+        yield Running(parts, {"bus": bus.check}, leaving=hub.close)
 
 
 router = APIRouter()

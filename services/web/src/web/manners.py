@@ -80,7 +80,8 @@ class Manners:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         held: Message | None = None
         body = bytearray()
 

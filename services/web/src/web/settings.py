@@ -4,7 +4,7 @@ from common.settings import Settings
 
 
 class WebSettings(Settings):
-    """Where the services answer. On a cluster that is each one's own address; a gateway in front of all does as well."""
+    """Where the services answer: on a cluster each at its own address; a gateway in front of all does as well."""
 
     auth_url: str
     items_url: str

@@ -60,7 +60,9 @@ def story_of(order: Order, payments: Sequence[Payment], words: Words) -> Story:
         case "awaiting_payment":
             return _waiting(states, words)
         case "paid" if order.refund_requested:
-            return Story(Tone.WAITING, _("Your money is on its way back"), _("The seller has refunded this."), moving=True)
+            return Story(
+                Tone.WAITING, _("Your money is on its way back"), _("The seller has refunded this."), moving=True
+            )
         case "paid" if order.late_payment == "accepted":
             text = _("Your payment came after the hold was over. The item was still free, so it is yours.")
             return Story(Tone.GOOD, _("It is yours"), text)
@@ -93,9 +95,7 @@ def _expired(order: Order, states: Sequence[str], words: Words) -> Story:
     _ = words.gettext
     if order.late_payment == "rejected":
         if "captured" in states:
-            text = _(
-                "Your payment came after the hold was over. The item was gone, so we are sending your money back."
-            )
+            text = _("Your payment came after the hold was over. The item was gone, so we are sending your money back.")
             return Story(Tone.WAITING, _("Too late, and your money is on its way back"), text, moving=True)
         text = _("Your payment came after the hold was over. The item was gone, so we sent your money back.")
         return Story(Tone.BAD, _("Too late, and your money is back"), text)

@@ -1,0 +1,134 @@
+"""kill -9 of the real process, again and again, at moments that nobody chose."""
+
+import asyncio
+import os
+import random
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest_asyncio
+
+from common.child import Child
+from common.events import (
+    OrderPaymentRejected,
+    OrderPlaced,
+    PaymentCaptured,
+    PaymentFailed,
+    PaymentRefunded,
+    RejectReason,
+)
+from common.mongo import Document
+from common.testing import eventually
+from payments.settings import PaymentsSettings
+
+if TYPE_CHECKING:
+    from services.payments.tests.conftest import World
+
+CARDS = ["pm_card_visa", "pm_card_declined", "pm_card_duplicate", "pm_card_lost", "pm_card_slow"]
+
+
+class Service(Child):
+    """Payments as a process of its own."""
+
+    def command(self) -> Sequence[str | Path]:
+        return [sys.executable, "-m", "payments.main"]
+
+    def environment(self) -> Mapping[str, str]:
+        return os.environ
+
+    async def answers(self) -> bool:
+        async with httpx.AsyncClient() as http:
+            try:
+                return (await http.get(f"http://127.0.0.1:{self.port}/readyz")).is_success
+            except httpx.TransportError:
+                return False
+
+
+@pytest_asyncio.fixture
+async def service(settings: PaymentsSettings, tmp_path: Path) -> AsyncIterator[Service]:
+    service = Service("payments", tmp_path, settings.port)
+    await service.start()
+    yield service
+    await service.stop()
+
+
+@pytest_asyncio.fixture
+async def world(service: Service, world_of: Callable[[httpx.AsyncClient], "World"]) -> AsyncIterator["World"]:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.port}", timeout=10) as http:
+        yield world_of(http)
+
+
+async def insist(world: "World", order: OrderPlaced, method: str) -> httpx.Response:
+    """Pay like somebody who tries again, under the same key, until he is answered."""
+
+    async def answered() -> httpx.Response | None:
+        try:
+            answer = await world.pay(order.order_id, method, key=order.order_id)
+        except httpx.TransportError:
+            return None
+        return answer if answer.status_code in {201, 402} else None
+
+    return await eventually(answered, seconds=60)
+
+
+async def killed_soon(service: Service, chance: random.Random) -> None:
+    """Kill the process while it is at work, and start it again."""
+    await asyncio.sleep(chance.uniform(0.0, 0.15))
+    await service.kill()
+    await service.start()
+
+
+async def settled(world: "World") -> Mapping[str, Document]:
+    """Every payment by its order, once nothing is under way, to be reported or to be published."""
+    unsettled = {"$or": [{"check_at": {"$exists": True}}, {"pending.0": {"$exists": True}}]}
+
+    async def quiet() -> bool:
+        return not await world.db.payments.count_documents(unsettled)
+
+    await eventually(quiet, seconds=60)
+    await world.reported()
+    payments = await world.db.payments.find({}).to_list()
+    by_order = {payment["order_id"]: payment for payment in payments}
+    assert len(by_order) == len(payments)
+    return by_order
+
+
+async def test_however_often_the_process_is_killed_money_moves_once_and_goes_back_once(
+    world: "World", service: Service
+) -> None:
+    chance = random.Random(20261122)  # noqa: S311 - picks moments, guards nothing
+    answers: list[tuple[OrderPlaced, str, httpx.Response]] = []
+    for _ in range(4):
+        orders = [await world.placed_order() for _ in range(15)]
+        methods = [CARDS[number % len(CARDS)] for number in range(15)]
+        paying = asyncio.gather(*(insist(world, o, m) for o, m in zip(orders, methods, strict=True)))
+        await killed_soon(service, chance)
+        answers += zip(orders, methods, await paying, strict=True)
+    payments = await settled(world)
+
+    assert payments.keys() == {order.order_id for order, _, _ in answers}
+    assert {p["_id"] for p in payments.values()} == set(await world.db.sandbox_charges.distinct("_id"))
+    for order, method, answer in answers:
+        assert payments[order.order_id]["status"] == ("failed" if method == "pm_card_declined" else "captured")
+        again = await world.pay(order.order_id, method, key=order.order_id)
+        assert (again.status_code, again.content) == (answer.status_code, answer.content)
+    good = {order.order_id: order for order, method, _ in answers if method != "pm_card_declined"}
+    bad = payments.keys() - good.keys()
+    assert Counter(e.order_id for e in await world.events.published(PaymentCaptured)) == Counter(good.keys())
+    assert Counter(e.order_id for e in await world.events.published(PaymentFailed)) == Counter(bad)
+    assert await world.money() == 1250 * len(good)
+
+    for order in good.values():
+        state = {**order.model_dump(), "order_version": 3, "payment_id": payments[order.order_id]["_id"]}
+        rejected = OrderPaymentRejected(**state, reason=RejectReason.SOLD_OUT)
+        await world.events.deliver_raw(rejected.subject, rejected.model_dump_json().encode())
+    await killed_soon(service, chance)
+    await settled(world)
+
+    assert await world.money() == 0
+    assert Counter(e.order_id for e in await world.events.published(PaymentRefunded)) == Counter(good.keys())
+    assert not await world.events.dead_letters(0)

@@ -1,0 +1,71 @@
+"""What the documentation says is what the code does."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from common.bus import Consumers
+from common.events import EVENTS
+
+ROOT = Path(__file__).parents[1]
+SERVICES = ["auth", "items", "orders", "expiration", "payments", "web"]
+README = (ROOT / "README.md").read_text()
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
+
+
+def rows(text: str, pattern: str) -> list[tuple[str, ...]]:
+    return [match.groups() for match in re.finditer(pattern, text, re.MULTILINE)]
+
+
+def test_the_table_of_events_is_true() -> None:
+    readers: dict[str, set[str]] = {subject: set() for subject in EVENTS}
+    for service in SERVICES:
+        try:
+            consumers: Consumers = importlib.import_module(f"{service}.consumers").consumers
+        except ModuleNotFoundError:
+            continue  # auth and web consume nothing
+        for _, events in consumers.handlers:
+            for event in events:
+                readers[event.subject].add(service)
+
+    told = rows(README, r"^\| ([a-z]+\.[a-z_]+) \| (\w+) \| ([a-z, ]+) \|$")
+
+    expected = {(subject, event.__name__, ", ".join(sorted(readers[subject]))) for subject, event in EVENTS.items()}
+    assert set(told) == expected
+
+
+def test_every_setting_is_explained() -> None:
+    wanted = {
+        name.upper()
+        for service in SERVICES
+        for kind in vars(importlib.import_module(f"{service}.settings")).values()
+        if isinstance(kind, type) and issubclass(kind, BaseSettings)
+        for name in kind.model_fields
+    }
+    told = set(re.findall(r"`([A-Z][A-Z_]+)`", OPERATIONS.split("## Settings")[1].split("## ")[0]))
+    assert told - {"SECRETS_DIR"} == wanted
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_decision_is_listed_and_its_checks_exist() -> None:
+    folder = ROOT / "docs/decisions"
+    listed = set(re.findall(r"\]\(([^)]+\.md)\)", (folder / "README.md").read_text()))
+    assert listed == {page.name for page in folder.glob("*.md")} - {"README.md"}
+    for page in folder.glob("*.md"):
+        for name in re.findall(r"`((?:common|services|tests|bench)/[\w/.-]+)`", page.read_text()):
+            assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+def test_make_targets_that_texts_name_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for named in re.findall(r"`make ([a-z-]+)[^`]*`|^make ([a-z-]+)", page.read_text(), re.MULTILINE):
+            assert set(named) - {""} <= targets, f"{page.name} names {named}"
