@@ -4,6 +4,8 @@ SERVICES := auth items orders expiration payments web
 BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/pytest $(ARGS)
+PAGES := services/web/src/web/static/souk.css
+MODULES := services/web/node_modules/.package-lock.json
 PROJECTS := $(wildcard common/pyproject.toml services/*/pyproject.toml)
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-package souk-common $(ARGS)
@@ -13,7 +15,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 ##@ Run
 
-dev: $(READY) ## Start all of Souk on this machine (PORT=8080 DATA_DIR=.data HOLD_SECONDS=900); Ctrl-C stops it
+dev: $(READY) $(PAGES) ## Start all of Souk on this machine (PORT=8080 DATA_DIR=.data HOLD_SECONDS=900); Ctrl-C stops it
 	@$(BIN)/python -m infra.local
 
 seed: $(READY) ## Fill the running Souk (PORT=8080) with sellers and a few hundred items
@@ -24,7 +26,7 @@ bench: $(READY) ## Measure Souk against bare FastAPI, in one run on this machine
 
 ##@ Check (ARGS="-k word -x" goes to pytest)
 
-test: $(READY) ## Run every test
+test: $(READY) $(PAGES) ## Run every test
 	$(PYTEST)
 
 test-common: $(READY) ## Test what the services share
@@ -36,10 +38,11 @@ test-orders: ## Test orders
 test-expiration: ## Test expiration
 test-payments: ## Test payments
 test-web: ## Test web
+test-web: $(PAGES)
 $(SERVICES:%=test-%): test-%: $(READY)
 	$(PYTEST) services/$*
 
-test-journeys: $(READY) ## Test what crosses services: journeys through the gateway, the laptop stack
+test-journeys: $(READY) $(PAGES) ## Test what crosses services: journeys through the gateway, the laptop stack
 	$(PYTEST) tests
 
 lint: $(READY) ## Check style, types and architecture
@@ -80,4 +83,12 @@ $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml $(PROJECTS)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	$(BIN)/uv pip sync --quiet --python .venv --require-hashes requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python .venv --no-deps $(PROJECTS:%/pyproject.toml=-e %)
+	@touch $@
+
+# Style sheet, scripts and font of the pages, made with the Node in .venv.
+$(PAGES): $(MODULES) services/web/build.mjs $(wildcard services/web/assets/*)
+	cd services/web && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent build
+
+$(MODULES): services/web/package.json services/web/package-lock.json services/web/.npmrc | $(READY)
+	cd services/web && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --ignore-scripts
 	@touch $@

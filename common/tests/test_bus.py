@@ -248,9 +248,7 @@ async def test_a_request_is_followed_from_event_to_event(orders: Bus, bus_url: s
 # Failing
 
 
-async def test_a_handler_that_fails_is_tried_again_later_and_later(
-    orders: Bus, bus_url: str, events: Events, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_handler_that_fails_is_tried_again_later_and_later(bus_url: str, events: Events) -> None:
     delays = (0.1, 0.3, 0.9)
     times: list[float] = []
 
@@ -317,9 +315,7 @@ async def test_a_poison_message_is_a_dead_letter_at_once_and_the_next_ones_go_on
     assert letter.headers["Souk-Error"].startswith("ValidationError: ")
 
 
-async def test_a_handler_may_ask_to_be_called_later_and_that_is_no_failure(
-    bus_url: str, events: Events, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_handler_may_ask_to_be_called_later_and_that_is_no_failure(bus_url: str, events: Events) -> None:
     times: list[float] = []
 
     async def handle(_: StockChanged) -> None:

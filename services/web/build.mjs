@@ -1,19 +1,15 @@
-// Makes src/web/static/ out of assets/ and the packages: nothing in a page comes from anybody else's server.
-import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+// Makes src/web/static/ out of assets/ and packages: nothing in a page comes from anybody else's server.
+import { copyFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { bundle } from "lightningcss";
 
 const out = "src/web/static";
-const fonts = "node_modules/@fontsource-variable/bricolage-grotesque/files";
+const font = "node_modules/@fontsource-variable/bricolage-grotesque/files/bricolage-grotesque-latin-wght-normal.woff2";
 
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
-execFileSync(
-  "node",
-  ["node_modules/@tailwindcss/cli/dist/index.mjs", "-i", "assets/souk.css", "-o", `${out}/souk.css`, "--minify"],
-  { stdio: ["ignore", "ignore", "inherit"] },
-);
+writeFileSync(`${out}/souk.css`, bundle({ filename: "assets/souk.css", minify: true }).code);
 copyFileSync("node_modules/htmx.org/dist/htmx.min.js", `${out}/htmx.js`);
-copyFileSync(`${fonts}/bricolage-grotesque-latin-wght-normal.woff2`, `${out}/bricolage.woff2`);
+copyFileSync(font, `${out}/bricolage.woff2`);
 for (const file of readdirSync("assets")) {
   if (!file.endsWith(".css")) copyFileSync(`assets/${file}`, `${out}/${file}`);
 }

@@ -8,7 +8,6 @@ import pytest_asyncio
 
 from auth.main import app
 from auth.sessions import key_id
-from common.testing import *  # noqa: F403
 from common.testing import Tokens, running
 
 

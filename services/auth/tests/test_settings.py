@@ -54,3 +54,16 @@ def test_any_other_key_is_refused_in_a_sentence(
     assert sentence.startswith("setting JWT_PRIVATE_KEY is wrong")
     assert why in sentence
     assert "nonsense" not in sentence
+
+
+@pytest.mark.parametrize("jwk_set", ["nonsense", '{"keys": []}'])
+def test_public_keys_that_are_none_are_a_sentence_too(
+    jwk_set: str, monkeypatch: pytest.MonkeyPatch, keys: Tokens, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JWT_PRIVATE_KEY", keys.private_pem)
+    monkeypatch.setenv("JWT_PUBLIC_KEYS", jwk_set)
+
+    with pytest.raises(SystemExit):
+        load(AuthSettings)
+
+    assert "JWT_PUBLIC_KEYS has no key with its kid" in capsys.readouterr().err

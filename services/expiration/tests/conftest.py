@@ -13,7 +13,6 @@ from redis.asyncio import Redis
 
 from common.events import CancelReason, Currency, HoldElapsed, OrderCancelled, OrderPaid, OrderPlaced
 from common.ids import new_id
-from common.testing import *  # noqa: F403
 from common.testing import Events, eventually, running
 from expiration.main import app
 

@@ -10,7 +10,6 @@ import pytest_asyncio
 
 from common.auth import User
 from common.mongo import Database
-from common.testing import *  # noqa: F403
 from common.testing import Events, Tokens, person, running
 from items.main import app
 

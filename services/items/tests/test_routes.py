@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
-import pytest
 
 from common.testing import Tokens, person
 
@@ -84,11 +83,12 @@ async def test_somebody_elses_item_is_not_mine_to_change(shop: Shop) -> None:
     assert await shop.item(item["id"]) == item
 
 
-@pytest.mark.parametrize(("method", "body"), [("PATCH", {"price": 1}), ("DELETE", None)])
-async def test_what_is_not_there_cannot_be_changed(shop: Shop, method: str, body: Any) -> None:
-    answer = await shop.call(method, "/nothing", shop.seller, json=body)
-
-    assert (answer.status_code, answer.json()["code"]) == (404, "item_not_found")
+async def test_what_is_not_there_cannot_be_changed(shop: Shop) -> None:
+    for answer in (
+        await shop.call("PATCH", "/nothing", shop.seller, json={"price": 1}),
+        await shop.call("DELETE", "/nothing", shop.seller),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (404, "item_not_found")
 
 
 # Lists
@@ -118,7 +118,7 @@ async def test_a_search_finds_every_word_in_title_or_description(shop: Shop) -> 
     assert await shop.titles(q="-lamp") == ["A chair", "A brass lamp"]
     assert await shop.titles(q="sofa") == []
     assert await shop.titles(q='"$%') == []
-    assert len(await shop.titles(q="")) == 3
+    assert len(await shop.titles(q="  ")) == 3
 
 
 async def test_a_search_has_pages_too(shop: Shop) -> None:
@@ -147,22 +147,14 @@ async def test_a_withdrawn_item_is_listed_for_its_seller_alone(shop: Shop) -> No
     assert await shop.titles(shop.seller) == ["Grace's", "Listed"]
 
 
-@pytest.mark.parametrize(
-    ("params", "field"),
-    [
-        ({"limit": 0}, "limit"),
-        ({"limit": 101}, "limit"),
-        ({"limit": "many"}, "limit"),
-        ({"q": "x" * 201}, "q"),
-        ({"cursor": "x" * 65}, "cursor"),
-        ({"seller_id": "x" * 65}, "seller_id"),
-    ],
-)
-async def test_a_wrong_parameter_is_named(shop: Shop, params: dict[str, Any], field: str) -> None:
-    answer = await shop.call("GET", params=params)
+async def test_a_wrong_parameter_is_named(shop: Shop) -> None:
+    for name, value in {"limit": "0", "q": "x" * 201, "cursor": "x" * 65, "seller_id": "x" * 65}.items():
+        answer = await shop.call("GET", params={name: value})
 
-    assert answer.status_code == 422
-    assert [e["field"] for e in answer.json()["errors"]] == [field]
+        assert answer.status_code == 422, name
+        assert [e["field"] for e in answer.json()["errors"]] == [name]
+    assert (await shop.call("GET", params={"limit": 101})).status_code == 422
+    assert (await shop.call("GET", params={"limit": 100})).status_code == 200
 
 
 # Hostile
@@ -219,15 +211,17 @@ async def test_an_edit_of_nothing_is_refused(shop: Shop) -> None:
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
 
 
-@pytest.mark.parametrize("body", [b"{", b"", b"\xff\xfe", b"[]", b"null", b'{"price": 1, "price"', b"{}" * 200_000])
-async def test_what_is_no_body_is_a_problem_with_a_code(shop: Shop, body: bytes) -> None:
+async def test_what_is_no_body_is_a_problem_with_a_code(shop: Shop) -> None:
     item = await shop.offer()
 
     for method, path in (("POST", ""), ("PATCH", f"/{item['id']}")):
-        answer = await shop.call(method, path, shop.seller, content=body)
+        for body in (b"{", b"", b"\xff\xfe", b"[]", b"null", b'{"price": 1, "price"', b"{}" * 200_000):
+            answer = await shop.call(method, path, shop.seller, content=body)
 
-        assert answer.status_code in {400, 413, 422}, answer.text
-        assert answer.json()["code"] in {"malformed_json", "validation_failed", "bad_request", "too_large"}
+            assert answer.status_code in {400, 413, 422}, body
+            assert answer.json()["code"] in {"malformed_json", "validation_failed", "bad_request", "too_large"}, body
+
+    assert await shop.item(item["id"]) == item
 
 
 async def test_the_longest_description_fits_however_it_is_written(shop: Shop) -> None:

@@ -22,7 +22,6 @@ from common.events import (
 )
 from common.ids import new_id
 from common.mongo import Database
-from common.testing import *  # noqa: F403
 from common.testing import Events, Tokens, person, running
 from orders.main import app
 

@@ -30,7 +30,6 @@ from common.http import create_app
 from common.ids import new_id
 from common.mongo import AWAY, Database, Document
 from common.outbox import Relay
-from common.testing import *  # noqa: F403
 from common.testing import Events, Tokens, eventually, person
 from payments.cashier import Cashier
 from payments.domain import Due, DueState, Payment

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from email_validator import EmailNotValidError, validate_email
-from fastapi import APIRouter, Request, Response, status
+from fastapi import APIRouter, Depends, Request, Response, status
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from auth.domain import Account, BadCredentials, EmailTaken
@@ -26,11 +26,17 @@ def _normal(email: str) -> str:
         raise ValueError(str(error)) from None
 
 
+async def client_address(request: Request) -> str:
+    """Where the request comes from. The server has put X-Forwarded-For here, if it trusts the gateway."""
+    return request.client.host if request.client else "unknown"
+
+
 Email = Annotated[str, Field(max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_normal)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 NewPassword = Annotated[str, StringConstraints(min_length=8, max_length=128, strip_whitespace=False)]
 AnyPassword = Annotated[str, StringConstraints(max_length=128, strip_whitespace=False)]
 
+Address = Annotated[str, Depends(client_address)]
 Accounts = Annotated[AccountStore, Provided(AccountStore)]
 Hashing = Annotated[Passwords, Provided(Passwords)]
 Issuer = Annotated[SessionIssuer, Provided(SessionIssuer)]
@@ -61,7 +67,7 @@ class WhoAmI(BaseModel):
 @router.post("/signup", status_code=status.HTTP_201_CREATED, responses=problems(EmailTaken, TooMany, Unavailable))
 async def sign_up(
     body: SignUp,
-    request: Request,
+    address: Address,
     response: Response,
     accounts: Accounts,
     passwords: Hashing,
@@ -70,7 +76,7 @@ async def sign_up(
     now: Now,
 ) -> User:
     """Open an account and a session."""
-    await throttle.count_signup(address_of(request))
+    await throttle.count_signup(address)
     password_hash = await passwords.hash(body.password)
     account = Account.register(email=body.email, name=body.name, password_hash=password_hash)
     await accounts.save(account)
@@ -82,7 +88,7 @@ async def sign_up(
 @router.post("/signin", responses=problems(BadCredentials, TooMany, Unavailable))
 async def sign_in(
     body: SignIn,
-    request: Request,
+    address: Address,
     response: Response,
     accounts: Accounts,
     passwords: Hashing,
@@ -91,7 +97,6 @@ async def sign_in(
     now: Now,
 ) -> User:
     """Open a session. An unknown address takes as long, and answers the same, as a wrong password."""
-    address = address_of(request)
     await throttle.check_guess(address, body.email)
     account = await accounts.find(body.email)
     right, stronger_hash = await passwords.verify(body.password, account.password_hash if account else None)
@@ -116,11 +121,6 @@ async def sign_out(response: Response, sessions: Issuer) -> None:
 async def current_user(user: OptionalUser) -> WhoAmI:
     """Who the session says is asking."""
     return WhoAmI(current_user=user)
-
-
-def address_of(request: Request) -> str:
-    """The client's address. The server has put the one from X-Forwarded-For here, if it trusts the gateway."""
-    return request.client.host if request.client else "unknown"
 
 
 async def _strengthen(account: Account, password_hash: str, accounts: AccountStore) -> None:

@@ -28,8 +28,13 @@ class AuthSettings(MongoSettings):
     @classmethod
     def _public_half_is_known(cls, pem: SecretStr, info: ValidationInfo) -> SecretStr:
         kid = key_id(signing_key(pem.get_secret_value()))
-        if "jwt_public_keys" in info.data:
-            known = {key.key_id for key in jwt.PyJWKSet.from_json(info.data["jwt_public_keys"]).keys}
-            if kid not in known:
-                raise ValueError(f"JWT_PUBLIC_KEYS has no key with its kid {kid}: nobody could check its sessions")
+        if kid not in _key_ids(info.data.get("jwt_public_keys", "")):
+            raise ValueError(f"JWT_PUBLIC_KEYS has no key with its kid {kid}: nobody could check its sessions")
         return pem
+
+
+def _key_ids(jwk_set: str) -> set[str | None]:
+    try:
+        return {key.key_id for key in jwt.PyJWKSet.from_json(jwk_set).keys}
+    except (ValueError, jwt.PyJWTError):
+        return set()

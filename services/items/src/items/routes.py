@@ -90,7 +90,10 @@ async def list_items(
 ) -> Page[ItemView]:
     """Items on sale, newest first; `q` wants every word in title or description. Sellers see their withdrawn ones."""
     own = user is not None and user.id == seller_id
-    items, following = await store.page(search=q, seller_id=seller_id, withdrawn_too=own, limit=limit, before=cursor)
+    search = q.strip() if q else None
+    items, following = await store.page(
+        search=search, seller_id=seller_id, withdrawn_too=own, limit=limit, before=cursor
+    )
     return Page(items=[ItemView.of(item) for item in items], next=following)
 
 

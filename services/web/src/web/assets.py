@@ -49,7 +49,7 @@ class Assets:
         """Raises `NotBuilt` where there is nothing."""
         files = sorted(folder.glob("[!.]*"), key=lambda path: path.suffix == ".css")
         if not files:
-            raise NotBuilt(f"{folder} is empty: run `make pages`")
+            raise NotBuilt(f"{folder} is empty: run `make dev` or `make test-web`")
         self._assets: dict[str, Asset] = {}
         for path in files:  # Style sheets come last: they name other files.
             self._assets[path.name] = Asset.of(path, self._with_names(path))

@@ -2,7 +2,6 @@
 
 import secrets
 from hashlib import sha256
-from typing import Any
 
 from fastapi import Request
 from itsdangerous import BadSignature, URLSafeSerializer
@@ -36,7 +35,7 @@ class Csrf:
         except BadSignature:
             raise StaleForm("this form is not of this visit") from None
 
-    def _serializer(self, visit: str, user_id: str | None) -> URLSafeSerializer[Any]:
+    def _serializer(self, visit: str, user_id: str | None) -> URLSafeSerializer:
         return URLSafeSerializer(
             self._secret, salt=f"form:{visit}:{user_id or ''}", signer_kwargs={"digest_method": sha256}
         )

@@ -14,10 +14,18 @@ from common.ids import new_id
 from web import csrf
 from web.api import Api, Services
 from web.site import Site
-from web.words import LANGUAGES, Words, choose, words_for
+from web.words import LANGUAGES, N_, Words, choose, words_for
 
 LANGUAGE_COOKIE = "language"
 YEAR = 365 * 24 * 3600
+NOTES = {
+    "listed": N_("Your item is on sale."),
+    "saved": N_("Saved."),
+    "withdrawn": N_("Your item is off sale."),
+    "pictures": N_("The pictures are saved."),
+}
+"""What a page says first when `note` in its address names it: what the form before it has done."""
+
 _LOCAL = re.compile(r"/(?![/\\])[^\x00-\x20\\]*")
 
 
@@ -77,6 +85,7 @@ class Visitor:
             "origin": f"{self.request.url.scheme}://{self.request.url.netloc}",
             "form_token": self.form_token,
             "new_key": new_id,
+            "note": self._note(),
             "sandbox": self.site.sandbox,
         }
         response = HTMLResponse(self.site.render(self.words.language, template, context), status)
@@ -84,6 +93,10 @@ class Visitor:
         if self._new_visit:
             response.set_cookie(csrf.COOKIE, self._new_visit, httponly=True, samesite="lax", secure=self.site.secure)
         return response
+
+    def _note(self) -> str:
+        note = self.request.query_params.get("note", "")
+        return self.words.gettext(NOTES[note]) if note in NOTES else ""
 
     def go(self, path: str, cookies: Sequence[str] = ()) -> Response:
         """Elsewhere, after a form was accepted; `cookies` are `Set-Cookie` values of a service."""

@@ -37,7 +37,7 @@ async def show_order(order_id: str, visitor: Here) -> Response:
     visitor.known()
     order, payments = await asyncio.gather(visitor.api.order(order_id), visitor.api.payments(order_id))
     story = story_of(order, payments, visitor.words)
-    return visitor.page("order.html", order=order, story=story, cards=CARDS, status=status_of(order, visitor.words))
+    return visitor.page("order.html", order=order, story=story, cards=CARDS, status_of=status_of, tone_of=tone_of)
 
 
 @router.post("/orders/{order_id}/pay")

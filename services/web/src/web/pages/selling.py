@@ -16,12 +16,6 @@ from web.words import N_
 router = APIRouter()
 
 FIELDS = ("title", "description", "price", "currency", "quantity")
-NOTES = {
-    "listed": N_("Your item is on sale."),
-    "saved": N_("Saved."),
-    "withdrawn": N_("Your item is off sale."),
-    "pictures": N_("The pictures are saved."),
-}
 PICTURE_ERRORS = {
     "unsupported_picture": N_("This is no JPEG, PNG or WebP picture."),
     "bad_picture": N_("This picture can't be read. Save it again as JPEG or PNG and try once more."),
@@ -55,10 +49,10 @@ async def sell(visitor: Here, form: Form) -> Response:
 
 
 @router.get("/items/{item_id}/edit")
-async def edit_page(item_id: str, visitor: Here, note: str = "", picture: str = "") -> Response:
+async def edit_page(item_id: str, visitor: Here, picture: str = "") -> Response:
     """The form for an item of one's own."""
     item = await _own(item_id, visitor)
-    return _edit_page(visitor, item, note=note, picture=picture)
+    return _edit_page(visitor, item, picture=picture)
 
 
 @router.post("/items/{item_id}/edit")
@@ -101,16 +95,11 @@ async def remove_picture(item_id: str, picture_id: str, visitor: Here, form: For
 
 
 @router.get("/my/items")
-async def my_items(visitor: Here, cursor: str | None = None, note: str = "") -> Response:
+async def my_items(visitor: Here, cursor: str | None = None) -> Response:
     """What the visitor sells, withdrawn items too."""
     user = visitor.known()
     found = await visitor.api.items(seller_id=user.id, cursor=cursor or None)
-    return visitor.page("my_items.html", found=found, note=note_of(visitor, note))
-
-
-def note_of(visitor: Visitor, note: str) -> str:
-    """The words for a note in an address; none for one that we did not write."""
-    return visitor.words.gettext(NOTES[note]) if note in NOTES else ""
+    return visitor.page("my_items.html", found=found)
 
 
 async def _own(item_id: str, visitor: Visitor) -> Item:
@@ -220,7 +209,6 @@ def _edit_page(
     typed: Mapping[str, str] | None = None,
     errors: Mapping[str, str] | None = None,
     status: int = 200,
-    note: str = "",
     picture: str = "",
 ) -> Response:
     words = visitor.words
@@ -229,6 +217,4 @@ def _edit_page(
         typed = {"title": item.title, "description": item.description, "price": price, "currency": item.currency}
         typed |= {"quantity": str(item.quantity)}
     refused = words.gettext(PICTURE_ERRORS[picture]) if picture in PICTURE_ERRORS else ""
-    return _form_page(
-        visitor, "edit.html", typed, errors, status, item=item, note=note_of(visitor, note), picture_error=refused
-    )
+    return _form_page(visitor, "edit.html", typed, errors, status, item=item, picture_error=refused)

@@ -1,0 +1,314 @@
+"""What every service answers: problems with a code, bounded bodies, request ids, and nothing of its inside."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import APIRouter
+from pydantic import Field
+from pymongo.errors import AutoReconnect, ServerSelectionTimeoutError
+
+from common import errors
+from common.http import Body, IdempotencyKey, Limit, Page, Running, create_app, problems
+from common.telemetry import current_cause
+from common.testing import running
+
+MAX_BODY = 1_000
+SECRET = "a secret in a local variable"
+
+
+class SoldOut(errors.Conflict):
+    """Nothing is left."""
+
+    code = "sold_out"
+
+
+class Size(Body):
+    width: int = Field(ge=1)
+
+
+class Chair(Body):
+    """A request body as services have them."""
+
+    title: str = Field(min_length=1)
+    sizes: tuple[Size, ...] = ()
+
+
+class Faults:
+    """What the route `/fails` raises, and whether the server behind `/readyz` is away."""
+
+    error: Exception = RuntimeError(SECRET)
+    away: Exception | None = None
+
+    async def check(self) -> None:
+        if self.away:
+            raise self.away
+
+
+@pytest.fixture
+def faults() -> Faults:
+    return Faults()
+
+
+@pytest.fixture
+async def client(faults: Faults) -> AsyncIterator[httpx.AsyncClient]:
+    """A service with a route for each case."""
+    router = APIRouter(prefix="/api")
+
+    @router.get("/fails", responses=problems(SoldOut, errors.StaleWrite, errors.NotFound))
+    async def fails() -> None:
+        secret = SECRET
+        assert secret
+        raise faults.error
+
+    @router.post("/chairs", status_code=201)
+    async def make_chair(body: Chair, idempotency_key: IdempotencyKey = None) -> Chair:
+        return body
+
+    @router.get("/chairs/{number}")
+    async def chairs(number: int, limit: Limit = 20) -> Page[int]:
+        return Page(items=list(range(number, number + limit)), next=None)
+
+    @router.get("/cause")
+    async def cause() -> dict[str, str]:
+        return {"request_id": current_cause().request_id, "traceparent": current_cause().traceparent}
+
+    @asynccontextmanager
+    async def start() -> AsyncIterator[Running]:
+        yield Running([faults], {"shelf": faults.check})
+
+    async with running(create_app("test", router, start, max_body=MAX_BODY)) as client:
+        yield client
+
+
+def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """RFC 9457, with the request's id and without a word of our code."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    body: dict[str, Any] = answer.json()
+    assert (body["status"], body["code"], body["type"]) == (status, code, "about:blank")
+    assert body["title"]
+    assert body["detail"]
+    assert answer.headers["x-request-id"]
+    for inside in ("Traceback", ".py", SECRET, "pydantic", "RuntimeError"):
+        assert inside not in answer.text
+    return body
+
+
+# Problems
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (errors.Invalid("x"), 422, "invalid"),
+        (errors.IdempotencyKeyReused("x"), 422, "idempotency_key_reused"),
+        (errors.Unauthenticated("x"), 401, "not_signed_in"),
+        (errors.Declined("x"), 402, "declined"),
+        (errors.Forbidden("x"), 403, "forbidden"),
+        (errors.NotFound("x"), 404, "not_found"),
+        (errors.Conflict("x"), 409, "conflict"),
+        (errors.StaleWrite("x"), 409, "changed_meanwhile"),
+        (SoldOut("x"), 409, "sold_out"),
+        (errors.TooLarge("x"), 413, "too_large"),
+        (errors.TooMany("x", 7), 429, "too_many_requests"),
+        (errors.Unavailable("x"), 503, "unavailable"),
+        (AutoReconnect(SECRET), 503, "unavailable"),
+        (ServerSelectionTimeoutError(SECRET), 503, "unavailable"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_an_error_of_the_business_is_a_problem_with_its_code(
+    error: Exception, status: int, code: str, client: httpx.AsyncClient, faults: Faults
+) -> None:
+    faults.error = error
+    assert_problem(await client.get("/api/fails"), status, code)
+
+
+async def test_an_error_says_what_to_do_about_it_in_headers(client: httpx.AsyncClient, faults: Faults) -> None:
+    headers = {}
+    for faults.error in (errors.TooMany("x", 7), errors.Unavailable("x"), errors.Unauthenticated("x")):
+        answer = await client.get("/api/fails")
+        headers[answer.status_code] = answer.headers.get("retry-after") or answer.headers.get("www-authenticate")
+    assert headers == {429: "7", 503: "1", 401: "Bearer"}
+
+
+async def test_a_fault_of_ours_is_a_500_that_tells_nothing_and_is_logged_in_full(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await client.get("/api/fails", headers={"X-Request-ID": "request-1"})
+
+    assert_problem(answer, 500, "internal_error")
+    assert answer.headers["x-request-id"] == "request-1"
+    [record] = [record for record in caplog.records if record.exc_info]
+    assert "GET /api/fails failed" in record.message
+    assert SECRET in str(record.exc_info)
+
+
+async def test_a_path_that_nobody_serves_and_a_method_that_nobody_offers(client: httpx.AsyncClient) -> None:
+    assert_problem(await client.get("/api/nothing"), 404, "not_found")
+    answer = await client.delete("/api/chairs")
+    assert_problem(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == "POST"
+
+
+async def test_wrong_fields_are_named(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/chairs", json={"title": " ", "sizes": [{"width": 3}, {"width": 0}], "legs": 4})
+
+    fields = assert_problem(answer, 422, "validation_failed")["errors"]
+    assert {field["field"] for field in fields} == {"title", "sizes.1.width", "legs"}
+    assert all(field["message"] for field in fields)
+
+
+@pytest.mark.parametrize("path", ["/api/chairs/seven", "/api/chairs/1?limit=0", "/api/chairs/1?limit=101"])
+async def test_wrong_parameters_are_named_too(path: str, client: httpx.AsyncClient) -> None:
+    [field] = assert_problem(await client.get(path), 422, "validation_failed")["errors"]
+    assert field["field"] in {"number", "limit"}
+
+
+@pytest.mark.parametrize("key", ["", 201 * "k"])
+async def test_an_idempotency_key_has_bounds(key: str, client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/chairs", json={"title": "A"}, headers={"Idempotency-Key": key})
+    assert_problem(answer, 422, "validation_failed")
+
+
+@pytest.mark.parametrize("body", [b'{"title": ', b"title", b"{'title': 1}", b'{"title": "a"} extra', b"\x00"])
+async def test_a_body_that_is_not_json_is_malformed(body: bytes, client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/chairs", content=body, headers={"Content-Type": "application/json"})
+    assert_problem(answer, 400, "malformed_json")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"\xff\xfe\x00",
+        b'{"title": "\xff"}',
+        rb'{"title": "\ud800"}',
+        b'{"title": NaN}',
+        b'{"title": ' + 900 * b"9" + b"}",
+        b'{"title": 1e999}',
+        900 * b"[",
+        b'{"title": "a", "title": 7}',
+    ],
+    ids=lambda body: repr(body[:20]),
+)
+async def test_a_strange_body_is_the_callers_mistake(body: bytes, client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/chairs", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in {400, 422}
+    assert_problem(answer, answer.status_code, answer.json()["code"])
+
+
+async def test_what_a_problem_quotes_cannot_break_its_encoding(client: httpx.AsyncClient, faults: Faults) -> None:
+    faults.error = errors.Invalid("a \ud800 lone surrogate and a ü")
+    assert assert_problem(await client.get("/api/fails"), 422, "invalid")["detail"] == str(faults.error)
+
+
+# Bodies
+
+
+async def test_a_body_may_be_as_large_as_the_bound_and_no_larger(client: httpx.AsyncClient) -> None:
+    def body(size: int) -> bytes:
+        return b'{"title": "' + (size - 13) * b"x" + b'"}'
+
+    headers = {"Content-Type": "application/json"}
+    assert (await client.post("/api/chairs", content=body(MAX_BODY), headers=headers)).status_code == 201
+    answer = await client.post("/api/chairs", content=body(MAX_BODY + 1), headers=headers)
+    assert_problem(answer, 413, "too_large")
+    assert answer.headers["connection"] == "close", "the rest is not read"
+
+
+async def test_a_body_of_unknown_length_is_not_read(client: httpx.AsyncClient) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        raise AssertionError("not read")
+        yield b""
+
+    assert_problem(await client.post("/api/chairs", content=endless()), 411, "length_required")
+
+
+# Requests and what follows from them
+
+
+@pytest.mark.parametrize("request_id", ["request-1", "a.B_9", 64 * "x"])
+async def test_a_request_id_comes_back_and_is_known_inside(request_id: str, client: httpx.AsyncClient) -> None:
+    answer = await client.get("/api/cause", headers={"X-Request-ID": request_id})
+    assert answer.headers["x-request-id"] == answer.json()["request_id"] == request_id
+
+
+@pytest.mark.parametrize("request_id", [None, "", "a b", "a\tb", "<script>", 65 * "x", "ü".encode()])
+async def test_a_request_without_a_good_id_is_given_one(request_id: str | None, client: httpx.AsyncClient) -> None:
+    headers = {} if request_id is None else {"X-Request-ID": request_id}
+    ids = {(await client.get("/api/cause", headers=headers)).headers["x-request-id"] for _ in range(3)}
+    assert len(ids) == 3
+    assert all(len(i) == 32 and i.isalnum() for i in ids)
+
+
+async def test_a_trace_goes_on_and_a_broken_one_begins_anew(client: httpx.AsyncClient) -> None:
+    async def trace(sent: str) -> str:
+        return str((await client.get("/api/cause", headers={"traceparent": sent})).json()["traceparent"])
+
+    good = f"00-{32 * 'a'}-{16 * 'b'}-01"
+    assert await trace(good) == good
+    for broken in ("", "00-xyz-1-01", f"00-{32 * '0'}-{16 * 'b'}-01", f"00-{32 * 'a'}-{16 * '0'}-01", good + "\n"):
+        assert len(await trace(broken)) == 55
+        assert await trace(broken) != broken
+
+
+async def test_what_changes_something_or_fails_is_logged_once(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "common.http"):
+        await client.post("/api/chairs", json={"title": "A"})
+        await client.get("/api/chairs/seven")
+        await client.get("/api/chairs/7")
+        await client.get("/healthz")
+    made, failed = [record for record in caplog.records if record.name == "common.http"]
+    assert (made.message, failed.message) == ("POST /api/chairs 201", "GET /api/chairs/seven 422")
+    assert vars(failed)["route"] == "/api/chairs/{number}"
+    assert vars(failed)["ms"] > 0
+
+
+async def test_an_answer_is_neither_stored_nor_guessed_at(client: httpx.AsyncClient) -> None:
+    for path in ("/api/cause", "/api/nothing", "/healthz"):
+        headers = (await client.get(path)).headers
+        assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
+        assert "server" not in headers
+
+
+# Operations
+
+
+async def test_a_service_tells_whether_it_lives_and_is_ready(client: httpx.AsyncClient, faults: Faults) -> None:
+    assert (await client.get("/readyz")).json() == {"status": "ready"}
+    faults.away = ConnectionError(SECRET)
+
+    assert assert_problem(await client.get("/readyz"), 503, "not_ready")["away"] == {"shelf": "ConnectionError"}
+    assert (await client.get("/healthz")).status_code == 200, "it lives; restarting it would help nobody"
+
+
+async def test_metrics_count_requests_by_route(client: httpx.AsyncClient) -> None:
+    await client.get("/api/chairs/7")
+    await client.get("/api/chairs/8")
+    metrics = (await client.get("/metrics")).text
+    assert 'souk_http_request_seconds_count{method="GET",route="/api/chairs/{number}",status="200"}' in metrics
+    assert "/api/chairs/7" not in metrics
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+async def test_operations_are_not_for_the_world(path: str, client: httpx.AsyncClient) -> None:
+    assert (await client.get(path)).status_code == 200
+    through_the_gateway = {"X-Forwarded-For": "192.0.2.7"}
+    assert_problem(await client.get(path, headers=through_the_gateway), 404, "not_found")
+
+
+async def test_the_documentation_names_the_problems_of_a_route(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    responses = document["paths"]["/api/fails"]["get"]["responses"]
+    assert responses["409"]["description"] == "sold_out, changed_meanwhile"
+    assert responses["404"]["description"] == "not_found"
+    assert "/metrics" not in document["paths"]

@@ -1,0 +1,334 @@
+"""State and events in one guarded write; every event reaches the bus, whatever dies on the way."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pymongo import ASCENDING
+from pymongo.errors import DuplicateKeyError
+
+from common import outbox as module
+from common.aggregate import Aggregate
+from common.bus import Bus, Envelope
+from common.errors import StaleWrite, Unavailable
+from common.events import StockChanged
+from common.ids import new_id
+from common.mongo import Database
+from common.outbox import GRACE, Outbox, Relay, write_of
+from common.servers import NatsServer
+from common.telemetry import caused_by, new_cause
+from common.testing import Events, eventually
+
+
+class Shelf(Aggregate):
+    """Counts what is put on it; no two shelves have the same name."""
+
+    name: str
+    note: str | None = None
+    count: int = 0
+
+    @classmethod
+    def new(cls, name: str | None = None) -> "Shelf":
+        return cls(id=(shelf := new_id()), name=name or shelf)
+
+    def put(self) -> None:
+        self.count += 1
+        self.record(
+            StockChanged(item_id=self.id, stock_version=self.next_version, quantity=1_000, available=self.count)
+        )
+
+
+@pytest.fixture
+async def bus(bus_url: str) -> AsyncIterator[Bus]:
+    async with Bus.connected(bus_url, "orders") as bus:
+        yield bus
+
+
+@pytest.fixture
+async def relay(bus: Bus, db: Database) -> AsyncIterator[Relay]:
+    await db.shelves.create_index([("name", ASCENDING)], unique=True)
+    async with Relay.running(bus, db.shelves) as relay:
+        yield relay
+
+
+@pytest.fixture
+def outbox(db: Database, relay: Relay) -> Outbox:
+    return Outbox(db.shelves, relay)
+
+
+async def kept(db: Database, shelf: Shelf) -> dict[str, Any]:
+    """The shelf as it is in the database."""
+    document = await db.shelves.find_one({"_id": shelf.id})
+    assert document is not None
+    return document
+
+
+async def loaded(db: Database, shelf: Shelf) -> Shelf:
+    return Shelf.from_document(await kept(db, shelf))
+
+
+async def counts(events: Events, count: int) -> list[int]:
+    """How much was on the shelves, as the bus heard it, in order."""
+    return [event.available for event in await events.published(StockChanged, count)]
+
+
+async def nothing_pending(db: Database) -> bool:
+    return not await db.shelves.count_documents({"pending.0": {"$exists": True}})
+
+
+async def written(db: Database, shelf: Shelf, *, ago: timedelta) -> None:
+    """Save as a process does that is killed before it can publish."""
+    envelopes = [Envelope.of(event) for event in shelf.recorded]
+    await db.shelves.bulk_write([write_of(shelf, [replace(e, time=e.time - ago) for e in envelopes])])
+
+
+# Saving
+
+
+async def test_state_and_events_are_saved_together_and_the_events_leave(
+    db: Database, outbox: Outbox, events: Events
+) -> None:
+    shelf = Shelf.new()
+    shelf.put()
+    shelf.put()
+    await outbox.save(shelf)
+    assert (shelf.version, shelf.recorded) == (1, ())
+
+    assert await counts(events, 2) == [1, 2]
+    await eventually(lambda: nothing_pending(db))
+    assert await kept(db, shelf) == {"_id": shelf.id, "name": shelf.name, "count": 2, "version": 1, "pending": []}
+
+
+async def test_publishing_leaves_the_version_alone(db: Database, outbox: Outbox, events: Events) -> None:
+    shelf = Shelf.new()
+    for version in range(1, 6):
+        shelf.put()
+        await outbox.save(shelf)
+        assert shelf.version == version
+    await eventually(lambda: nothing_pending(db))
+    assert (await kept(db, shelf))["version"] == 5
+    assert await counts(events, 5) == [1, 2, 3, 4, 5]
+
+
+async def test_an_event_says_which_request_it_comes_from(outbox: Outbox, events: Events) -> None:
+    first, second = Shelf.new(), Shelf.new()
+    for request, shelf in (("request-1", first), ("request-2", second)):
+        shelf.put()
+        with caused_by(new_cause(request)):
+            await outbox.save(shelf)
+    await events.published(StockChanged, 2)
+    messages = await events.messages("ORDERS", StockChanged.subject)
+    assert {m.headers["ce-requestid"] for m in messages} == {"request-1", "request-2"}
+
+
+async def test_what_somebody_else_saved_first_is_not_overwritten(db: Database, outbox: Outbox, events: Events) -> None:
+    shelf = Shelf.new()
+    await outbox.save(shelf)
+    mine, theirs = await loaded(db, shelf), await loaded(db, shelf)
+    theirs.put()
+    await outbox.save(theirs)
+
+    mine.put()
+    mine.name = "mine"
+    with pytest.raises(StaleWrite):
+        await outbox.save(mine)
+
+    assert (await loaded(db, shelf)).name == shelf.name
+    await eventually(lambda: nothing_pending(db))
+    assert await counts(events, 1) == [1], "and nothing is told of it"
+    assert (mine.version, len(mine.recorded)) == (1, 1), "it is as it was"
+
+
+async def test_a_new_aggregate_never_replaces_one_that_is_there(db: Database, outbox: Outbox) -> None:
+    shelf = Shelf.new()
+    await outbox.save(shelf)
+    with pytest.raises(StaleWrite):
+        await outbox.save(Shelf(id=shelf.id, name="another"))
+    assert (await loaded(db, shelf)).name == shelf.name
+
+
+async def test_in_a_batch_each_has_his_own_fate(db: Database, outbox: Outbox, events: Events) -> None:
+    good, stale, taken = Shelf.new(), Shelf.new(), Shelf.new()
+    for shelf in (good, stale, taken):
+        await outbox.save(shelf)
+    await outbox.save(await loaded(db, stale))
+    for shelf in (good, stale, taken):
+        shelf.put()
+    taken.name = good.name
+    new, new_taken = Shelf.new(), Shelf.new(good.name)
+
+    results = await asyncio.gather(
+        *(outbox.save(shelf) for shelf in (stale, good, taken, new, new_taken)), return_exceptions=True
+    )
+
+    assert [type(result) for result in results] == [
+        StaleWrite,
+        type(None),
+        DuplicateKeyError,
+        type(None),
+        DuplicateKeyError,
+    ]
+    error = results[2]
+    assert isinstance(error, DuplicateKeyError)
+    assert (error.details or {})["keyPattern"] == {"name": 1}, "it says which index refuses"
+    assert [(await kept(db, shelf))["count"] for shelf in (stale, good, taken, new)] == [0, 1, 0, 0]
+    assert await db.shelves.count_documents({}) == 4
+    assert [e.item_id for e in await events.published(StockChanged)] == [good.id]
+
+
+async def test_of_two_saves_of_one_version_in_one_batch_one_wins(db: Database, outbox: Outbox) -> None:
+    shelf = Shelf.new()
+    await outbox.save(shelf)
+    copies = [await loaded(db, shelf) for _ in range(10)]
+    for copy in copies:
+        copy.put()
+
+    results = await asyncio.gather(*(outbox.save(copy) for copy in copies), return_exceptions=True)
+
+    assert sorted(type(result).__name__ for result in results) == ["NoneType", *["StaleWrite"] * 9]
+    assert (await loaded(db, shelf)).count == 1
+
+
+async def test_many_concurrent_writers_count_exactly(db: Database, outbox: Outbox, events: Events) -> None:
+    shelf = Shelf.new()
+    await outbox.save(shelf)
+
+    async def put_once() -> None:
+        while True:
+            mine = await loaded(db, shelf)
+            mine.put()
+            try:
+                return await outbox.save(mine)
+            except StaleWrite:
+                continue
+
+    await asyncio.gather(*(put_once() for _ in range(25)))
+
+    assert (await loaded(db, shelf)).count == 25
+    assert sorted(await counts(events, 25)) == list(range(1, 26)), "one event for each that counted"
+
+
+async def test_a_field_that_is_none_is_not_there(db: Database, outbox: Outbox) -> None:
+    shelf = Shelf.new()
+    shelf.note = "dusty"
+    await outbox.save(shelf)
+    assert (await kept(db, shelf))["note"] == "dusty"
+
+    shelf.note = None
+    await outbox.save(shelf)
+    assert "note" not in await kept(db, shelf)
+    assert (await loaded(db, shelf)).note is None
+
+
+# Relaying
+
+
+async def test_what_a_crash_left_behind_is_published_oldest_first_and_once(
+    db: Database, bus: Bus, events: Events
+) -> None:
+    shelf = Shelf.new()
+    shelf.put()
+    await written(db, shelf, ago=2 * GRACE)
+    shelf.saved()
+    shelf.put()
+    await written(db, shelf, ago=2 * GRACE)
+    older = Shelf.new()
+    older.put()
+    await written(db, older, ago=3 * GRACE)
+
+    async with Relay.running(bus, db.shelves):
+        await eventually(lambda: nothing_pending(db))
+
+    told = await events.published(StockChanged, 3)
+    assert [(e.item_id, e.available) for e in told] == [(older.id, 1), (shelf.id, 1), (shelf.id, 2)]
+    assert (await kept(db, shelf))["version"] == 2
+
+
+async def test_two_sweepers_at_once_publish_each_event_once(
+    db: Database, bus: Bus, bus_url: str, events: Events
+) -> None:
+    for _ in range(50):
+        shelf = Shelf.new()
+        shelf.put()
+        await written(db, shelf, ago=2 * GRACE)
+    async with (
+        Bus.connected(bus_url, "orders") as another,
+        Relay.running(bus, db.shelves),
+        Relay.running(another, db.shelves),
+    ):
+        await eventually(lambda: nothing_pending(db))
+    assert len(await events.published(StockChanged, 50)) == 50
+
+
+async def test_what_was_written_a_moment_ago_is_left_to_its_writer(db: Database, relay: Relay, events: Events) -> None:
+    shelf = Shelf.new()
+    shelf.put()
+    await written(db, shelf, ago=timedelta(0))
+
+    assert await relay.sweep() == 0
+    assert await events.published(StockChanged, 0) == []
+    assert await relay.sweep(grace=timedelta(0)) == 1
+    assert await counts(events, 1) == [1]
+    assert await nothing_pending(db)
+
+
+async def test_leaving_publishes_what_was_saved(db: Database, bus: Bus, events: Events) -> None:
+    async with Relay.running(bus, db.shelves, sweep_every=3600) as relay:
+        outbox = Outbox(db.shelves, relay)
+        shelves = [Shelf.new() for _ in range(200)]
+        for shelf in shelves:
+            shelf.put()
+        await asyncio.gather(*(outbox.save(shelf) for shelf in shelves))
+    assert len(await events.published(StockChanged, 0)) == 200
+    assert await nothing_pending(db)
+
+
+async def test_while_the_bus_is_away_commands_succeed_and_their_events_leave_when_it_is_back(
+    db: Database, nats_server: Callable[[], NatsServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_BEHIND", 20)
+    server = nats_server()
+    await server.start()
+    try:
+        async with Bus.connected(server.url, "orders") as bus, Relay.running(bus, db.shelves, sweep_every=0.2) as relay:
+            outbox = Outbox(db.shelves, relay)
+            await server.kill()
+            await eventually(lambda: is_connected(bus, False))
+
+            shelves = [Shelf.new() for _ in range(20)]
+            for shelf in shelves:
+                shelf.put()
+                await outbox.save(shelf)
+                assert len((await kept(db, shelf))["pending"]) == 1
+            await eventually(lambda: is_refused(outbox), why="the sweeper sees how far behind the bus is")
+
+            await server.start()
+            await eventually(lambda: nothing_pending(db), seconds=30)
+            late = Shelf.new()
+            late.put()
+            await outbox.save(late)
+            await eventually(lambda: nothing_pending(db))
+            told = [event async for event in bus.replay(StockChanged)]
+    finally:
+        await server.stop()
+    assert sorted(event.item_id for event in told if isinstance(event, StockChanged)) == sorted(
+        shelf.id for shelf in (*shelves, late)
+    )
+
+
+async def is_connected(bus: Bus, connected: bool) -> bool:
+    return bus.connected_now is connected
+
+
+async def is_refused(outbox: Outbox) -> bool:
+    """Whether a save is refused because too much waits for the bus already."""
+    try:
+        outbox.relay.check_room()
+    except Unavailable:
+        with pytest.raises(Unavailable):
+            await outbox.save(Shelf.new())
+        return True
+    return False

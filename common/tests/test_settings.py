@@ -1,0 +1,92 @@
+"""Settings come from the environment or from secret files, and a missing one is named."""
+
+from pathlib import Path
+
+import pytest
+
+from common.settings import MongoSettings, load
+
+
+class ShelfSettings(MongoSettings):
+    """A service's settings."""
+
+    hold_seconds: int = 900
+
+
+VALUES = {"NATS_URL": "nats://127.0.0.1:4222", "JWT_PUBLIC_KEYS": '{"keys": []}', "MONGO_URL": "mongodb://127.0.0.1/x"}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that is needed, and nothing else of ours."""
+    for name in ("HOST", "PORT", "LOG_LEVEL", "NATS_REPLICAS", "HOLD_SECONDS", "SECRETS_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in VALUES.items():
+        monkeypatch.setenv(name, value)
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    """What a process says that cannot start, on standard error."""
+    with pytest.raises(SystemExit) as end:
+        load(ShelfSettings)
+    assert end.value.code == 78
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLD_SECONDS", "5")
+    monkeypatch.setenv("PORT", "8123")
+    settings = load(ShelfSettings)
+    assert settings.model_dump() == {
+        "host": "127.0.0.1",
+        "port": 8123,
+        "log_level": "INFO",
+        "nats_url": VALUES["NATS_URL"],
+        "nats_replicas": 1,
+        "jwt_public_keys": VALUES["JWT_PUBLIC_KEYS"],
+        "mongo_url": VALUES["MONGO_URL"],
+        "hold_seconds": 5,
+    }
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_missing_setting_is_named(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(name)
+    assert complaint(capsys) == (f"setting {name} is missing; set the environment variable or a file in SECRETS_DIR\n")
+
+
+def test_all_missing_settings_are_named_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in VALUES:
+        monkeypatch.delenv(name)
+    said = complaint(capsys)
+    assert all(f"setting {name} is missing" in said for name in VALUES)
+
+
+def test_a_wrong_setting_is_named_and_its_value_kept_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOLD_SECONDS", "my-password")
+    said = complaint(capsys)
+    assert said.startswith("setting HOLD_SECONDS is wrong: ")
+    assert "my-password" not in said
+
+
+def test_settings_come_from_secret_files_too_and_the_environment_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    monkeypatch.delenv("MONGO_URL")
+    (tmp_path / "mongo_url").write_text("mongodb://from-a-file/x\n")
+    (tmp_path / "nats_url").write_text("nats://from-a-file")
+    (tmp_path / "unknown").write_text("of another service")
+
+    settings = load(ShelfSettings)
+
+    assert settings.mongo_url == "mongodb://from-a-file/x"
+    assert settings.nats_url == VALUES["NATS_URL"]

@@ -1,0 +1,177 @@
+// What pages do by themselves: times in the visitor's own zone, countdowns by the server's clock, and live changes.
+// Everything here is an addition: without it, every form and link works.
+
+const root = document.documentElement;
+const locale = root.lang;
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+let ahead = 0; // milliseconds that the server's clock is ahead of ours
+
+// --- Words ---
+
+function announce(text) {
+  document.getElementById("announce").textContent = text;
+}
+
+const moment = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
+
+function showTimes() {
+  for (const time of document.querySelectorAll("time[data-local]")) {
+    time.textContent = moment.format(new Date(time.dateTime));
+    delete time.dataset.local;
+  }
+}
+
+// --- Countdown ---
+
+function left(seconds) {
+  const parts = [Math.floor(seconds / 60) % 60, seconds % 60];
+  if (seconds >= 3600) parts.unshift(Math.floor(seconds / 3600));
+  return parts.map((part, index) => (index ? String(part).padStart(2, "0") : part)).join(":");
+}
+
+function tick() {
+  const clock = document.querySelector(".countdown");
+  if (!clock) return;
+  const { until, since, soon, over } = clock.dataset;
+  const now = Date.now() + ahead;
+  const seconds = Math.max(0, Math.ceil((Date.parse(until) - now) / 1000));
+  const text = seconds ? left(seconds) : over;
+  if (clock.textContent === text) return;
+  clock.textContent = text;
+  const label = clock.previousElementSibling;
+  label.textContent = label.dataset.left;
+  clock.classList.toggle("soon", seconds <= 60);
+  const bar = document.querySelector("progress.hold");
+  bar.value = Math.max(0, (Date.parse(until) - now) / (Date.parse(until) - Date.parse(since)));
+  if (seconds === 60) announce(soon);
+  if (seconds === 0) announce(over);
+}
+
+setInterval(tick, 250);
+
+// --- Live ---
+
+let stream = null;
+let address = null;
+let pause = 1000;
+let again = 0;
+
+function wanted() {
+  const query = new URLSearchParams();
+  const shown = [...document.querySelectorAll("[data-item]")].slice(-100);
+  for (const { dataset } of shown) query.append("item", dataset.item);
+  const order = document.querySelector("[data-live-order]");
+  if (order) query.set("order", order.dataset.order);
+  const list = document.querySelector("[data-orders][hx-get]");
+  if (list) query.set("orders", list.dataset.orders);
+  return query.size ? `/live?${query}` : null;
+}
+
+function follow() {
+  const url = document.hidden ? null : wanted();
+  if (url === address) return;
+  stream?.close();
+  clearTimeout(again);
+  address = url;
+  if (url) listen();
+  else delete root.dataset.live;
+}
+
+function listen() {
+  stream = new EventSource(address);
+  stream.addEventListener("clock", ({ data }) => {
+    ahead = Number(data) - Date.now();
+    pause = 1000;
+  });
+  stream.addEventListener("news", ({ data }) => {
+    const { html, orders } = JSON.parse(data);
+    replace(html);
+    if (orders.some(isNews)) document.body.dispatchEvent(new Event("refresh"));
+    root.dataset.live = "on";
+  });
+  stream.addEventListener("gone", () => stream.close());
+  stream.addEventListener("error", () => {
+    delete root.dataset.live;
+    // The browser comes back by itself, except after an answer that was no stream.
+    if (stream.readyState !== EventSource.CLOSED) return;
+    clearTimeout(again);
+    again = setTimeout(listen, pause * (0.5 + Math.random()));
+    pause = Math.min(pause * 2, 15000);
+  });
+}
+
+function isNews([id, version]) {
+  const shown = document.querySelector(`[data-order="${CSS.escape(id)}"]`);
+  if (!shown) return !document.querySelector("[data-live-order]");
+  return version === null || Number(shown.dataset.version) < version;
+}
+
+function replace(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  for (const fresh of [...template.content.children]) {
+    const old = document.getElementById(fresh.id);
+    if (!old || old.isEqualNode(fresh)) continue;
+    const focused = document.activeElement === old;
+    old.replaceWith(fresh);
+    if (focused) fresh.focus();
+    if (fresh.closest("[data-announce]")) announce(fresh.textContent);
+    if (!still.matches) fresh.animate([{ opacity: 0.2 }, { opacity: 1 }], { duration: 600, easing: "ease-out" });
+  }
+}
+
+document.addEventListener("visibilitychange", follow);
+addEventListener("pagehide", () => {
+  stream?.close();
+  address = null;
+});
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload(); // A form's key is for one order only.
+});
+
+// --- Around swaps ---
+
+let open = [];
+let headline = document.querySelector("[data-headline]")?.dataset.headline;
+
+document.body.addEventListener("htmx:beforeSwap", () => {
+  open = [...document.querySelectorAll("details[open][id]")].map(({ id }) => id);
+});
+
+document.body.addEventListener("htmx:afterSettle", () => {
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  const told = document.querySelector("[data-headline]")?.dataset.headline;
+  if (told && told !== headline) announce(told);
+  headline = told;
+  start();
+});
+
+// --- Forms and menus ---
+
+document.addEventListener("submit", ({ target }) => {
+  if (target.method !== "post") return;
+  // After the browser has collected the form: a disabled button would not be sent.
+  setTimeout(() => target.querySelectorAll("button").forEach((button) => (button.disabled = true)));
+});
+
+document.addEventListener("click", ({ target }) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(target)) menu.open = false;
+  }
+});
+
+document.addEventListener("keydown", ({ key }) => {
+  if (key !== "Escape") return;
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
+
+function start() {
+  showTimes();
+  tick();
+  follow();
+}
+
+start();
