@@ -11,7 +11,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-package souk-common $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev seed bench test test-common $(SERVICES:%=test-%) test-journeys lint format lock clean
+.PHONY: help dev seed bench test test-common $(SERVICES:%=test-%) test-journeys browser lint format words lock clean
 
 ##@ Run
 
@@ -26,7 +26,7 @@ bench: $(READY) ## Measure Souk against bare FastAPI, in one run on this machine
 
 ##@ Check (ARGS="-k word -x" goes to pytest)
 
-test: $(READY) $(PAGES) ## Run every test
+test: $(READY) $(PAGES) browser ## Run every test
 	$(PYTEST)
 
 test-common: $(READY) ## Test what the services share
@@ -38,11 +38,14 @@ test-orders: ## Test orders
 test-expiration: ## Test expiration
 test-payments: ## Test payments
 test-web: ## Test web
-test-web: $(PAGES)
+test-web: $(PAGES) browser
 $(SERVICES:%=test-%): test-%: $(READY)
-	$(PYTEST) services/$*
+	$(PYTEST) services/$* $(wildcard tests/test_$*_*.py)
 
-test-journeys: $(READY) $(PAGES) ## Test what crosses services: journeys through the gateway, the laptop stack
+browser: $(READY) ## Get a Chromium for the tests of web, where there is none
+	@$(BIN)/python -m tests.browser
+
+test-journeys: $(READY) $(PAGES) browser ## Test what crosses services: journeys through the gateway, the laptop stack
 	$(PYTEST) tests
 
 lint: $(READY) ## Check style, types and architecture
@@ -56,6 +59,11 @@ lint: $(READY) ## Check style, types and architecture
 format: $(READY) ## Bring the code into the one style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+words: $(READY) ## Bring the words in other languages up to date with the pages
+	$(BIN)/pybabel -q extract -F services/web/babel.cfg --no-location -o .venv/messages.pot services/web
+	$(BIN)/pybabel -q update -D messages -d services/web/src/web/locale -i .venv/messages.pot -w 120 --no-fuzzy-matching \
+		--ignore-obsolete --ignore-pot-creation-date
 
 lock: $(READY) ## Lock what the pyproject.toml files ask for (ARGS=--upgrade takes newer releases)
 	$(COMPILE) --group dev --group servers pyproject.toml $(PROJECTS) -o requirements/dev.txt

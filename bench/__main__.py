@@ -19,8 +19,9 @@ from pathlib import Path
 import uvloop
 
 from bench.load import Request, Result, load, request
-from common.bus import Bus, Envelope
+from common.bus import Bus
 from common.child import free_port
+from common.envelope import Envelope
 from common.events import Currency, ItemListed, ItemStatus
 from common.ids import new_id
 from common.mongo import Database, database

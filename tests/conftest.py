@@ -29,7 +29,7 @@ class People:
     """Makes people who use a stack. Their connections are closed at the end of the test."""
 
     def __init__(self, stack: Stack, exits: AsyncExitStack) -> None:
-        self._tokens = Tokens(stack.keys.private_key, stack.keys.public_jwk["kid"])
+        self._tokens = Tokens(stack.keys.private_key)
         self._stack = stack
         self._exits = exits
 

@@ -110,16 +110,23 @@ def part(content: Json) -> str:
     return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
 
 
+def forged(somebody: User, kid: str) -> str:
+    """A token under the name of a key that did not sign it."""
+    claims = {"sub": somebody.id, "email": somebody.email, "name": somebody.name, "iss": ISSUER, "aud": ISSUER}
+    claims |= {"exp": int(time.time()) + 3600}  # type: ignore[dict-item]
+    return jwt.encode(claims, Ed25519PrivateKey.generate(), algorithm=ALGORITHM, headers={"kid": kid})
+
+
 def bad_tokens(stack: Stack) -> dict[str, tuple[str, str]]:
     """Tokens that must not hold, and the code of the refusal."""
-    real = Tokens(stack.keys.private_key, stack.keys.public_jwk["kid"])
+    real = Tokens(stack.keys.private_key)
     somebody = person()
     claims = {"sub": somebody.id, "email": somebody.email, "name": "Eve", "iss": ISSUER, "aud": ISSUER}
     claims |= {"iat": int(time.time()), "exp": int(time.time()) + 3600}  # type: ignore[dict-item]
     public = stack.keys.public_jwk["x"]
     good = real.token(somebody)
     return {
-        "forged": (Tokens(Ed25519PrivateKey.generate(), real.kid).token(somebody), "session_invalid"),
+        "forged": (forged(somebody, real.kid), "session_invalid"),
         "unknown key": (Tokens().token(somebody), "session_invalid"),
         "expired": (real.token(somebody, exp=int(time.time()) - 1), "session_expired"),
         "unsigned": (f"{part({'alg': 'none', 'kid': real.kid})}.{part(claims)}.", "session_invalid"),

@@ -22,7 +22,7 @@ from common.mongo import database
 from common.testing import eventually, runs
 from infra.local.__main__ import Unusable, number
 from infra.local.gateway import Route, read_routes
-from infra.local.keys import Keys, thumbprint
+from infra.local.keys import Keys
 from infra.local.lock import InUse, lock
 from infra.local.ports import OFFSETS
 from infra.local.services import ROOT, SERVICES
@@ -214,12 +214,6 @@ def test_secrets_are_made_once_and_read_by_their_owner_only(tmp_path: Path) -> N
     assert keys.private_pem == Keys(tmp_path / "secrets").private_pem
     assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "secrets").iterdir()} == {0o600}
-
-
-def test_a_key_is_named_by_its_thumbprint() -> None:
-    """RFC 8037, appendix A.3."""
-    jwk = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "alg": "EdDSA"}
-    assert thumbprint(jwk) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
 
 
 WITH_STAND_INS = """

@@ -218,7 +218,7 @@ async def test_claims_that_were_changed_are_refused(client: httpx.AsyncClient, t
 
 
 async def test_keys_are_rotated_by_having_both_for_a_while(tokens: Tokens) -> None:
-    old, new = Tokens(kid="old"), Tokens(kid="new")
+    old, new = Tokens(), Tokens()
     keys = [*json.loads(old.jwk_set)["keys"], *json.loads(new.jwk_set)["keys"]]
     sessions = Sessions(json.dumps({"keys": keys}))
     assert sessions.user(old.token(ADA)) == sessions.user(new.token(ADA)) == ADA

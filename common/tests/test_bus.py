@@ -14,7 +14,9 @@ import pytest
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from common.bus import Bus, Consumers, Envelope, RetryLater
+from common.bus import Bus
+from common.consuming import Consumers, RetryLater
+from common.envelope import Envelope
 from common.events import Event, HoldElapsed, OrderPaid, StockChanged
 from common.servers import NatsServer
 from common.telemetry import Cause, caused_by, current_cause

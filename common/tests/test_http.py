@@ -1,13 +1,14 @@
 """What every service answers: problems with a code, bounded bodies, request ids, and nothing of its inside."""
 
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 from pymongo.errors import AutoReconnect, ServerSelectionTimeoutError
 
@@ -17,6 +18,7 @@ from common.telemetry import current_cause
 from common.testing import running
 
 MAX_BODY = 1_000
+LARGER_BODIES = {re.compile(r"/api/chairs/[^/]+/pictures"): 3_000}
 SECRET = "a secret in a local variable"
 
 
@@ -68,6 +70,10 @@ async def client(faults: Faults) -> AsyncIterator[httpx.AsyncClient]:
     async def make_chair(body: Chair, idempotency_key: IdempotencyKey = None) -> Chair:
         return body
 
+    @router.post("/chairs/{number}/pictures")
+    async def add_picture(number: int, request: Request) -> int:
+        return len(await request.body())
+
     @router.get("/chairs/{number}")
     async def chairs(number: int, limit: Limit = 20) -> Page[int]:
         return Page(items=list(range(number, number + limit)), next=None)
@@ -80,7 +86,7 @@ async def client(faults: Faults) -> AsyncIterator[httpx.AsyncClient]:
     async def start() -> AsyncIterator[Running]:
         yield Running([faults], {"shelf": faults.check})
 
-    async with running(create_app("test", router, start, max_body=MAX_BODY)) as client:
+    async with running(create_app("test", router, start, MAX_BODY, LARGER_BODIES)) as client:
         yield client
 
 
@@ -113,6 +119,7 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, 
         (errors.StaleWrite("x"), 409, "changed_meanwhile"),
         (SoldOut("x"), 409, "sold_out"),
         (errors.TooLarge("x"), 413, "too_large"),
+        (errors.Unsupported("x"), 415, "unsupported"),
         (errors.TooMany("x", 7), 429, "too_many_requests"),
         (errors.Unavailable("x"), 503, "unavailable"),
         (AutoReconnect(SECRET), 503, "unavailable"),
@@ -221,6 +228,14 @@ async def test_a_body_may_be_as_large_as_the_bound_and_no_larger(client: httpx.A
     answer = await client.post("/api/chairs", content=body(MAX_BODY + 1), headers=headers)
     assert_problem(answer, 413, "too_large")
     assert answer.headers["connection"] == "close", "the rest is not read"
+
+
+async def test_a_larger_body_is_taken_on_its_own_path_only(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/api/chairs/7/pictures", content=3_000 * b"x")).json() == 3_000
+    for path in ("/api/chairs", "/api/chairs/pictures", "/api/chairs/7/pictures/8", "/api/chairs/7/picturesque"):
+        assert_problem(await client.post(path, content=3_000 * b"x"), 413, "too_large")
+    refused = assert_problem(await client.post("/api/chairs/7/pictures", content=3_001 * b"x"), 413, "too_large")
+    assert refused["detail"] == "the body may have at most 3000 bytes"
 
 
 async def test_a_body_of_unknown_length_is_not_read(client: httpx.AsyncClient) -> None:

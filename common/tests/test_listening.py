@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
-from common.bus import Bus, Envelope
+from common.bus import Bus
+from common.envelope import Envelope
 from common.events import Event, HoldElapsed, StockChanged
 from common.servers import NatsServer
 from common.testing import Events, eventually

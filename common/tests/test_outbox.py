@@ -12,7 +12,8 @@ from pymongo.errors import DuplicateKeyError
 
 from common import outbox as module
 from common.aggregate import Aggregate
-from common.bus import Bus, Envelope
+from common.bus import Bus
+from common.envelope import Envelope
 from common.errors import StaleWrite, Unavailable
 from common.events import StockChanged
 from common.ids import new_id

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from common.settings import MongoSettings, load
+from common.testing import Tokens
 
 
 class ShelfSettings(MongoSettings):
@@ -13,7 +14,11 @@ class ShelfSettings(MongoSettings):
     hold_seconds: int = 900
 
 
-VALUES = {"NATS_URL": "nats://127.0.0.1:4222", "JWT_PUBLIC_KEYS": '{"keys": []}', "MONGO_URL": "mongodb://127.0.0.1/x"}
+VALUES = {
+    "NATS_URL": "nats://127.0.0.1:4222",
+    "JWT_PUBLIC_KEYS": Tokens().jwk_set,
+    "MONGO_URL": "mongodb://127.0.0.1/x",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +95,11 @@ def test_settings_come_from_secret_files_too_and_the_environment_wins(
 
     assert settings.mongo_url == "mongodb://from-a-file/x"
     assert settings.nats_url == VALUES["NATS_URL"]
+
+
+@pytest.mark.parametrize("keys", ["", "none", "{}", '{"keys": []}', '{"keys": [{"kty": "x"}]}', "[]"])
+def test_keys_that_are_none_are_refused(
+    keys: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JWT_PUBLIC_KEYS", keys)
+    assert "JWT_PUBLIC_KEYS is wrong: Value error, it is not a JWK set" in complaint(capsys)

@@ -2,16 +2,14 @@
 
 import json
 import secrets
-from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
-from hashlib import sha256
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from jwt.algorithms import OKPAlgorithm
 
+from common.auth import public_jwk
 from common.servers import write_private
 
 
@@ -38,9 +36,8 @@ class Keys:
 
     @property
     def public_jwk(self) -> dict[str, str]:
-        """The public key as a JWK (RFC 8037); `kid` is its thumbprint."""
-        jwk = OKPAlgorithm.to_jwk(self.private_key.public_key(), as_dict=True)
-        return {**jwk, "kid": thumbprint(jwk), "use": "sig", "alg": "EdDSA"}
+        """The public key as a JWK; `kid` is its thumbprint."""
+        return public_jwk(self.private_key.public_key())
 
     @property
     def public_keys(self) -> str:
@@ -52,12 +49,6 @@ class Keys:
         if not file.exists():
             write_private(file, make())
         return file.read_text()
-
-
-def thumbprint(jwk: Mapping[str, str]) -> str:
-    """Return the RFC 7638 thumbprint (SHA-256, base64url) of an octet key pair (RFC 8037)."""
-    required = json.dumps({name: jwk[name] for name in ("crv", "kty", "x")}, separators=(",", ":"))
-    return urlsafe_b64encode(sha256(required.encode()).digest()).rstrip(b"=").decode()
 
 
 def _new_private_key() -> str:

@@ -1,10 +1,14 @@
 """A session token becomes a `CurrentUser`. No user look-up: public keys check what auth alone can mint."""
 
+import json
 import time
+from base64 import urlsafe_b64encode
+from hashlib import sha256
 from typing import Annotated
 
 import jwt
 from cachetools import TLRUCache
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -36,6 +40,14 @@ class SessionExpired(Unauthenticated):
     """The session was good once."""
 
     code = "session_expired"
+
+
+def public_jwk(key: Ed25519PublicKey) -> dict[str, str]:
+    """The key as a JWK (RFC 8037). Its `kid` is its RFC 7638 thumbprint: SHA-256 in base64url."""
+    jwk = jwt.algorithms.OKPAlgorithm.to_jwk(key, as_dict=True)
+    required = json.dumps({name: jwk[name] for name in ("crv", "kty", "x")}, separators=(",", ":"))
+    kid = urlsafe_b64encode(sha256(required.encode()).digest()).rstrip(b"=").decode()
+    return {**jwk, "kid": kid, "use": "sig", "alg": ALGORITHM}
 
 
 class Sessions:

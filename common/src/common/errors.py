@@ -51,6 +51,12 @@ class TooLarge(SoukError):
     code = "too_large"
 
 
+class Unsupported(SoukError):
+    """A body of a kind that this route does not take."""
+
+    code = "unsupported"
+
+
 class TooMany(SoukError):
     """Too many tries; come back in `retry_after` seconds."""
 

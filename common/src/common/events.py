@@ -100,6 +100,7 @@ class ItemState(Event):
     currency: Currency
     quantity: Quantity
     status: ItemStatus
+    pictures: tuple[Id, ...] = ()
 
 
 class ItemListed(ItemState, subject="items.listed"):

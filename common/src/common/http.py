@@ -38,6 +38,7 @@ STATUS: Mapping[type[errors.SoukError], HTTPStatus] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.Unsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.TooMany: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -101,8 +102,12 @@ def create_app(
     router: APIRouter,
     start: Callable[[], AbstractAsyncContextManager[Running]],
     max_body: int = 64 * 1024,
+    larger_bodies: Mapping[re.Pattern[str], int] | None = None,
 ) -> FastAPI:
-    """A service's HTTP side. `start` runs for the life of the process; bodies over `max_body` bytes are refused."""
+    """A service's HTTP side. `start` runs for the life of the process.
+
+    Bodies over `max_body` bytes are refused; `larger_bodies` says how many bytes a path that it matches may have.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -115,7 +120,7 @@ def create_app(
     app = FastAPI(title=f"Souk {service}", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(router)  # before the rest: routes are tried in this order
     app.include_router(operations)
-    app.add_middleware(RequestMiddleware, max_body=max_body)
+    app.add_middleware(RequestMiddleware, max_body=max_body, larger_bodies=larger_bodies or {})
     app.add_exception_handler(errors.SoukError, _souk_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -206,9 +211,10 @@ async def _away(_: Request, error: Exception) -> Response:
 class RequestMiddleware:
     """Gives every request an id and its cause, bounds its body, logs and measures it, and answers when code fails."""
 
-    def __init__(self, app: ASGIApp, max_body: int) -> None:
+    def __init__(self, app: ASGIApp, max_body: int, larger_bodies: Mapping[re.Pattern[str], int]) -> None:
         self.app = app
         self.max_body = max_body
+        self.larger_bodies = larger_bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, from its first byte to the last of its answer."""
@@ -234,7 +240,7 @@ class RequestMiddleware:
 
         with caused_by(cause):
             try:
-                app = self._refusal(given) or self.app
+                app = self._refusal(given, scope["path"]) or self.app
                 await app(scope, receive, send_with_id)
             except Exception:
                 log.exception("%s %s failed", scope["method"], scope["path"])
@@ -245,14 +251,16 @@ class RequestMiddleware:
             finally:
                 _account(scope, status, time.perf_counter() - began)
 
-    def _refusal(self, given: Mapping[bytes, bytes]) -> ASGIApp | None:
+    def _refusal(self, given: Mapping[bytes, bytes], path: str) -> ASGIApp | None:
         if b"transfer-encoding" in given:
             return problem(411, "length_required", "send the body with a Content-Length")
-        if int(given.get(b"content-length", 0)) > self.max_body:
-            return problem(
-                413, "too_large", f"the body may have at most {self.max_body} bytes", {"Connection": "close"}
-            )
+        length = int(given.get(b"content-length", 0))
+        if length > self.max_body and length > (bound := self._bound(path)):
+            return problem(413, "too_large", f"the body may have at most {bound} bytes", {"Connection": "close"})
         return None
+
+    def _bound(self, path: str) -> int:
+        return next((bound for paths, bound in self.larger_bodies.items() if paths.fullmatch(path)), self.max_body)
 
 
 def _valid(pattern: re.Pattern[bytes], value: bytes | None) -> str | None:

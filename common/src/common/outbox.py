@@ -18,7 +18,8 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, WTimeoutError
 
 from common.aggregate import Aggregate
 from common.batching import Batcher
-from common.bus import Bus, Envelope
+from common.bus import Bus
+from common.envelope import Envelope
 from common.errors import StaleWrite, Unavailable
 from common.mongo import AWAY, Collection, Document
 from common.telemetry import BEHIND, RELAYED, Cause
@@ -129,14 +130,17 @@ class Relay:
         return [None] * len(batch)
 
     async def _keep_sweeping(self) -> None:
+        grace = GRACE
         while not self._over:
             try:
-                while await self.sweep() >= SHARE and self._bus.connected_now and not self._over:
+                while await self.sweep(grace) >= SHARE and self._bus.connected_now and not self._over:
                     log.info("sweeping on: much was left behind")
             except Exception:
                 log.exception("sweeping failed; it goes on in %s s", self._sweep_every)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._sweep_every)
+            # Once the bus is back, nothing has a reason to wait any longer.
+            grace = timedelta(0) if self._wake.is_set() else GRACE
             self._wake.clear()
 
     async def sweep(self, grace: timedelta = GRACE) -> int:

@@ -4,7 +4,8 @@ import os
 import sys
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+import jwt
+from pydantic import ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 S = TypeVar("S", bound="Settings")
@@ -22,14 +23,28 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     nats_url: str
     nats_replicas: int = 1
-    jwt_public_keys: str
-    """A JWK set (RFC 7517) of the Ed25519 public keys that sessions are checked against, by `kid`."""
 
     def __init__(self, **values: Any) -> None:
         super().__init__(_secrets_dir=os.environ.get("SECRETS_DIR"), **values)
 
 
-class MongoSettings(Settings):
+class SessionSettings(Settings):
+    """What a service needs that people call."""
+
+    jwt_public_keys: str
+    """A JWK set (RFC 7517) of the Ed25519 public keys that sessions are checked against, by `kid`."""
+
+    @field_validator("jwt_public_keys")
+    @classmethod
+    def _are_keys(cls, jwk_set: str) -> str:
+        try:
+            jwt.PyJWKSet.from_json(jwk_set)
+        except (jwt.PyJWTError, ValueError, AttributeError):
+            raise ValueError("it is not a JWK set with at least one usable key") from None
+        return jwk_set
+
+
+class MongoSettings(SessionSettings):
     """What a service with a database of its own needs: a connection string that names the database."""
 
     mongo_url: str

@@ -26,8 +26,9 @@ from fastapi import FastAPI
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from common.auth import ALGORITHM, ISSUER, User
-from common.bus import STREAMS, Envelope
+from common.auth import ALGORITHM, ISSUER, User, public_jwk
+from common.bus import STREAMS
+from common.envelope import Envelope
 from common.events import EVENTS, Event
 from common.ids import new_id
 from common.mongo import Database, database
@@ -69,13 +70,16 @@ class Tokens:
     """Mints sessions like auth does, with a key pair of its own."""
 
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
-    kid: str = "test"
+    kid: str = ""
+    """What the tokens say they are signed with; the key's own id, if nothing else is said."""
+
+    def __post_init__(self) -> None:
+        self.kid = self.kid or public_jwk(self.key.public_key())["kid"]
 
     @property
     def jwk_set(self) -> str:
         """The public key as JWT_PUBLIC_KEYS."""
-        jwk = jwt.algorithms.OKPAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
-        return json.dumps({"keys": [{**jwk, "kid": self.kid, "use": "sig", "alg": ALGORITHM}]})
+        return json.dumps({"keys": [public_jwk(self.key.public_key())]})
 
     @property
     def private_pem(self) -> str:

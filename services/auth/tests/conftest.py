@@ -7,16 +7,13 @@ import pytest
 import pytest_asyncio
 
 from auth.main import app
-from auth.sessions import key_id
 from common.testing import Tokens, running
 
 
 @pytest.fixture(scope="session")
 def keys() -> Tokens:
     """The key pair of auth: whatever it signs, auth could have signed."""
-    keys = Tokens()
-    keys.kid = key_id(keys.key)
-    return keys
+    return Tokens()
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 import pytest
 
-from auth.sessions import key_id, signing_key
+from auth.sessions import signing_key
 from auth.settings import AuthSettings
+from common.auth import public_jwk
 from common.settings import EX_CONFIG, load
 from common.testing import Tokens
 
@@ -20,7 +21,8 @@ def _somewhere(monkeypatch: pytest.MonkeyPatch, keys: Tokens) -> None:
 
 
 def test_the_kid_is_the_thumbprint_of_the_standards_example() -> None:
-    assert key_id(signing_key(RFC_8037_KEY)) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"  # RFC 8037, A.3
+    jwk = public_jwk(signing_key(RFC_8037_KEY).public_key())
+    assert jwk["kid"] == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"  # RFC 8037, A.3
 
 
 def test_a_key_whose_public_half_is_known_is_taken_and_never_shown(
@@ -66,4 +68,4 @@ def test_public_keys_that_are_none_are_a_sentence_too(
     with pytest.raises(SystemExit):
         load(AuthSettings)
 
-    assert "JWT_PUBLIC_KEYS has no key with its kid" in capsys.readouterr().err
+    assert "setting JWT_PUBLIC_KEYS is wrong: Value error, it is not a JWK set" in capsys.readouterr().err

@@ -11,7 +11,8 @@ import pytest
 from nats.aio.msg import Msg
 from redis.asyncio import Redis
 
-from common.bus import Bus, Envelope
+from common.bus import Bus
+from common.envelope import Envelope
 from common.events import Event, HoldElapsed
 from common.servers import NatsServer, RedisServer, Server
 from common.testing import Events, eventually

@@ -1,7 +1,6 @@
 """A running payments service under test, and the world around it: orders, buyers, the sandbox's ledger."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from starlette.types import ASGIApp
 
 from common.auth import User
 from common.bus import Bus
+from common.child import free_port
 from common.events import (
     CancelReason,
     Currency,
@@ -188,15 +188,12 @@ class Workshop:
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch, mongo_url: str, bus_url: str, tokens: Tokens) -> PaymentsSettings:
     """The environment of a service under test."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     environment = {
         "MONGO_URL": mongo_url,
         "NATS_URL": bus_url,
         "JWT_PUBLIC_KEYS": tokens.jwk_set,
         "WEBHOOK_SECRET": SECRET,
-        "PORT": str(port),
+        "PORT": str(free_port()),
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -276,9 +276,11 @@ async def test_a_repeated_request_waits_for_the_answer_to_the_first(workshop: "W
     first = asyncio.create_task(workshop.cashier(gateway).pay(due.id, "pm_card_visa", due.buyer_id, "k"))
     await gateway.reached.wait()
     repeated = asyncio.create_task(workshop.cashier(gateway).pay(due.id, "pm_card_visa", due.buyer_id, "k"))
+    too_early, _ = await asyncio.wait({repeated}, timeout=0.3)
 
     gateway.go_on.set()
 
+    assert not too_early
     assert (await repeated).id == (await first).id
     assert (await repeated).answer is (await first).answer is PublicStatus.CAPTURED
     assert await money(workshop) == 700

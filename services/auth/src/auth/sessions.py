@@ -1,9 +1,6 @@
 """Sessions begin and end here: only auth holds the private key that can sign one."""
 
-import json
-from base64 import urlsafe_b64encode
 from datetime import datetime, timedelta
-from hashlib import sha256
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -11,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from fastapi import Response
 
-from common.auth import ALGORITHM, COOKIE, ISSUER, User
+from common.auth import ALGORITHM, COOKIE, ISSUER, User, public_jwk
 
 
 def signing_key(pem: str) -> Ed25519PrivateKey:
@@ -25,20 +22,13 @@ def signing_key(pem: str) -> Ed25519PrivateKey:
     raise ValueError("it is not an Ed25519 private key in PEM (PKCS 8, no passphrase)")
 
 
-def key_id(key: Ed25519PrivateKey) -> str:
-    """The `kid` of the public half: its RFC 7638 thumbprint, SHA-256 in base64url."""
-    jwk = jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
-    required = json.dumps({name: jwk[name] for name in ("crv", "kty", "x")}, separators=(",", ":"))
-    return urlsafe_b64encode(sha256(required.encode()).digest()).rstrip(b"=").decode()
-
-
 class SessionIssuer:
     """Signs session tokens and puts them into the cookie; scripts in a page cannot read it."""
 
     def __init__(self, key: Ed25519PrivateKey, seconds: int, secure: bool) -> None:
         """Sessions last `seconds`; `secure` cookies travel over https only."""
         self._key = key
-        self._kid = key_id(key)
+        self._kid = public_jwk(key.public_key())["kid"]
         self._seconds = seconds
         self._secure = secure
 

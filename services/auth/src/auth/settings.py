@@ -3,7 +3,8 @@
 import jwt
 from pydantic import PositiveInt, SecretStr, ValidationInfo, field_validator
 
-from auth.sessions import key_id, signing_key
+from auth.sessions import signing_key
+from common.auth import public_jwk
 from common.settings import MongoSettings
 
 
@@ -27,14 +28,8 @@ class AuthSettings(MongoSettings):
     @field_validator("jwt_private_key")
     @classmethod
     def _public_half_is_known(cls, pem: SecretStr, info: ValidationInfo) -> SecretStr:
-        kid = key_id(signing_key(pem.get_secret_value()))
-        if kid not in _key_ids(info.data.get("jwt_public_keys", "")):
+        kid = public_jwk(signing_key(pem.get_secret_value()).public_key())["kid"]
+        known = info.data.get("jwt_public_keys")
+        if known and kid not in {key.key_id for key in jwt.PyJWKSet.from_json(known).keys}:
             raise ValueError(f"JWT_PUBLIC_KEYS has no key with its kid {kid}: nobody could check its sessions")
         return pem
-
-
-def _key_ids(jwk_set: str) -> set[str | None]:
-    try:
-        return {key.key_id for key in jwt.PyJWKSet.from_json(jwk_set).keys}
-    except (ValueError, jwt.PyJWTError):
-        return set()

@@ -9,7 +9,8 @@ from datetime import datetime
 
 from nats.errors import Error as NatsError
 
-from common.bus import Bus, Envelope
+from common.bus import Bus
+from common.envelope import Envelope
 from common.events import HoldElapsed, OrderCancelled, OrderPaid, OrderPlaced
 from common.telemetry import RELAYED
 from expiration.deadlines import AWAY, Deadlines, Incomplete

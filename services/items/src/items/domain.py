@@ -17,6 +17,8 @@ Price = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 """Of one unit, in the currency's smallest unit."""
 Quantity = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 
+MOST_PICTURES = 6
+
 COPIES = {"seller_name", "available", "stock_version"}
 """Fields of an item that follow other services' facts."""
 
@@ -39,6 +41,18 @@ class ItemIsWithdrawn(Conflict):
     code = "item_withdrawn"
 
 
+class PictureNotFound(NotFound):
+    """The item has no such picture."""
+
+    code = "picture_not_found"
+
+
+class TooManyPictures(Conflict):
+    """The item has all the pictures it may have."""
+
+    code = "too_many_pictures"
+
+
 class Changes(TypedDict, total=False):
     """What a seller may change: any of these."""
 
@@ -50,7 +64,7 @@ class Changes(TypedDict, total=False):
 
 
 class Item(Aggregate):
-    """An item, with copies of what auth says of its seller and orders of its stock.
+    """An item, with copies of what auth says of its seller and orders of its stock. `pictures` are ids.
 
     `available` is what is left of `quantity`, as of `stock_version`; the copies move without a new version.
     """
@@ -64,6 +78,7 @@ class Item(Aggregate):
     currency: Currency
     quantity: Quantity
     status: ItemStatus = ItemStatus.LISTED
+    pictures: tuple[str, ...] = ()
     created_at: AwareDatetime
     seller_name: str | None = None
     available: int
@@ -98,14 +113,32 @@ class Item(Aggregate):
 
     def edit(self, caller_id: str, changes: Changes) -> None:
         """Change some fields. What is as it was is no change. Raises `NotOwner`, `ItemIsWithdrawn`."""
-        self._only_for(caller_id)
-        if self.status is ItemStatus.WITHDRAWN:
-            raise ItemIsWithdrawn("this item is withdrawn; list it again")
+        self._check_editable(caller_id)
         before = self.to_document()
         for name, value in changes.items():
             setattr(self, name, value)
         if self.to_document() != before:
             self._record(ItemChanged)
+
+    def check_room_for_picture(self, caller_id: str) -> None:
+        """Raises `NotOwner`, `ItemIsWithdrawn`, `TooManyPictures`."""
+        self._check_editable(caller_id)
+        if len(self.pictures) >= MOST_PICTURES:
+            raise TooManyPictures(f"an item may have at most {MOST_PICTURES} pictures; remove one first")
+
+    def add_picture(self, caller_id: str, picture_id: str) -> None:
+        """Show one more picture, after the others. Raises what `check_room_for_picture` does."""
+        self.check_room_for_picture(caller_id)
+        self.pictures = (*self.pictures, picture_id)
+        self._record(ItemChanged)
+
+    def remove_picture(self, caller_id: str, picture_id: str) -> None:
+        """Show a picture no more. Raises `NotOwner`, `ItemIsWithdrawn`, `PictureNotFound`."""
+        self._check_editable(caller_id)
+        if picture_id not in self.pictures:
+            raise PictureNotFound("this item has no such picture")
+        self.pictures = tuple(kept for kept in self.pictures if kept != picture_id)
+        self._record(ItemChanged)
 
     def withdraw(self, caller_id: str) -> None:
         """Take it off sale for good. Twice is once. Raises `NotOwner`."""
@@ -117,6 +150,11 @@ class Item(Aggregate):
     def to_document(self) -> dict[str, Any]:
         """The state. The copies go along with a new item; from then on their consumers write them."""
         return self.model_dump(exclude={"id", "version"} | (COPIES if self.version else set()))
+
+    def _check_editable(self, caller_id: str) -> None:
+        self._only_for(caller_id)
+        if self.status is ItemStatus.WITHDRAWN:
+            raise ItemIsWithdrawn("this item is withdrawn; list it again")
 
     def _only_for(self, caller_id: str) -> None:
         if caller_id != self.seller_id:
@@ -134,5 +172,6 @@ class Item(Aggregate):
                 currency=self.currency,
                 quantity=self.quantity,
                 status=self.status,
+                pictures=self.pictures,
             )
         )

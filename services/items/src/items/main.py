@@ -1,5 +1,6 @@
 """Items: builds its parts and serves them."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -11,12 +12,17 @@ from common.mongo import AWAY, database
 from common.outbox import Relay
 from common.settings import load
 from items.consumers import consumers
+from items.pictures import Studio
 from items.routes import router
 from items.settings import ItemsSettings
 from items.store import ItemStore
 
 MAX_BODY = 256 * 1024
 """Bytes: a description of 10,000 characters fits, also where each is escaped as two \\uXXXX."""
+
+PICTURES = re.compile(r"/api/items/[^/]+/pictures")
+MAX_PICTURE = 5 * 1024 * 1024
+"""Bytes of an upload."""
 
 
 @asynccontextmanager
@@ -27,15 +33,16 @@ async def start() -> AsyncIterator[Running]:
         database(settings.mongo_url) as db,
         Bus.connected(settings.nats_url, "items", replicas=settings.nats_replicas, away=AWAY) as bus,
         Relay.running(bus, db.items) as relay,
+        Studio.ready() as studio,
     ):
         store = ItemStore(db, relay)
         await store.prepare()
-        parts = [store, Sessions(settings.jwt_public_keys)]
-        async with bus.consuming(consumers, parts):
+        parts = [store, studio, Sessions(settings.jwt_public_keys)]
+        async with store.sweeping(), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
-app = create_app("items", router, start, max_body=MAX_BODY)
+app = create_app("items", router, start, max_body=MAX_BODY, larger_bodies={PICTURES: MAX_PICTURE})
 
 if __name__ == "__main__":
     serve(app, ItemsSettings, "items")

@@ -1,12 +1,24 @@
-"""Browse, offer, edit and withdraw items."""
+"""Browse, offer, edit and withdraw items, and their pictures."""
 
+from collections.abc import Sequence
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Query, status
-from pydantic import AfterValidator, AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, with_config
+from fastapi import APIRouter, Query, Request, Response, status
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    with_config,
+)
+from starlette.requests import ClientDisconnect
 
 from common.auth import CurrentUser, OptionalUser
-from common.errors import StaleWrite, Unauthenticated, Unavailable
+from common.errors import StaleWrite, TooLarge, Unauthenticated, Unavailable
 from common.events import Currency, ItemStatus
 from common.http import Body, Cursor, Limit, Now, Page, Provided, problems
 from common.mongo import Document
@@ -17,10 +29,13 @@ from items.domain import (
     ItemIsWithdrawn,
     ItemNotFound,
     NotOwner,
+    PictureNotFound,
     Price,
     Quantity,
     Title,
+    TooManyPictures,
 )
+from items.pictures import KINDS, BadPicture, Studio, UnsupportedPicture
 from items.store import ItemStore
 
 router = APIRouter(prefix="/api/items", tags=["items"])
@@ -49,6 +64,20 @@ def _something(edit: Edit) -> Edit:
     raise ValueError("name at least one field to change")
 
 
+class PictureView(BaseModel):
+    """A picture of an item: the paths of its two sizes."""
+
+    id: str
+    small: str
+    large: str
+
+    @classmethod
+    def of(cls, item_id: str, picture_id: str) -> Self:
+        """The paths never change, nor does what is behind them."""
+        path = f"{router.prefix}/{item_id}/pictures/{picture_id}"
+        return cls(id=picture_id, small=f"{path}/small", large=f"{path}/large")
+
+
 class ItemView(BaseModel):
     """An item as everybody sees it, made from an `Item` or straight from a document."""
 
@@ -66,6 +95,12 @@ class ItemView(BaseModel):
     status: ItemStatus
     version: int
     created_at: AwareDatetime
+    pictures: list[PictureView] = []
+
+    @field_validator("pictures", mode="before")
+    @classmethod
+    def _paths(cls, picture_ids: Sequence[str], info: ValidationInfo) -> list[PictureView]:
+        return [PictureView.of(info.data["id"], picture_id) for picture_id in picture_ids]
 
     @classmethod
     def of(cls, item: Item | Document) -> Self:
@@ -117,3 +152,59 @@ async def edit_item(
 async def withdraw_item(item_id: str, user: CurrentUser, store: Items) -> ItemView:
     """Take an item off sale for good. Open orders live on; there will be no new ones."""
     return ItemView.of(await store.change(item_id, lambda item: item.withdraw(user.id)))
+
+
+UPLOAD = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in KINDS}
+FOR_EVER = "public, max-age=31536000, immutable"
+
+
+@router.post(
+    "/{item_id}/pictures",
+    status_code=status.HTTP_201_CREATED,
+    openapi_extra={"requestBody": {"required": True, "content": UPLOAD}},
+    responses=problems(
+        Unauthenticated,
+        NotOwner,
+        ItemNotFound,
+        ItemIsWithdrawn,
+        TooManyPictures,
+        StaleWrite,
+        TooLarge,
+        UnsupportedPicture,
+        BadPicture,
+        Unavailable,
+    ),
+)
+async def add_picture(
+    item_id: str, request: Request, user: CurrentUser, store: Items, studio: Annotated[Studio, Provided(Studio)]
+) -> ItemView:
+    """Add a JPEG, PNG or WebP of up to 5 MB, after the other pictures. It is made anew: no metadata of it stays."""
+    (await store.get(item_id)).check_room_for_picture(user.id)  # Before the upload is read.
+    try:
+        sizes = await studio.make(request.headers.get("content-type", ""), request.body)
+    except ClientDisconnect:
+        raise BadPicture("the upload broke off") from None
+    return ItemView.of(await store.add_picture(item_id, user.id, sizes))
+
+
+@router.delete(
+    "/{item_id}/pictures/{picture_id}",
+    responses=problems(Unauthenticated, NotOwner, ItemNotFound, PictureNotFound, ItemIsWithdrawn, StaleWrite),
+)
+async def remove_picture(item_id: str, picture_id: str, user: CurrentUser, store: Items) -> ItemView:
+    """Remove a picture."""
+    return ItemView.of(await store.remove_picture(item_id, user.id, picture_id))
+
+
+@router.get(
+    "/{item_id}/pictures/{picture_id}/{size}",
+    response_class=Response,
+    responses=problems(PictureNotFound) | {200: {"content": {"image/webp": {}}}, 304: {"description": "as it was"}},
+)
+async def get_picture(item_id: str, picture_id: str, size: str, request: Request, store: Items) -> Response:
+    """A picture, `small` (480 pixels) or `large` (1600). It may be kept for ever."""
+    content = await store.picture(item_id, picture_id, size)
+    headers = {"Cache-Control": FOR_EVER, "ETag": f'"{picture_id}-{size}"'}
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
+    return Response(content, media_type="image/webp", headers=headers)

@@ -1,7 +1,11 @@
-"""Items and the names of their sellers in MongoDB: the only file of items that speaks to it."""
+"""Items, their pictures and the names of their sellers in MongoDB; only `files.py` speaks to it besides."""
 
+import asyncio
+import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pymongo import DESCENDING, TEXT, UpdateOne
@@ -9,11 +13,25 @@ from pymongo import DESCENDING, TEXT, UpdateOne
 from common.batching import Batcher
 from common.errors import StaleWrite
 from common.events import ItemStatus, StockChanged
+from common.ids import new_id
 from common.mongo import AWAY, WITHOUT_PENDING, Database, Document, look_up
 from common.outbox import Outbox, Relay
-from items.domain import Item, ItemNotFound
+from items.domain import Item, ItemNotFound, PictureNotFound
+from items.files import PictureFiles
+from items.pictures import Sizes
+
+log = logging.getLogger(__name__)
 
 TRIES = 10
+
+GRACE = timedelta(hours=1)
+"""Files of pictures that are older than this and that no item names were left behind."""
+
+SWEEP_EVERY = 3600.0
+"""Seconds."""
+
+SHARE = 500
+"""Files that a sweep looks at together."""
 
 
 class ItemStore:
@@ -22,6 +40,7 @@ class ItemStore:
     def __init__(self, db: Database, relay: Relay) -> None:
         self._items = db.items
         self._sellers = db.sellers
+        self._files = PictureFiles(db)
         self._outbox = Outbox(db.items, relay)
         self._find_item = look_up(db.items)
         self._find_seller = look_up(db.sellers)
@@ -85,6 +104,62 @@ class ItemStore:
                 continue
             return item
         raise StaleWrite("this item is being changed all the time; try again")
+
+    async def picture(self, item_id: str, picture_id: str, size: str) -> bytes:
+        """A WebP file. Raises `PictureNotFound`."""
+        if content := await self._files.read((picture_id, item_id), size):
+            return content
+        raise PictureNotFound("there is no such picture")
+
+    async def add_picture(self, item_id: str, caller_id: str, sizes: Sizes) -> Item:
+        """Keep the files of a new picture, then name it in its item; if that fails, the sweep deletes them."""
+        picture_id = new_id()
+        await self._files.write((picture_id, item_id), sizes)
+        return await self.change(item_id, lambda item: item.add_picture(caller_id, picture_id))
+
+    async def remove_picture(self, item_id: str, caller_id: str, picture_id: str) -> Item:
+        """Take a picture from its item, then delete its files."""
+        item = await self.change(item_id, lambda item: item.remove_picture(caller_id, picture_id))
+        with suppress(*AWAY):  # The sweep will do it.
+            await self._files.delete((picture_id, item_id))
+        return item
+
+    @asynccontextmanager
+    async def sweeping(self) -> AsyncIterator[None]:
+        """Sweep now and then, beginning now."""
+        over = asyncio.Event()
+        sweeper = asyncio.create_task(self._keep_sweeping(over))
+        try:
+            yield
+        finally:
+            over.set()  # Not cancelled: pymongo on Python 3.11 may swallow a cancellation.
+            await sweeper
+
+    async def _keep_sweeping(self, over: asyncio.Event) -> None:
+        while not over.is_set():
+            try:
+                await self.sweep(over)
+            except Exception:
+                log.exception("sweeping pictures failed; it goes on in %s s", SWEEP_EVERY)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), SWEEP_EVERY)
+
+    async def sweep(self, over: asyncio.Event | None = None, grace: timedelta = GRACE) -> int:
+        """Delete the files of pictures older than `grace` that no item names, until `over`; return how many."""
+        before, last, swept = datetime.now(UTC) - grace, None, 0
+        while pictures := await self._files.page(after=last, before=before, limit=SHARE):
+            if over and over.is_set():
+                break
+            last = pictures[-1]
+            items = {"_id": {"$in": list({item_id for _, item_id in pictures})}}
+            named = {
+                name async for item in self._items.find(items, {"pictures": 1}) for name in item.get("pictures", ())
+            }
+            for picture in pictures:
+                if picture[0] not in named:
+                    await self._files.delete(picture)
+                    swept += 1
+        return swept
 
     async def name_seller(self, seller_id: str, name: str) -> None:
         """Keep the name for items to come and fill it in where one is waiting for it."""

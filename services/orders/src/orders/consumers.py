@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from common.bus import Consumers, RetryLater
+from common.consuming import Consumers, RetryLater
 from common.events import (
     HoldElapsed,
     ItemChanged,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from common.batching import Batcher
-from common.bus import Envelope
+from common.envelope import Envelope
 from common.errors import IdempotencyKeyReused, SoukError, StaleWrite
 from common.events import CancelReason, ItemState
 from common.ids import new_id, once_arrived

@@ -8,7 +8,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from common.bus import Envelope
+from common.envelope import Envelope
 from common.mongo import WITHOUT_PENDING, Collection, Database, Document, look_up
 from common.outbox import Outbox, Relay, write_of
 from orders.domain import Order, Stock

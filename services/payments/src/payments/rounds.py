@@ -60,6 +60,7 @@ class Rounds:
             yield
         finally:
             self._over = True  # Not cancelled: pymongo on Python 3.11 may swallow a cancellation.
+            self._wake.set()
             await walker
             await self._finish()
 

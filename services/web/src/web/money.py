@@ -1,13 +1,13 @@
 """Amounts between minor units and what people read and type. No float anywhere."""
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from babel import Locale
 from babel.numbers import NumberFormatError, format_currency, get_currency_precision, parse_decimal
 
-_PLAIN = re.compile(r"\d{1,12}(\.\d{1,3})?")
-_LONGEST = 20
+_LIKELY = re.compile(r"[0-9][0-9.,'\u2019 \u00a0\u202f]{0,19}")
+_PLAIN = re.compile(r"[0-9]{1,12}(\.[0-9]{1,3})?")
 
 
 class NotAnAmount(ValueError):
@@ -49,15 +49,11 @@ def _major(minor: int, currency: str) -> Decimal:
 
 
 def _decimal(text: str, locale: Locale) -> Decimal:
-    if len(text) > _LONGEST or not text[:1].isdecimal():
+    if not _LIKELY.fullmatch(text):
         raise NotAnAmount(text)
     try:
         return parse_decimal(text, locale=locale, strict=True)
     except NumberFormatError:
-        pass
-    if not _PLAIN.fullmatch(text):
-        raise NotAnAmount(text)
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise NotAnAmount(text) from None
+        if _PLAIN.fullmatch(text):
+            return Decimal(text)
+    raise NotAnAmount(text)

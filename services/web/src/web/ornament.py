@@ -1,4 +1,4 @@
-"""A pattern for an item without a picture: always the same one for the same item, no two neighbours alike."""
+"""A pattern for an item without a picture: always the same one for the same item."""
 
 from functools import lru_cache
 from hashlib import sha256

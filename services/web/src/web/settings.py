@@ -1,9 +1,9 @@
 """What web reads from the environment."""
 
-from common.settings import Settings
+from common.settings import SessionSettings
 
 
-class WebSettings(Settings):
+class WebSettings(SessionSettings):
     """Where the services answer: on a cluster each at its own address; a gateway in front of all does as well."""
 
     auth_url: str

@@ -121,4 +121,5 @@ def _cancelled(order: Order, states: Sequence[str], words: Words) -> Story:
     if "refunded" in states:
         money = _("Your payment came after that, so we sent your money back.")
         return Story(Tone.OVER, headline, f"{text} {money}")
-    return Story(Tone.OVER, headline, f"{text} {_('Nothing was charged.')}")
+    money = _("Nothing was charged.")
+    return Story(Tone.OVER, headline, f"{text} {money}")

@@ -161,7 +161,7 @@ def _refused_fields(refused: Refused, visitor: Visitor) -> dict[str, str]:
     words = {
         "title": _title_words(visitor),
         "description": _("Use up to 10,000 characters."),
-        "price": _("The price must be more than nothing and no more than a fortune."),
+        "price": _("Choose a price above zero. This one is too low or too high."),
         "currency": _("Choose a currency."),
         "quantity": _quantity_words(visitor),
     }

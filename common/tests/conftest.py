@@ -1,2 +1,0 @@
-"""Real servers for the tests of `common`."""
-

@@ -1,0 +1,56 @@
+"""The files of pictures in GridFS. A file's id begins with its picture's, which tells when it was made."""
+
+from contextlib import suppress
+from datetime import datetime
+
+from gridfs import AsyncGridFSBucket, NoFile
+
+from common.mongo import Database
+from items.pictures import Sizes
+
+Key = tuple[str, str]
+"""Ids of a picture and of its item."""
+
+
+class PictureFiles:
+    """Each picture as two files, `small` and `large`."""
+
+    def __init__(self, db: Database) -> None:
+        self._bucket = AsyncGridFSBucket(db, "pictures")
+        self._chunks = db["pictures.chunks"]
+
+    async def write(self, picture: Key, sizes: Sizes) -> None:
+        """Keep a new picture."""
+        for size, content in sizes.items():
+            await self._bucket.upload_from_stream_with_id(_file(picture, size), size, content)
+
+    async def read(self, picture: Key, size: str) -> bytes | None:
+        """One size of a picture; None where there is no such file."""
+        try:
+            return await (await self._bucket.open_download_stream(_file(picture, size))).read()
+        except NoFile:
+            return None
+
+    async def delete(self, picture: Key) -> None:
+        """Delete what there is of a picture."""
+        for size in ("small", "large"):
+            with suppress(NoFile):
+                await self._bucket.delete(_file(picture, size))
+
+    async def page(self, *, after: Key | None, before: datetime, limit: int) -> list[Key]:
+        """Some pictures made before a time, oldest first.
+
+        Read from the chunks, which are written before a file and deleted after it: what a crash left is found, too.
+        """
+        made = {"$gt": _file(after, "~") if after else "", "$lt": f"{int(before.timestamp() * 1000):012x}"}
+        found = self._chunks.find({"files_id": made}, {"_id": 0, "files_id": 1}).sort("files_id").limit(limit)
+        return list(dict.fromkeys([_picture(chunk["files_id"]) async for chunk in found]))
+
+
+def _file(picture: Key, size: str) -> str:
+    return f"{picture[0]} {picture[1]} {size}"
+
+
+def _picture(file: str) -> Key:
+    picture_id, item_id, _ = file.split(" ")
+    return picture_id, item_id

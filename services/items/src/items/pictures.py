@@ -1,0 +1,141 @@
+"""An uploaded picture becomes two of our own: upright, in sRGB, WebP, and nothing of what else was in the file."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from io import BytesIO
+
+from PIL import Image, ImageCms, ImageOps
+
+from common.errors import Invalid, Unavailable, Unsupported
+
+KINDS = ("image/jpeg", "image/png", "image/webp")
+FORMATS = ("JPEG", "PNG", "WEBP")
+FIRST_BYTES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP", re.DOTALL)
+
+LARGE, SMALL = 1600, 480
+"""Pixels of the longer side, at most."""
+
+QUALITY = 80
+MOST_PIXELS = 25_000_000
+"""A WebP of so many takes 420 MB while it is decoded, a JPEG less than 300."""
+MOST_SCANS = 100
+"""Of a JPEG, each of which goes over all its pixels. An encoder makes about ten; a hostile file can have 500,000."""
+
+THREADS = 1
+BACKLOG = 16
+"""Uploads in hand, 5 MB each."""
+
+PATIENCE = 60.0
+"""Seconds for an upload to arrive."""
+
+Sizes = Mapping[str, bytes]
+"""A picture as WebP files, `small` and `large`."""
+
+
+class UnsupportedPicture(Unsupported):
+    """The upload is no JPEG, PNG or WebP, or does not say that it is."""
+
+    code = "unsupported_picture"
+
+
+class BadPicture(Invalid):
+    """The upload begins like a picture, but can't be decoded within reason."""
+
+    code = "bad_picture"
+
+
+class Studio:
+    """Makes pictures in a thread of its own: one takes up to a second of a core. Made by `ready`."""
+
+    def __init__(self, pool: ThreadPoolExecutor, backlog: int) -> None:
+        self._pool = pool
+        self._backlog = backlog
+        self._in_hand = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def ready(cls, backlog: int = BACKLOG) -> AsyncIterator["Studio"]:
+        """With `backlog` uploads in hand, the next one gets `Unavailable` at once."""
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="pictures") as pool:
+            yield cls(pool, backlog)
+
+    async def make(self, kind: str, read: Callable[[], Awaitable[bytes]]) -> Sizes:
+        """The two sizes of an upload of a media type; `read` is called when there is room for what it reads.
+
+        Raises `UnsupportedPicture`, `BadPicture`, `Unavailable`.
+        """
+        if kind.partition(";")[0].strip().lower() not in KINDS:
+            raise UnsupportedPicture(f"a picture has one of the types {', '.join(KINDS)}")
+        if self._in_hand >= self._backlog:
+            raise Unavailable("too many pictures are being uploaded right now; try again in a moment")
+        self._in_hand += 1
+        try:
+            async with asyncio.timeout(PATIENCE):
+                upload = await read()
+            return await asyncio.wrap_future(self._pool.submit(sizes_of, upload))
+        except TimeoutError:
+            raise BadPicture(f"the picture did not arrive within {PATIENCE:.0f} seconds") from None
+        finally:
+            self._in_hand -= 1
+
+
+def sizes_of(upload: bytes) -> Sizes:
+    """The two sizes of a picture, of its first frame if it moves. Raises `UnsupportedPicture`, `BadPicture`."""
+    if not FIRST_BYTES.match(upload):
+        raise UnsupportedPicture("this is no JPEG, PNG or WebP picture")
+    try:
+        large = _large(upload)
+        small = large.copy()
+        small.thumbnail((SMALL, SMALL))
+        return {"small": _webp(small), "large": _webp(large)}
+    except BadPicture:
+        raise
+    except Exception as error:  # A parser of hostile bytes raises whatever it stumbles over.
+        raise BadPicture("this picture can't be decoded; save it again as JPEG, PNG or WebP") from error
+
+
+def _large(upload: bytes) -> Image.Image:
+    if upload.startswith(b"\xff\xd8") and upload.count(b"\xff\xda") > MOST_SCANS:
+        raise BadPicture(f"this picture has more than {MOST_SCANS} scans")
+    with Image.open(BytesIO(upload), formats=FORMATS) as opened:
+        if opened.width * opened.height > MOST_PIXELS:
+            raise BadPicture(f"a picture may have at most {MOST_PIXELS // 1_000_000} megapixels")
+        image = _scalable(opened)
+        image.thumbnail((LARGE, LARGE))  # First: all that follows is cheaper then.
+        return _in_srgb(ImageOps.exif_transpose(image))
+
+
+def _scalable(image: Image.Image) -> Image.Image:
+    """Without a palette, a transparent colour or 16 bits of grey, none of which can be averaged."""
+    if image.mode.startswith("I"):
+        return image.point(lambda grey: grey / 256).convert("L")
+    if image.mode in {"1", "P", "PA"} or "transparency" in image.info:
+        return image.convert(_mode(image))
+    return image
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    if profile := image.info.get("icc_profile"):
+        try:
+            converted = ImageCms.profileToProfile(
+                image, BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode=_mode(image)
+            )
+        except (ImageCms.PyCMSError, OSError):
+            pass  # The profile is broken or of other colours than the picture: as if there were none.
+        else:
+            assert converted is not None  # noqa: S101 - not in place
+            return converted
+    return image.convert(_mode(image))
+
+
+def _mode(image: Image.Image) -> str:
+    return "RGBA" if image.has_transparency_data else "RGB"
+
+
+def _webp(image: Image.Image) -> bytes:
+    file = BytesIO()
+    image.save(file, "WEBP", quality=QUALITY)
+    return file.getvalue()

@@ -1,0 +1,130 @@
+"""Web in front of the real services, and visitors without a browser: they follow links and send forms."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from common.auth import User
+from common.testing import Tokens, person
+from infra.local.stack import Stack
+
+
+@dataclass
+class Form:
+    """A form in a page: where it goes, and what it sends when nobody types."""
+
+    action: str
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+class Page(HTMLParser):
+    """What a person sees of an answer."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        super().__init__()
+        self.answer = answer
+        self.status = answer.status_code
+        self.path = answer.url.path
+        self.words: list[str] = []
+        self.forms: list[Form] = []
+        self.errors: dict[str, str] = {}
+        """What is wrong, by field."""
+        self._error: str | None = None
+        self._area: str | None = None
+        self.feed(answer.text)
+
+    @property
+    def text(self) -> str:
+        """All words, on one line."""
+        return " ".join(" ".join(self.words).split())
+
+    def form(self, action: str) -> Form:
+        """The form that goes to `action`."""
+        [form] = [form for form in self.forms if form.action == action]
+        return form
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take in a tag."""
+        named = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.forms.append(Form(named["action"]))
+        elif tag == "input" and (named.get("type") != "radio" or "checked" in named):
+            self.forms[-1].fields[named["name"]] = named.get("value", "")
+        elif tag == "textarea":
+            self._area = named["name"]
+            self.forms[-1].fields[self._area] = ""
+        elif tag == "p" and named.get("class") == "error":
+            self._error = named.get("id", "form").removesuffix("-error")
+            self.errors[self._error] = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        """Take in the end of a tag."""
+        if tag == "textarea":
+            self._area = None
+        if tag == "p":
+            self._error = None
+
+    def handle_data(self, data: str) -> None:
+        """Take in words."""
+        self.words.append(data)
+        if self._area:
+            self.forms[-1].fields[self._area] += data
+        if self._error:
+            self.errors[self._error] += data
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Somebody at the gateway with a cookie jar and no scripts."""
+
+    http: httpx.AsyncClient
+    user: User | None = None
+
+    async def get(self, path: str) -> Page:
+        """Open a page."""
+        return Page(await self.http.get(path))
+
+    async def send(self, page: Page, action: str, **typed: str) -> Page:
+        """Type into the form of a page that goes to `action`, and send it."""
+        return Page(await self.http.post(action, data={**page.form(action).fields, **typed}))
+
+
+class Visitors:
+    """Makes visitors."""
+
+    def __init__(self, stack: Stack, exits: AsyncExitStack) -> None:
+        self._tokens = Tokens(stack.keys.private_key, stack.keys.public_jwk["kid"])
+        self._stack = stack
+        self._exits = exits
+
+    async def anybody(self, language: str = "en-GB") -> Visitor:
+        """Somebody who is not signed in."""
+        client = httpx.AsyncClient(
+            base_url=self._stack.url, timeout=30, follow_redirects=True, headers={"Accept-Language": language}
+        )
+        return Visitor(await self._exits.enter_async_context(client))
+
+    async def new(self, name: str = "Ada") -> Visitor:
+        """Somebody with a session."""
+        visitor, user = await self.anybody(), person(name)
+        visitor.http.cookies.set("session", self._tokens.token(user), domain="127.0.0.1", path="/")
+        return Visitor(visitor.http, user)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def souk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """All of Souk."""
+    async with Stack(tmp_path_factory.mktemp("web")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def visitors(souk: Stack) -> AsyncIterator[Visitors]:
+    """People at the gateway."""
+    async with AsyncExitStack() as exits:
+        yield Visitors(souk, exits)

@@ -1,0 +1,340 @@
+"""The pages without scripts: people follow links and send forms, against the real services."""
+
+import re
+
+import httpx
+import pytest
+
+from common.testing import eventually, person
+from services.web.tests.conftest import Page, Visitor, Visitors
+
+LAMP = {"title": "Desk lamp", "description": "Rewired.\nStays where you put it.", "price": "12.50", "currency": "EUR"}
+
+
+async def listed(seller: Visitor, **fields: str) -> str:
+    """Sell something; returns the path of its page."""
+    page = await seller.send(await seller.get("/sell"), "/sell", **{**LAMP, "quantity": "5", **fields})
+    assert page.status == 200, page.text
+    return page.path
+
+
+async def ordered(buyer: Visitor, item: str, quantity: str = "2") -> Page:
+    """Order something, as soon as orders knows it."""
+
+    async def accepted() -> Page | None:
+        page = await buyer.send(await buyer.get(item), f"{item}/order", quantity=quantity)
+        return page if page.path.startswith("/orders/") else None
+
+    return await eventually(accepted)
+
+
+async def shows(visitor: Visitor, path: str, words: str) -> Page:
+    """The page at `path` once it says `words`."""
+
+    async def said() -> Page:
+        page = await visitor.get(path)
+        assert words in page.text, page.text
+        return page
+
+    return await eventually(said)
+
+
+async def test_signing_up_says_what_is_wrong_beside_its_field_and_keeps_what_was_typed(visitors: Visitors) -> None:
+    ada, email = await visitors.anybody(), person("ada").email
+    page = await ada.get("/signup")
+
+    page = await ada.send(page, "/signup", name="Ada", email="nonsense", password="short")
+    assert page.status == 422
+    assert set(page.errors) == {"email", "password"}
+    assert page.form("/signup").fields["name"] == "Ada"
+    assert page.form("/signup").fields["password"] == ""
+
+    page = await ada.send(page, "/signup", email=email, password="long enough")
+    assert (page.status, page.path) == (200, "/")
+    assert "Ada" in page.text
+
+    page = await ada.send(page, "/signout")
+    assert "Sign in" in page.text
+
+    again = await ada.send(await ada.get("/signup"), "/signup", name="Ada", email=email, password="long enough")
+    assert "already" in again.errors["email"]
+
+    wrong = await ada.send(await ada.get("/signin"), "/signin", email=email, password="wrong guess")
+    assert (wrong.status, set(wrong.errors)) == (401, {"form"})
+    assert wrong.form("/signin").fields["email"] == email
+
+    back = await ada.send(wrong, "/signin", password="long enough")
+    assert (back.status, back.path) == (200, "/")
+
+
+@pytest.mark.parametrize(
+    ("typed", "field"),
+    [
+        ({"price": "a lot"}, "price"),
+        ({"price": "1.005"}, "price"),
+        ({"price": "0"}, "price"),
+        ({"price": "1.5", "currency": "JPY"}, "price"),
+        ({"currency": "XXX"}, "currency"),
+        ({"quantity": "0"}, "quantity"),
+        ({"quantity": "1.5"}, "quantity"),
+        ({"quantity": "100001"}, "quantity"),
+        ({"title": " "}, "title"),
+        ({"title": "x" * 201}, "title"),
+        ({"description": "x" * 10_001}, "description"),
+    ],
+)
+async def test_selling_says_what_is_wrong_and_keeps_the_rest(
+    visitors: Visitors, typed: dict[str, str], field: str
+) -> None:
+    seller = await visitors.new()
+
+    page = await seller.send(await seller.get("/sell"), "/sell", **{**LAMP, "quantity": "5", **typed})
+
+    assert page.status == 422
+    assert set(page.errors) == {field}
+    kept = {**LAMP, **typed}
+    assert page.form("/sell").fields["description"] == kept["description"]
+    assert page.form("/sell").fields["title"] == kept["title"]
+
+
+async def test_an_item_is_sold_edited_found_and_withdrawn(visitors: Visitors) -> None:
+    seller, buyer = await visitors.new("Sella"), await visitors.anybody()
+    item = await listed(seller, title="Quincunx lamp")
+
+    assert "Quincunx lamp" in (await buyer.get("/?q=quincunx")).text
+    page = await buyer.get(item)
+    assert ("€12.50" in page.text, "Only 5 left" in page.text) == (True, True)
+
+    page = await seller.send(await seller.get(f"{item}/edit"), f"{item}/edit", price="13", currency="GBP")
+    assert page.status == 200
+    assert "£13.00" in (await buyer.get(item)).text
+    assert "Quincunx lamp" in (await seller.get("/my/items")).text
+
+    page = await seller.send(page, f"{item}/withdraw")
+    assert (page.path, "Off sale" in page.text) == ("/my/items", True)
+    assert "Nothing by that name" in (await buyer.get("/?q=quincunx")).text
+
+
+async def test_an_order_is_paid_seen_by_its_seller_and_refunded(visitors: Visitors) -> None:
+    seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
+    item = await listed(seller)
+
+    order = await ordered(buyer, item)
+    assert "We hold it for you" in order.text
+    assert "€25.00" in order.text
+    await shows(buyer, item, "Only 3 left")
+
+    pay = f"{order.path}/pay"
+
+    async def declined() -> bool:
+        page = await buyer.send(await buyer.get(order.path), pay, payment_method="pm_card_declined")
+        return "The card was declined" in page.text
+
+    await eventually(declined)  # Payments hears of the order a moment later.
+    await buyer.send(await buyer.get(order.path), pay, payment_method="pm_card_visa")
+    await shows(buyer, order.path, "It is yours")
+    assert "Paid" in (await buyer.get("/my/orders")).text
+
+    sales = await shows(seller, "/my/sales", "for Bo")
+    assert "Send €25.00 back to Bo" in sales.text
+    await seller.send(sales, f"/my/sales/{order.path.rpartition('/')[2]}/refund")
+    await shows(seller, "/my/sales", "Refunded")
+    await shows(buyer, order.path, "Your money is back")
+
+
+async def test_the_same_form_sent_twice_is_one_order(visitors: Visitors) -> None:
+    seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
+    item = await listed(seller)
+    await ordered(buyer, item, quantity="1")
+
+    page = await buyer.get(item)
+    first = await buyer.send(page, f"{item}/order", quantity="1")
+    second = await buyer.send(page, f"{item}/order", quantity="1")
+    another = await buyer.send(page, f"{item}/order", quantity="2")
+
+    assert first.path == second.path
+    assert "ordered from this page already" in another.errors["quantity"]
+
+
+async def test_an_order_that_cannot_be_is_told_in_words(visitors: Visitors) -> None:
+    seller, buyer, late = await visitors.new("Sella"), await visitors.new("Bo"), await visitors.new("Leo")
+    item = await listed(seller, quantity="3")
+
+    page = await late.get(item)
+    await ordered(buyer, item, quantity="2")
+    few = await late.send(page, f"{item}/order", quantity="2")
+    assert (few.status, few.errors["quantity"]) == (409, "Only 1 is left by now.")
+    assert few.form(f"{item}/order").fields["quantity"] == "2"
+
+    page = await late.get(item)
+    await ordered(buyer, item, quantity="1")
+    none = await late.send(page, f"{item}/order", quantity="1")
+    assert "sold out" in none.errors["quantity"]
+
+    wrong = await late.send(page, f"{item}/order", quantity="none")
+    assert (wrong.status, set(wrong.errors)) == (422, {"quantity"})
+
+
+async def test_a_cancelled_order_gives_back_what_it_held(visitors: Visitors) -> None:
+    seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
+    item = await listed(seller)
+    order = await ordered(buyer, item)
+
+    page = await buyer.send(order, f"{order.path}/cancel")
+
+    assert "You cancelled this order" in page.text
+    await shows(buyer, item, "Only 5 left")
+
+
+async def test_who_is_not_signed_in_signs_in_first_and_goes_on_where_he_was(visitors: Visitors) -> None:
+    for path in ("/sell", "/my/items", "/my/orders", "/my/sales", "/orders/1"):
+        anybody = await visitors.anybody()
+        page = await anybody.get(path)
+        assert (page.status, page.path) == (200, "/signin")
+        assert page.form("/signin").fields["next"] == path
+
+    seller, anybody = await visitors.new(), await visitors.anybody()
+    item = await listed(seller)
+    page = await anybody.send(await anybody.get(item), f"{item}/order", quantity="1")
+    assert page.form("/signin").fields["next"] == item
+
+
+@pytest.mark.parametrize("elsewhere", ["https://evil.test/", "//evil.test", "/\\evil.test", "javascript:alert(1)"])
+async def test_nobody_is_sent_elsewhere_after_signing_in(visitors: Visitors, elsewhere: str) -> None:
+    somebody = await visitors.new()
+
+    page = await somebody.http.get("/signin", params={"next": elsewhere}, follow_redirects=False)
+
+    assert page.headers["location"] == "/"
+
+
+async def test_what_is_another_s_or_nowhere_is_a_page(visitors: Visitors) -> None:
+    seller, buyer, other = await visitors.new("Sella"), await visitors.new("Bo"), await visitors.new("Eve")
+    item = await listed(seller)
+    order = await ordered(buyer, item)
+
+    for path in (order.path, "/nowhere", "/items/none", "/orders/none", "/items/none/edit"):
+        page = await other.get(path)
+        assert (page.status, "There is nothing here" in page.text) == (404, True), path
+    page = await other.get(f"{item}/edit")
+    assert (page.status, "This is not yours" in page.text) == (403, True)
+    page = await seller.send(await seller.get(item), "/language", language="de", back="//evil.test")
+    assert page.path == "/"
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.test"}]
+)
+async def test_a_form_from_another_site_changes_nothing(visitors: Visitors, headers: dict[str, str]) -> None:
+    seller = await visitors.new()
+    item = await listed(seller)
+    fields = (await seller.get(f"{item}/edit")).form(f"{item}/withdraw").fields
+
+    answer = await seller.http.post(f"{item}/withdraw", data=fields, headers=headers)
+
+    assert answer.status_code == 403
+    assert "Only 5 left" in (await seller.get(item)).text
+
+
+async def test_a_form_needs_a_token_of_its_own_visit(visitors: Visitors) -> None:
+    seller, thief = await visitors.new(), await visitors.new("Eve")
+    item = await listed(seller)
+    stolen = (await thief.get("/")).form("/signout").fields["form_token"]
+
+    for token in ("", "forged", stolen):
+        answer = await seller.http.post(f"{item}/withdraw", data={"form_token": token})
+        assert (answer.status_code, "open for too long" in answer.text) == (403, True)
+    assert "Only 5 left" in (await seller.get(item)).text
+
+
+@pytest.mark.parametrize("path", ["/", "/signin", "/nowhere", "/live", "/static/none.js"])
+async def test_every_answer_forbids_what_no_page_needs(visitors: Visitors, path: str) -> None:
+    anybody = await visitors.anybody()
+
+    async with anybody.http.stream("GET", path) as answer:
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "same-origin"
+        assert "strict-transport-security" not in answer.headers
+
+
+async def test_a_page_has_no_script_or_style_of_its_own_and_asks_nobody_else(visitors: Visitors) -> None:
+    seller = await visitors.new()
+    item = await listed(seller)
+
+    for path in ("/", item, "/sell", f"{item}/edit", "/my/items", "/my/orders", "/my/sales"):
+        html = (await seller.http.get(path)).text
+        assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", html), path
+        assert set(re.findall(r'(?:src|href)="(\w+:)?//', html)) == set()
+
+
+async def test_souk_speaks_german_to_germans(visitors: Visitors) -> None:
+    seller, german = await visitors.new(), await visitors.anybody("de-DE,de;q=0.9,en;q=0.5")
+    item = await listed(seller)
+
+    page = await german.get(item)
+    assert page.answer.headers["content-language"] == "de-DE"
+    assert "12,50 €" in page.text
+    assert "Nur noch 5" in page.text
+    assert "Hier ist nichts" in (await german.get("/nowhere")).text
+
+    page = await german.send(page, "/language", language="en")
+    assert (page.path, "Only 5 left" in page.text) == (item, True)
+
+
+async def test_what_is_typed_is_shown_as_text(visitors: Visitors) -> None:
+    seller = await visitors.new("<b>Sella</b>")
+    item = await listed(seller, title="<script>alert(1)</script>", description='"><img src=x onerror=alert(1)>')
+
+    for path in (item, f"{item}/edit", "/my/items", "/?q=%22%3E%3Cscript%3E"):
+        html = (await seller.http.get(path)).text
+        assert "<script>" not in html
+        assert "<img src=x" not in html
+        assert "<b>" not in html
+
+
+async def test_static_files_stay_for_ever_and_travel_small(visitors: Visitors) -> None:
+    anybody = await visitors.anybody()
+    html = (await anybody.http.get("/")).text
+    [style] = re.findall(r'href="(/static/souk\.\w+\.css)"', html)
+
+    for encoding in ("br", "gzip", "identity"):
+        async with anybody.http.stream("GET", style, headers={"Accept-Encoding": encoding}) as answer:
+            assert answer.headers.get("content-encoding", "identity") == encoding
+            assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+            assert answer.headers["content-type"].startswith("text/css")
+
+
+async def test_a_form_that_is_too_large_is_refused_with_a_page(visitors: Visitors) -> None:
+    seller = await visitors.new()
+    fields = (await seller.get("/sell")).form("/sell").fields
+
+    answer = await seller.http.post("/sell", data={**fields, "description": "x" * 200_000})
+    assert (answer.status_code, "too much at once" in answer.text) == (413, True)
+
+
+async def test_the_buyer_pages_tell_the_open_graph_of_an_item(visitors: Visitors) -> None:
+    seller = await visitors.new()
+    item = await listed(seller)
+
+    html = (await seller.http.get(item)).text
+
+    assert '<meta property="og:title" content="Desk lamp">' in html
+    assert re.search(r'<meta property="og:url" content="http://127.0.0.1:\d+/items/\w+">', html)
+    assert '<meta name="description" content="Rewired. Stays where you put it.">' in html
+
+
+async def test_a_broken_request_is_a_page_not_a_trace(visitors: Visitors) -> None:
+    anybody: httpx.AsyncClient = (await visitors.anybody()).http
+    for answer in (
+        await anybody.post("/signin", content=b"\xff\xfe", headers={"Content-Type": "multipart/form-data"}),
+        await anybody.post("/signin", json={"email": 1}),
+        await anybody.get("/?cursor=" + "x" * 500),
+        await anybody.delete("/"),
+    ):
+        assert 400 <= answer.status_code < 500, answer.text
+        assert "Traceback" not in answer.text
+        assert answer.headers["content-type"].startswith("text/html")
