@@ -1,6 +1,7 @@
 """Twelve invented sellers and what they sell: the same few hundred items every time."""
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -181,6 +182,13 @@ SELLERS = (
 )
 
 _MONTHS = ("January", "February", "March", "April", "May", "June", "September", "October", "November", "December")
+
+
+def subject_of(kind: Kind, title: str) -> str:
+    """Return what a title is about, without place and date."""
+    found = re.fullmatch(kind.title.format(subject="(.+)", place="[^,]+", date="[^,]+"), title)
+    assert found, f"no title of this kind: {title}"  # noqa: S101 - `items_of` made it
+    return found[1]
 
 
 def items_of(seller: Seller) -> Iterator[dict[str, str | int]]:

@@ -3,13 +3,27 @@
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import httpx
 
-from infra.local.catalogue import SELLERS, Seller, items_of
+from infra.local.catalogue import SELLERS, Kind, Seller, items_of, subject_of
+from infra.local.posters import poster
 
 PASSWORD = "market day"  # noqa: S105 - of people who do not exist, on a laptop
+POSTERS = 32
+"""Items that get a picture: the newest, which the front page shows."""
+
 _AT_ONCE = 8
+
+
+class Work(NamedTuple):
+    """An item to list in the name of a seller."""
+
+    session: str
+    kind: Kind
+    item: dict[str, str | int]
 
 
 class Refused(RuntimeError):
@@ -19,15 +33,15 @@ class Refused(RuntimeError):
 async def seed(url: str) -> None:
     """Sign the sellers up and list their items; sellers who have items already are left alone."""
     async with httpx.AsyncClient(base_url=url, timeout=30) as client:
-        work: list[tuple[str, dict[str, str | int]]] = []
+        work: list[Work] = []
         for seller in SELLERS:
             session, seller_id = await sign_in(client, seller)
             if await has_items(client, seller_id):
                 print(f"{seller.name} has items already")
             else:
-                work += [(session, item) for item in items_of(seller)]
+                work += [Work(session, seller.kind, item) for item in items_of(seller)]
         # By title, so that the newest items on the front page come from many sellers.
-        await list_items(client, sorted(work, key=lambda pair: str(pair[1]["title"])[::-1]))
+        await list_items(client, sorted(work, key=lambda one: str(one.item["title"])[::-1]))
 
 
 async def sign_in(client: httpx.AsyncClient, seller: Seller) -> tuple[str, str]:
@@ -48,20 +62,26 @@ async def has_items(client: httpx.AsyncClient, seller_id: str) -> bool:
     return bool(page["items"])
 
 
-async def list_items(client: httpx.AsyncClient, work: list[tuple[str, dict[str, str | int]]]) -> None:
+async def list_items(client: httpx.AsyncClient, work: Sequence[Work]) -> None:
     """List every item in the name of its seller, a few at a time, and show how far it is."""
     places = asyncio.Semaphore(_AT_ONCE)
     done = 0
 
-    async def list_one(session: str, item: dict[str, str | int]) -> None:
+    async def list_one(number: int, one: Work) -> None:
         nonlocal done
+        session = {"Authorization": f"Bearer {one.session}"}
         async with places:
-            expect(await client.post("/api/items", json=item, headers={"Authorization": f"Bearer {session}"}))
+            item = expect(await client.post("/api/items", json=one.item, headers=session))
+            if number >= len(work) - POSTERS:
+                title = str(one.item["title"])
+                content = await asyncio.to_thread(poster, one.kind, subject_of(one.kind, title), title)
+                headers = session | {"Content-Type": "image/jpeg"}
+                expect(await client.post(f"/api/items/{item['id']}/pictures", content=content, headers=headers))
         done += 1
         if done % 50 == 0 or done == len(work):
             print(f"{done} of {len(work)} items listed", flush=True)
 
-    await asyncio.gather(*(list_one(session, item) for session, item in work))
+    await asyncio.gather(*(list_one(number, one) for number, one in enumerate(work)))
 
 
 def expect(answer: httpx.Response) -> dict[str, object]:

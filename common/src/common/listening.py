@@ -46,15 +46,15 @@ class Listener:
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            while not task.done():  # Python 3.11 forgets a cancellation that meets a message: say it again.
+                task.cancel()
+                await asyncio.wait([task], timeout=0.1)
 
     async def _run(self) -> None:
         while True:
             try:
                 await self._follow()
-            except (NatsError, TimeoutError) as error:
+            except Exception as error:  # Whatever it was: who stops listening shows old news for ever.
                 log.info("listening to %s again: %s", self._stream, error or type(error).__name__)
                 await asyncio.sleep(HEARTBEAT / 4)
 
@@ -98,4 +98,7 @@ class Listener:
             event = EVENTS[msg.subject].model_validate_json(msg.data)
         except (ValidationError, KeyError):
             return  # Its consumers make it a dead letter.
-        self._hear(event)
+        try:
+            self._hear(event)
+        except Exception:
+            log.exception("could not pass on %s", msg.subject)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from common.events import Currency, ItemChanged, ItemListed, ItemStatus, ItemWithdrawn
-from items.domain import Changes, Item, ItemIsWithdrawn, NotOwner
+from items.domain import MOST_PICTURES, Changes, Item, ItemIsWithdrawn, NotOwner, PictureNotFound, TooManyPictures
 
 SELLER = "seller"
 
@@ -91,8 +91,44 @@ def test_a_withdrawn_item_stays_as_it_is() -> None:
 
     with pytest.raises(ItemIsWithdrawn):
         item.edit(SELLER, {"price": 1})
+    with pytest.raises(ItemIsWithdrawn):
+        item.add_picture(SELLER, "picture")
+    with pytest.raises(ItemIsWithdrawn):
+        item.remove_picture(SELLER, "picture")
 
     assert item.price == 1250
+
+
+def test_pictures_stay_in_the_order_in_which_they_came_and_are_told() -> None:
+    item = lamp()
+
+    for picture in ("a", "b", "c"):
+        item.add_picture(SELLER, picture)
+    item.remove_picture(SELLER, "b")
+
+    assert [e.pictures for e in item.recorded if isinstance(e, ItemChanged)] == [
+        ("a",),
+        ("a", "b"),
+        ("a", "b", "c"),
+        ("a", "c"),
+    ]
+    assert item.pictures == ("a", "c")
+
+
+def test_an_item_has_only_so_many_pictures() -> None:
+    item = lamp()
+    for number in range(MOST_PICTURES):
+        item.add_picture(SELLER, str(number))
+
+    with pytest.raises(TooManyPictures):
+        item.add_picture(SELLER, "one more")
+
+    assert "one more" not in item.pictures
+
+
+def test_a_picture_that_is_not_there_cannot_be_removed() -> None:
+    with pytest.raises(PictureNotFound):
+        lamp().remove_picture(SELLER, "nothing")
 
 
 def test_somebody_else_may_do_nothing_not_even_learn_that_it_is_withdrawn() -> None:
@@ -103,6 +139,10 @@ def test_somebody_else_may_do_nothing_not_even_learn_that_it_is_withdrawn() -> N
         item.edit("thief", {"price": 1})
     with pytest.raises(NotOwner):
         item.withdraw("thief")
+    with pytest.raises(NotOwner):
+        item.add_picture("thief", "picture")
+    with pytest.raises(NotOwner):
+        item.remove_picture("thief", "picture")
 
 
 def test_the_copies_of_others_facts_are_written_with_a_new_item_only() -> None:

@@ -1,6 +1,7 @@
 """What becomes of an uploaded picture, without any server."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from PIL import ExifTags, Image, ImageCms
@@ -64,7 +65,12 @@ def test_nobody_learns_where_or_with_what_it_was_taken(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("orientation", "size", "red_at"),
-    [(1, (200, 100), (0.1, 0.5)), (3, (200, 100), (0.9, 0.5)), (6, (100, 200), (0.5, 0.1)), (8, (100, 200), (0.5, 0.9))],
+    [
+        (1, (200, 100), (0.1, 0.5)),
+        (3, (200, 100), (0.9, 0.5)),
+        (6, (100, 200), (0.5, 0.1)),
+        (8, (100, 200), (0.5, 0.9)),
+    ],
 )
 def test_it_stands_upright(kind: str, orientation: int, size: tuple[int, int], red_at: tuple[float, float]) -> None:
     exif = Image.Exif()
@@ -91,12 +97,12 @@ def test_what_is_transparent_stays_so() -> None:
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "I;16", "CMYK"])
 def test_other_ways_to_say_colours_mean_the_same(mode: str) -> None:
-    white = {"I;16": 65535, "CMYK": (0, 0, 0, 0), "LA": (255, 255), "P": 1}.get(mode, 255)
-    grey = {"I;16": 0x8000, "CMYK": (0, 0, 0, 127), "LA": (128, 255), "P": 2, "1": 0}.get(mode, 128)
+    white: Any = {"I;16": 65535, "CMYK": (0, 0, 0, 0), "LA": (255, 255), "P": 1}.get(mode, 255)
+    grey: Any = {"I;16": 0x8000, "CMYK": (0, 0, 0, 127), "LA": (128, 255), "P": 2, "1": 0}.get(mode, 128)
     image = Image.new(mode, (1000, 500), white)
     if mode == "P":
         image.putpalette([0, 0, 0, 255, 255, 255, 128, 128, 128])
-    image.paste(grey, (0, 0, 500, 500))
+    image.paste(Image.new(mode, (500, 500), grey), (0, 0))
 
     large = opened(sizes_of(encoded(image, "JPEG" if mode == "CMYK" else "PNG"))["large"]).convert("RGB")
 
@@ -105,18 +111,12 @@ def test_other_ways_to_say_colours_mean_the_same(mode: str) -> None:
 
 
 def test_colours_are_converted_from_the_profile_of_the_picture() -> None:
-    # Lab with L=53 a=80 b=67 is pure red of sRGB; as a device-independent source it is a profile of other colours.
-    linear = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-    with_profile = encoded(flag(), "PNG", icc_profile=swapped_primaries(linear.tobytes()))
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    red_is_called_blue = srgb.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
 
-    large = opened(sizes_of(with_profile)["large"])
+    large = opened(sizes_of(encoded(flag(), "PNG", icc_profile=red_is_called_blue))["large"])
 
     assert is_like(large, (0.9, 0.5), tuple(reversed(BLUE)))
-
-
-def swapped_primaries(profile: bytes) -> bytes:
-    """A profile in which red is called blue and blue is called red."""
-    return profile.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
 
 
 @pytest.mark.parametrize("profile", [b"no profile", ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()])
@@ -167,7 +167,7 @@ def test_text_that_pretends_to_be_a_picture_is_a_bad_one(start: bytes) -> None:
         sizes_of(start + b"<script>alert(1)</script>" * 100)
 
 
-@pytest.mark.parametrize(("width", "height"), [(8_001, 5_000), (60_000, 60_000 // 3), (40_000_001, 1)])
+@pytest.mark.parametrize(("width", "height"), [(5_001, 5_000), (60_000, 20_000), (25_000_001, 1)])
 def test_a_small_file_with_too_many_pixels_is_never_decoded(width: int, height: int) -> None:
     upload = bomb(width, height)
     assert len(upload) < 200_000

@@ -24,6 +24,7 @@ async def test_an_item_that_is_offered_is_there_for_everybody(shop: Shop) -> Non
         "available": 5,
         "status": "listed",
         "version": 1,
+        "pictures": [],
         "created_at": item["created_at"],
     }
     assert await shop.item(item["id"]) == item

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,9 +11,11 @@ import pytest_asyncio
 from common.bus import Bus
 from common.errors import StaleWrite
 from common.events import Currency, StockChanged
+from common.ids import new_id
 from common.mongo import Database
 from common.outbox import Relay
-from items.domain import Item, ItemNotFound
+from items.domain import Item, ItemNotFound, PictureNotFound
+from items.files import PictureFiles
 from items.store import ItemStore, every_word
 
 
@@ -187,3 +189,71 @@ async def test_no_list_reads_or_sorts_more_than_it_shows(store: ItemStore, db: D
 )
 def test_a_search_wants_every_word_and_knows_no_operators(search: str, terms: str) -> None:
     assert every_word(search) == terms
+
+
+# Pictures
+
+SIZES = {"small": b"small", "large": 300_000 * b"large"}  # the large one has several chunks
+AT_ONCE = timedelta(seconds=-5)
+
+
+async def chunks(db: Database) -> int:
+    return await db["pictures.chunks"].count_documents({})
+
+
+async def test_a_picture_is_kept_as_it_was_given(store: ItemStore) -> None:
+    item = lamp()
+    await store.add(item)
+
+    [picture] = (await store.add_picture(item.id, "ada", SIZES)).pictures
+
+    assert {size: await store.picture(item.id, picture, size) for size in SIZES} == SIZES
+    with pytest.raises(PictureNotFound):
+        await store.picture("another item", picture, "small")
+
+
+async def test_a_picture_that_is_deleted_while_it_is_read_is_not_there(store: ItemStore, db: Database) -> None:
+    item = lamp()
+    await store.add(item)
+    [picture] = (await store.add_picture(item.id, "ada", SIZES)).pictures
+
+    await db["pictures.chunks"].delete_many({})
+
+    with pytest.raises(PictureNotFound):
+        await store.picture(item.id, picture, "large")
+
+
+async def test_the_sweep_deletes_what_no_item_names_and_nothing_else(store: ItemStore, db: Database) -> None:
+    item = lamp()
+    await store.add(item)
+    named = [(await store.add_picture(item.id, "ada", SIZES)).pictures[-1] for _ in range(2)]
+    pictures = PictureFiles(db)
+    before = await chunks(db)
+    await pictures.write((new_id(), item.id), SIZES)  # died before the item was saved
+    await pictures.write((new_id(), "nothing"), {"small": b"small"})  # died between the two sizes
+    await pictures.write((new_id(), item.id), SIZES)
+    await db["pictures.files"].delete_many({"_id": {"$gt": named[-1] + "~"}, "filename": "large"})  # died in between
+
+    assert await store.sweep() == 0, "what is young may be named in a moment"
+    assert await store.sweep(grace=AT_ONCE) == 3
+
+    assert await chunks(db) == before
+    assert await store.sweep(grace=AT_ONCE) == 0
+    for picture in named:
+        assert await store.picture(item.id, picture, "large") == SIZES["large"]
+
+
+async def test_the_sweep_looks_at_all_files_some_at_a_time(
+    store: ItemStore, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = lamp()
+    await store.add(item)
+    monkeypatch.setattr("items.store.SHARE", 3)
+    pictures = PictureFiles(db)
+    for number in range(5):
+        await store.add_picture(item.id, "ada", {"small": b"small", "large": b"large"})
+        await pictures.write((new_id(), f"item-{number}"), {"small": b"small", "large": b"large"})
+
+    assert await store.sweep(grace=AT_ONCE) == 5
+
+    assert await chunks(db) == 10

@@ -1,4 +1,4 @@
-"""kill -9 of the real process, again and again, at moments that nobody chose."""
+"""kill -9 of real processes, again and again, at moments that nobody chose."""
 
 import asyncio
 import os
@@ -6,10 +6,12 @@ import random
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from common.child import Child
@@ -22,6 +24,7 @@ from common.events import (
     RejectReason,
 )
 from common.mongo import Document
+from common.servers import MongoServer, NatsServer
 from common.testing import eventually
 from payments.settings import PaymentsSettings
 
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     from services.payments.tests.conftest import World
 
 CARDS = ["pm_card_visa", "pm_card_declined", "pm_card_duplicate", "pm_card_lost", "pm_card_slow"]
+
+
+C = TypeVar("C", bound=Child)
 
 
 class Service(Child):
@@ -48,12 +54,42 @@ class Service(Child):
                 return False
 
 
+@asynccontextmanager
+async def running(child: C) -> AsyncIterator[C]:
+    """A process, for as long as a test lasts."""
+    await child.start()
+    try:
+        yield child
+    finally:
+        await child.stop()
+
+
+@pytest_asyncio.fixture
+async def mongo(mongo_server: Callable[[], MongoServer]) -> AsyncIterator[MongoServer]:
+    async with running(mongo_server()) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def nats(nats_server: Callable[[], NatsServer]) -> AsyncIterator[NatsServer]:
+    async with running(nats_server()) as server:
+        yield server
+
+
+@pytest.fixture
+def mongo_url(mongo: MongoServer) -> str:
+    return mongo.url_for("payments")
+
+
+@pytest.fixture
+def bus_url(nats: NatsServer) -> str:
+    return nats.url
+
+
 @pytest_asyncio.fixture
 async def service(settings: PaymentsSettings, tmp_path: Path) -> AsyncIterator[Service]:
-    service = Service("payments", tmp_path, settings.port)
-    await service.start()
-    yield service
-    await service.stop()
+    async with running(Service("payments", tmp_path, settings.port)) as service:
+        yield service
 
 
 @pytest_asyncio.fixture
@@ -75,11 +111,11 @@ async def insist(world: "World", order: OrderPlaced, method: str) -> httpx.Respo
     return await eventually(answered, seconds=60)
 
 
-async def killed_soon(service: Service, chance: random.Random) -> None:
-    """Kill the process while it is at work, and start it again."""
+async def killed_soon(victim: Child, chance: random.Random) -> None:
+    """Kill a process while it is at work, and start it again."""
     await asyncio.sleep(chance.uniform(0.0, 0.15))
-    await service.kill()
-    await service.start()
+    await victim.kill()
+    await victim.start()
 
 
 async def settled(world: "World") -> Mapping[str, Document]:
@@ -97,16 +133,18 @@ async def settled(world: "World") -> Mapping[str, Document]:
     return by_order
 
 
-async def test_however_often_the_process_is_killed_money_moves_once_and_goes_back_once(
-    world: "World", service: Service
+@pytest.mark.parametrize("dying", ["service", "mongo", "nats"])
+async def test_whatever_is_killed_however_often_money_moves_once_and_goes_back_once(
+    world: "World", service: Service, mongo: MongoServer, nats: NatsServer, dying: str
 ) -> None:
+    victim = {"service": service, "mongo": mongo, "nats": nats}[dying]
     chance = random.Random()  # noqa: S311 - picks moments, guards nothing
     answers: list[tuple[OrderPlaced, str, httpx.Response]] = []
-    for _ in range(4):
+    for _ in range(3):
         orders = [await world.placed_order() for _ in range(15)]
         methods = [CARDS[number % len(CARDS)] for number in range(15)]
         paying = asyncio.gather(*(insist(world, o, m) for o, m in zip(orders, methods, strict=True)))
-        await killed_soon(service, chance)
+        await killed_soon(victim, chance)
         answers += zip(orders, methods, await paying, strict=True)
     payments = await settled(world)
 
@@ -126,7 +164,7 @@ async def test_however_often_the_process_is_killed_money_moves_once_and_goes_bac
         state = {**order.model_dump(), "order_version": 3, "payment_id": payments[order.order_id]["_id"]}
         rejected = OrderPaymentRejected(**state, reason=RejectReason.SOLD_OUT)
         await world.events.deliver_raw(rejected.subject, rejected.model_dump_json().encode())
-    await killed_soon(service, chance)
+    await killed_soon(victim, chance)
 
     # What was with the dead process and not acknowledged comes again when the server has missed it for long enough.
     refunded = await eventually(lambda: world.events.published(PaymentRefunded, len(good)), seconds=90)

@@ -3,7 +3,8 @@
 from contextlib import suppress
 from datetime import datetime
 
-from gridfs import AsyncGridFSBucket, NoFile
+from gridfs import AsyncGridFSBucket
+from gridfs.errors import CorruptGridFile, NoFile
 
 from common.mongo import Database
 from items.pictures import Sizes
@@ -25,10 +26,10 @@ class PictureFiles:
             await self._bucket.upload_from_stream_with_id(_file(picture, size), size, content)
 
     async def read(self, picture: Key, size: str) -> bytes | None:
-        """One size of a picture; None where there is no such file."""
+        """One size of a picture; None where there is no such file, or it is being deleted."""
         try:
             return await (await self._bucket.open_download_stream(_file(picture, size))).read()
-        except NoFile:
+        except (NoFile, CorruptGridFile):
             return None
 
     async def delete(self, picture: Key) -> None:

@@ -73,7 +73,8 @@ async def _stream(hub: Hub, watcher: Watcher, api: Api, order: str | None, order
 
 
 async def _begin(hub: Hub, watcher: Watcher, api: Api, order: str | None, orders: Which | None) -> None:
-    """Everything counts as changed: it may have, since the page was made."""
+    """Everything counts as changed: it may have, since the page was made. There is a first message in any case."""
+    watcher.wake.set()
     await hub.fetch(watcher.items)
     for item_id in watcher.items:
         watcher.tell_item(item_id)

@@ -1,0 +1,199 @@
+"""Pictures over HTTP, with their files in a real MongoDB."""
+
+import asyncio
+
+import pytest
+import pytest_asyncio
+
+from common.auth import User
+from common.events import ItemChanged
+from common.mongo import Database
+from common.testing import eventually, person
+from items.files import Key, PictureFiles
+from items.main import MAX_PICTURE
+
+from .conftest import Shop
+from .drawing import BLUE, KINDS, RED, encoded, flag, is_like, opened
+
+PICTURE = encoded(flag(800, 400), "PNG")
+
+
+async def files(shop: Shop) -> int:
+    """How many files of pictures there are; no chunk is without its file."""
+    named = {file["_id"] async for file in shop.db["pictures.files"].find()}
+    assert {chunk["files_id"] async for chunk in shop.db["pictures.chunks"].find()} == named
+    return len(named)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_picture_that_is_added_is_shown_to_everybody(kind: str, shop: Shop) -> None:
+    item = await shop.offer()
+
+    answer = await shop.upload(item["id"], encoded(flag(2000, 1000), kind), KINDS[kind])
+
+    assert answer.status_code == 201, answer.text
+    shown = answer.json()
+    [picture] = shown["pictures"]
+    path = f"/api/items/{item['id']}/pictures/{picture['id']}"
+    assert shown == item | {
+        "version": 2,
+        "pictures": [{"id": picture["id"], "small": f"{path}/small", "large": f"{path}/large"}],
+    }
+    assert await shop.item(item["id"]) == shown
+    assert (await shop.call("GET")).json()["items"] == [shown]
+    for size, measures in {"small": (480, 240), "large": (1600, 800)}.items():
+        image = opened((await shop.http.get(picture[size])).content)
+        assert (image.format, image.size) == ("WEBP", measures)
+        assert is_like(image, (0.1, 0.5), RED)
+        assert is_like(image, (0.9, 0.5), BLUE)
+    [changed] = await shop.events.published(ItemChanged)
+    assert (changed.item_version, changed.pictures) == (2, (picture["id"],))
+
+
+async def test_a_picture_may_be_kept_for_ever(shop: Shop) -> None:
+    item = await shop.offer()
+    [picture] = (await shop.upload(item["id"], PICTURE)).json()["pictures"]
+
+    first = await shop.http.get(picture["small"])
+
+    assert first.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert first.headers["content-type"] == "image/webp"
+    assert first.headers["x-content-type-options"] == "nosniff"
+    assert int(first.headers["content-length"]) == len(first.content)
+    etag = first.headers["etag"]
+    assert etag != (await shop.http.get(picture["large"])).headers["etag"]
+    for known in (etag, f"W/{etag}", f'"other", {etag}'):
+        again = await shop.http.get(picture["small"], headers={"If-None-Match": known})
+        assert (again.status_code, again.content) == (304, b"")
+        assert {again.headers[name] for name in ("etag", "cache-control")} == {etag, first.headers["cache-control"]}
+    assert (await shop.http.get(picture["small"], headers={"If-None-Match": '"other"'})).content == first.content
+
+
+async def test_a_picture_that_is_removed_is_gone(shop: Shop) -> None:
+    item = await shop.offer()
+    await shop.upload(item["id"], PICTURE)
+    first, second = (await shop.upload(item["id"], PICTURE)).json()["pictures"]
+
+    answer = await shop.call("DELETE", f"/{item['id']}/pictures/{first['id']}", shop.seller)
+
+    assert (answer.status_code, answer.json()["pictures"]) == (200, [second])
+    assert await shop.item(item["id"]) == answer.json()
+    gone = await shop.http.get(first["small"], headers={"If-None-Match": f'"{first["id"]}-small"'})
+    assert (gone.status_code, gone.json()["code"]) == (404, "picture_not_found")
+    assert gone.headers["cache-control"] == "no-store"
+    assert (await shop.http.get(second["small"])).status_code == 200
+    assert await files(shop) == 2
+    again = await shop.call("DELETE", f"/{item['id']}/pictures/{first['id']}", shop.seller)
+    assert (again.status_code, again.json()["code"]) == (404, "picture_not_found")
+
+
+async def test_a_picture_is_found_under_its_own_item_and_sizes_only(shop: Shop) -> None:
+    item, other = await shop.offer(), await shop.offer()
+    [picture] = (await shop.upload(item["id"], PICTURE)).json()["pictures"]
+
+    for path in (
+        f"/{other['id']}/pictures/{picture['id']}/small",
+        f"/{item['id']}/pictures/{picture['id']}/huge",
+        f"/{item['id']}/pictures/nothing/small",
+        "/nothing/pictures/nothing/small",
+        f"/{item['id']}/pictures/%00%ff/small",
+    ):
+        answer = await shop.call("GET", path)
+        assert (answer.status_code, answer.json()["code"]) == (404, "picture_not_found"), path
+
+
+async def test_an_item_has_six_pictures_at_most_however_fast_they_come(shop: Shop) -> None:
+    item = await shop.offer()
+
+    answers = await asyncio.gather(*(shop.upload(item["id"], PICTURE) for _ in range(8)))
+
+    assert sorted(answer.status_code for answer in answers) == [201] * 6 + [409] * 2
+    assert {a.json()["code"] for a in answers if a.status_code == 409} == {"too_many_pictures"}
+    assert len((await shop.item(item["id"]))["pictures"]) == 6
+    refused = await shop.upload(item["id"], b"not even looked at")
+    assert (refused.status_code, refused.json()["code"]) == (409, "too_many_pictures")
+
+
+# Refused
+
+
+async def test_what_is_no_picture_is_refused_and_changes_nothing(shop: Shop) -> None:
+    item = await shop.offer()
+    text, noise = b"<script>alert(1)</script>", encoded(flag(), "PNG")
+
+    for content, kind, status, code in (
+        (text, "image/png", 415, "unsupported_picture"),
+        (b"", "image/png", 415, "unsupported_picture"),
+        (encoded(flag(), "GIF"), "image/png", 415, "unsupported_picture"),
+        (PICTURE, "image/gif", 415, "unsupported_picture"),
+        (PICTURE, "application/json", 415, "unsupported_picture"),
+        (PICTURE, "", 415, "unsupported_picture"),
+        (noise[: len(noise) // 2], "image/png", 422, "bad_picture"),
+        (noise[:8] + text, "image/png", 422, "bad_picture"),
+        (PICTURE + b"x" * MAX_PICTURE, "image/png", 413, "too_large"),
+    ):
+        answer = await shop.upload(item["id"], content, kind)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), (content[:20], kind)
+
+    assert await shop.item(item["id"]) == item
+    assert await files(shop) == 0
+
+
+async def test_the_bytes_count_not_the_name_of_their_kind(shop: Shop) -> None:
+    item = await shop.offer()
+
+    assert (await shop.upload(item["id"], PICTURE, "image/jpeg")).status_code == 201
+
+
+async def test_a_picture_may_be_as_large_as_5_mb(shop: Shop) -> None:
+    item = await shop.offer()
+    upload = PICTURE + b"x" * (MAX_PICTURE - len(PICTURE))  # What follows the end of a PNG is no part of it.
+
+    assert (await shop.upload(item["id"], upload)).status_code == 201
+    assert (await shop.upload(item["id"], upload + b"x")).status_code == 413
+
+
+async def test_nothing_but_a_picture_may_be_so_large(shop: Shop) -> None:
+    item = await shop.offer()
+
+    for method, path in (("POST", ""), ("PATCH", f"/{item['id']}"), ("PATCH", "/pictures")):
+        answer = await shop.call(method, path, shop.seller, content=b" " * 1_000_000)
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large"), path
+
+
+async def test_only_the_seller_of_an_item_on_sale_changes_its_pictures(shop: Shop) -> None:
+    item = await shop.offer()
+    [picture] = (await shop.upload(item["id"], PICTURE)).json()["pictures"]
+
+    async def refused(item_id: str, user: User | None) -> set[tuple[int, str]]:
+        headers = shop.tokens.headers(user) if user else {}
+        path = f"/api/items/{item_id}/pictures"
+        added = await shop.http.post(path, headers={**headers, "Content-Type": "image/png"}, content=PICTURE)
+        removed = await shop.http.delete(f"{path}/{picture['id']}", headers=headers)
+        return {(answer.status_code, answer.json()["code"]) for answer in (added, removed)}
+
+    assert await refused(item["id"], person("Mallory")) == {(403, "not_owner")}
+    assert await refused(item["id"], None) == {(401, "not_signed_in")}
+    assert await refused("nothing", shop.seller) == {(404, "item_not_found")}
+    await shop.call("DELETE", f"/{item['id']}", shop.seller)
+    assert await refused(item["id"], shop.seller) == {(409, "item_withdrawn")}
+    assert (await shop.item(item["id"]))["pictures"] == [picture]
+    assert (await shop.http.get(picture["large"])).status_code == 200
+
+
+# What a crash leaves behind
+
+
+@pytest_asyncio.fixture
+async def left_behind(db: Database) -> Key:
+    """A picture of long ago whose item was never saved."""
+    await PictureFiles(db).write(picture := (32 * "0", "item"), {"small": b"small", "large": b"large"})
+    return picture
+
+
+async def test_files_that_were_left_behind_are_deleted_at_the_next_start(left_behind: Key, shop: Shop) -> None:
+    async def gone() -> bool:
+        return await files(shop) == 0
+
+    await eventually(gone)
+    assert await PictureFiles(shop.db).read(left_behind, "small") is None
