@@ -79,7 +79,7 @@ class Bench:
             "MONGO_URL": self.mongo.url_for(name),
             "NATS_URL": self.nats.url,
             "JWT_PUBLIC_KEYS": self.tokens.jwk_set,
-            "HOLD_LIMIT": "1000000000",
+            "HOLD_LIMIT": "10000",
             "LOG_LEVEL": os.environ.get("LOG_LEVEL", "INFO"),
         }
         program = Program(name, self.folder / name, port, [sys.executable, "-m", module], variables, lambda *_: None)

@@ -227,7 +227,6 @@ async def test_a_body_may_be_as_large_as_the_bound_and_no_larger(client: httpx.A
     assert (await client.post("/api/chairs", content=body(MAX_BODY), headers=headers)).status_code == 201
     answer = await client.post("/api/chairs", content=body(MAX_BODY + 1), headers=headers)
     assert_problem(answer, 413, "too_large")
-    assert answer.headers["connection"] == "close", "the rest is not read"
 
 
 async def test_a_larger_body_is_taken_on_its_own_path_only(client: httpx.AsyncClient) -> None:

@@ -136,7 +136,8 @@ class Consumer:
             _, late = await asyncio.wait(set(self._in_hand), timeout=10)
             for task in late:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            if late:
+                await asyncio.wait(late, timeout=1)  # Not gathered: pymongo on Python 3.11 may swallow a cancellation.
         self._pulse.cancel()
         await asyncio.gather(self._pulse, return_exceptions=True)
 

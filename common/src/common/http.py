@@ -45,6 +45,9 @@ STATUS: Mapping[type[errors.SoukError], HTTPStatus] = {
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+MOST_DISCARDED = 64 * 1024 * 1024
+"""Bytes of a body that is too large are read to the end up to here; over that, the connection just ends."""
+
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
@@ -256,11 +259,23 @@ class RequestMiddleware:
             return problem(411, "length_required", "send the body with a Content-Length")
         length = int(given.get(b"content-length", 0))
         if length > self.max_body and length > (bound := self._bound(path)):
-            return problem(413, "too_large", f"the body may have at most {bound} bytes", {"Connection": "close"})
+            return _after_the_body(problem(413, "too_large", f"the body may have at most {bound} bytes"), length)
         return None
 
     def _bound(self, path: str) -> int:
         return next((bound for paths, bound in self.larger_bodies.items() if paths.fullmatch(path)), self.max_body)
+
+
+def _after_the_body(answer: ASGIApp, length: int) -> ASGIApp:
+    """The answer, once the body has been read and thrown away: a client that is still sending would not see it."""
+
+    async def read_and_answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if length <= MOST_DISCARDED:
+            while (await receive()).get("more_body"):
+                pass
+        await answer(scope, receive, send)
+
+    return read_and_answer
 
 
 def _valid(pattern: re.Pattern[bytes], value: bytes | None) -> str | None:

@@ -1,9 +1,11 @@
 """The pages without scripts: people follow links and send forms, against the real services."""
 
 import re
+from io import BytesIO
 
 import httpx
 import pytest
+from PIL import Image
 
 from common.testing import eventually, person
 from services.web.tests.conftest import Page, Visitor, Visitors
@@ -115,6 +117,41 @@ async def test_an_item_is_sold_edited_found_and_withdrawn(visitors: Visitors) ->
     assert "Nothing by that name" in (await buyer.get("/?q=quincunx")).text
 
 
+def jpeg() -> bytes:
+    """A picture."""
+    content = BytesIO()
+    Image.new("RGB", (800, 600), "teal").save(content, "JPEG")
+    return content.getvalue()
+
+
+async def test_an_item_has_pictures_and_says_why_it_takes_no_other_file(visitors: Visitors) -> None:
+    seller = await visitors.new("Sella")
+    fields = {**(await seller.get("/sell")).form("/sell").fields, **LAMP, "quantity": "5"}
+    del fields["pictures"]
+    two = [("pictures", (f"{n}.jpg", jpeg(), "image/jpeg")) for n in range(2)]
+
+    sold = Page(await seller.http.post("/sell", data=fields, files=two))
+    html = (await seller.http.get(sold.path)).text
+    pictures = re.findall(r'<img src="(/api/items/[^"]+/large)"', html)
+    assert len(pictures) == 2
+    assert (await seller.http.get(pictures[0])).headers["content-type"].startswith("image/")
+    assert f'<meta property="og:image" content="{seller.http.base_url}{pictures[0]}">' in html
+
+    edit, add = await seller.get(f"{sold.path}/edit"), f"{sold.path}/pictures"
+    token = {"form_token": edit.form(add).fields["form_token"]}
+    for name, content, why in (
+        ("notes.txt", b"words", "no JPEG"),
+        ("broken.jpg", b"\xff\xd8\xff", "JPEG"),
+        ("large.jpg", jpeg() + bytes(5 * 1024 * 1024), "up to 5 MB"),
+    ):
+        refused = Page(await seller.http.post(add, data=token, files={"pictures": (name, content, "image/jpeg")}))
+        assert why in refused.errors["pictures"], name
+
+    [first, _] = [form.action for form in edit.forms if form.action.endswith("/remove")]
+    left = await seller.send(edit, first)
+    assert sum(form.action.endswith("/remove") for form in left.forms) == 1
+
+
 async def test_an_order_is_paid_seen_by_its_seller_and_refunded(visitors: Visitors) -> None:
     seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
     item = await listed(seller)
@@ -203,9 +240,11 @@ async def test_who_is_not_signed_in_signs_in_first_and_goes_on_where_he_was(visi
 async def test_nobody_is_sent_elsewhere_after_signing_in(visitors: Visitors, elsewhere: str) -> None:
     somebody = await visitors.new()
 
-    page = await somebody.http.get("/signin", params={"next": elsewhere}, follow_redirects=False)
+    answer = await somebody.http.get("/signup", params={"next": elsewhere}, follow_redirects=False)
+    page = Page(await somebody.http.get("/signin", params={"next": elsewhere}))
 
-    assert page.headers["location"] == "/"
+    assert answer.headers["location"] == "/"
+    assert page.form("/signin").fields["next"] == "/"
 
 
 async def test_what_is_another_s_or_nowhere_is_a_page(visitors: Visitors) -> None:

@@ -1,6 +1,8 @@
 """What orders reads from the environment."""
 
-from pydantic import PositiveInt
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
 
 from common.settings import MongoSettings
 
@@ -10,5 +12,5 @@ class OrdersSettings(MongoSettings):
 
     hold_seconds: PositiveInt = 900
     """How long an unpaid order keeps its units."""
-    hold_limit: PositiveInt = 10
+    hold_limit: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Units of one item that one buyer may hold at a time."""

@@ -30,8 +30,8 @@ async def sign_up(visitor: Here, form: Form) -> Response:
 
 @router.get("/signin")
 async def sign_in_page(visitor: Here, next: str = "/") -> Response:  # noqa: A002 - a parameter of the address
-    """The form for somebody we know."""
-    return visitor.go(local(next)) if visitor.user else _people_page(visitor, "signin.html", next)
+    """The form for somebody we know; also for who is signed in, since a service may think otherwise."""
+    return _people_page(visitor, "signin.html", next)
 
 
 @router.post("/signin")
