@@ -6,7 +6,6 @@ reach them all: at first, after the bus was killed, and after web was killed.
 
 import argparse
 import asyncio
-import contextlib
 import os
 import random
 import re
@@ -203,10 +202,9 @@ async def measure(stack: Stack, client: httpx.AsyncClient, count: int, seconds: 
     market = await Market.opened(stack, client)
     print(f"{'no page open:':26s} {await idle(stack, seconds)}", flush=True)
     pages = [market.page() for _ in range(count)]
-    listening: list[asyncio.Task[None]] = []
+    began = time.perf_counter()
+    listening = [asyncio.create_task(page.stay()) for page in pages]
     try:
-        began = time.perf_counter()
-        listening = [asyncio.create_task(page.stay()) for page in pages]
         await all_told(pages, market.left)
         print(f"{f'{count} pages open:':26s} all after {time.perf_counter() - began:.1f} s", flush=True)
         print(f"{'':26s} {await idle(stack, seconds)}", flush=True)
@@ -227,10 +225,9 @@ async def main() -> None:
     parser.add_argument("--pages", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=20, help="in which nothing happens, to see what that costs")
     options = parser.parse_args()
-    with contextlib.ExitStack() as exits:
-        folder = Path(exits.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         async with (
-            Stack(folder, say=lambda *_: None) as stack,
+            Stack(Path(folder), say=lambda *_: None) as stack,
             httpx.AsyncClient(base_url=stack.url, timeout=30, trust_env=False) as client,
         ):
             await measure(stack, client, options.pages, options.seconds)

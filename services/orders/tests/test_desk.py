@@ -145,6 +145,20 @@ async def test_a_failing_command_costs_nobody_else_anything(
     assert await taken(db, item) == (2, 2)
 
 
+async def test_a_replica_killed_in_the_middle_of_a_group_holds_nobody_up_for_long(
+    desks: tuple[ReservationDesk, ReservationDesk], mongo_url: str, db: Database
+) -> None:
+    item = await listed(desks[0], 10)
+    async with database(mongo_url) as dead, dead.client.start_session() as session:
+        await session.start_transaction()
+        await dead.stock.update_one({"_id": item}, {"$inc": {"taken": 1}}, session=session)
+
+        placed = await desks[0].place(placing(item))
+
+        assert isinstance(placed, Order)
+        assert await taken(db, item) == (1, 1)
+
+
 @pytest.mark.parametrize("quantity", [1, 3])
 async def test_units_come_back_to_the_last_one(
     desks: tuple[ReservationDesk, ReservationDesk], db: Database, quantity: int

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
+import pymongo
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
@@ -14,6 +15,9 @@ from common.outbox import Outbox, Relay, write_of
 from orders.domain import Order, Stock
 
 T = TypeVar("T")
+
+PATIENCE = 10.0
+"""Seconds for which a transaction is tried."""
 
 ANSWERS_KEPT = 24 * 3600
 """Seconds for which an Idempotency-Key is remembered."""
@@ -71,11 +75,16 @@ class OrderStore:
         return [Order.from_document(document) for document in await found.to_list()]
 
     async def in_transaction(self, work: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
-        """Run `work` on a snapshot and commit it; when somebody else got in between, again, after a jittered pause."""
-        async with self._client.start_session() as session:
-            return await session.with_transaction(
-                work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
-            )
+        """Run `work` on a snapshot and commit it; when somebody else got in between, again, after a jittered pause.
+
+        Raises one of `AWAY` when that does not succeed within `PATIENCE`: a process that was killed in the middle of
+        a transaction keeps its locks until the server ends it (`transactionLifetimeLimitSeconds`).
+        """
+        with pymongo.timeout(PATIENCE):
+            async with self._client.start_session() as session:
+                return await session.with_transaction(
+                    work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
+                )
 
     async def orders_in(self, session: AsyncClientSession, ids: Iterable[str]) -> dict[str, Order]:
         """The orders of these ids, as the transaction sees them."""
