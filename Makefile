@@ -11,7 +11,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-package souk-common $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev seed bench test test-common $(SERVICES:%=test-%) test-journeys browser lint format words lock clean
+.PHONY: help dev seed bench test test-common $(SERVICES:%=test-%) test-journeys browser lint format words screenshots \
+	lock clean
 
 ##@ Run
 
@@ -64,6 +65,9 @@ words: $(READY) ## Bring the words in other languages up to date with the pages
 	$(BIN)/pybabel -q extract -F services/web/babel.cfg --no-location -o .venv/messages.pot services/web
 	$(BIN)/pybabel -q update -D messages -d services/web/src/web/locale -i .venv/messages.pot -w 120 --no-fuzzy-matching \
 		--ignore-obsolete --ignore-pot-creation-date
+
+screenshots: $(READY) $(PAGES) browser ## Take the pictures in README.assets, out of a Souk of its own
+	@$(BIN)/python -m tests.screenshots
 
 lock: $(READY) ## Lock what the pyproject.toml files ask for (ARGS=--upgrade takes newer releases)
 	$(COMPILE) --group dev --group servers pyproject.toml $(PROJECTS) -o requirements/dev.txt

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
+from PIL import Image
 from playwright.async_api import Browser, ConsoleMessage, Error, Locator, Page, Request, async_playwright, expect
 
 from common.testing import person
@@ -50,6 +51,23 @@ async def hasty_opened(chromium: Browser, hasty_stack: Stack) -> AsyncIterator[O
     """Opens pages of `hasty_stack`."""
     async with opening(chromium, hasty_stack) as open_page:
         yield open_page
+
+
+@pytest.fixture(params=[{}, PHONE], ids=["desktop", "phone"])
+def size(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The options of a browser at a desk, and of one in the hand."""
+    options: dict[str, Any] = request.param
+    return options
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A picture as a camera makes it: large, and it says where it was taken."""
+    where = Image.Exif()
+    where[0x010E] = "at home, second floor"
+    path = tmp_path / "lamp.jpg"
+    Image.linear_gradient("L").convert("RGB").resize((2400, 1800)).save(path, exif=where)
+    return path
 
 
 @asynccontextmanager

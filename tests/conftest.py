@@ -12,9 +12,9 @@ import pytest_asyncio
 from common.auth import User
 from common.testing import Tokens, person
 from infra.local.stack import Stack
-from tests.browsing import chromium, hasty_opened, opened
+from tests.browsing import chromium, hasty_opened, opened, photo, size
 
-__all__ = ["chromium", "hasty_opened", "opened"]  # fixtures of the tests of web
+__all__ = ["chromium", "hasty_opened", "opened", "photo", "size"]  # fixtures of the tests of web
 
 TRUST = ssl.create_default_context()
 """Shared: a client of its own context takes as long as a dozen requests."""

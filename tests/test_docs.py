@@ -54,7 +54,7 @@ def test_every_setting_is_explained() -> None:
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda p: p.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", page.read_text()):
+    for target in re.findall(r"(?:\]\(|src(?:set)?=\")(?!https?:|#)([^)\"]+)", page.read_text()):
         assert (page.parent / target).exists(), target
 
 

@@ -1,132 +1,15 @@
 """The buying journey as people see it: in a real Chromium, against the real stack."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Error, Page, async_playwright, expect
+from playwright.async_api import expect
 
 from common.testing import eventually, person
 from infra.local.stack import Stack
-from tests import browser
-from tests.conftest import People, Person
-
-AXE = Path(__file__).parents[1] / "services/web/node_modules/axe-core/axe.min.js"
-PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
-DARK: dict[str, Any] = {"color_scheme": "dark"}
-
-Open = Callable[..., Awaitable[Page]]
-
-
-@pytest_asyncio.fixture
-async def chromium() -> AsyncIterator[Browser]:
-    """A browser of the test's own."""
-    async with async_playwright() as playwright:
-        try:
-            running = await playwright.chromium.launch(executable_path=browser.find(), args=browser.ARGUMENTS)
-        except Error as error:
-            pytest.fail(f"{browser.MISSING}\n{error}")
-        yield running
-        await running.close()
-
-
-@pytest_asyncio.fixture
-async def opened(chromium: Browser, stack: Stack) -> AsyncIterator[Open]:
-    """Opens pages, each for another visitor; none may complain about anything."""
-    complaints: list[str] = []
-    async with AsyncExitStack() as exits:
-
-        async def open_page(path: str = "/", **options: Any) -> Page:
-            context = await chromium.new_context(base_url=stack.url, **options)
-            exits.push_async_callback(context.close)
-            page = await context.new_page()
-            page.set_default_timeout(10_000)
-            page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
-            page.on("console", lambda message: _note(complaints, message))
-            page.on("request", lambda request: _note_stranger(complaints, stack, request.url))
-            await page.goto(path)
-            return page
-
-        yield open_page
-    assert complaints == []
-
-
-def _note(complaints: list[str], message: ConsoleMessage) -> None:
-    """A refused form is no fault, and a stream that breaks comes back; all else that a page complains of is one."""
-    broken_stream = "/live" in message.location["url"]
-    if message.type in {"error", "warning"} and "status of 4" not in message.text and not broken_stream:
-        complaints.append(f"{message.location['url']}: {message.text}")
-
-
-def _note_stranger(complaints: list[str], stack: Stack, url: str) -> None:
-    if not url.startswith((stack.url, "data:")):
-        complaints.append(f"a request to somebody else: {url}")
-
-
-async def signed_up(page: Page, name: str) -> None:
-    """Sign up with a form that is wrong at first."""
-    await page.goto("/signup")
-    await page.get_by_label("Name").fill(name)
-    await page.get_by_label("E-mail").fill(person(name).email)
-    await page.get_by_label("Password").fill("short")
-    await page.get_by_role("main").get_by_role("button", name="Sign up").click()
-    await expect(page.get_by_text("Use 8 to 128 characters.")).to_be_visible()
-    await expect(page.get_by_label("Name")).to_have_value(name)
-    await accessible(page)
-    await page.get_by_label("Password").fill("long enough")
-    await page.get_by_role("main").get_by_role("button", name="Sign up").click()
-    await expect(page.get_by_text(name)).to_be_visible()
-
-
-async def signed_in(page: Page, somebody: Person) -> None:
-    """Carry the session of somebody."""
-    token = somebody.http.headers["Authorization"].removeprefix("Bearer ")
-    await page.context.add_cookies([{"name": "session", "value": token, "url": page.url}])
-
-
-async def live(page: Page) -> None:
-    """Wait until the page hears of changes."""
-    await page.wait_for_selector("html[data-live=on]", state="attached")
-
-
-async def accessible(page: Page) -> None:
-    """Axe finds nothing, in light and in dark, and the page is no wider than its window."""
-    await page.wait_for_function("document.getAnimations().length === 0")
-    await page.evaluate(AXE.read_text())
-    for scheme in ("dark", "light"):
-        await page.emulate_media(color_scheme=scheme)
-        violations = await page.evaluate("axe.run().then(found => found.violations.map(v => [v.id, v.nodes[0].html]))")
-        assert violations == [], page.url
-    overflow = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert overflow <= 0, page.url
-
-
-async def listed(page: Page, title: str, quantity: int = 5) -> str:
-    """Sell something; return the path of its page."""
-    await page.goto("/sell")
-    await page.get_by_label("Title").fill(title)
-    await page.get_by_label("Price of one").fill("12.50")
-    await page.get_by_label("Currency").select_option("EUR")
-    await page.get_by_label("How many").fill(str(quantity))
-    await page.get_by_role("button", name="Put it on sale").click()
-    await page.wait_for_url(re.compile(r"/items/\w+\?note=listed"))
-    return page.url.partition("?")[0]
-
-
-async def bought(page: Page, item: str, quantity: int) -> None:
-    """Hold some of an item; orders may learn of it a moment after it is listed."""
-    for _ in range(20):
-        await page.goto(item)
-        await page.get_by_label("Quantity").fill(str(quantity))
-        await page.get_by_role("button", name="Hold it and pay").click()
-        await page.wait_for_load_state()
-        if "/orders/" in page.url:
-            return
-    raise AssertionError(await page.locator("main").inner_text())
+from tests.browsing import PASSWORD, PHONE, Open, accessible, bought, listed, live, signed_in, signed_up
+from tests.conftest import People
 
 
 async def test_what_one_buys_others_see_at_once(opened: Open) -> None:
@@ -211,7 +94,7 @@ async def test_without_scripts_everything_works_but_nothing_moves(opened: Open) 
         await page.goto("/signup")
         await page.get_by_label("Name").fill(name)
         await page.get_by_label("E-mail").fill(person(name).email)
-        await page.get_by_label("Password").fill("long enough")
+        await page.get_by_label("Password").fill(PASSWORD)
         await page.get_by_role("main").get_by_role("button", name="Sign up").click()
     item = await listed(seller, "A lamp")
 

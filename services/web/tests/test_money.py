@@ -17,6 +17,7 @@ LOCALES = [Locale.parse(tag) for tag in ("en_US", "en_GB", "de_DE", "de_CH", "de
         (123456, "EUR", "en_US", "€1,234.56"),
         (123456, "EUR", "de_DE", "1.234,56\xa0€"),
         (1250, "CHF", "de_CH", "CHF\xa012.50"),
+        (1250, "CHF", "en_US", "CHF\xa012.50"),
         (1250, "JPY", "en_US", "¥1,250"),
         (5, "GBP", "en_GB", "£0.05"),
     ],

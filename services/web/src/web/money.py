@@ -7,6 +7,7 @@ from babel import Locale
 from babel.numbers import NumberFormatError, format_currency, get_currency_precision, parse_decimal
 
 _LIKELY = re.compile(r"[0-9][0-9.,'\u2019 \u00a0\u202f]{0,19}")
+_TOUCHING = re.compile(r"(?<=[^\W\d_])(?=\d)")
 _PLAIN = re.compile(r"[0-9]{1,12}(\.[0-9]{1,3})?")
 
 
@@ -24,7 +25,8 @@ class TooPrecise(ValueError):
 
 def shown(minor: int, currency: str, locale: Locale) -> str:
     """An amount as people of this locale write it: 1250 EUR is €12.50 or 12,50 €."""
-    return format_currency(_major(minor, currency), currency, locale=locale)
+    text = format_currency(_major(minor, currency), currency, locale=locale)
+    return _TOUCHING.sub("\u00a0", text)  # CLDR puts a space after letters (CHF 12.50); Babel leaves it out.
 
 
 def typed(minor: int, currency: str, locale: Locale) -> str:
