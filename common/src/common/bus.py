@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from common.consuming import RETRY_DELAYS, Consumer, Consumers, arguments_of
 from common.envelope import Envelope
+from common.errors import Unavailable
 from common.events import EVENTS, Event
 from common.ids import new_id
 from common.listening import Listener
@@ -28,6 +29,9 @@ STREAMS = ("USERS", "ITEMS", "ORDERS", "EXPIRATION", "PAYMENTS", "DEAD_LETTERS")
 
 ACK_TIMEOUT = 5.0
 """Seconds until a publish without an answer counts as failed. nats-py leaves such a future pending for ever."""
+
+ROOM_FOR_HEADERS = 8_192
+"""Bytes of the server's largest payload that a body leaves free."""
 
 WORTH_A_BATCH = 8
 """Fewer events go one by one: a batch costs a round trip more (measured: it wins from 8 on)."""
@@ -41,7 +45,7 @@ class Bus:
     ) -> None:
         self.service = service
         self._delays = delays
-        self._away: tuple[type[Exception], ...] = (*away, NatsError)
+        self._away: tuple[type[Exception], ...] = (*away, NatsError, Unavailable)
         self._client = client
         self._replicas = replicas
         self._js: JetStreamContext = client.jetstream(timeout=ACK_TIMEOUT, publish_async_max_pending=2_000)
@@ -128,37 +132,54 @@ class Bus:
         Many go as one atomic batch, which the server syncs to disk once (docs/decisions/atomic-batches.md). A batch
         that it refuses, because one of its events is there already, goes again one by one.
         """
+        envelopes = [envelope for envelope in envelopes if self._fits(envelope)]
         if not envelopes or not self.connected_now:
             return []
-        try:
-            if len(envelopes) >= WORTH_A_BATCH and await self._publish_atomically(envelopes):
-                return list(envelopes)
-            return await self._publish_each(envelopes)
-        except NatsError as error:
-            log.warning("could not publish %s events: %s", len(envelopes), error or type(error).__name__)
-            return []
+        if len(envelopes) >= WORTH_A_BATCH and await self._publish_atomically(envelopes):
+            return list(envelopes)
+        return await self._publish_each(envelopes)
+
+    def _fits(self, envelope: Envelope) -> bool:
+        """Whether the server takes a message of this size; one that it does not take would cost us the connection."""
+        fits = len(envelope.body) * 4 <= self._client.max_payload or (
+            len(envelope.body.encode()) <= self._client.max_payload - ROOM_FOR_HEADERS
+        )
+        if not fits:
+            log.error("%s %s is too large for the bus; it stays where it is", envelope.subject, envelope.id)
+        return fits
 
     async def _publish_atomically(self, envelopes: Sequence[Envelope]) -> bool:
         """Atomic batch publishing as in NATS ADR-50: all are stored, or none."""
         batch = new_id()
-        for number, e in enumerate(envelopes, 1):
-            headers = {**e.headers(self.service), "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
-            if number < len(envelopes):
-                await self._client.publish(e.subject, e.body.encode(), headers=headers)
-        headers["Nats-Batch-Commit"] = "1"
-        answer = await self._client.request(e.subject, e.body.encode(), timeout=ACK_TIMEOUT, headers=headers)
+        try:
+            for number, e in enumerate(envelopes, 1):
+                headers = {**e.headers(self.service), "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+                if number < len(envelopes):
+                    await self._client.publish(e.subject, e.body.encode(), headers=headers)
+            headers["Nats-Batch-Commit"] = "1"
+            answer = await self._client.request(e.subject, e.body.encode(), timeout=ACK_TIMEOUT, headers=headers)
+        except NatsError as error:
+            log.warning("no answer to a batch of %s: %s", len(envelopes), error or type(error).__name__)
+            return False
         refused = json.loads(answer.data).get("error")
         if refused:
             log.info("a batch of %s goes again one by one: %s", len(envelopes), refused.get("description"))
         return not refused
 
     async def _publish_each(self, envelopes: Sequence[Envelope]) -> list[Envelope]:
-        acks = [
-            await self._js.publish_async(e.subject, e.body.encode(), headers=e.headers(self.service)) for e in envelopes
-        ]
-        await asyncio.wait(acks, timeout=ACK_TIMEOUT)
+        acks = []
+        try:
+            for e in envelopes:
+                headers = e.headers(self.service)
+                acks.append(
+                    await self._js.publish_async(e.subject, e.body.encode(), wait_stall=ACK_TIMEOUT, headers=headers)
+                )
+        except NatsError as error:
+            log.warning("the bus takes no more for now: %s", error or type(error).__name__)
+        if acks:
+            await asyncio.wait(acks, timeout=ACK_TIMEOUT)
         stored = []
-        for envelope, ack in zip(envelopes, acks, strict=True):
+        for envelope, ack in zip(envelopes, acks, strict=False):  # fewer acks than events where the bus broke off
             if not ack.done():
                 ack.cancel()
             elif refused := ack.exception():

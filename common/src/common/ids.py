@@ -39,7 +39,9 @@ async def once_arrived(find: Callable[[str], Awaitable[T | None]], identifier: s
     if found is not None or minted is None or not timedelta(0) <= datetime.now(UTC) - minted < NEWBORN:
         return found
     deadline = datetime.now(UTC) + PATIENCE
+    pause = 0.02
     while found is None and datetime.now(UTC) < deadline:
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, 0.3)
         found = await find(identifier)
     return found

@@ -7,14 +7,14 @@ told and not saved. Loading never reads `pending`, saving only pushes, relaying 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pymongo import InsertOne, UpdateOne, WriteConcern
-from pymongo.errors import BulkWriteError, DuplicateKeyError, WTimeoutError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, WriteError, WTimeoutError
 
 from common.aggregate import Aggregate
 from common.batching import Batcher
@@ -80,7 +80,7 @@ class Relay:
         self._bus = bus
         self._collections = collections
         self._sweep_every = sweep_every
-        self._publisher: Batcher[Outgoing, None] = Batcher(
+        self._publisher: Batcher[Outgoing, bool] = Batcher(
             self._publish, limit=BATCH, backlog=MOST_BEHIND, shared=(Exception,)
         )
         self._wake = asyncio.Event()
@@ -105,7 +105,10 @@ class Relay:
             await relay._publisher.close()
 
     def check_room(self) -> None:
-        """Raise `Unavailable` when the bus has been away for so long that no more may be written."""
+        """Raise `Unavailable` when so many events wait for the bus that no new command may be taken.
+
+        Commands ask; what only records how something ended (money came, a hold is over) is always written.
+        """
         if self._behind + len(self._publisher) >= MOST_BEHIND:
             raise Unavailable("too many events wait for the bus; try again later")
 
@@ -117,7 +120,8 @@ class Relay:
         except Unavailable:
             log.warning("the relay takes no more; %s waits for the sweeper", one.envelope.subject)
 
-    async def _publish(self, batch: Sequence[Outgoing]) -> list[None]:
+    async def _publish(self, batch: Sequence[Outgoing]) -> list[bool]:
+        """Which of the batch JetStream has stored."""
         stored = {envelope.id for envelope in await self._bus.publish([o.envelope for o in batch])}
         done = [o for o in batch if o.envelope.id in stored]
         for o in done:
@@ -127,13 +131,13 @@ class Relay:
                 await _pull(collection, [o for o in done if o.collection.name == collection.name])
         except AWAY as error:
             log.warning("could not pull what was published; the sweeper will publish it again: %s", error)
-        return [None] * len(batch)
+        return [o.envelope.id in stored for o in batch]
 
     async def _keep_sweeping(self) -> None:
         grace = GRACE
         while not self._over:
             try:
-                while await self.sweep(grace) >= SHARE and self._bus.connected_now and not self._over:
+                while await self.sweep(grace) >= SHARE and not self._over:
                     log.info("sweeping on: much was left behind")
             except Exception:
                 log.exception("sweeping failed; it goes on in %s s", self._sweep_every)
@@ -144,24 +148,33 @@ class Relay:
             self._wake.clear()
 
     async def sweep(self, grace: timedelta = GRACE) -> int:
-        """Publish what has been waiting for longer than `grace`, oldest first; return how many events that were."""
+        """Publish what has been waiting for longer than `grace`, oldest first; return how many events were stored."""
         before = datetime.now(UTC) - grace
         behind = swept = 0
         for collection in self._collections:
             documents = await collection.find(HAS_PENDING, {"pending": 1}).sort("pending.time").limit(SHARE).to_list()
-            waiting = [
-                Outgoing(collection, d["_id"], Envelope.from_document(p))
-                for d in documents
-                for p in d["pending"]
-                if p["time"] < before
-            ]
-            behind += await collection.count_documents(HAS_PENDING, limit=MOST_BEHIND) if waiting else 0
+            waiting = [outgoing for document in documents for outgoing in _waiting(collection, document, before)]
+            stored = 0
             for start in range(0, len(waiting), BATCH):
-                await self._publish(waiting[start : start + BATCH])
-            swept += len(waiting)
-        self._behind = 0 if self._bus.connected_now else behind
+                stored += sum(await self._publish(waiting[start : start + BATCH]))
+            if len(documents) == SHARE:
+                behind += await collection.count_documents(HAS_PENDING, limit=MOST_BEHIND)
+            else:
+                behind += len(waiting) - stored
+            swept += stored
+        self._behind = behind
         BEHIND.set(behind)
         return swept
+
+
+def _waiting(collection: Collection, document: Document, before: datetime) -> Iterator[Outgoing]:
+    """What a document has to say that is older than `before`."""
+    for pending in document["pending"]:
+        try:
+            if pending["time"] < before:
+                yield Outgoing(collection, document["_id"], Envelope.from_document(pending))
+        except (KeyError, TypeError) as error:
+            log.error("cannot read an event of %s %s: %r", collection.name, document["_id"], error)  # noqa: TRY400
 
 
 async def _pull(collection: Collection, published: Sequence[Outgoing]) -> None:
@@ -184,10 +197,8 @@ class Outbox:
     async def save(self, aggregate: Aggregate) -> None:
         """Make the aggregate's state and events durable in one write, then publish them.
 
-        Raises `StaleWrite` when somebody else saved it first, `DuplicateKeyError` when a unique index refuses it,
-        `Unavailable` when the bus has been away for too long.
+        Raises `StaleWrite` when somebody else saved it first, `DuplicateKeyError` when a unique index refuses it.
         """
-        self.relay.check_room()
         envelopes = self.envelopes(aggregate)
         await self._writes(write_of(aggregate, envelopes))
         self.committed(aggregate, envelopes)
@@ -214,11 +225,14 @@ def _each(error: BulkWriteError, count: int) -> list[BaseException | None]:
     results: list[BaseException | None] = [None] * count
     for problem in (error.details or {}).get("writeErrors", []):
         if problem["code"] != DUPLICATE_KEY:
-            results[problem["index"]] = error
+            # Not `error` itself: its text holds all that was to be written.
+            results[problem["index"]] = WriteError(problem["errmsg"], problem["code"])
         elif problem.get("keyPattern") == {"_id": 1}:
             results[problem["index"]] = StaleWrite("it was changed meanwhile; load it again")
         else:
-            results[problem["index"]] = DuplicateKeyError(problem["errmsg"], DUPLICATE_KEY, problem)
+            results[problem["index"]] = DuplicateKeyError(
+                "refused by a unique index", DUPLICATE_KEY, {"keyPattern": problem.get("keyPattern")}
+            )
     if (error.details or {}).get("writeConcernErrors"):
         raise WTimeoutError("written, but not yet known to the majority") from error
     return results

@@ -224,6 +224,24 @@ async def test_when_too_many_hash_at_once_the_rest_is_told_to_come_back(environm
     assert {a.json()["code"] for a in answers if a.status_code == 503} == {"unavailable"}
 
 
+async def test_an_address_that_has_much_to_hash_leaves_room_for_the_others(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PASSWORD_BACKLOG", "4")
+    environment.setenv("PASSWORDS_PER_ADDRESS", "2")
+    elsewhere = httpx.ASGITransport(app, client=("192.0.2.7", 1))
+    async with (
+        running(app) as auth,
+        httpx.AsyncClient(transport=elsewhere, base_url="http://souk.test") as neighbour,
+    ):
+        many = [call for n in range(5) for call in (sign_up(auth, email=f"{n}@souk.test"), sign_in(auth))]
+        *answers, welcome = await asyncio.gather(*many, sign_up(neighbour))
+
+        assert welcome.status_code == 201
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert len(refused) == 8
+        assert {(a.json()["code"], a.headers["retry-after"]) for a in refused} == {("too_many_requests", "1")}
+        assert (await sign_in(auth)).status_code == 200, "there is room again"
+
+
 # Hostile
 
 

@@ -1,7 +1,8 @@
 """Holds end on time, whatever happens to Redis, to the bus or to a worker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from shutil import rmtree
@@ -10,12 +11,14 @@ from typing import TypeVar
 import pytest
 from nats.aio.msg import Msg
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from common.bus import Bus
 from common.envelope import Envelope
 from common.events import Event, HoldElapsed
 from common.servers import NatsServer, RedisServer, Server
 from common.testing import Events, eventually
+from expiration.consumers import consumers
 from expiration.deadlines import AWAY, Deadlines, milliseconds, utc_now
 from expiration.worker import BATCH, Worker
 
@@ -127,6 +130,79 @@ async def test_holds_survive_a_redis_that_is_killed(
 
         await world.assert_elapse_on_time(*orders, await placed_meanwhile, within=5)
         assert (await world.client.get("/readyz")).status_code == 200
+
+
+async def fill_the_disk(redis: RedisServer, client: Redis) -> None:
+    """Let Redis fail to save a snapshot, as on a full disk; it refuses writes from now on."""
+    (redis.folder / "data/dump.rdb").mkdir()  # where a file should go
+    await client.config_set("save", "3600 1000000")
+    await client.bgsave()
+    await eventually(lambda: saved(client, "err"))
+
+
+async def mend_the_disk(redis: RedisServer, client: Redis) -> None:
+    (redis.folder / "data/dump.rdb").rmdir()
+    await client.bgsave()
+    await eventually(lambda: saved(client, "ok"))
+
+
+async def saved(client: Redis, status: str) -> bool:
+    return bool((await client.info("persistence"))["rdb_last_bgsave_status"] == status)
+
+
+async def fill_the_memory(_: RedisServer, client: Redis) -> None:
+    await client.config_set("maxmemory", 1)
+
+
+async def mend_the_memory(_: RedisServer, client: Redis) -> None:
+    await client.config_set("maxmemory", 0)
+
+
+Fault = Callable[[RedisServer, Redis], Awaitable[None]]
+
+
+@pytest.mark.parametrize(
+    ("fill", "mend", "error"),
+    [(fill_the_disk, mend_the_disk, "MISCONF"), (fill_the_memory, mend_the_memory, "command not allowed")],
+    ids=["disk", "memory"],
+)
+async def test_while_redis_is_full_holds_wait_and_none_becomes_a_dead_letter(
+    fill: Fault,
+    mend: Fault,
+    error: str,
+    redis_server: Callable[[], RedisServer],
+    bus_url: str,
+    events: Events,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with (
+        started(redis_server()) as server,
+        Redis.from_url(server.url, decode_responses=True) as redis,
+        Bus.connected(bus_url, "expiration", delays=(), away=AWAY) as bus,  # the first failure is the last
+    ):
+        deadlines = await complete(redis)
+        due, placed = order_placed(-1), order_placed(0.5)
+        await deadlines.add(due.order_id, due.expires_at)
+        await fill(server, redis)
+        with pytest.raises(ResponseError, match=error):
+            await redis.set("anything", 1)
+
+        async with Worker.working(deadlines, bus), bus.consuming(consumers, [deadlines]):
+            waiting = asyncio.create_task(events.deliver(placed))
+            await eventually(lambda: complained(caplog, "common."))
+            await eventually(lambda: complained(caplog, "expiration."))
+            assert not await redis.zscore("deadlines", placed.order_id)
+            assert not await events.published(HoldElapsed, 0)
+            await mend(server, redis)
+            await waiting
+
+            told = await events.published(HoldElapsed, 2)
+        assert [event.order_id for event in told] == [due.order_id, placed.order_id]
+        assert await events.dead_letters(0) == []
+
+
+async def complained(caplog: pytest.LogCaptureFixture, who: str) -> bool:
+    return any(r.name.startswith(who) and r.levelno >= logging.WARNING for r in caplog.records)
 
 
 async def misses(world: World, server: str) -> bool:

@@ -25,6 +25,7 @@ class AccountStore:
 
     async def save(self, account: Account) -> None:
         """Save state and events. Raises `EmailTaken`, or `StaleWrite` when somebody else saved it first."""
+        self._outbox.relay.check_room()
         try:
             await self._outbox.save(account)
         except DuplicateKeyError:

@@ -86,6 +86,7 @@ class ItemStore:
 
     async def add(self, item: Item) -> None:
         """Save a new item, with its seller's name where that has arrived."""
+        self._outbox.relay.check_room()
         item.seller_name = await self._seller_name(item.seller_id)
         await self._outbox.save(item)
         if item.seller_name is None and (name := await self._seller_name(item.seller_id)):
@@ -94,6 +95,7 @@ class ItemStore:
 
     async def change(self, item_id: str, decide: Callable[[Item], None]) -> Item:
         """Load, `decide`, save what it recorded; from the start when somebody else saved in between."""
+        self._outbox.relay.check_room()
         for _ in range(TRIES):
             item = await self.get(item_id)
             decide(item)

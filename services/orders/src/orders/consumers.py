@@ -30,11 +30,10 @@ async def follow_item(event: ItemState, desk: ReservationDesk) -> None:
 async def release_unpaid_order(event: HoldElapsed, store: OrderStore, desk: ReservationDesk) -> None:
     """The hold is over: give the units back, unless the order was settled first."""
     order = await _order(event.order_id, store)
-    if order.is_settled:
-        return  # Paid, cancelled, or this event delivered twice: nothing left to do.
     early = (order.expires_at - datetime.now(UTC)).total_seconds()
-    if early > 0:
+    if early > 0 and not order.is_settled:
         raise RetryLater(early)  # The clocks differ: nothing expires early.
+    # Also for an order that looks settled: only the desk reads what cannot be rolled back.
     await desk.expire(order.id)
 
 

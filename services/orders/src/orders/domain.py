@@ -307,6 +307,7 @@ class Order(Aggregate):
             self._reject(payment_id, RejectReason.SOLD_OUT)
         else:
             self.late_payment = LatePayment.ACCEPTED
+            self.cancel_reason = None
             self._paid(payment_id)
 
     def _paid(self, payment_id: str) -> None:

@@ -119,6 +119,7 @@ async def cancel_order(order_id: str, user: CurrentUser, store: Store, desk: Des
 )
 async def refund_order(order_id: str, user: CurrentUser, store: Store) -> OrderView:
     """The seller gives the money back; the order is `refunded` once it has arrived."""
+    store.check_room()
     while True:
         order = await store.get(order_id)
         if order is None or user.id not in {order.seller_id, order.buyer_id}:

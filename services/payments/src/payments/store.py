@@ -33,6 +33,7 @@ class PaymentStore:
 
     async def add(self, payment: Payment) -> None:
         """Write an intent. Raises `OrderNotPayable` when the order has a live payment, or the key was used."""
+        self._outbox.relay.check_room()
         try:
             await self._outbox.save(payment)
         except DuplicateKeyError:
