@@ -65,6 +65,7 @@ async def has_items(client: httpx.AsyncClient, seller_id: str) -> bool:
 async def list_items(client: httpx.AsyncClient, work: Sequence[Work]) -> None:
     """List every item in the name of its seller, a few at a time, and show how far it is."""
     places = asyncio.Semaphore(_AT_ONCE)
+    uploads = {one.session: asyncio.Lock() for one in work}  # Items takes only two at a time from a seller.
     done = 0
 
     async def list_one(number: int, one: Work) -> None:
@@ -76,7 +77,8 @@ async def list_items(client: httpx.AsyncClient, work: Sequence[Work]) -> None:
                 title = str(one.item["title"])
                 content = await asyncio.to_thread(poster, one.kind, subject_of(one.kind, title), title)
                 headers = session | {"Content-Type": "image/jpeg"}
-                expect(await client.post(f"/api/items/{item['id']}/pictures", content=content, headers=headers))
+                async with uploads[one.session]:
+                    expect(await client.post(f"/api/items/{item['id']}/pictures", content=content, headers=headers))
         done += 1
         if done % 50 == 0 or done == len(work):
             print(f"{done} of {len(work)} items listed", flush=True)

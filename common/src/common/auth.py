@@ -13,7 +13,6 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.errors import Unauthenticated
-from common.http import Provided
 
 COOKIE = "session"
 ALGORITHM = "EdDSA"
@@ -87,18 +86,18 @@ def token_of(request: Request) -> str | None:
     return request.cookies.get(COOKIE)
 
 
-async def optional_user(request: Request, sessions: Annotated[Sessions, Provided(Sessions)]) -> User | None:
+async def optional_user(request: Request) -> User | None:
     """The signed-in user; None without a session, or with one that does not hold."""
-    token = token_of(request)
     try:
-        return sessions.user(token) if token else None
+        return await current_user(request)
     except Unauthenticated:
         return None
 
 
-async def current_user(request: Request, sessions: Annotated[Sessions, Provided(Sessions)]) -> User:
+async def current_user(request: Request) -> User:
     """The signed-in user. Raises `Unauthenticated`, which says why."""
     if token := token_of(request):
+        sessions: Sessions = request.app.state.parts[Sessions]  # a dependency more would cost as much as the rest
         return sessions.user(token)
     raise Unauthenticated("sign in first")
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from http import HTTPStatus
 from types import FrameType
@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common import errors
+from common.clock import now
 from common.mongo import AWAY
 from common.settings import Settings, load
 from common.telemetry import REQUESTS, caused_by, log_as_json, new_cause
@@ -71,9 +72,8 @@ class Page(BaseModel, Generic[T]):
 
 
 async def current_time() -> datetime:
-    """The clock, as a dependency; to the millisecond, which is what Mongo keeps."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+    """The clock, as a dependency."""
+    return now()
 
 
 Now = Annotated[datetime, Depends(current_time)]

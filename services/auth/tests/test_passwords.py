@@ -10,54 +10,55 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from auth.passwords import Passwords
 from common.errors import Unavailable
 
+HERE = "192.0.2.1"
 WEAK = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
 
 
 async def test_a_password_fits_its_own_hash_only() -> None:
-    async with Passwords.ready(backlog=10) as passwords:
-        kept = await passwords.hash("correct horse")
+    async with Passwords.ready(backlog=10, per_address=10) as passwords:
+        kept = await passwords.hash("correct horse", HERE)
 
         assert kept.startswith("$argon2id$")
-        assert await passwords.verify("correct horse", kept) == (True, None)
-        assert await passwords.verify("Correct horse", kept) == (False, None)
+        assert await passwords.verify("correct horse", kept, HERE) == (True, None)
+        assert await passwords.verify("Correct horse", kept, HERE) == (False, None)
 
 
 async def test_without_a_hash_no_password_is_right() -> None:
-    async with Passwords.ready(backlog=10) as passwords:
-        right, _ = await passwords.verify("nobody has this password", None)
+    async with Passwords.ready(backlog=10, per_address=10) as passwords:
+        right, _ = await passwords.verify("nobody has this password", None, HERE)
 
     assert not right
 
 
 async def test_a_weak_hash_is_replaced_once_the_password_is_known_to_be_right() -> None:
-    async with Passwords.ready(backlog=10) as passwords:
-        assert await passwords.verify("wrong", WEAK.hash("right")) == (False, None)
-        right, stronger = await passwords.verify("right", WEAK.hash("right"))
+    async with Passwords.ready(backlog=10, per_address=10) as passwords:
+        assert await passwords.verify("wrong", WEAK.hash("right"), HERE) == (False, None)
+        right, stronger = await passwords.verify("right", WEAK.hash("right"), HERE)
 
         assert right
         assert stronger
-        assert await passwords.verify("right", stronger) == (True, None)
+        assert await passwords.verify("right", stronger, HERE) == (True, None)
 
 
 async def test_a_full_queue_says_so_at_once_and_is_free_again_later() -> None:
     with ThreadPoolExecutor(1) as pool:
-        passwords = Passwords(pool, backlog=2)
-        calls = [asyncio.ensure_future(passwords.hash("one of three")) for _ in range(3)]
+        passwords = Passwords(pool, backlog=2, per_address=3)
+        calls = [asyncio.ensure_future(passwords.hash("one of three", HERE)) for _ in range(3)]
         *hashed, refused = await asyncio.gather(*calls, return_exceptions=True)
 
         assert all(isinstance(h, str) for h in hashed)
         assert isinstance(refused, Unavailable)
-        assert await passwords.hash("later")
+        assert await passwords.hash("later", HERE)
 
 
 async def test_a_caller_who_leaves_gives_his_place_back() -> None:
     with ThreadPoolExecutor(1) as pool:
-        passwords = Passwords(pool, backlog=2)
-        first, second = (asyncio.ensure_future(passwords.hash("in line")) for _ in range(2))
+        passwords = Passwords(pool, backlog=2, per_address=2)
+        first, second = (asyncio.ensure_future(passwords.hash("in line", HERE)) for _ in range(2))
         await asyncio.sleep(0)
         second.cancel()
         await asyncio.wait([second])
 
-        assert await asyncio.gather(first, passwords.hash("next"))
+        assert await asyncio.gather(first, passwords.hash("next", HERE))
         with pytest.raises(asyncio.CancelledError):
             second.result()

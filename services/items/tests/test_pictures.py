@@ -199,13 +199,13 @@ async def test_more_uploads_than_there_is_room_for_are_told_so_before_they_are_r
         return encoded(flag(), "PNG")
 
     async with Studio.ready(backlog=2) as studio:
-        waiting = [asyncio.create_task(studio.make("image/png", upload)) for _ in range(2)]
+        waiting = [asyncio.create_task(studio.make(user, "image/png", upload)) for user in ("ada", "bob")]
         await asyncio.sleep(0)
         with pytest.raises(Unavailable):
-            await studio.make("image/png", upload)
+            await studio.make("eve", "image/png", upload)
         arrived.set()
         await asyncio.gather(*waiting)
-        assert await studio.make("image/png; charset=binary", upload), "there is room again"
+        assert await studio.make("eve", "image/png; charset=binary", upload), "there is room again"
     assert reads == 3
 
 
@@ -219,7 +219,7 @@ async def test_an_upload_that_never_arrives_makes_room_again(monkeypatch: pytest
     async with Studio.ready(backlog=1) as studio:
         for _ in range(2):
             with pytest.raises(BadPicture, match="did not arrive"):
-                await studio.make("image/png", never)
+                await studio.make("eve", "image/png", never)
 
 
 @pytest.mark.parametrize("kind", ["", "text/html", "image/gif", "image/svg+xml", "application/octet-stream"])
@@ -229,4 +229,4 @@ async def test_what_does_not_call_itself_a_picture_is_not_read(kind: str) -> Non
 
     async with Studio.ready() as studio:
         with pytest.raises(UnsupportedPicture):
-            await studio.make(kind, read)
+            await studio.make("eve", kind, read)

@@ -32,7 +32,7 @@ async def start() -> AsyncIterator[Running]:
         database(settings.mongo_url) as db,
         Bus.connected(settings.nats_url, "auth", replicas=settings.nats_replicas, away=AWAY) as bus,
         Relay.running(bus, db.users) as relay,
-        Passwords.ready(settings.password_backlog) as passwords,
+        Passwords.ready(settings.password_backlog, settings.passwords_per_address) as passwords,
     ):
         accounts = AccountStore(db, relay)
         await accounts.prepare()

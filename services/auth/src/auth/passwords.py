@@ -1,6 +1,7 @@
 """Passwords become argon2id hashes, in threads of their own: one takes about 0.2 s of a core and 64 MiB."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -8,7 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from pwdlib import PasswordHash
 
-from common.errors import Unavailable
+from common.errors import TooMany, Unavailable
 
 THREADS = 2
 
@@ -17,41 +18,49 @@ T = TypeVar("T")
 
 
 class Passwords:
-    """Hashes and checks, `THREADS` at a time. Made by `ready`."""
+    """Hashes and checks, `THREADS` at a time, for client addresses that share them. Made by `ready`."""
 
-    def __init__(self, pool: ThreadPoolExecutor, backlog: int) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, backlog: int, per_address: int) -> None:
         self._pool = pool
         self._backlog = backlog
-        self._in_hand = 0
+        self._per_address = per_address
+        self._in_hand: Counter[str] = Counter()
         self._argon2 = PasswordHash.recommended()
         self._nobodys = ""
 
     @classmethod
     @asynccontextmanager
-    async def ready(cls, backlog: int) -> AsyncIterator["Passwords"]:
-        """With more than `backlog` calls in hand, the next one gets `Unavailable` at once."""
+    async def ready(cls, backlog: int, per_address: int) -> AsyncIterator["Passwords"]:
+        """With `backlog` calls in hand, the next one gets `Unavailable` at once; with `per_address` for one client
+        address, the next one of that address gets `TooMany`.
+        """
         with ThreadPoolExecutor(THREADS, thread_name_prefix="argon2") as pool:
-            passwords = cls(pool, backlog)
-            passwords._nobodys = await passwords.hash("nobody has this password")
+            passwords = cls(pool, backlog, per_address)
+            passwords._nobodys = await passwords.hash("nobody has this password", "nowhere")
             yield passwords
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, address: str) -> str:
         """The hash to keep, with its salt and parameters in it."""
-        return await self._in_pool(self._argon2.hash, password)
+        return await self._in_pool(address, self._argon2.hash, password)
 
-    async def verify(self, password: str, kept: str | None) -> tuple[bool, str | None]:
+    async def verify(self, password: str, kept: str | None, address: str) -> tuple[bool, str | None]:
         """Whether the password is right, and the hash to keep from now on where today's parameters are stronger.
 
         With nothing `kept` (nobody has that address) it takes as long as a wrong password does.
         """
-        right, stronger = await self._in_pool(self._argon2.verify_and_update, password, kept or self._nobodys)
+        check = self._argon2.verify_and_update
+        right, stronger = await self._in_pool(address, check, password, kept or self._nobodys)
         return right and kept is not None, stronger
 
-    async def _in_pool(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._in_hand >= self._backlog:
+    async def _in_pool(self, address: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._in_hand[address] >= self._per_address:
+            raise TooMany("too many people are signing in from this address right now; try again in a moment", 1)
+        if self._in_hand.total() >= self._backlog:
             raise Unavailable("too many people are signing in right now; try again in a moment")
-        self._in_hand += 1
+        self._in_hand[address] += 1
         try:
             return await asyncio.wrap_future(self._pool.submit(work, *args, **kwargs))
         finally:
-            self._in_hand -= 1
+            self._in_hand[address] -= 1
+            if not self._in_hand[address]:
+                del self._in_hand[address]

@@ -77,7 +77,7 @@ async def sign_up(
 ) -> User:
     """Open an account and a session."""
     await throttle.count_signup(address)
-    password_hash = await passwords.hash(body.password)
+    password_hash = await passwords.hash(body.password, address)
     account = Account.register(email=body.email, name=body.name, password_hash=password_hash)
     await accounts.save(account)
     user = _user(account)
@@ -99,7 +99,8 @@ async def sign_in(
     """Open a session. An unknown address takes as long, and answers the same, as a wrong password."""
     await throttle.check_guess(address, body.email)
     account = await accounts.find(body.email)
-    right, stronger_hash = await passwords.verify(body.password, account.password_hash if account else None)
+    kept = account.password_hash if account else None
+    right, stronger_hash = await passwords.verify(body.password, kept, address)
     if account is None or not right:
         await throttle.count_failure(address, body.email)
         raise BadCredentials("no account has this address and this password")

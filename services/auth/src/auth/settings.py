@@ -24,6 +24,8 @@ class AuthSettings(MongoSettings):
     """Sign-ups a minute, for one client address."""
     password_backlog: PositiveInt = 256
     """Passwords that may wait to be hashed, about a tenth of a second each; beyond it the answer is 503."""
+    passwords_per_address: PositiveInt = 8
+    """How many of them one client address may have in hand, so that it keeps nobody else from signing in."""
 
     @field_validator("jwt_private_key")
     @classmethod

@@ -15,13 +15,13 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError  # noqa: A004 - Redis' own
+from redis.exceptions import RedisError
 
 from common.batching import Batcher
 from common.ids import new_id
 
-AWAY = (ConnectionError, TimeoutError, OutOfMemoryError, ReadOnlyError)
-"""Errors that say: Redis cannot do it now. Nothing is wrong with what was asked; try again later."""
+AWAY = (RedisError,)
+"""Redis cannot do it now: it is away, full or read-only. Nothing that is asked of it here is wrong by itself."""
 
 LEASE = timedelta(seconds=15)
 """How long a claim is its worker's own. A worker that publishes is done or has failed within 5 seconds."""

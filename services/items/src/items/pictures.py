@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -9,7 +10,7 @@ from io import BytesIO
 
 from PIL import Image, ImageCms, ImageOps
 
-from common.errors import Invalid, Unavailable, Unsupported
+from common.errors import Invalid, TooMany, Unavailable, Unsupported
 
 KINDS = ("image/jpeg", "image/png", "image/webp")
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -27,6 +28,8 @@ MOST_SCANS = 100
 THREADS = 1
 BACKLOG = 16
 """Uploads in hand, 5 MB each."""
+PER_USER = 2
+"""Of them, one user's: an upload that trickles in keeps its place for `PATIENCE`."""
 
 PATIENCE = 60.0
 """Seconds for an upload to arrive."""
@@ -53,25 +56,27 @@ class Studio:
     def __init__(self, pool: ThreadPoolExecutor, backlog: int) -> None:
         self._pool = pool
         self._backlog = backlog
-        self._in_hand = 0
+        self._in_hand: Counter[str] = Counter()
 
     @classmethod
     @asynccontextmanager
     async def ready(cls, backlog: int = BACKLOG) -> AsyncIterator["Studio"]:
-        """With `backlog` uploads in hand, the next one gets `Unavailable` at once."""
+        """With `backlog` uploads in hand, the next one gets `Unavailable`; with `PER_USER` of one user, his `TooMany`."""
         with ThreadPoolExecutor(THREADS, thread_name_prefix="pictures") as pool:
             yield cls(pool, backlog)
 
-    async def make(self, kind: str, read: Callable[[], Awaitable[bytes]]) -> Sizes:
-        """The two sizes of an upload of a media type; `read` is called when there is room for what it reads.
+    async def make(self, user_id: str, kind: str, read: Callable[[], Awaitable[bytes]]) -> Sizes:
+        """The two sizes of a user's upload of a media type; `read` is called when there is room for what it reads.
 
-        Raises `UnsupportedPicture`, `BadPicture`, `Unavailable`.
+        Raises `UnsupportedPicture`, `BadPicture`, `TooMany`, `Unavailable`.
         """
         if kind.partition(";")[0].strip().lower() not in KINDS:
             raise UnsupportedPicture(f"a picture has one of the types {', '.join(KINDS)}")
-        if self._in_hand >= self._backlog:
+        if self._in_hand[user_id] >= PER_USER:
+            raise TooMany(f"at most {PER_USER} pictures at a time; try again when one of them is done", 1)
+        if self._in_hand.total() >= self._backlog:
             raise Unavailable("too many pictures are being uploaded right now; try again in a moment")
-        self._in_hand += 1
+        self._in_hand[user_id] += 1
         try:
             async with asyncio.timeout(PATIENCE):
                 upload = await read()
@@ -79,7 +84,9 @@ class Studio:
         except TimeoutError:
             raise BadPicture(f"the picture did not arrive within {PATIENCE:.0f} seconds") from None
         finally:
-            self._in_hand -= 1
+            self._in_hand[user_id] -= 1
+            if not self._in_hand[user_id]:
+                del self._in_hand[user_id]
 
 
 def sizes_of(upload: bytes) -> Sizes:

@@ -18,7 +18,7 @@ from pydantic import (
 from starlette.requests import ClientDisconnect
 
 from common.auth import CurrentUser, OptionalUser
-from common.errors import StaleWrite, TooLarge, Unauthenticated, Unavailable
+from common.errors import StaleWrite, TooLarge, TooMany, Unauthenticated, Unavailable
 from common.events import Currency, ItemStatus
 from common.http import Body, Cursor, Limit, Now, Page, Provided, problems
 from common.mongo import Document
@@ -172,6 +172,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
         TooLarge,
         UnsupportedPicture,
         BadPicture,
+        TooMany,
         Unavailable,
     ),
 )
@@ -181,7 +182,7 @@ async def add_picture(
     """Add a JPEG, PNG or WebP of up to 5 MB, after the other pictures. It is made anew: no metadata of it stays."""
     (await store.get(item_id)).check_room_for_picture(user.id)  # Before the upload is read.
     try:
-        sizes = await studio.make(request.headers.get("content-type", ""), request.body)
+        sizes = await studio.make(user.id, request.headers.get("content-type", ""), request.body)
     except ClientDisconnect:
         raise BadPicture("the upload broke off") from None
     return ItemView.of(await store.add_picture(item_id, user.id, sizes))

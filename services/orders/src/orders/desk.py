@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from common.batching import Batcher
+from common.clock import now
 from common.envelope import Envelope
 from common.errors import IdempotencyKeyReused, SoukError, StaleWrite
 from common.events import CancelReason, ItemState
@@ -33,8 +34,8 @@ class PlaceOrder:
     quantity: int
     buyer_id: str
     buyer_name: str
-    now: datetime
     key: str | None = None
+    now: datetime = field(default_factory=now)
     order_id: str = field(default_factory=new_id)
     cause: Cause = field(default_factory=current_cause)
 

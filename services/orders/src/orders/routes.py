@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from common.auth import CurrentUser
 from common.errors import IdempotencyKeyReused, StaleWrite
 from common.events import CancelReason, Currency, ItemId, Quantity
-from common.http import Body, Cursor, IdempotencyKey, Limit, Now, Page, Provided, problems
+from common.http import Body, Cursor, IdempotencyKey, Limit, Page, Provided, problems
 from orders.desk import PlaceOrder, ReservationDesk
 from orders.domain import (
     HoldLimit,
@@ -80,10 +80,10 @@ def page_of(orders: list[Order], limit: int) -> Page[OrderView]:
     responses=problems(ItemNotFound, SoldOut, OwnItem, HoldLimit, ItemWithdrawn, IdempotencyKeyReused),
 )
 async def place_order(
-    body: NewOrder, user: CurrentUser, desk: Desk, now: Now, idempotency_key: IdempotencyKey = None
+    body: NewOrder, user: CurrentUser, desk: Desk, idempotency_key: IdempotencyKey = None
 ) -> OrderView:
     """Hold a quantity of an item for the caller until it is paid or the deadline passes."""
-    order = await desk.place(PlaceOrder(body.item_id, body.quantity, user.id, user.name, now, idempotency_key))
+    order = await desk.place(PlaceOrder(body.item_id, body.quantity, user.id, user.name, idempotency_key))
     return OrderView.of(order)
 
 
