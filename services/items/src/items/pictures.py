@@ -61,7 +61,10 @@ class Studio:
     @classmethod
     @asynccontextmanager
     async def ready(cls, backlog: int = BACKLOG) -> AsyncIterator["Studio"]:
-        """With `backlog` uploads in hand, the next one gets `Unavailable`; with `PER_USER` of one user, his `TooMany`."""
+        """With `backlog` uploads in hand, the next one gets `Unavailable` at once.
+
+        With `PER_USER` of one user in hand, the next one of that user gets `TooMany`.
+        """
         with ThreadPoolExecutor(THREADS, thread_name_prefix="pictures") as pool:
             yield cls(pool, backlog)
 
