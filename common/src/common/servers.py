@@ -247,7 +247,7 @@ def write_private(file: Path, text: str) -> None:
 
 
 def _server_binary(*names: str, distribution: str, variable: str) -> Path:
-    instead = f"set {variable} to a server that runs already, or use BACKEND=docker"
+    instead = f"set {variable} to a server that runs already"
     return find_binary(*names, distribution=distribution, instead=instead)
 
 
