@@ -141,9 +141,7 @@ class Bus:
 
     def _fits(self, envelope: Envelope) -> bool:
         """Whether the server takes a message of this size; one that it does not take would cost us the connection."""
-        fits = len(envelope.body) * 4 <= self._client.max_payload or (
-            len(envelope.body.encode()) <= self._client.max_payload - ROOM_FOR_HEADERS
-        )
+        fits = len(envelope.body.encode()) <= self._client.max_payload - ROOM_FOR_HEADERS
         if not fits:
             log.error("%s %s is too large for the bus; it stays where it is", envelope.subject, envelope.id)
         return fits
@@ -212,11 +210,11 @@ class Bus:
 
         Without a durable consumer, acknowledgements and retries: for who only passes news on.
         """
-        return Listener(self._client, self._js, [event.subject for event in events], hear).running()
+        return Listener(self._client, self._js, events, hear).running()
 
     async def replay(self, *events: type[Event]) -> AsyncGenerator[Event, None]:
         """Every event of these types (of one stream) from the first to the newest there is now, in order."""
-        [stream] = {event.subject.split(".")[0].upper() for event in events}
+        [stream] = {event.stream for event in events}
         config = ConsumerConfig(
             deliver_policy=DeliverPolicy.ALL,
             ack_policy=AckPolicy.NONE,

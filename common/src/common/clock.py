@@ -3,7 +3,11 @@
 from datetime import UTC, datetime
 
 
-def now() -> datetime:
-    """The time, to the millisecond, which is what Mongo keeps."""
-    moment = datetime.now(UTC)
+def whole_milliseconds(moment: datetime) -> datetime:
+    """The moment as Mongo keeps it: what is finer than a millisecond is cut off."""
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def now() -> datetime:
+    """The time, in whole milliseconds."""
+    return whole_milliseconds(datetime.now(UTC))

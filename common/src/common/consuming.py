@@ -97,7 +97,7 @@ class Consumer:
         self._service = service
         self._handler = handler
         self._arguments = arguments
-        self._subjects = [event.subject for event in events]
+        self._events = events
         self._delays = delays
         self._away = away
         self._in_hand: dict[asyncio.Task[None], Msg] = {}
@@ -107,7 +107,7 @@ class Consumer:
 
     async def start(self, client: Client, js: JetStreamContext) -> None:
         """Take messages from now on. A consumer that exists is brought up to date and goes on where it was."""
-        [stream] = {subject.split(".")[0].upper() for subject in self._subjects}
+        [stream] = {event.stream for event in self._events}
         deliver = f"deliver.{self._service}.{self.name}"
         self._client = client
         self._js = js
@@ -124,7 +124,7 @@ class Consumer:
                 ack_wait=ACK_WAIT,
                 max_deliver=-1,
                 max_ack_pending=IN_HAND,
-                filter_subjects=self._subjects,
+                filter_subjects=[event.subject for event in self._events],
             ),
         )
 

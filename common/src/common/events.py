@@ -63,16 +63,21 @@ class RejectReason(StrEnum):
 
 
 class Event(BaseModel):
-    """A fact that one service tells the others. `subject` is its address on the bus and its CloudEvents type."""
+    """A fact that one service tells the others.
+
+    `subject` is its address on the bus and its CloudEvents type; `stream`, its owner's, is where it is kept.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     subject: ClassVar[str]
+    stream: ClassVar[str]
 
     def __init_subclass__(cls, subject: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if subject is not None:
             cls.subject = subject
+            cls.stream = subject.partition(".")[0].upper()
             EVENTS[subject] = cls
 
 

@@ -22,17 +22,17 @@ HEARTBEAT = 1.0
 
 
 class Listener:
-    """Calls `hear` with every event under `subjects` of one stream, in order, from its start on.
+    """Calls `hear` with every one of these `events` of one stream, in order, from its start on.
 
     What is stored while the bus is away is heard afterwards. Reads the stream, not the subjects: an event of an atomic
     batch is heard once the batch is committed.
     """
 
     def __init__(
-        self, client: Client, js: JetStreamContext, subjects: Sequence[str], hear: Callable[[Event], None]
+        self, client: Client, js: JetStreamContext, events: Sequence[type[Event]], hear: Callable[[Event], None]
     ) -> None:
-        [self._stream] = {subject.split(".")[0].upper() for subject in subjects}
-        self._subjects = list(subjects)
+        [self._stream] = {event.stream for event in events}
+        self._subjects = [event.subject for event in events]
         self._client = client
         self._js = js
         self._hear = hear

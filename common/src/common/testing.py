@@ -114,7 +114,7 @@ class Events:
         """Publish an event (again, under a new id) and wait until every consumer of its stream is done with it."""
         envelope = Envelope.of(event, event_id=event_id)
         await self.js.publish(envelope.subject, envelope.body.encode(), headers=envelope.headers("test"))
-        await self.handled(_stream(type(event)))
+        await self.handled(event.stream)
 
     async def deliver_raw(self, subject: str, body: bytes) -> None:
         """Publish bytes that may be no event at all; does not wait."""
@@ -143,9 +143,10 @@ class Events:
 
     async def published(self, kind: type[E], count: int = 1) -> list[E]:
         """Every event of this kind so far, once there are at least `count`; `count=0` looks at once."""
+        assert EVENTS[kind.subject] is kind
 
         async def enough() -> list[E] | None:
-            found = [kind.model_validate_json(m.data) for m in await self.messages(_stream(kind), kind.subject)]
+            found = [kind.model_validate_json(m.data) for m in await self.messages(kind.stream, kind.subject)]
             return found if len(found) >= count else None
 
         return await eventually(enough, why=f"{count} of {kind.subject}") if count else await enough() or []
@@ -170,11 +171,6 @@ class Events:
                 return found
             found.append(message)
             sequence = (message.seq or sequence) + 1
-
-
-def _stream(kind: type[Event]) -> str:
-    assert EVENTS[kind.subject] is kind
-    return kind.subject.split(".")[0].upper()
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints
 from typing_extensions import TypedDict
 
 from common.aggregate import Aggregate
+from common.clock import whole_milliseconds
 from common.errors import Conflict, Forbidden, NotFound
 from common.events import Currency, ItemChanged, ItemListed, ItemState, ItemStatus, ItemWithdrawn
 from common.ids import new_id
@@ -106,7 +107,7 @@ class Item(Aggregate):
             currency=currency,
             quantity=quantity,
             available=quantity,
-            created_at=now.replace(microsecond=now.microsecond // 1000 * 1000),  # Mongo keeps milliseconds.
+            created_at=whole_milliseconds(now),
         )
         item._record(ItemListed)
         return item
