@@ -1,0 +1,29 @@
+import time
+
+import pytest
+
+from common.ids import NEWBORN, is_newborn, new_id
+
+
+def version_7(seconds: float) -> str:
+    return f"{int(seconds * 1000):012x}" + new_id()[12:]
+
+
+def test_an_id_just_minted_is_newborn() -> None:
+    assert is_newborn(new_id())
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    [
+        version_7(time.time() - NEWBORN - 1),
+        version_7(time.time() + 60),
+        "ffffffffffff7fffbfffffffffffffff",  # the year 10889, which no calendar here knows
+        "000000000000" + new_id()[12:],
+        "550e8400e29b41d4a716446655440000",  # version 4
+        "no id at all",
+        "",
+    ],
+)
+def test_nothing_else_is(identifier: str) -> None:
+    assert not is_newborn(identifier)
