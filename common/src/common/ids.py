@@ -20,7 +20,7 @@ def new_id() -> str:
 
 
 def is_newborn(identifier: str) -> bool:
-    """Whether this is an id of ours, minted within the last `NEWBORN` seconds. Never raises, whatever a client sends."""
+    """Whether this is an id of ours, minted within the last `NEWBORN` seconds. Never raises."""
     try:
         uuid = UUID(hex=identifier)
     except ValueError:
