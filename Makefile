@@ -1,6 +1,6 @@
 # What a person and the pipeline do with Souk. Needs make and Python 3.11 or newer; everything else is set up in .venv.
 PYTHON ?= python3
-SERVICES := auth items orders expiration payments web
+SERVICES := auth items orders expiration payments web audit
 BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/pytest $(ARGS)

@@ -1,0 +1,1 @@
+"""The story of every order, item and payment, and whether the books balance."""
