@@ -11,7 +11,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-package souk-common $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev seed bench test test-common $(SERVICES:%=test-%) test-journeys browser lint format words screenshots \
+.PHONY: help dev seed bench test test-common $(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams \
 	lock clean
 
 ##@ Run
@@ -52,7 +52,7 @@ test-journeys: $(READY) $(PAGES) browser ## Test what crosses services: journeys
 lint: $(READY) ## Check style, types and architecture
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy common/src common/tests $(SERVICES:%=services/%/src) $(wildcard services/*/tests) infra/local tests bench
+	$(BIN)/mypy common/src common/tests $(SERVICES:%=services/%/src) $(wildcard services/*/tests) infra/local tests bench docs
 	$(BIN)/lint-imports
 
 ##@ Maintain
@@ -68,6 +68,9 @@ words: $(READY) ## Bring the words in other languages up to date with the pages
 
 screenshots: $(READY) $(PAGES) browser ## Take the pictures in README.assets, out of a Souk of its own
 	@$(BIN)/python -m tests.screenshots
+
+diagrams: $(READY) $(PAGES) browser ## Draw the README's diagrams from the code
+	@$(BIN)/python -m docs.diagrams
 
 lock: $(READY) ## Lock what the pyproject.toml files ask for (ARGS=--upgrade takes newer releases)
 	$(COMPILE) --group dev --group servers pyproject.toml $(PROJECTS) -o requirements/dev.txt

@@ -1,0 +1,177 @@
+"""The four diagrams of the README."""
+
+from common.events import OrderPlaced
+from docs.diagrams import facts
+from docs.diagrams.canvas import Canvas
+
+WIDTH = 1200
+STREAM_GAP = 14
+
+
+def header() -> str:
+    """The name, the promise, and a hundred tickets of which none is sold twice."""
+    c = Canvas(WIDTH, 340)
+    c.box(1, 1, WIDTH - 2, 338, "paper", 24)
+    c.ticket(64, 78, 58, 42, "solid")
+    c.text(140, 100, "Souk", "huge")
+    c.text(66, 192, "Nothing is sold twice. No money is lost.", "claim accent")
+    c.text(66, 236, "An event-driven marketplace: FastAPI services that own their data")
+    c.text(66, 262, "and tell each other facts over NATS JetStream. One command on a laptop,")
+    c.text(66, 288, "the same code on Kubernetes.")
+    for row in range(6):
+        for column in range(7):
+            place = row * 7 + column
+            kind = "solid" if place % 9 in (0, 1, 3, 4, 6, 8) else "held" if place % 9 == 5 else "hollow"
+            c.ticket(724 + column * 60, 46 + row * 43, 48, 32, kind)
+    return c.svg("Souk: nothing is sold twice, no money is lost")
+
+
+def kubernetes_flow() -> str:
+    """How a request finds its service: host, ingress, path, service, its own database; and the bus beside them."""
+    routes, stores = facts.routes(), facts.stores()
+    names = sorted(stores, key=lambda name: (name not in routes, "/" not in routes.get(name, []), name))
+    row, top = 84, 112
+    bottom = top + row * len(names)
+    middle = top + row * len(routes) / 2
+    c = Canvas(WIDTH, bottom + 74)
+    c.box(1, 1, WIDTH - 2, c.height - 2, "paper", 24)
+    c.text(40, 44, "The way of a request", "title")
+    c.text(1000, 80, "own data", "small soft", "middle")
+    c.text(730, 80, "Service and its pods", "small soft", "middle")
+    c.box(40, middle - 50, 130, 100)
+    c.text(105, middle - 16, "Browser", "strong", "middle")
+    c.text(105, middle + 12, "souk.test", "mono soft", "middle")
+    c.arrow((170, middle), (226, middle), kind="hot")
+    c.box(230, top + 8, 150, row * len(routes) - 24, "wash")
+    c.text(305, middle - 30, "Ingress", "strong accent", "middle")
+    c.text(305, middle - 4, "one route map", "small soft", "middle")
+    c.text(305, middle + 18, "TLS, sizes", "small soft", "middle")
+    c.box(560, top - 12, 520, row * len(names) + 8, "fence", 16)
+    c.text(1068, bottom + 14, "NetworkPolicy: default deny, these edges only", "tiny soft", "end")
+    c.box(1108, top - 12, 52, row * len(names) + 8, "bus")
+    c.add(
+        f'<text class="strong accent" text-anchor="middle" dominant-baseline="central" '
+        f'transform="translate(1134 {(top + bottom) / 2 - 8}) rotate(90)">NATS JetStream</text>'
+    )
+    for number, name in enumerate(names):
+        y = top + row * number + 30
+        if name in routes:
+            c.arrow((380, y), (578, y))
+            words = "everything else" if routes[name] == ["/"] else ", ".join(routes[name])
+            c.box(398, y - 14, 150, 28, "chip", 14)
+            c.text(473, y, words, "mono", "middle")
+        c.box(582, y - 30, 296, 60)
+        c.text(602, y, name, "strong")
+        for pod in range(2):
+            c.box(762 + pod * 54, y - 13, 46, 26, "quiet", 8)
+            c.text(785 + pod * 54, y, "pod", "tiny soft", "middle")
+        if name not in routes:
+            c.text(548, y, "no route", "small soft", "end")
+        if store := stores[name]:
+            c.arrow((878, y - 8), (946, y - 8))
+            c.store(950, y - 28, 100, 46, store)
+        c.line((878, y + 20), (1104, y + 20), kind="dashed")
+        c.dot(1104, y + 20, 3.5, "solid")
+        c.dot(878, y + 20, 3.5, "solid")
+    words = "Services tell each other facts over the bus. Only web asks the others, over HTTP, as the visitor."
+    c.text(40, bottom + 44, words, "small soft")
+    return c.svg("A request goes from the browser through the ingress to one service, which has a database of its own")
+
+
+def event_flow() -> str:
+    """Who tells what and who hears it: a column for each service, a row for each event."""
+    services = [name for name in facts.stores() if name != "audit"]
+    columns = {name: 400 + number * 142 for number, name in enumerate(services)}
+    owners, y, lines = facts.owners(), 132.0, []
+    previous = ""
+    for event in facts.events():
+        y += STREAM_GAP if previous not in ("", event.stream) else 0
+        previous = event.stream
+        lines.append((event, y))
+        y += 34
+    c = Canvas(WIDTH, int(y) + 66)
+    c.box(1, 1, WIDTH - 2, c.height - 2, "paper", 24)
+    c.text(40, 44, "Who tells what, and who hears it", "title")
+    for name, x in columns.items():
+        c.line((x, 104), (x, y - 8), kind="faint")
+        c.box(x - 54, 72, 108, 34)
+        c.text(x, 89, name, "strong", "middle")
+    for event, at in lines:
+        owner = columns[owners[event.subject.partition(".")[0]]]
+        c.text(40, at, event.subject, "mono")
+        heard = {columns[r.service]: "arrow" for r in facts.readers(event) if r.service in columns}
+        if facts.heard_by_web(event):
+            heard[columns["web"]] = "dashed"
+        for x, kind in sorted(heard.items(), key=lambda reader: -abs(reader[0] - owner)):
+            c.arrow((owner, at), (x - 8 if x > owner else x + 8, at), kind=kind)
+        for x, kind in heard.items():
+            c.dot(x, at, 6, "quiet" if kind == "dashed" else "hollow")
+        c.dot(owner, at, 7.5, "solid")
+    legend = int(y) + 24
+    c.dot(48, legend, 7.5, "solid")
+    c.text(64, legend, "tells it", "small soft")
+    c.dot(148, legend, 6, "hollow")
+    c.text(164, legend, "handles it: a durable consumer, shared by its replicas", "small soft")
+    c.dot(560, legend, 6, "quiet")
+    c.text(576, legend, "listens: every replica, to change open pages", "small soft")
+    c.text(WIDTH - 40, legend, "audit keeps all of them", "small soft", "end")
+    return c.svg("For every event: the service that tells it and the services that hear it")
+
+
+def queue_group() -> str:
+    """One event on its way: once to one replica of each reader, and what becomes of it there."""
+    readers = facts.readers(OrderPlaced)
+    top, row = 96, 118
+    rows = len(readers) + 1
+    c = Canvas(WIDTH, top + row * rows + 108)
+    c.box(1, 1, WIDTH - 2, c.height - 2, "paper", 24)
+    c.text(40, 44, "One event, once for each reader, however many replicas", "title")
+    middle = top + row * rows / 2
+    c.box(40, middle - 60, 150, 112)
+    c.text(115, middle - 38, "orders", "strong", "middle")
+    c.text(115, middle - 14, "state and event", "small soft", "middle")
+    c.text(115, middle + 4, "in one write,", "small soft", "middle")
+    c.text(115, middle + 22, "then the relay", "small soft", "middle")
+    c.arrow((190, middle - 4), (246, middle - 4), kind="hot")
+    c.box(250, middle - 70, 200, 132, "bus")
+    c.text(350, middle - 46, "stream ORDERS", "strong accent", "middle")
+    for cell in range(6):
+        c.box(266 + cell * 28, middle - 26, 24, 40, "solid" if cell == 5 else "quiet", 5)
+    c.text(350, middle + 38, OrderPlaced.subject, "mono", "middle")
+    for number, reader in enumerate(readers):
+        y = top + row * number + 44
+        c.arrow((450, middle - 4), (490, middle - 4), (490, y), (534, y), kind="hot")
+        c.box(538, y - 34, 276, 68)
+        c.text(554, y - 12, "durable consumer", "tiny soft")
+        c.text(554, y + 12, f"{reader.service}-{reader.handler}", "mono")
+        for replica in sorted(range(3), key=lambda replica: replica == number % 3):
+            at = y - 30 + replica * 30
+            chosen = replica == number % 3
+            c.arrow((814, y), (866, y), (866, at), (906, at), kind="hot" if chosen else "faint")
+            c.box(910, at - 12, 250, 24, "wash" if chosen else "quiet", 8)
+            c.text(926, at, f"replica {replica + 1}", "small strong" if chosen else "small soft")
+            if chosen:
+                c.text(1146, at, "handles, acks", "tiny accent", "end")
+    y = top + row * (rows - 1) + 44
+    c.arrow((450, middle - 4), (490, middle - 4), (490, y), (534, y), kind="dashed")
+    c.box(538, y - 34, 276, 68, "quiet")
+    c.text(554, y - 12, "listener of its own for each replica", "tiny soft")
+    c.text(554, y + 12, "web", "mono")
+    for replica in range(2):
+        at = y - 15 + replica * 30
+        c.arrow((814, y), (866, y), (866, at), (906, at), kind="dashed")
+        c.box(910, at - 12, 250, 24, "quiet", 8)
+        c.text(926, at, f"replica {replica + 1}", "small")
+        c.text(1146, at, "tells open pages", "tiny soft", "end")
+    y = top + row * rows + 40
+    endings = (
+        ("good", "handled", "one guarded write, then ack"),
+        ("wash", "failed", f"again after {facts.delays()}"),
+        ("bad", "still failing", "a dead letter: seen, mended, replayed"),
+    )
+    for place, (kind, words, more) in enumerate(endings):
+        x = 40 + place * 380
+        c.box(x, y - 26, 360, 56, kind)
+        c.text(x + 18, y - 8, words, "strong")
+        c.text(x + 18, y + 14, more, "small soft")
+    return c.svg("One event goes once to one replica of each durable consumer; web's replicas all hear it")

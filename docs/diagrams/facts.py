@@ -1,0 +1,69 @@
+"""What the diagrams tell, read from the code and the route map: a diagram cannot grow old unnoticed."""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from common.consuming import RETRY_DELAYS, Consumers
+from common.events import EVENTS, Event
+from infra.local.services import SERVICES
+
+ROOT = Path(__file__).parents[2]
+ROUTE_MAP = ROOT / "infra/k8s/base/ingress.yaml"
+STORES = {"mongod": "MongoDB", "redis": "Redis"}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A durable consumer: a handler of a service."""
+
+    service: str
+    handler: str
+
+
+def routes() -> dict[str, list[str]]:
+    """The path prefixes by the service that answers them."""
+    [rule] = yaml.safe_load(ROUTE_MAP.read_text())["spec"]["rules"]
+    paths: dict[str, list[str]] = {}
+    for path in rule["http"]["paths"]:
+        paths.setdefault(path["backend"]["service"]["name"], []).append(path["path"])
+    return paths
+
+
+def stores() -> dict[str, str | None]:
+    """What each service keeps its data in; None for one that owns none."""
+    return {service.name: STORES.get(service.uses or "") for service in SERVICES}
+
+
+def owners() -> dict[str, str]:
+    """The service that tells events of each stream, by the first word of their subjects."""
+    return {service.publishes: service.name for service in SERVICES if service.publishes}
+
+
+def readers(event: type[Event]) -> list[Reader]:
+    """Every durable consumer of an event."""
+    found = []
+    for service in SERVICES:
+        try:
+            consumers: Consumers = importlib.import_module(f"{service.name}.consumers").consumers
+        except ModuleNotFoundError:
+            continue  # auth reads nothing, web listens only
+        found += [Reader(service.name, handler.__name__) for handler, events in consumers.handlers if event in events]
+    return found
+
+
+def heard_by_web(event: type[Event]) -> bool:
+    """Whether every replica of web listens to it, to change open pages."""
+    return any(event in events for events in importlib.import_module("web.hub").HEARD)
+
+
+def events() -> list[type[Event]]:
+    """Every event, those of one stream together."""
+    return list(EVENTS.values())
+
+
+def delays() -> str:
+    """The growing pauses before a failed message comes again, in words."""
+    return f"{RETRY_DELAYS[0]:g} s, {RETRY_DELAYS[1]:g} s, ... {RETRY_DELAYS[-1]:g} s"
