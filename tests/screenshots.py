@@ -2,7 +2,8 @@
 
 import asyncio
 import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +36,29 @@ Pictures = dict[tuple[str, str, str], Image.Image]
 """By page, size and scheme."""
 
 
+async def story(stack: Stack, client: httpx.AsyncClient) -> tuple[str, str]:
+    """An order that was paid when its hold was over and its unit sold; return an operator's session and its story."""
+    town = Town(stack, client)
+    seller, slow, fast = town.session("Mira"), town.session("Noor"), town.session("Tom")
+    offer = {"title": "A night in the lighthouse", "description": "", "price": 12000, "currency": "EUR", "quantity": 1}
+    item = await town.send("POST", "/api/items", seller, json=offer)
+    orders = []
+    for buyer, card in ((slow, "pm_card_late"), (fast, "pm_card_visa")):
+        order = await town.send("POST", "/api/orders", buyer, json={"item_id": item["id"]})
+        payment = {"order_id": order["id"], "payment_method": card}
+        await town.send("POST", "/api/payments", buyer, json=payment)
+        await town.becomes(f"/api/orders/{order['id']}", buyer, "expired" if card == "pm_card_late" else "paid")
+        orders.append(order["id"])
+    operator, path = town.session("Ola", "operator"), f"/api/audit/orders/{orders[0]}"
+
+    async def refunded() -> bool:
+        told = await client.get(path, headers={"Authorization": f"Bearer {operator}"})
+        return told.is_success and told.json()["states"][-1]["payments"][0]["status"] == "refunded"
+
+    await eventually(refunded, 30)
+    return operator, f"/operator/orders/{orders[0]}"
+
+
 class Town:
     """A seeded stack with some trade in it."""
 
@@ -43,16 +67,20 @@ class Town:
         self._client = client
         self._tokens = Tokens(stack.keys.private_key)
 
+    def session(self, name: str, *roles: str) -> str:
+        """The session of somebody new."""
+        return self._tokens.token(person(name, *roles))
+
     async def pages(self) -> dict[str, tuple[str, str]]:
         """Seed and trade; return the session that looks and the path by the name of the page."""
         await seed.seed(self._url)
         seller, seller_id = await seed.sign_in(self._client, SELLERS[0])
-        items = (await self._send("GET", "/api/items", "", params={"seller_id": seller_id, "limit": 50}))["items"]
+        items = (await self.send("GET", "/api/items", "", params={"seller_id": seller_id, "limit": 50}))["items"]
         for item, (name, quantity, end) in zip(items[1:], SALES, strict=False):
             await self._sell(seller, item["id"], name, quantity, end)
-        buyer = self._tokens.token(person("Noor"))
+        buyer = self.session("Noor")
         hold = {"item_id": items[0]["id"], "quantity": 2}
-        order = await self._send("POST", "/api/orders", buyer, json=hold)
+        order = await self.send("POST", "/api/orders", buyer, json=hold)
         return {
             "front": ("", "/"),
             "item": (buyer, f"/items/{items[0]['id']}"),
@@ -61,31 +89,35 @@ class Town:
         }
 
     async def _sell(self, seller: str, item_id: str, name: str, quantity: int, end: str) -> None:
-        buyer = self._tokens.token(person(name))
-        order = await self._send("POST", "/api/orders", buyer, json={"item_id": item_id, "quantity": quantity})
+        buyer = self.session(name)
+        order = await self.send("POST", "/api/orders", buyer, json={"item_id": item_id, "quantity": quantity})
         path = f"/api/orders/{order['id']}"
         if end:
             payment = {"order_id": order["id"], "payment_method": "pm_card_visa"}
-            await self._send("POST", "/api/payments", buyer, json=payment)
-            await self._becomes(path, buyer, "paid")
+            await self.send("POST", "/api/payments", buyer, json=payment)
+            await self.becomes(path, buyer, "paid")
         if end == "refunded":
-            await self._send("POST", f"{path}/refund", seller)
-            await self._becomes(path, buyer, end)
+            await self.send("POST", f"{path}/refund", seller)
+            await self.becomes(path, buyer, end)
 
-    async def _becomes(self, path: str, session: str, status: str) -> None:
+    async def becomes(self, path: str, session: str, status: str) -> None:
+        """Wait until the order there has this status."""
+
         async def reached() -> bool:
-            return bool((await self._send("GET", path, session))["status"] == status)
+            return bool((await self.send("GET", path, session))["status"] == status)
 
         await eventually(reached)
 
-    async def _send(self, method: str, path: str, session: str, **request: Any) -> Json:
+    async def send(self, method: str, path: str, session: str, **request: Any) -> Json:
+        """Ask for something that is not refused."""
         headers = {"Authorization": f"Bearer {session}"} if session else {}
         return seed.expect(await self._client.request(method, path, headers=headers, **request))
 
 
 async def settle(page: Page) -> None:
-    """Wait until the page is live and everything in its window is there and still."""
-    await live(page)
+    """Wait until the page is live, if it can be, and everything in its window is there and still."""
+    if await page.locator("[data-item], [data-order]").count():
+        await live(page)
     await page.evaluate("document.fonts.ready.then(() => null)")
     await page.evaluate(
         "Promise.all([...document.images].filter(i => i.getBoundingClientRect().top < innerHeight)"
@@ -136,28 +168,43 @@ def cover(front: Image.Image, order: Image.Image) -> Image.Image:
     return canvas
 
 
-def save(pictures: Pictures) -> None:
-    """Write every picture and the covers as WebP; GitHub shows it."""
+def write(pictures: Pictures) -> None:
+    """Write every picture as WebP; GitHub shows it."""
     for (name, size, scheme), picture in pictures.items():
         width = WIDTHS[size]
         small = picture.resize((width, picture.height * width // picture.width), Image.Resampling.LANCZOS)
         small.save(FOLDER / f"{name}-{size}-{scheme}.webp", quality=82, method=6)
+
+
+def covers(pictures: Pictures) -> None:
+    """Write the pictures of a desktop with a phone before it."""
     for scheme in SCHEMES:
         both = cover(pictures["front", "desktop", scheme], pictures["order", "phone", scheme])
         both.save(FOLDER / f"souk-{scheme}.webp", quality=82, method=6)
 
 
-async def main() -> None:
-    """Take them all."""
+@asynccontextmanager
+async def souk(hold_seconds: int) -> AsyncIterator[tuple[Stack, httpx.AsyncClient]]:
+    """A Souk of its own, and a client of its gateway."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         async with (
-            Stack(Path(folder), say=lambda *_: None) as stack,
+            Stack(Path(folder), say=lambda *_: None, hold_seconds=hold_seconds) as stack,
             httpx.AsyncClient(base_url=stack.url, timeout=30) as client,
-            async_playwright() as playwright,
         ):
-            chromium = await playwright.chromium.launch(executable_path=browser.find(), args=browser.ARGUMENTS)
-            save(await take(chromium, stack.url, await Town(stack, client).pages()))
-            await chromium.close()
+            yield stack, client
+
+
+async def main() -> None:
+    """Take them all."""
+    async with async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(executable_path=browser.find(), args=browser.ARGUMENTS)
+        async with souk(hold_seconds=900) as (stack, client):
+            pictures = await take(chromium, stack.url, await Town(stack, client).pages())
+        covers(pictures)
+        async with souk(hold_seconds=5) as (stack, client):
+            pictures |= await take(chromium, stack.url, {"story": await story(stack, client)})
+        write(pictures)
+        await chromium.close()
     print(f"{sum(p.stat().st_size for p in FOLDER.glob('*.webp')) / 1000:.0f} kB in {FOLDER}")  # noqa: T201
 
 
