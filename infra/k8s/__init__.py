@@ -1,0 +1,1 @@
+"""Souk on Kubernetes: kustomize bases and overlays, and what writes their secrets and users."""

@@ -1,0 +1,28 @@
+"""`make secrets`: every secret that the overlay for development names, made once and kept out of git."""
+
+from pathlib import Path
+
+import yaml
+
+from common.servers import write_private
+from infra.local.keys import Keys
+
+OVERLAY = Path(__file__).parent / "overlays/dev"
+
+
+def make_secrets(overlay: Path = OVERLAY) -> list[Path]:
+    """Make what is missing of the files that the overlay's secrets and session keys are generated from; return all."""
+    generators = yaml.safe_load((overlay / "kustomization.yaml").read_text())["secretGenerator"]
+    files = [overlay / entry.rpartition("=")[2] for generator in generators for entry in generator["files"]]
+    for file in files:
+        if file.suffix != ".pem":
+            Keys(file.parent).password(file.name)
+    public = overlay / "secrets/session-keys/JWT_PUBLIC_KEYS"
+    public.parent.mkdir(mode=0o700, exist_ok=True)
+    write_private(public, Keys(overlay / "secrets/auth").public_keys)
+    return [*files, public]
+
+
+if __name__ == "__main__":
+    made = make_secrets()
+    print(f"{len(made)} secrets in {OVERLAY / 'secrets'}")

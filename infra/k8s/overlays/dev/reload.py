@@ -1,0 +1,53 @@
+"""Run a service from a copy of its code, and begin anew when a file of it changes: for development only.
+
+SERVICE names the service; PYTHONPATH says where its code is, which is copied from /app to /source. Whoever writes to
+/source, as `skaffold dev` does, sees the change half a second later. When the service ends by itself, this ends too.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ORIGINAL = Path(os.environ.get("ORIGINAL", "/app"))
+SOURCE = Path(os.environ.get("SOURCE", "/source"))
+LOOK_EVERY = 0.5
+"""Seconds."""
+
+
+def main() -> int:
+    """Return the exit code of the service."""
+    for part in ("common", "services"):
+        if not (SOURCE / part).exists():  # A container that starts again keeps what was changed.
+            shutil.copytree(ORIGINAL / part, SOURCE / part)
+    os.environ["PYTHONPATH"] = os.environ["PYTHONPATH"].replace(str(ORIGINAL), str(SOURCE))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    while True:
+        code = run_until_changed()
+        if code is not None:
+            return code
+
+
+def run_until_changed() -> int | None:
+    """Run the service until its code changes; or until it ends by itself, and return its exit code then."""
+    began_with = newest()
+    command = [sys.executable, "-m", f"{os.environ['SERVICE']}.main"]
+    with subprocess.Popen(command) as service:
+        try:
+            while service.poll() is None and newest() == began_with:
+                time.sleep(LOOK_EVERY)
+            return service.poll()
+        finally:
+            service.terminate()
+
+
+def newest() -> float:
+    """When the code was changed last."""
+    return max(file.stat().st_mtime for file in SOURCE.rglob("*") if file.suffix != ".pyc")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

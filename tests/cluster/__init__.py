@@ -1,0 +1,1 @@
+"""Souk on a real cluster: `make test-cluster`."""

