@@ -1,0 +1,114 @@
+"""`python -m tests.chaos`: Souk under faults for SECONDS, then the checker. Exit code 1: a promise was broken."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from common.child import MissingBinary, StartFailed
+from infra.local.ports import PortTaken
+from tests.chaos.report import write_report
+from tests.chaos.run import Run
+from tests.chaos.world import World
+
+SAY_EVERY = 10.0
+"""Seconds between two lines where no person is looking."""
+
+
+def number(name: str, default: int) -> int:
+    """Return a variable as a whole number."""
+    return int(os.environ.get(name) or default)
+
+
+class Progress:
+    """Where a run is: a line that changes, or a line now and then."""
+
+    def __init__(self, console: Console, run: Run) -> None:
+        self._console = console
+        self._run = run
+        self._step = "starting"
+        self._since = time.monotonic()
+
+    def step(self, name: str) -> None:
+        """The run does something else now."""
+        self._step, self._since = name, time.monotonic()
+
+    @asynccontextmanager
+    async def showing(self) -> AsyncIterator[None]:
+        """Show it meanwhile."""
+        with Live(self.line(), console=self._console, transient=True) as live:
+            task = asyncio.create_task(self._keep_showing(live))
+            try:
+                yield
+            finally:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def _keep_showing(self, live: Live) -> None:
+        seen = self._console.is_terminal
+        while True:
+            live.update(self.line())
+            if not seen:
+                self._console.print(self.line())
+            await asyncio.sleep(0.5 if seen else SAY_EVERY)
+
+    def line(self) -> Text:
+        """Say where it is."""
+        history = self._run.history
+        done = self._run.done
+        last = f" (last: {done[-1].fault.kind} {done[-1].fault.target})" if done else ""
+        seconds = time.monotonic() - self._since
+        return Text.assemble(
+            (f"{self._step} {seconds:.0f} s", "bold"),
+            f"  {len(history.operations):,} operations  {history.orders:,} orders  {len(done)} faults{last}",
+        )
+
+
+async def main(out: Path) -> int:
+    """Run, and say how it went; everything is written into the folder `out`."""
+    console = Console()
+    hold = number("HOLD_SECONDS", 6)
+    run = Run(number("SEED", 1), number("SECONDS", 60), number("BUYERS", 12), hold)
+    progress = Progress(console, run)
+    with (out / "souk.log").open("w", buffering=1) as log:
+        world = World(
+            out / "souk",
+            number("PORT", 0),
+            hold_seconds=hold,
+            say=lambda name, line: print(f"{time.time():.3f} {name} {line}", file=log),
+        )
+        async with progress.showing(), world:
+            await run.happen(world, progress.step)
+    said = write_report(run, out)
+    for violation in run.violations:
+        console.print(f"[red]{violation.rule}[/] {violation.subject} {violation.what}", highlight=False)
+    console.print(
+        f"{len(run.violations)} violations  {said['orders_completed']:,} orders completed  "
+        f"{said['operations_in_all']:,} operations  {said['faults_in_all']} faults of {len(said['faults'])} kinds  "
+        f"quiet after {said['seconds_to_quiet']} s  {(out / 'report.html').resolve().as_uri()}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if not run.violations:
+        shutil.rmtree(out / "souk")
+    return 1 if run.violations else 0
+
+
+if __name__ == "__main__":
+    folder = Path(os.environ.get("OUT") or ".chaos")
+    shutil.rmtree(folder / "souk", ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        sys.exit(asyncio.run(main(folder)))
+    except (MissingBinary, StartFailed, PortTaken) as error:
+        sys.exit(str(error))

@@ -1,0 +1,77 @@
+"""What people asked and what they were told: the only thing that the promises are about."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+AWAY = frozenset({None, 429, 502, 503, 504})
+"""No answer, or one that says: try again. Whether it was done is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One request and its answer; `status` is None where none came. Times are Unix seconds."""
+
+    number: int
+    who: str
+    kind: str
+    about: Json
+    """What was asked, and of which order or item."""
+    key: str | None
+    sent: float
+    answered: float
+    status: int | None
+    body: Any
+
+    @property
+    def known(self) -> bool:
+        """Whether the answer says what was done."""
+        return self.status not in AWAY
+
+    @property
+    def code(self) -> str:
+        """The code of a problem, else nothing."""
+        return str(self.body.get("code", "")) if isinstance(self.body, dict) and (self.status or 0) >= 400 else ""
+
+    @property
+    def outcome(self) -> str:
+        """The answer in a word or two."""
+        return "no answer" if self.status is None else f"{self.status} {self.code}".strip()
+
+
+@dataclass
+class History:
+    """Every operation of a run, and what each person is called."""
+
+    people: dict[str, str] = field(default_factory=dict)
+    """Mail address by user id."""
+    operations: list[Operation] = field(default_factory=list)
+    began: float = field(default_factory=time.time)
+
+    def add(
+        self, *, who: str, kind: str, about: Json, key: str | None, sent: float, status: int | None, body: Any
+    ) -> Operation:
+        """Note an answer, or that none came."""
+        operation = Operation(len(self.operations) + 1, who, kind, about, key, sent, time.time(), status, body)
+        self.operations.append(operation)
+        return operation
+
+    @property
+    def orders(self) -> int:
+        """How many orders people were told that they have."""
+        return len({operation.body["id"] for operation in self.of("place") if operation.status == 201})
+
+    def of(self, *kinds: str) -> Iterator[Operation]:
+        """Operations of these kinds, in the order of their answers."""
+        return (operation for operation in self.operations if operation.kind in kinds)
+
+    def write(self, file: Path) -> None:
+        """One line of JSON for each operation."""
+        with file.open("w") as out:
+            for operation in self.operations:
+                out.write(json.dumps(asdict(operation)) + "\n")

@@ -1,0 +1,93 @@
+"""What is for sale as far as people know, and what a seller does with it."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.chaos.history import Json
+from tests.chaos.people import Person
+
+MOST = 12
+"""Items on sale at a time: few, so that people want the same."""
+
+HOT = 0.5
+"""How often a buyer wants what everybody wants: the newest."""
+
+
+@dataclass
+class Market:
+    """Items on sale, oldest first."""
+
+    hold_seconds: int
+    offers: Sequence[int]
+    items: list[str] = field(default_factory=list)
+
+    def choose(self, chance: random.Random) -> str | None:
+        """Return an item that somebody wants, if there is any."""
+        if not self.items:
+            return None
+        return self.items[-1] if chance.random() < HOT else chance.choice(self.items)
+
+
+class Seller:
+    """Lists, edits, withdraws, gives money back."""
+
+    def __init__(self, person: Person, market: Market) -> None:
+        self.person = person
+        self._market = market
+        self._own: list[Json] = []
+
+    async def act(self) -> None:
+        """One thing that a seller does."""
+        acts = {self._list: 5, self._edit: 4, self._withdraw: 1, self._refund: 4}
+        if not self._own or len(self._market.items) < 3:
+            acts = {self._list: 1}
+        [act] = self.person.chance.choices(list(acts), list(acts.values()))
+        await act()
+
+    async def _list(self) -> None:
+        chance = self.person.chance
+        body = {
+            "title": f"A seat, row {chance.randrange(1, 99)}",
+            "description": "with a view",
+            "price": chance.randrange(100, 9_999),
+            "currency": chance.choice(("EUR", "USD", "JPY")),
+            "quantity": chance.choice(self._market.offers),
+        }
+        answer = await self.person.ask("list item", "POST", "/api/items", body=body)
+        if answer.status == 201:
+            self._own.append(dict(answer.body))
+            self._market.items.append(answer.body["id"])
+            del self._market.items[:-MOST]
+
+    async def _edit(self) -> None:
+        chance = self.person.chance
+        item = chance.choice(self._own)
+        body: Json = chance.choice(
+            (
+                {"price": chance.randrange(100, 9_999)},
+                {"quantity": item["quantity"] + chance.randrange(1, 9)},
+                {"quantity": max(1, item["quantity"] - 2)},
+                {"title": f"A better seat, row {chance.randrange(1, 99)}"},
+            )
+        )
+        path = f"/api/items/{item['id']}"
+        answer = await self.person.insist("edit item", "PATCH", path, {"item_id": item["id"]}, body=body)
+        if answer.status == 200:
+            item.update(answer.body)
+
+    async def _withdraw(self) -> None:
+        item = self._own.pop(self.person.chance.randrange(len(self._own)))
+        path = f"/api/items/{item['id']}"
+        answer = await self.person.insist("withdraw item", "DELETE", path, {"item_id": item["id"]})
+        if answer.status == 200 and item["id"] in self._market.items and self.person.chance.random() < 0.8:
+            self._market.items.remove(item["id"])
+
+    async def _refund(self) -> None:
+        sales = await self.person.ask("list sales", "GET", "/api/orders/sales", params={"limit": 50})
+        if sales.status != 200:
+            return
+        paid = [order["id"] for order in sales.body["items"] if order["status"] == "paid"]
+        if paid:
+            order = self.person.chance.choice(paid)
+            await self.person.insist("refund", "POST", f"/api/orders/{order}/refund", {"order_id": order})

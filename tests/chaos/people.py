@@ -1,0 +1,133 @@
+"""People at the gateway: each does what a person does, one thing after the other, and remembers nothing but history."""
+
+import asyncio
+import random
+import ssl
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from tests.chaos.history import History, Json, Operation
+
+TRUST = ssl.create_default_context()
+"""Shared: a client of its own context takes as long as a dozen requests."""
+
+PATIENCE = 8.0
+"""Seconds until somebody no longer waits for an answer."""
+
+PATIENCE_AT_THE_DOOR = 30.0
+"""The same for who signs up or in: passwords take long, and who asks again at once makes it longer."""
+
+TRIES = 12
+PAUSES = (0.3, 1.0)
+"""Seconds until somebody asks again who got no answer."""
+
+KEPT = ("id", "order_id", "status", "version", "quantity", "available")
+"""What is remembered of each row of a list."""
+
+PASSWORD = "correct horse"
+
+
+class NotSignedUp(RuntimeError):
+    """Nobody answered for a long time: a fault, or a machine that is too busy for a run."""
+
+
+class Person:
+    """Somebody with a client of his own; `chance` decides what he does."""
+
+    def __init__(self, url: str, history: History, name: str, chance: random.Random) -> None:
+        self.name = name
+        self.chance = chance
+        self.history = history
+        self.id = ""
+        self.email = ""
+        self._keys = 0
+        self._http = httpx.AsyncClient(base_url=url, verify=TRUST)
+
+    async def leave(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    def new_key(self) -> str:
+        """An Idempotency-Key that was not used before."""
+        self._keys += 1
+        return f"{self.name}-{self._keys}"
+
+    async def ask(
+        self,
+        kind: str,
+        method: str,
+        path: str,
+        about: Json | None = None,
+        *,
+        body: Json | None = None,
+        params: Mapping[str, str | int] | None = None,
+        key: str | None = None,
+    ) -> Operation:
+        """Ask once, and note what came of it."""
+        sent = time.time()
+        status: int | None = None
+        told: Any = None
+        try:
+            headers = {"Idempotency-Key": key} if key else None
+            patience = PATIENCE_AT_THE_DOOR if kind.startswith("sign") else PATIENCE
+            answer = await self._http.request(method, path, json=body, params=params, headers=headers, timeout=patience)
+            # An answer of Souk carries an id; the gateway's own, while it starts, says 404 of everything.
+            from_souk = "x-request-id" in answer.headers or answer.status_code >= 500
+            status, told = answer.status_code if from_souk else None, _read(answer)
+        except httpx.TransportError as error:
+            told = repr(error)
+        about = {**(about or {}), **(body or {})}
+        return self.history.add(who=self.id, kind=kind, about=about, key=key, sent=sent, status=status, body=told)
+
+    async def insist(
+        self, kind: str, method: str, path: str, about: Json | None = None, *, body: Json | None = None, key: str = ""
+    ) -> Operation:
+        """Ask until the answer says what was done, under one key; the last answer after `TRIES`."""
+        operation = await self.ask(kind, method, path, about, body=body, key=key or None)
+        for _ in range(TRIES):
+            if operation.known:
+                break
+            await asyncio.sleep(self.chance.uniform(*PAUSES))
+            operation = await self.ask(kind, method, path, about, body=body, key=key or None)
+        return operation
+
+    async def sign_up(self) -> None:
+        """Become a new user. Who was told nothing and is then told that the address is taken signs in.
+
+        Raises `NotSignedUp`, and is then who he was before.
+        """
+        before = self.email
+        self.email = f"{self.name.lower()}-{self.chance.randrange(10**9)}@souk.test"
+        body = {"email": self.email, "password": PASSWORD, "name": self.name}
+        if (answer := await self.insist("sign up", "POST", "/api/users/signup", body=body)).status == 409:
+            answer = await self.sign_in()
+        if answer.status not in {200, 201}:
+            self.email = before
+            raise NotSignedUp(f"{self.name} was answered with {answer.outcome} after {TRIES} tries")
+        self.id = answer.body["id"]
+        self.history.people[self.id] = self.email
+
+    async def sign_in(self) -> Operation:
+        """Begin a session."""
+        return await self.insist(
+            "sign in", "POST", "/api/users/signin", body={"email": self.email, "password": PASSWORD}
+        )
+
+    async def sign_out_and_in(self) -> None:
+        """End the session and begin another."""
+        await self.insist("sign out", "POST", "/api/users/signout")
+        await self.ask("who am i", "GET", "/api/users/currentuser")
+        await self.sign_in()
+        await self.ask("who am i", "GET", "/api/users/currentuser")
+
+
+def _read(answer: httpx.Response) -> Any:
+    if not answer.content or "json" not in answer.headers.get("content-type", ""):
+        return answer.text[:200]
+    body = answer.json()
+    if isinstance(body, dict) and "items" in body:
+        return {"items": [{name: row[name] for name in KEPT if name in row} for row in body["items"]]}
+    return body

@@ -1,0 +1,78 @@
+"""What goes wrong, and when. Pure: the same seed gives the same plan."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from infra.local.services import SERVICES
+
+SERVERS = ("mongod", "nats", "redis")
+REPLICAS = tuple(name for service in SERVICES for name in (service.name, f"{service.name}-2"))
+WIRES = tuple(
+    f"{service.name}:{server}" for service in SERVICES for server in ("nats", service.uses) if server is not None
+)
+"""A service's connections to a server; `people:gateway` are everybody's to the gateway."""
+
+GAPS = (1.5, 4.5)
+"""Seconds from one fault to the next."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """At `at` seconds `kind` befalls `target`, for `seconds` (0: it happens once)."""
+
+    at: float
+    kind: str
+    target: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a kind of fault can befall, for how many seconds, and how often it comes while others come once."""
+
+    targets: tuple[str, ...] = ("",)
+    lasts: tuple[float, float] = (0.0, 0.0)
+    often: int = 1
+
+
+KINDS = {
+    "kill service": Kind(REPLICAS, often=4),
+    "kill mongod": Kind(("mongod",)),
+    "kill nats": Kind(("nats",)),
+    "kill redis": Kind(("redis",)),
+    "kill gateway": Kind(("gateway",)),
+    "pause": Kind((*REPLICAS, *SERVERS, "gateway"), (0.5, 4.0), often=2),
+    "cut": Kind((*WIRES, "people:gateway"), (0.0, 2.0), often=2),
+    "slow": Kind((*WIRES, "people:gateway"), (1.0, 4.0)),
+    "hold": Kind((*WIRES, "people:gateway"), (0.5, 4.0)),
+    "repeat events": Kind(),
+    "shuffle old events": Kind(),
+    "repeat webhooks": Kind(),
+    "unreadable event": Kind(("orders.placed", "payments.captured", "items.changed", "orders.stock_changed")),
+    "full bus": Kind(lasts=(1.0, 3.0)),
+    "full redis": Kind(lasts=(1.0, 3.0)),
+    "empty redis": Kind(),
+}
+"""Every kind of fault."""
+
+
+def make_plan(seed: int, seconds: float) -> list[Fault]:
+    """Return the faults of a run by their times; every kind comes before any comes more often than its share."""
+    chance = random.Random(seed)
+    kinds = _dealt(chance)
+    plan = []
+    at = chance.uniform(*GAPS)
+    while at < seconds:
+        name = next(kinds)
+        kind = KINDS[name]
+        plan.append(Fault(round(at, 3), name, chance.choice(kind.targets), round(chance.uniform(*kind.lasts), 3)))
+        at += chance.uniform(*GAPS)
+    return plan
+
+
+def _dealt(chance: random.Random) -> Iterator[str]:
+    while True:
+        deck = [name for name, kind in KINDS.items() for _ in range(kind.often)]
+        chance.shuffle(deck)
+        yield from deck

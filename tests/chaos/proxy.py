@@ -1,0 +1,105 @@
+"""A wire that can be cut, slowed down and held: a TCP proxy to a port of 127.0.0.1."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+
+from common.child import free_port
+
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER that makes closing a connection break it (RST) instead of ending it."""
+
+CHUNK = 65_536
+
+
+class Proxy:
+    """Passes on what comes to `port`. `open` and `close` it; `heal` ends every fault."""
+
+    def __init__(self, target: int) -> None:
+        self.port = free_port()
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._refusing = False
+        self._delay = 0.0
+
+    async def open(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
+
+    async def close(self) -> None:
+        """Listen no more and break what is connected."""
+        if self._server:
+            self._server.close()
+        self._break()
+        self._flowing.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def cut(self) -> None:
+        """Break every connection, and each new one at once."""
+        self._refusing = True
+        self._break()
+
+    def slow_down(self, delay: float) -> None:
+        """From now on every piece of data takes `delay` seconds, one after the other."""
+        self._delay = delay
+
+    def hold(self) -> None:
+        """Nothing passes, and nobody is told; what is sent arrives after `heal`."""
+        self._flowing.clear()
+
+    def heal(self) -> None:
+        """A good wire again."""
+        self._refusing = False
+        self._delay = 0.0
+        self._flowing.set()
+
+    def _break(self) -> None:
+        for writer in self._writers:
+            connection: socket.socket = writer.get_extra_info("socket")
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            writer.transport.abort()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        self._writers.add(writer)
+        try:
+            await self._serve(reader, writer)
+        except OSError:
+            pass  # Whoever dialled sees a broken connection.
+        finally:
+            writer.transport.abort()
+            self._writers.discard(writer)
+            self._tasks.discard(task)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refusing:
+            return
+        there_reader, there = await asyncio.open_connection("127.0.0.1", self._target)
+        self._writers.add(there)
+        ways = [asyncio.create_task(self._pass_on(*way)) for way in ((reader, there), (there_reader, writer))]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            there.transport.abort()
+            writer.transport.abort()
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            self._writers.discard(there)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(CHUNK):
+            await self._flowing.wait()
+            if self._delay:
+                await asyncio.sleep(self._delay)
+            writer.write(chunk)
+            await writer.drain()

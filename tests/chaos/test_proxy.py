@@ -1,0 +1,125 @@
+"""A wire that breaks, holds and heals."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from tests.chaos.proxy import Proxy
+
+
+class Line:
+    """A client of the echo behind the wire."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def is_broken(self) -> bool:
+        try:
+            return await self.reader.read() == b""
+        except ConnectionResetError:
+            return True
+
+    async def hears(self, text: bytes) -> bytes:
+        self.writer.write(text)
+        return await self.reader.read(1000)
+
+
+class Wire(Proxy):
+    """A proxy, and who dials it; all are hung up at the end."""
+
+    def __init__(self, target: int) -> None:
+        super().__init__(target)
+        self._lines: list[Line] = []
+
+    async def line(self) -> Line:
+        self._lines.append(Line(*await asyncio.open_connection("127.0.0.1", self.port)))
+        return self._lines[-1]
+
+    async def close(self) -> None:
+        for line in self._lines:
+            line.writer.close()
+            with contextlib.suppress(OSError):
+                await line.writer.wait_closed()
+        await super().close()
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while text := await reader.read(1000):
+            writer.write(text)
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+@pytest_asyncio.fixture
+async def wire() -> AsyncIterator[Wire]:
+    server = await asyncio.start_server(_echo, "127.0.0.1", 0)
+    wire = Wire(server.sockets[0].getsockname()[1])
+    await wire.open()
+    yield wire
+    await wire.close()
+    server.close()
+
+
+async def test_what_is_said_arrives_and_comes_back(wire: Wire) -> None:
+    line = await wire.line()
+
+    assert await line.hears(b"one") == b"one"
+    assert await line.hears(b"two") == b"two"
+
+
+async def test_the_end_of_one_side_is_the_end_of_the_other(wire: Wire) -> None:
+    line = await wire.line()
+    await line.hears(b"one")
+
+    line.writer.write_eof()
+
+    assert await line.reader.read() == b""
+
+
+async def test_a_cut_breaks_what_is_connected_and_what_connects_until_it_is_healed(wire: Wire) -> None:
+    line = await wire.line()
+    await line.hears(b"one")
+
+    wire.cut()
+
+    assert await line.is_broken()
+    late = await wire.line()
+    assert await late.is_broken()
+
+    wire.heal()
+    assert await (await wire.line()).hears(b"two") == b"two"
+
+
+async def test_what_is_held_arrives_once_it_is_healed_and_in_order(wire: Wire) -> None:
+    line = await wire.line()
+    await line.hears(b"one")
+
+    wire.hold()
+    line.writer.write(b"two")
+    hearing = asyncio.create_task(line.reader.read(1000))
+    done, _ = await asyncio.wait([hearing], timeout=0.05)
+    assert not done
+    wire.heal()
+
+    assert await hearing == b"two"
+
+
+async def test_a_slow_wire_passes_on_everything(wire: Wire) -> None:
+    line = await wire.line()
+    wire.slow_down(0.01)
+
+    assert [await line.hears(text) for text in (b"one", b"two", b"three")] == [b"one", b"two", b"three"]
+
+
+async def test_nobody_behind_the_wire_breaks_the_connection() -> None:
+    wire = Wire(1)
+    await wire.open()
+    line = await wire.line()
+
+    assert await line.is_broken()
+    await wire.close()

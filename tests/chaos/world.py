@@ -1,0 +1,115 @@
+"""The stack that faults befall: two replicas of each service, and every wire to a server through a proxy."""
+
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from common.child import Child
+from common.servers import NatsServer, NatsUser, write_private
+from infra.local.services import SERVICES, Say, Service
+from infra.local.stack import Stack
+from tests.chaos.proxy import Proxy
+
+URLS = {"MONGO_URL": "mongod", "NATS_URL": "nats", "REDIS_URL": "redis"}
+
+FRONT = "people:gateway"
+
+ROOM = 64 * 1024 * 1024
+"""Bytes that the bus may store: a quota that a run fills on purpose."""
+
+
+@dataclass(frozen=True)
+class Anybody(NatsUser):
+    """A user who may do everything: faults speak in everybody's name."""
+
+    def permissions(self) -> dict[str, Any]:
+        """See `NatsUser`."""
+        return {"user": self.name, "password": self.password}
+
+
+class SmallNats(NatsServer):
+    """A bus whose disk has `ROOM`."""
+
+    def command(self) -> Sequence[str | Path]:
+        """See `Child`."""
+        command = super().command()
+        file = self.folder / "nats.conf"
+        config = json.loads(file.read_text())
+        config["jetstream"]["max_file_store"] = ROOM
+        write_private(file, json.dumps(config))
+        return command
+
+
+class World(Stack):
+    """A stack with proxies. `wires` are named `orders:mongod`, and `people:gateway` where people come in."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        port: int = 0,
+        *,
+        hold_seconds: int,
+        replicas: Mapping[str, int] | None = None,
+        commands: Mapping[str, Sequence[str]] | None = None,
+        variables: Mapping[str, Mapping[str, str]] | None = None,
+        say: Say = print,
+    ) -> None:
+        """`replicas` by service, as a `Stack` has them; two of each, if nothing is said."""
+        self.wires: dict[str, Proxy] = {}
+        self._anybody = Anybody("anybody", secrets.token_urlsafe(24))
+        super().__init__(
+            data_dir,
+            port,
+            hold_seconds=hold_seconds,
+            log_level="WARNING",
+            replicas=dict.fromkeys((service.name for service in SERVICES), 2) if replicas is None else replicas,
+            commands=commands,
+            variables=variables,
+            say=say,
+        )
+        self.wires[FRONT] = Proxy(self._gateway_port)
+
+    @property
+    def front(self) -> str:
+        """Where people come in."""
+        return f"http://127.0.0.1:{self.wires[FRONT].port}"
+
+    @property
+    def bus_url(self) -> str:
+        """The bus without a proxy, for somebody who may do everything."""
+        return self.nats_url(self._anybody.name)
+
+    async def __aenter__(self) -> Self:
+        """Start everything."""
+        for wire in self.wires.values():
+            await wire.open()
+        return await super().__aenter__()
+
+    async def _stop(self) -> None:
+        await super()._stop()
+        for wire in self.wires.values():
+            await wire.close()
+
+    def _make_servers(self) -> dict[str, Child]:
+        servers = super()._make_servers()
+        match servers["nats"]:
+            case NatsServer(folder=folder, port=port, users=users):
+                servers["nats"] = SmallNats(folder, port, [*users, self._anybody])
+        return servers
+
+    def _variables(self, service: Service) -> dict[str, str]:
+        told = super()._variables(service)
+        for variable, server in URLS.items():
+            if variable in told:
+                told[variable] = self._through_proxy(service.name, server, told[variable])
+        return told
+
+    def _through_proxy(self, service: str, server: str, url: str) -> str:
+        port = self.servers[server].port
+        wire = self.wires.setdefault(f"{service}:{server}", Proxy(port))
+        # A client that knows the replica set would find the server behind the proxy.
+        return re.sub(rf":{port}\b", f":{wire.port}", url).replace("replicaSet=rs0", "directConnection=true")
