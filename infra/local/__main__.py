@@ -5,38 +5,24 @@ import contextlib
 import os
 import signal
 import sys
-from pathlib import Path
 
 from common.child import MissingBinary, StartFailed
 from infra.local.lock import InUse
 from infra.local.ports import PortTaken
 from infra.local.stack import Stack
 from infra.local.terminal import Terminal, table
-
-_SERVERS = {"mongod": "MONGO_URL", "nats": "NATS_URL", "redis": "REDIS_URL"}
-
-
-class Unusable(RuntimeError):
-    """A variable that makes no sense."""
-
-
-def number(name: str, default: int, least: int, most: int) -> int:
-    """Return a variable as a whole number. `Unusable` where it is none between `least` and `most`."""
-    text = os.environ.get(name) or str(default)
-    if not text.isdecimal() or not least <= int(text) <= most:
-        raise Unusable(f"{name} is {text!r}, but must be a number from {least} to {most}")
-    return int(text)
+from infra.local.variables import Unusable, data_dir, gateway_port, number, servers
 
 
 async def run() -> None:
     """Run the stack until Ctrl-C, SIGTERM or SIGHUP; a second one kills what has not ended yet."""
     terminal = Terminal()
     stack = Stack(
-        Path(os.environ.get("DATA_DIR") or ".data"),
-        number("PORT", 8080, least=1024, most=65_000),
+        data_dir(),
+        gateway_port(),
         hold_seconds=number("HOLD_SECONDS", 900, least=1, most=86_400),
         log_level=os.environ.get("LOG_LEVEL") or "INFO",
-        servers={name: os.environ[variable] for name, variable in _SERVERS.items() if os.environ.get(variable)},
+        servers=servers(),
         say=terminal.say,
     )
     running = asyncio.create_task(keep_open(stack, terminal))

@@ -10,6 +10,17 @@ class InUse(RuntimeError):
     """Another stack runs on the same data."""
 
 
+def in_use(folder: Path) -> bool:
+    """Return whether a stack runs on the data in a folder."""
+    try:
+        lock(folder).close()
+    except InUse:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
 def lock(folder: Path) -> TextIO:
     """Take the folder for this process until the file is closed. `InUse` when another process has it."""
     file = (folder / "lock").open("a+")

@@ -12,6 +12,7 @@ OFFSETS = {
     "expiration": 4,
     "payments": 5,
     "web": 6,
+    "audit": 7,
     "mongod": 90,
     "nats": 91,
     "redis": 92,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from common.child import Child, spawn
+from common.servers import NatsUser
 from infra.local import probe
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,12 @@ class Service:
     """The first word of the subjects of its events."""
     uses: str | None
     """The server that keeps its data."""
+    asks: tuple[str, ...] = ()
+    """Subjects of questions to other services."""
+
+    def on_the_bus(self, password: str) -> NatsUser:
+        """Return the service as a user of the bus."""
+        return NatsUser(self.name, password, self.publishes, self.asks)
 
 
 SERVICES = (
@@ -38,6 +45,7 @@ SERVICES = (
     Service("orders", publishes="orders", uses="mongod"),
     Service("expiration", publishes="expiration", uses="redis"),
     Service("payments", publishes="payments", uses="mongod"),
+    Service("audit", publishes="letters", uses="mongod", asks=("books.>",)),
     Service("web", publishes=None, uses=None),
 )
 

@@ -18,6 +18,9 @@ from infra.local.lock import lock
 from infra.local.ports import Ports
 from infra.local.services import SERVICES, Program, Say, Service, service_command
 
+BACKUP = "backup"
+"""The user of the bus who takes snapshots of streams."""
+
 DRAIN_SECONDS = 12.0
 """How long a service may take to end: it finishes requests and events in hand, for at most 10 seconds."""
 
@@ -140,7 +143,8 @@ class Stack:
     def _make_servers(self) -> dict[str, Child]:
         passwords = {service.name: self.keys.password(service.name) for service in SERVICES}
         owners = {service.name: passwords[service.name] for service in SERVICES if service.uses == "mongod"}
-        users = [NatsUser(service.name, passwords[service.name], service.publishes) for service in SERVICES]
+        users = [service.on_the_bus(passwords[service.name]) for service in SERVICES]
+        users.append(NatsUser(BACKUP, self.keys.password(BACKUP), more=("$JS.SNAPSHOT.>",)))
         port = self._ports.of
         made: list[Child] = [
             MongoServer(self.data_dir / "mongod", port("mongod"), owners),
@@ -161,6 +165,11 @@ class Stack:
         for program in self.services:
             ports.setdefault(program.name.partition("-")[0], []).append(program.port)
         return Gateway(self.data_dir / "gateway", self._gateway_port, read_routes(), ports, self._say)
+
+    def variables(self, name: str) -> dict[str, str]:
+        """Return what the service of this name is told: for a program that speaks in its name."""
+        [service] = [service for service in SERVICES if service.name == name]
+        return self._variables(service)
 
     def _variables(self, service: Service) -> dict[str, str]:
         """Return what this service is told: of what is secret, its own only."""
@@ -183,7 +192,7 @@ class Stack:
                 told["WEBHOOK_SECRET"] = self.keys.password("webhook")
             case "web":
                 # Through the gateway, which finds every replica; on a cluster each service has an address of its own.
-                told |= {f"{name}_URL": self.url for name in ("AUTH", "ITEMS", "ORDERS", "PAYMENTS")}
+                told |= {f"{name}_URL": self.url for name in ("AUTH", "ITEMS", "ORDERS", "PAYMENTS", "AUDIT")}
                 told["CSRF_SECRET"] = self.keys.password("csrf")
         return {**told, **self._more_variables.get(service.name, {})}
 

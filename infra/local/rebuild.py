@@ -1,0 +1,45 @@
+"""`python -m infra.local.rebuild`: compare a projection of the running Souk with the streams; SWAP=1 mends it."""
+
+import os
+import subprocess
+import sys
+
+from infra.local.running import NothingRuns, running_stack
+from infra.local.services import ROOT
+from infra.local.variables import Unusable
+
+PROJECTIONS = {
+    "items.sellers": "the names of who has signed up",
+    "items.available": "what is left of each item, as its page shows it",
+    "orders.stock": "the offer of each item, and how many units its orders have",
+    "expiration.deadlines": "when each hold ends",
+    "payments.dues": "what is due for each order",
+    "audit.events": "the log of every event",
+}
+"""Each is rebuilt by the service that is named first, with that service's own code and credentials."""
+
+
+def main() -> int:
+    """Return the exit code: 1 if something differs, 2 with a sentence where that could not be found out."""
+    name = os.environ.get("PROJECTION") or ""
+    if name not in PROJECTIONS:
+        if name:
+            print(f"there is no projection {name}", file=sys.stderr)
+        print("make rebuild PROJECTION=... [SWAP=1], one of:")
+        for known, what in PROJECTIONS.items():
+            print(f"  {known:<22}{what}")
+        return 2 if name else 0
+    service = name.partition(".")[0]
+    try:
+        variables = running_stack().variables(service)
+    except (NothingRuns, Unusable) as error:
+        print(error, file=sys.stderr)
+        return 2
+    command = [sys.executable, "-m", f"{service}.rebuild", name]
+    if os.environ.get("SWAP") in {"1", "true", "yes"}:
+        command.append("--swap")
+    return subprocess.run(command, env={**os.environ, **variables}, cwd=ROOT, check=False).returncode
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
