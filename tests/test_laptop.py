@@ -20,13 +20,13 @@ from redis.asyncio import Redis
 from common.child import StartFailed, free_port, is_free
 from common.mongo import database
 from common.testing import eventually, runs
-from infra.local.__main__ import Unusable, number
 from infra.local.gateway import Route, read_routes
 from infra.local.keys import Keys
 from infra.local.lock import InUse, lock
 from infra.local.ports import OFFSETS
 from infra.local.services import ROOT, SERVICES
 from infra.local.stack import DRAIN_SECONDS, Stack, with_database
+from infra.local.variables import Unusable, number
 
 STAND_INS = {service.name: [sys.executable, "-m", "tests.echo", service.name] for service in SERVICES}
 
@@ -65,6 +65,7 @@ def test_the_routes_are_read_from_the_route_map_of_the_cluster() -> None:
         Route("/api/items", "items"),
         Route("/api/orders", "orders"),
         Route("/api/payments", "payments"),
+        Route("/api/audit", "audit"),
         Route("/", "web"),
     ]
 
@@ -78,6 +79,7 @@ def test_the_routes_are_read_from_the_route_map_of_the_cluster() -> None:
         ("/api/items/1/2", "items"),
         ("/api/orders/", "orders"),
         ("/api/payments/webhook", "payments"),
+        ("/api/audit/orders/1", "audit"),
         ("/", "web"),
         ("/api", "web"),
         ("/api/itemsandmore", "web"),

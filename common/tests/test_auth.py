@@ -66,7 +66,7 @@ async def test_a_session_comes_as_a_bearer_token_or_as_a_cookie(client: httpx.As
     ):
         for path in ("/me", "/maybe"):
             answer = await client.get(path, headers=headers)
-            assert (answer.status_code, answer.json()) == (200, ADA.model_dump())
+            assert (answer.status_code, answer.json()) == (200, ADA.model_dump(mode="json"))
 
 
 async def test_the_bearer_token_counts_where_both_are_sent(client: httpx.AsyncClient, tokens: Tokens) -> None:
@@ -74,7 +74,7 @@ async def test_the_bearer_token_counts_where_both_are_sent(client: httpx.AsyncCl
     cookie = {"Cookie": f"{COOKIE}={tokens.token(ADA)}"}
 
     answer = await client.get("/me", headers=cookie | tokens.headers(bob))
-    assert answer.json() == bob.model_dump()
+    assert answer.json() == bob.model_dump(mode="json")
 
     answer = await client.get("/me", headers=cookie | {"Authorization": "Bearer forged"})
     assert answer.status_code == 401, "a bad one does not fall back to the other"

@@ -2,7 +2,8 @@ import time
 
 import pytest
 
-from common.ids import NEWBORN, is_newborn, new_id
+from common.errors import Unavailable
+from common.ids import NEWBORN, UNHEARD, is_newborn, new_id, once_arrived
 
 
 def version_7(seconds: float) -> str:
@@ -27,3 +28,15 @@ def test_an_id_just_minted_is_newborn() -> None:
 )
 def test_nothing_else_is(identifier: str) -> None:
     assert not is_newborn(identifier)
+
+
+async def nothing(_: str) -> str | None:
+    return None
+
+
+async def test_nobody_says_of_a_young_id_that_there_is_none() -> None:
+    with pytest.raises(Unavailable):
+        await once_arrived(nothing, version_7(time.time() - NEWBORN - 1))
+
+    assert await once_arrived(nothing, version_7(time.time() - UNHEARD - 1)) is None
+    assert await once_arrived(nothing, "no id at all") is None

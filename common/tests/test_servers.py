@@ -177,7 +177,10 @@ async def test_a_bus_user_publishes_its_own_subjects_and_receives_its_own_delive
         assert complaints.empty()
 
 
-@pytest.mark.parametrize("subject", ["orders.placed", "dead_letters.orders.x", "deliver.orders.copy"])
+@pytest.mark.parametrize(
+    "subject",
+    ["orders.placed", "dead_letters.orders.x", "retries.orders.x", "deliver.orders.copy", "books.orders.orders"],
+)
 async def test_a_bus_user_cannot_speak_for_another(subject: str, tmp_path: Path) -> None:
     async with running(NatsServer(tmp_path, users=USERS)) as server:
         for name in ("items", "web"):
@@ -192,7 +195,8 @@ async def test_a_bus_user_cannot_listen_to_another(tmp_path: Path) -> None:
     async with running(server), bus(server.url_for("items")) as (client, complaints):
         await client.subscribe("deliver.orders.copy", queue="orders")
         await client.subscribe("orders.>")
-        for _ in range(2):
+        await client.subscribe("books.orders.>", queue="orders")
+        for _ in range(3):
             complaint = await asyncio.wait_for(complaints.get(), 5)
             assert "permissions violation for subscription" in str(complaint)
 

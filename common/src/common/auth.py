@@ -12,11 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.errors import Unauthenticated
+from common.errors import Forbidden, Unauthenticated
 
 COOKIE = "session"
 ALGORITHM = "EdDSA"
 ISSUER = "souk"
+OPERATOR = "operator"
+"""The role of those who may look at everybody's orders and decide about dead letters."""
 
 
 class User(BaseModel):
@@ -27,6 +29,13 @@ class User(BaseModel):
     id: str
     email: str
     name: str
+    roles: tuple[str, ...] = ()
+
+
+class OperatorOnly(Forbidden):
+    """Signed in, but not as an operator."""
+
+    code = "operator_only"
 
 
 class SessionInvalid(Unauthenticated):
@@ -71,7 +80,8 @@ class Sessions:
             claims = jwt.decode(
                 token, key, algorithms=[ALGORITHM], issuer=ISSUER, audience=ISSUER, options={"require": ["exp", "sub"]}
             )
-            return User(id=claims["sub"], email=claims["email"], name=claims["name"]), float(claims["exp"])
+            user = User(id=claims["sub"], email=claims["email"], name=claims["name"], roles=claims.get("roles", ()))
+            return user, float(claims["exp"])
         except jwt.ExpiredSignatureError:
             raise SessionExpired("the session has expired; sign in again") from None
         except (jwt.InvalidTokenError, KeyError, ValidationError):
@@ -102,5 +112,14 @@ async def current_user(request: Request) -> User:
     raise Unauthenticated("sign in first")
 
 
+async def current_operator(request: Request) -> User:
+    """The signed-in user, who is an operator. Raises `Unauthenticated` or `OperatorOnly`."""
+    user = await current_user(request)
+    if OPERATOR not in user.roles:
+        raise OperatorOnly("this is for operators only")
+    return user
+
+
 CurrentUser = Annotated[User, Depends(current_user)]
 OptionalUser = Annotated[User | None, Depends(optional_user)]
+Operator = Annotated[User, Depends(current_operator)]

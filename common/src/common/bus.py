@@ -4,31 +4,48 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import TypeVar, cast
 
 import nats
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, StorageType, StreamConfig
+from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 from nats.js.errors import BadRequestError
 from pydantic import ValidationError
 
+from common.backlog import Backlog, backlogs
 from common.consuming import RETRY_DELAYS, Consumer, Consumers, arguments_of
 from common.envelope import Envelope
 from common.errors import Unavailable
-from common.events import EVENTS, Event
+from common.events import Event
 from common.ids import new_id
 from common.listening import Listener
+from common.message import Message
+from common.past import read_all, read_one
+from common.replays import Replays
 
 log = logging.getLogger(__name__)
 
-STREAMS = ("USERS", "ITEMS", "ORDERS", "EXPIRATION", "PAYMENTS", "DEAD_LETTERS")
-"""One stream per owning service, and one for what could not be handled. Stream ORDERS keeps `orders.>`."""
+E = TypeVar("E", bound=Event)
+
+STREAMS = ("USERS", "ITEMS", "ORDERS", "EXPIRATION", "PAYMENTS", "LETTERS", "DEAD_LETTERS", "RETRIES")
+"""One stream per owning service, one for what could not be handled, and one for notes of what failed and comes again.
+
+Stream ORDERS keeps `orders.>`.
+"""
+
+NOTES = StreamConfig(max_age=7 * 24 * 3600, max_msgs=200_000, discard=DiscardPolicy.OLD)
+"""What is different about RETRIES: it only tells, so the oldest may go. `max_age` is in seconds."""
 
 ACK_TIMEOUT = 5.0
 """Seconds until a publish without an answer counts as failed. nats-py leaves such a future pending for ever."""
+
+PATIENCE = 10.0
+"""Seconds until a question without an answer is given up."""
 
 ROOM_FOR_HEADERS = 8_192
 """Bytes of the server's largest payload that a body leaves free."""
@@ -110,6 +127,8 @@ class Bus:
             duplicate_window=120,
             allow_atomic=True,
         )
+        if name == "RETRIES":
+            config = config.evolve(max_age=NOTES.max_age, max_msgs=NOTES.max_msgs, discard=NOTES.discard)
         try:
             await self._js.add_stream(config)
         except BadRequestError:
@@ -139,9 +158,14 @@ class Bus:
             return list(envelopes)
         return await self._publish_each(envelopes)
 
+    @property
+    def largest_body(self) -> int:
+        """Bytes that a message may have here beside its headers."""
+        return self._client.max_payload - ROOM_FOR_HEADERS
+
     def _fits(self, envelope: Envelope) -> bool:
         """Whether the server takes a message of this size; one that it does not take would cost us the connection."""
-        fits = len(envelope.body.encode()) <= self._client.max_payload - ROOM_FOR_HEADERS
+        fits = len(envelope.body.encode()) <= self.largest_body
         if not fits:
             log.error("%s %s is too large for the bus; it stays where it is", envelope.subject, envelope.id)
         return fits
@@ -192,10 +216,11 @@ class Bus:
 
         A parameter of a handler that is annotated with the type of one of `parts` is given it.
         """
-        running = [
-            Consumer(self.service, handler, events, arguments_of(handler, parts), delays=self._delays, away=self._away)
-            for handler, events in consumers.handlers
+        own = [
+            Consumer(self.service, handler, reading, arguments_of(handler, parts), delays=self._delays, away=self._away)
+            for handler, reading in consumers.readings
         ]
+        running = [*own, Replays(self.service, own, self.message)]
         try:
             for consumer in running:
                 await consumer.start(self._client, self._js)
@@ -212,27 +237,45 @@ class Bus:
         """
         return Listener(self._client, self._js, events, hear).running()
 
-    async def replay(self, *events: type[Event]) -> AsyncGenerator[Event, None]:
+    @asynccontextmanager
+    async def answering(self, subject: str, answer: Callable[[bytes], Awaitable[bytes]]) -> AsyncIterator[None]:
+        """Answer each question on `subject` in one of the replicas, one after the other."""
+
+        async def reply(question: Msg) -> None:
+            await question.respond(await answer(question.data))
+
+        subscription = await self._client.subscribe(subject, queue=self.service, cb=reply)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(NatsError):
+                await subscription.unsubscribe()
+
+    async def ask(self, subject: str, question: bytes) -> bytes:
+        """What one of those who are `answering` says. Raises `Unavailable` where nobody does within 10 seconds."""
+        try:
+            return (await self._client.request(subject, question, timeout=PATIENCE)).data
+        except NatsError as error:
+            raise Unavailable(f"nobody answers on {subject}: {error or type(error).__name__}") from error
+
+    async def backlogs(self) -> list[Backlog]:
+        """What every durable consumer of every stream has not handled yet."""
+        return await backlogs(self._js, STREAMS)
+
+    async def message(self, stream: str, sequence: int) -> Message | None:
+        """A message as it lies in its stream; None where it is gone."""
+        return await read_one(self._js, stream, sequence)
+
+    async def replay(self, *events: type[E]) -> AsyncGenerator[E, None]:
         """Every event of these types (of one stream) from the first to the newest there is now, in order."""
         [stream] = {event.stream for event in events}
-        config = ConsumerConfig(
-            deliver_policy=DeliverPolicy.ALL,
-            ack_policy=AckPolicy.NONE,
-            filter_subjects=[event.subject for event in events],
-            inactive_threshold=60,
-        )
-        subscription = await self._js.pull_subscribe("", stream=stream, config=config)
-        info = await subscription.consumer_info()
-        remaining = info.num_pending or 0
-        try:
-            while remaining > 0:
-                for msg in await subscription.fetch(min(remaining, 500), timeout=ACK_TIMEOUT):
-                    remaining -= 1
-                    try:
-                        yield EVENTS[msg.subject].model_validate_json(msg.data)
-                    except ValidationError:
-                        continue  # Its consumer has made it a dead letter.
-        finally:
-            await subscription.unsubscribe()
-            with contextlib.suppress(NatsError):  # Without a bus, the server forgets the consumer after 60 s.
-                await self._js.delete_consumer(stream, info.name)
+        async with aclosing(self.messages(stream, *(event.subject for event in events))) as past:
+            async for message in past:
+                try:
+                    yield cast("E", message.event())
+                except ValidationError:
+                    continue  # Its consumer has made it a dead letter.
+
+    def messages(self, stream: str, *subjects: str) -> AsyncGenerator[Message, None]:
+        """Every message of a stream, under these subjects or any, from the first to the newest there is now."""
+        return read_all(self._js, stream, subjects)

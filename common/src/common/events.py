@@ -62,6 +62,27 @@ class RejectReason(StrEnum):
     ALREADY_PAID = "already_paid"
 
 
+class ProviderOperation(StrEnum):
+    """What payments asks of whoever moves the money."""
+
+    CHARGE = "charge"
+    RETRIEVE = "retrieve"
+    REFUND = "refund"
+
+
+class ProviderOutcome(StrEnum):
+    """What came of it. After the last two, nobody knows whether money moved."""
+
+    CAPTURED = "captured"
+    DECLINED = "declined"
+    PROCESSING = "processing"
+    REFUNDED = "refunded"
+    REFUSED = "refused"
+    NOT_FOUND = "not_found"
+    TIMED_OUT = "timed_out"
+    UNAVAILABLE = "unavailable"
+
+
 class Event(BaseModel):
     """A fact that one service tells the others.
 
@@ -193,6 +214,10 @@ class PaymentState(Event):
     currency: Currency
 
 
+class PaymentProcessing(PaymentState, subject="payments.processing"):
+    """The outcome comes later, perhaps only after the buyer has confirmed. Owner: payments. Readers: web."""
+
+
 class PaymentCaptured(PaymentState, subject="payments.captured"):
     """The money is here. Owner: payments. Readers: orders (paid, or too late)."""
 
@@ -207,3 +232,43 @@ class PaymentRefunded(PaymentState, subject="payments.refunded"):
     """The money went back, once. Owner: payments. Readers: orders."""
 
     reason: str
+
+
+class ProviderCalled(Event, subject="payments.provider_called"):
+    """Payments asked the provider and was answered, or not, after `milliseconds`. Owner: payments. Readers: audit.
+
+    `reference` is the provider's name for the charge, where it is known.
+    """
+
+    payment_id: PaymentId
+    payment_version: int
+    order_id: OrderId
+    operation: ProviderOperation
+    outcome: ProviderOutcome
+    reference: str | None
+    milliseconds: int
+
+
+class LetterDecided(Event):
+    """What an operator decided about a dead letter, which a handler of a service gave up.
+
+    `source_stream` and `source_sequence` are where the message lies that the letter is about.
+    """
+
+    letter_id: str
+    letter_version: int
+    service: str
+    handler: str
+    source_stream: str
+    source_sequence: int
+    by: str
+    at: AwareDatetime
+    reason: str | None
+
+
+class LetterReplayed(LetterDecided, subject="letters.replayed"):
+    """The handler is to see the message again. Owner: audit. Readers: every service with handlers."""
+
+
+class LetterDiscarded(LetterDecided, subject="letters.discarded"):
+    """Nothing is to be done about it, for this reason. Owner: audit. Readers: audit."""

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import secrets
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,9 @@ from typing import Any
 from urllib.parse import quote
 
 from pymongo import AsyncMongoClient
-from pymongo.errors import ConnectionFailure, OperationFailure
 
 from common.child import Child, find_binary
-
-_NO_REPLICA_SET_YET = 94
-_USER_EXISTS = 51003
+from common.replica_set import administrator, new_key, prepare
 
 
 class Server(Child):
@@ -73,58 +69,18 @@ class MongoServer(Server):
         """See `Child`; makes the replica set and the users where they are missing."""
         async with _connection(self.port):
             pass  # Until the port is open, a client would only wait.
-        try:
-            async with self._administrator() as client:
-                if not (await client.admin.command("hello"))["isWritablePrimary"]:
-                    await self._configure(client)
-                    return False
-                for name, password in (self.users or {}).items():
-                    await self._grant(client, name, password)
-        except ConnectionFailure:
-            return False
-        return True
+        async with self.administrator() as client:
+            return await prepare(client, "rs0", f"127.0.0.1:{self.port}", self.users or {})
 
-    async def _configure(self, client: AsyncMongoClient[dict[str, Any]]) -> None:
-        members = [{"_id": 0, "host": f"127.0.0.1:{self.port}"}]
-        try:
-            config = (await client.admin.command("replSetGetConfig"))["config"]
-        except OperationFailure as error:
-            if error.code == _NO_REPLICA_SET_YET:
-                await client.admin.command("replSetInitiate", {"_id": "rs0", "members": members})
-            return
-        if config["members"][0]["host"] != members[0]["host"]:
-            changed = config | {"members": members, "version": config["version"] + 1}
-            await client.admin.command("replSetReconfig", changed, force=True)
-
-    async def _grant(self, client: AsyncMongoClient[dict[str, Any]], name: str, password: str) -> None:
-        rights: dict[str, Any] = {"pwd": password, "roles": [{"role": "readWrite", "db": name}]}
-        try:
-            await client[name].command("createUser", name, **rights)
-        except OperationFailure as error:
-            if error.code != _USER_EXISTS:
-                raise
-            await client[name].command("updateUser", name, **rights)
-
-    def _administrator(self) -> AsyncMongoClient[dict[str, Any]]:
-        """Connect as the server's own internal user, whose password is the key file: no further secret to keep."""
-        client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
-            "127.0.0.1",
-            self.port,
-            directConnection=True,
-            serverSelectionTimeoutMS=1000,
-            serverMonitoringMode="poll",  # the streaming monitor leaks a socket when a client is closed so early
-            **({} if self.users is None else self._internal_login()),
-        )
-        return client
-
-    def _internal_login(self) -> dict[str, Any]:
-        return {"username": "__system", "password": self._key_file.read_text(), "authSource": "local"}
+    def administrator(self) -> AsyncMongoClient[dict[str, Any]]:
+        """Connect as the server's own internal user."""
+        return administrator(self.port, None if self.users is None else self._key_file.read_text())
 
     @property
     def _key_file(self) -> Path:
         file = self.folder / "keyfile"
         if not file.exists():
-            write_private(file, secrets.token_urlsafe(96).replace("_", "/").replace("-", "+"))
+            write_private(file, new_key())
         return file
 
 
@@ -138,17 +94,20 @@ class NatsUser:
     name: str
     password: str
     prefix: str | None = None
+    more: tuple[str, ...] = ()
+    """Further subjects that it may publish."""
 
     def permissions(self) -> dict[str, Any]:
         """Return the user's entry in the server's configuration."""
         own = [f"{self.prefix}.>"] if self.prefix else []
+        failures = [f"dead_letters.{self.name}.>", f"retries.{self.name}.>"]
         system = ["$JS.API.>", "$JS.ACK.>", "_INBOX.>"]
         return {
             "user": self.name,
             "password": self.password,
             "permissions": {
-                "publish": {"allow": [*own, f"dead_letters.{self.name}.>", *system]},
-                "subscribe": {"allow": ["_INBOX.>", f"deliver.{self.name}.>"]},
+                "publish": {"allow": [*own, *self.more, *failures, *system]},
+                "subscribe": {"allow": ["_INBOX.>", f"deliver.{self.name}.>", f"books.{self.name}.>"]},
             },
         }
 

@@ -1,7 +1,8 @@
 """Fixtures for tests: real servers, sessions signed with a real key, and ways to wait for the thing itself.
 
 A conftest takes them with `from common.testing import *  # noqa: F403`. Backends: the URL in the environment
-(MONGO_URL, NATS_URL, REDIS_URL), else servers that are started for the test run and removed after it.
+(MONGO_URL, NATS_URL, REDIS_URL), else servers that are started for the test run and removed after it: as processes of
+this machine, or with BACKEND=docker in containers.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -90,7 +91,7 @@ class Tokens:
         """A session token of `user`; `claims` replace or add."""
         now = int(time.time())
         payload: dict[str, Any] = {"sub": user.id, "email": user.email, "name": user.name, "iss": ISSUER, "aud": ISSUER}
-        payload |= {"iat": now, "exp": now + 3600, **claims}
+        payload |= {"roles": user.roles, "iat": now, "exp": now + 3600, **claims}
         return jwt.encode(payload, self.key, algorithm=ALGORITHM, headers={"kid": self.kid})
 
     def headers(self, user: User, **claims: Any) -> dict[str, str]:
@@ -98,10 +99,10 @@ class Tokens:
         return {"Authorization": f"Bearer {self.token(user, **claims)}"}
 
 
-def person(name: str = "Ada") -> User:
+def person(name: str = "Ada", *roles: str) -> User:
     """Somebody new."""
     user_id = new_id()
-    return User(id=user_id, email=f"{name.lower()}-{user_id}@souk.test", name=name)
+    return User(id=user_id, email=f"{name.lower()}-{user_id}@souk.test", name=name, roles=roles)
 
 
 class Events:
@@ -128,7 +129,8 @@ class Events:
             for stream, seen in newest.items():
                 for c in await self.js.consumers_info(stream):
                     # The counts alone may not know yet of a message that has just come.
-                    last = max((seen[s] for s in c.config.filter_subjects or [] if s in seen), default=0)
+                    read = c.config.filter_subjects or []
+                    last = max((seen[s] for s in seen if any(_covers(one, s) for one in read)), default=0)
                     behind = c.config.durable_name and c.ack_floor and c.ack_floor.stream_seq < last
                     if behind or c.num_pending or c.num_ack_pending:
                         return False
@@ -173,6 +175,10 @@ class Events:
             sequence = (message.seq or sequence) + 1
 
 
+def _covers(pattern: str, subject: str) -> bool:
+    return pattern == subject or (pattern.endswith(".>") and subject.startswith(pattern[:-1]))
+
+
 @asynccontextmanager
 async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """The app with its lifespan, served in this process; answers 500 instead of raising, like a real server."""
@@ -189,7 +195,24 @@ async def _real(variable: str, make: Callable[[], Server]) -> AsyncIterator[str]
     if url := os.environ.get(variable):
         yield url
         return
-    server = make()
+    async with _backend()(make()) as url:
+        yield url
+
+
+def _backend() -> Callable[[Server], AbstractAsyncContextManager[str]]:
+    match os.environ.get("BACKEND") or "local":
+        case "local":
+            return _child
+        case "docker":
+            from common.containers import contained  # takes a while to import
+
+            return contained
+        case other:
+            raise ValueError(f"BACKEND is {other!r}, but must be local or docker")
+
+
+@asynccontextmanager
+async def _child(server: Server) -> AsyncIterator[str]:
     await server.start()
     try:
         yield server.url

@@ -24,3 +24,17 @@ def test_a_stronger_hash_is_nobody_elses_business() -> None:
 
     assert account.to_document()["password_hash"] == "strong"
     assert account.recorded == ()
+
+
+def test_a_role_is_given_once_and_taken_and_is_nobody_elses_business() -> None:
+    account = Account.from_document({"_id": "u1", "version": 1, "email": "a@b.c", "name": "A", "password_hash": "x"})
+    assert not account.roles
+
+    account.grant("operator")
+    account.grant("operator")
+    assert list(account.roles) == ["operator"]
+
+    account.revoke("operator")
+    account.revoke("operator")
+    assert not account.roles
+    assert account.recorded == ()

@@ -47,7 +47,7 @@ async def test_signing_up_opens_an_account_and_a_session_and_tells_the_others(
 
     assert answer.status_code == 201
     user = answer.json()
-    assert user == {"id": user["id"], "email": "ada@souk.test", "name": "Ada"}
+    assert user == {"id": user["id"], "email": "ada@souk.test", "name": "Ada", "roles": []}
     assert await who(auth) == user
     assert Sessions(keys.jwk_set).user(answer.cookies[COOKIE]) == User(**user)
     [registered] = await events.published(UserRegistered)

@@ -52,6 +52,15 @@ async def test_an_edit_changes_what_it_names(shop: Shop) -> None:
     assert await shop.item(item["id"]) == answer.json()
 
 
+async def test_a_smaller_offer_shows_at_once_although_its_stock_is_a_moment_behind(shop: Shop) -> None:
+    item = await shop.offer(quantity=5)
+
+    answer = await shop.call("PATCH", f"/{item['id']}", shop.seller, json={"quantity": 2})
+
+    assert (answer.json()["quantity"], answer.json()["available"]) == (2, 2)
+    assert (await shop.item(item["id"]))["available"] == 2
+
+
 async def test_an_edit_that_changes_nothing_is_no_new_version(shop: Shop) -> None:
     item = await shop.offer()
 

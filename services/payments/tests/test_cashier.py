@@ -92,7 +92,8 @@ async def test_whoever_dies_before_he_saved_the_answer_is_followed_by_somebody_w
 
     assert (await workshop.payments.get(payment.id)).status is status
     assert await workshop.db.sandbox_charges.count_documents({}) == 1
-    assert len(await events.published(PaymentCaptured, 0)) == (status is PaymentStatus.CAPTURED)
+    captured = int(status is PaymentStatus.CAPTURED)
+    assert len(await events.published(PaymentCaptured, captured)) == captured
     assert len(await events.published(PaymentFailed, 0)) == (status is PaymentStatus.FAILED)
 
 

@@ -16,6 +16,7 @@ from common.events import (
     OrderPlaced,
     PaymentCaptured,
     PaymentFailed,
+    PaymentProcessing,
     PaymentRefunded,
 )
 from payments.domain import Due, DueState, NotCaptured, OrderNotPayable, Payment, PaymentStatus, PublicStatus
@@ -40,6 +41,33 @@ def an_order() -> OrderPlaced:
 
 def a_payment() -> Payment:
     return Payment.begin(Due.of(an_order()), method="pm", request_key="k", now=NOW)
+
+
+def test_a_payment_tells_once_that_it_is_being_processed() -> None:
+    heard, unheard = a_payment(), a_payment()
+
+    heard.process("ch", NOW, "secret")
+    heard.process("ch", NOW, "secret")
+    heard.leave_open()
+    unheard.leave_open()
+    unheard.leave_open()
+
+    for payment in (heard, unheard):
+        [processing] = [event for event in payment.recorded if isinstance(event, PaymentProcessing)]
+        assert (processing.payment_id, processing.buyer_id) == (payment.id, "b1")
+
+
+def test_what_the_buyer_confirms_with_is_there_while_it_is_needed() -> None:
+    captured, failed = a_payment(), a_payment()
+    for payment in (captured, failed):
+        payment.process("ch", NOW, "secret")
+        assert payment.client_secret == "secret"
+        assert all("secret" not in event.model_dump_json() for event in payment.recorded)
+
+    captured.capture("ch")
+    failed.fail("ch", "abandoned")
+
+    assert captured.client_secret is failed.client_secret is None
 
 
 def test_the_amount_due_is_that_of_the_whole_order() -> None:

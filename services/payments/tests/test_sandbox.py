@@ -1,12 +1,14 @@
 """The sandbox's cards and its webhook calls, over real HTTP."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
 import pytest_asyncio
 from fastapi import FastAPI, Response
 
@@ -14,12 +16,15 @@ from common.events import Currency
 from common.ids import new_id
 from common.mongo import Database
 from common.testing import eventually
-from payments.gateway import Charge
-from payments.sandbox import Notice, SandboxGateway
+from payments.gateway import BadSignature, Charge
+from payments.sandbox import SIGNATURE, Notice, SandboxGateway, signature
 from payments.settings import PaymentsSettings
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Serve
+
+
+SECRET = "a secret for the tests alone"
 
 
 def a_charge(method: str, *, hold: timedelta = timedelta(minutes=15)) -> Charge:
@@ -65,6 +70,13 @@ async def listener(serve: "Serve", settings: PaymentsSettings) -> AsyncIterator[
 async def delivered(db: Database) -> bool:
     """Whether no call waits any more."""
     return not await db.sandbox_charges.count_documents({"notify_at": {"$exists": True}})
+
+
+async def test_a_signature_from_the_future_is_refused(sandbox: SandboxGateway) -> None:
+    body, soon = Notice(id="evt_1", reference="ch_1").model_dump_json().encode(), int(time.time()) + 302
+
+    with pytest.raises(BadSignature):
+        sandbox.verify(body, {SIGNATURE: f"t={soon},v1={signature(SECRET, soon, body)}"})
 
 
 async def test_a_slow_card_reports_after_two_seconds(sandbox: SandboxGateway, listener: Listener) -> None:

@@ -53,7 +53,7 @@ class Page(HTMLParser):
         named = {name: value or "" for name, value in attrs}
         if tag == "form":
             self.forms.append(Form(named["action"]))
-        elif tag == "input" and (named.get("type") != "radio" or "checked" in named):
+        elif tag == "input" and (named.get("type") not in ("radio", "checkbox") or "checked" in named):
             self.forms[-1].fields[named["name"]] = named.get("value", "")
         elif tag == "textarea":
             self._area = named["name"]

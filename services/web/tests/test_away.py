@@ -11,7 +11,7 @@ from web.main import app
 @pytest.fixture
 def nobody_answers(monkeypatch: pytest.MonkeyPatch, bus_url: str, tokens: Tokens) -> None:
     """Web's settings; nothing listens where the services should be."""
-    for name in ("AUTH_URL", "ITEMS_URL", "ORDERS_URL", "PAYMENTS_URL"):
+    for name in ("AUTH_URL", "ITEMS_URL", "ORDERS_URL", "PAYMENTS_URL", "AUDIT_URL"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("CSRF_SECRET", "a secret of the tests")
     monkeypatch.setenv("COOKIE_SECURE", "true")

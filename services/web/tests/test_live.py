@@ -57,7 +57,7 @@ class Items:
 async def hub_with(items: Items) -> AsyncIterator[Hub]:
     async with httpx.AsyncClient(transport=httpx.MockTransport(items)) as http:
         services = Services(http, {"items": "http://items"})
-        yield Hub(Api(services), Site.of(Assets(), Csrf("secret"), secure=False, sandbox=True))
+        yield Hub(Api(services), Site.of(Assets(), Csrf("secret"), secure=False))
 
 
 def watcher(*items: str, user_id: str | None = None, locale: str = "en") -> Watcher:

@@ -13,7 +13,7 @@ from web.words import words_for
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def told(payments: tuple[str, ...] = (), **order: Any) -> Story:
+def told(payments: tuple[str, ...] = (), client_secret: str | None = None, **order: Any) -> Story:
     """The story of an order whose payments, newest first, stand like this."""
     fields: dict[str, Any] = {
         "id": "o1",
@@ -34,10 +34,26 @@ def told(payments: tuple[str, ...] = (), **order: Any) -> Story:
         "version": 1,
     }
     tries = [
-        Payment(id=f"p{n}", order_id="o1", amount=100, currency=Currency.EUR, status=status, reason=None)
+        Payment(
+            id=f"p{n}",
+            order_id="o1",
+            amount=100,
+            currency=Currency.EUR,
+            status=status,
+            reason=None,
+            client_secret=client_secret,
+        )
         for n, status in enumerate(payments)
     ]
     return story_of(Order(**{**fields, **order}), tries, words_for("en"))
+
+
+def test_a_buyer_whose_bank_waits_for_him_is_told_and_given_what_he_needs() -> None:
+    story = told(("processing",), client_secret="pi_secret")
+
+    assert "with your bank" in story.text
+    assert story.client_secret == "pi_secret"
+    assert told(("failed", "processing"), client_secret=None).client_secret is None
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ class Account(Aggregate):
     email: str
     name: str
     password_hash: str
+    roles: tuple[str, ...] = ()
+    """Given and taken by command alone, never by signing up."""
 
     @classmethod
     def register(cls, *, email: str, name: str, password_hash: str) -> Self:
@@ -37,3 +39,11 @@ class Account(Aggregate):
     def strengthen(self, password_hash: str) -> None:
         """Keep the same password under today's parameters. Concerns nobody else: no event."""
         self.password_hash = password_hash
+
+    def grant(self, role: str) -> None:
+        """Give a role; it counts from the next sign-in on. Concerns nobody else: no event."""
+        self.roles = tuple(sorted({*self.roles, role}))
+
+    def revoke(self, role: str) -> None:
+        """Take a role away; sessions that have it keep it until they end."""
+        self.roles = tuple(one for one in self.roles if one != role)

@@ -133,4 +133,4 @@ async def _strengthen(account: Account, password_hash: str, accounts: AccountSto
 
 
 def _user(account: Account) -> User:
-    return User(id=account.id, email=account.email, name=account.name)
+    return User(id=account.id, email=account.email, name=account.name, roles=account.roles)

@@ -151,6 +151,20 @@ class Deadlines:
             await pipeline.execute()
         return [None] * len(changes)
 
+    async def due(self, orders: Sequence[str]) -> dict[str, int]:
+        """The deadlines of those of the orders that have one, in milliseconds since 1970; or when a claim ends."""
+        scores = await self._redis.zmscore(KEYS[0], list(orders)) if orders else []
+        return {order: int(score) for order, score in zip(orders, scores, strict=True) if score is not None}
+
+    async def all(self) -> AsyncIterator[tuple[str, int]]:
+        """Every order that has a deadline, with it, in milliseconds since 1970."""
+        async for order, due in self._redis.zscan_iter(KEYS[0], count=1_000):
+            yield order, int(due)
+
+    async def distrust(self) -> None:
+        """Let a worker rebuild the deadlines, as if this Redis were new."""
+        await self._redis.delete(KEYS[1])
+
     async def claim(self, limit: int) -> Claim:
         """Take up to `limit` orders that are due; who claims next takes others. Raises `Incomplete`.
 

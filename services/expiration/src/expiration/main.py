@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from common.bus import Bus
 from common.http import Running, create_app, serve
 from common.settings import load
+from expiration.books import books
 from expiration.consumers import consumers
 from expiration.deadlines import AWAY, Deadlines, redis_at
 from expiration.settings import ExpirationSettings
@@ -23,7 +24,11 @@ async def start() -> AsyncIterator[Running]:
         Bus.connected(settings.nats_url, "expiration", replicas=settings.nats_replicas, away=AWAY) as bus,
     ):
         deadlines = Deadlines(redis)
-        async with Worker.working(deadlines, bus), bus.consuming(consumers, [deadlines]):
+        async with (
+            Worker.working(deadlines, bus),
+            books.answering(bus, [deadlines]),
+            bus.consuming(consumers, [deadlines]),
+        ):
             yield Running([deadlines], {"redis": redis.ping, "bus": bus.check})
 
 

@@ -11,6 +11,7 @@ from common.http import Running, create_app, serve
 from common.mongo import AWAY, database
 from common.outbox import Relay
 from common.settings import load
+from items.books import books
 from items.consumers import consumers
 from items.pictures import Studio
 from items.routes import router
@@ -38,7 +39,7 @@ async def start() -> AsyncIterator[Running]:
         store = ItemStore(db, relay)
         await store.prepare()
         parts = [store, studio, Sessions(settings.jwt_public_keys)]
-        async with store.sweeping(), bus.consuming(consumers, parts):
+        async with store.sweeping(), books.answering(bus, parts), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 

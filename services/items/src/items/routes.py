@@ -97,6 +97,13 @@ class ItemView(BaseModel):
     created_at: AwareDatetime
     pictures: list[PictureView] = []
 
+    @field_validator("available")
+    @classmethod
+    def _of_what_is_offered(cls, available: int, info: ValidationInfo) -> int:
+        """A smaller offer shows at once; the stock's own news of it may be a moment behind."""
+        quantity: int = info.data["quantity"]
+        return min(available, quantity)
+
     @field_validator("pictures", mode="before")
     @classmethod
     def _paths(cls, picture_ids: Sequence[str], info: ValidationInfo) -> list[PictureView]:

@@ -11,6 +11,7 @@ from typing import Any
 from pymongo import DESCENDING, TEXT, UpdateOne
 
 from common.batching import Batcher
+from common.books import Page, Rows, rows_of
 from common.errors import StaleWrite
 from common.events import ItemStatus, StockChanged
 from common.ids import new_id
@@ -83,6 +84,10 @@ class ItemStore:
             query["$text"] = {"$search": every_word(search)}
         found = await self._items.find(query, WITHOUT_PENDING).sort("_id", DESCENDING).limit(limit + 1).to_list()
         return found[:limit], found[limit - 1]["_id"] if len(found) > limit else None
+
+    async def item_rows(self, page: Page) -> Rows:
+        """Items for the books."""
+        return await rows_of(self._items, page, "quantity", "status", "version", "available", "stock_version")
 
     async def add(self, item: Item) -> None:
         """Save a new item, with its seller's name where that has arrived."""

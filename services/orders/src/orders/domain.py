@@ -95,6 +95,10 @@ class LatePayment(StrEnum):
     REJECTED = "rejected"
 
 
+OFFER = ("seller_id", "title", "unit_price", "currency", "offered", "status", "item_version")
+"""Fields of a stock that the seller states."""
+
+
 class Stock(Aggregate):
     """What orders knows of an item: the offer as the seller last stated it, and how many units are taken.
 
@@ -116,6 +120,22 @@ class Stock(Aggregate):
         stock = cls(id=item.item_id, **cls._offer(item))
         stock._changed()
         return stock
+
+    def offer(self) -> dict[str, Any]:
+        """The seller's newest statement, as it is kept here."""
+        return {name: getattr(self, name) for name in OFFER}
+
+    def restate(self, item: ItemState, taken: int, told: int) -> None:
+        """Mend what is kept: the offer is `item`'s unless a newer one is known, and `taken` units are gone.
+
+        The next version is newer than `told`, the newest that others were told of, so that they take it over.
+        """
+        if item.item_version >= self.item_version:
+            for name, value in self._offer(item).items():
+                setattr(self, name, value)
+        self.taken = taken
+        self.version = max(self.version, told)
+        self._changed()
 
     @staticmethod
     def _offer(item: ItemState) -> dict[str, Any]:

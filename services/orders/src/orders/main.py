@@ -11,6 +11,7 @@ from common.http import Running, create_app, serve
 from common.mongo import AWAY, database
 from common.outbox import Relay
 from common.settings import load
+from orders.books import books
 from orders.consumers import consumers
 from orders.desk import ReservationDesk
 from orders.routes import router
@@ -31,7 +32,7 @@ async def start() -> AsyncIterator[Running]:
         await store.prepare()
         desk = ReservationDesk(store, timedelta(seconds=settings.hold_seconds), settings.hold_limit)
         parts = [store, desk, Sessions(settings.jwt_public_keys)]
-        async with bus.consuming(consumers, parts):
+        async with books.answering(bus, parts), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 

@@ -1,6 +1,6 @@
 """The only file of orders that speaks Mongo: orders, stock, and the answers given under an Idempotency-Key."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -9,18 +9,40 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
+from common.books import Page, Rows, rows_of
+from common.clock import now
 from common.envelope import Envelope
+from common.events import ItemState
 from common.mongo import WITHOUT_PENDING, Collection, Database, Document, look_up
 from common.outbox import Outbox, Relay, write_of
-from orders.domain import Order, Stock
+from orders.domain import Order, OrderStatus, Stock
 
 T = TypeVar("T")
+
+Restated = dict[str, tuple[Stock, list[Envelope]]]
 
 PATIENCE = 10.0
 """Seconds for which a transaction is tried."""
 
 ANSWERS_KEPT = 24 * 3600
 """Seconds for which an Idempotency-Key is remembered."""
+
+
+ORDER_FIELDS = (
+    "buyer_id",
+    "seller_id",
+    "item_id",
+    "quantity",
+    "unit_price",
+    "currency",
+    "status",
+    "expires_at",
+    "version",
+    "payment_id",
+    "late_payment",
+    "rejected_payments",
+)
+STOCK_FIELDS = ("offered", "taken", "status", "version", "item_version")
 
 
 class OrderStore:
@@ -44,6 +66,7 @@ class OrderStore:
         holding = {"held_by": {"$exists": True}}
         await self._orders.create_index([("held_by", 1), ("quantity", 1)], partialFilterExpression=holding)
         await self._answers.create_index("at", expireAfterSeconds=ANSWERS_KEPT)
+        await self._orders.create_index([("item_id", 1), ("status", 1), ("quantity", 1)])
         await self._stock.create_index("seller_id")  # also creates the collection: a transaction would have to
 
     async def get(self, order_id: str) -> Order | None:
@@ -73,6 +96,66 @@ class OrderStore:
             query["_id"] = {"$lt": before}
         found = self._orders.find(query, WITHOUT_PENDING).sort("_id", -1).limit(limit)
         return [Order.from_document(document) for document in await found.to_list()]
+
+    async def order_rows(self, page: Page) -> Rows:
+        """Orders for the books."""
+        return await rows_of(self._orders, page, *ORDER_FIELDS)
+
+    async def stock_rows(self, page: Page) -> Rows:
+        """Stock for the books, each with the units that its orders hold and have bought at the same moment."""
+        async with self._client.start_session(snapshot=True) as session:
+            rows = await rows_of(self._stock, page, *STOCK_FIELDS, session=session)
+            live = await self.live_units(session, [row["id"] for row in rows])
+        for row in rows:
+            row["held"], row["sold"] = live.get(row["id"], (0, 0))
+        return rows
+
+    async def stock_and_units(self) -> AsyncIterator[tuple[Stock, int]]:
+        """Every stock, and the units that its orders hold and have bought at the same moment."""
+        after, page = "", Page()
+        while (
+            documents := await self._stock.find({"_id": {"$gt": after}}, {"_id": 1})
+            .sort("_id", 1)
+            .limit(page.limit)
+            .to_list()
+        ):
+            async with self._client.start_session(snapshot=True) as session:
+                stocks = await self.stock_in(session, [document["_id"] for document in documents])
+                live = await self.live_units(session, list(stocks))
+            for stock in stocks.values():
+                yield stock, sum(live.get(stock.id, (0, 0)))
+            after = documents[-1]["_id"]
+
+    async def restate(self, item: ItemState, told: int) -> None:
+        """Mend the stock of an item in a transaction: its units are those of its orders. See `Stock.restate`."""
+
+        async def attempt(session: AsyncClientSession) -> Restated:
+            kept = (await self.stock_in(session, [item.item_id])).get(item.item_id)
+            taken = sum((await self.live_units(session, [item.item_id])).get(item.item_id, (0, 0)))
+            stock = kept.model_copy() if kept else Stock.open(item)
+            stock.restate(item, taken, told)
+            if kept and kept.version < stock.version:
+                guard = {"_id": kept.id, "version": kept.version}
+                await self._stock.update_one(guard, {"$set": {"version": stock.version}}, session=session)
+            changed = {stock.id: (stock, self._stock_outbox.envelopes(stock))}
+            await self.write(session, {}, changed, {}, now())
+            return changed
+
+        self.committed((), (await self.in_transaction(attempt)).values())
+
+    async def live_units(self, session: AsyncClientSession, item_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Units of each item that are held, and that are sold, as the session sees it; read from an index alone."""
+        live = [OrderStatus.AWAITING_PAYMENT, OrderStatus.PAID]
+        matching = {"$match": {"item_id": {"$in": item_ids}, "status": {"$in": live}}}
+        by_status = {"$group": {"_id": {"item": "$item_id", "status": "$status"}, "units": {"$sum": "$quantity"}}}
+        units: dict[str, tuple[int, int]] = {}
+        async for group in await self._orders.aggregate([matching, by_status], session=session):
+            held, sold = units.get(group["_id"]["item"], (0, 0))
+            if group["_id"]["status"] == OrderStatus.PAID:
+                units[group["_id"]["item"]] = (held, group["units"])
+            else:
+                units[group["_id"]["item"]] = (group["units"], sold)
+        return units
 
     async def in_transaction(self, work: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
         """Run `work` on a snapshot and commit it; when somebody else got in between, again, after a jittered pause.

@@ -6,12 +6,16 @@ between, the rounds find the payment and go on from what is written.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from common.errors import IdempotencyKeyReused
+from common.events import ProviderOperation
 from common.ids import once_arrived
+from common.telemetry import Cause, caused_by, current_cause, new_cause
+from payments.calls import FAILURES, Call
 from payments.domain import (
     Due,
     OrderNotFound,
@@ -21,14 +25,11 @@ from payments.domain import (
     UnknownPaymentMethod,
 )
 from payments.gateway import (
-    Answer,
-    Captured,
     Charge,
-    Declined,
+    Entry,
     GatewayTimeout,
     GatewayUnavailable,
     PaymentGateway,
-    Processing,
 )
 from payments.rounds import Rounds
 from payments.store import DueStore, PaymentStore
@@ -87,19 +88,25 @@ class Cashier:
         Calls come late, twice and out of order, so they only say where to look. False: it is none of our payments.
         """
         reference = self._gateway.verify(body, headers)
+        call = Call(ProviderOperation.RETRIEVE)
         found = await self._gateway.retrieve(reference) if reference else None
         payment = await self._payments.find(found.payment_id) if found else None
         if found is None or payment is None:
             log.warning("ignored a webhook call about %s: no charge of ours", reference)
             return False
-        await self._payments.change(payment, _taking_note_of(found.answer))
+        await self._payments.change(payment, call.answered(found.answer))
         return True
 
     async def owe_refund(self, payment_id: str, reason: str) -> None:
         """Send the money back, soon and once. Raises `PaymentNotFound` and `NotCaptured`."""
         payment = await self._payments.get(payment_id)
-        await self._payments.change(payment, lambda p: p.owe_refund(reason, datetime.now(UTC)))
+        cause = asdict(current_cause())
+        await self._payments.change(payment, lambda p: p.owe_refund(reason, datetime.now(UTC), cause))
         self._rounds.wake()
+
+    async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[Entry]:
+        """The gateway's own books. Raises what `PaymentGateway.charges` does."""
+        return await self._gateway.charges(after, limit, ids)
 
     async def settle(self, payment_id: str) -> None:
         """Do the next thing that a payment waits for. Safe at any time and any number of times."""
@@ -108,12 +115,10 @@ class Cashier:
             case PaymentStatus.CREATED:
                 await self._charge(payment)
             case PaymentStatus.PROCESSING:
-                if (found := await self._gateway.retrieve(payment.reference)) is None:
-                    raise GatewayUnavailable(f"the gateway no longer knows charge {payment.reference}")
-                await self._payments.change(payment, _taking_note_of(found.answer))
+                await self._look_up(payment)
             case PaymentStatus.REFUND_DUE:
-                await self._gateway.refund(payment.id, payment.reference)
-                await self._payments.change(payment, Payment.refunded)
+                with caused_by(Cause(**payment.refund_cause) if payment.refund_cause else new_cause()):
+                    await self._refund(payment)
             case _:
                 return  # Settled since its time came.
 
@@ -132,7 +137,32 @@ class Cashier:
             method=payment.method,
             hold_ends_at=payment.hold_ends_at,
         )
-        return await self._payments.change(payment, _taking_note_of(await self._gateway.charge(charge)))
+        async with self._asking(payment, ProviderOperation.CHARGE) as call:
+            answer = await self._gateway.charge(charge)
+        return await self._payments.change(payment, call.answered(answer))
+
+    async def _refund(self, payment: Payment) -> None:
+        async with self._asking(payment, ProviderOperation.REFUND) as call:
+            await self._gateway.refund(payment.id, payment.reference)
+        await self._payments.change(payment, call.refunded(payment.reference))
+
+    async def _look_up(self, payment: Payment) -> None:
+        async with self._asking(payment, ProviderOperation.RETRIEVE) as call:
+            found = await self._gateway.retrieve(payment.reference)
+        if found is None:
+            await self._payments.change(payment, call.not_found(payment.reference))
+            raise GatewayUnavailable(f"the gateway no longer knows charge {payment.reference}")
+        await self._payments.change(payment, call.answered(found.answer))
+
+    @asynccontextmanager
+    async def _asking(self, payment: Payment, operation: ProviderOperation) -> AsyncIterator[Call]:
+        """A call to the gateway; if it fails, the payment tells so, in a save of its own."""
+        call = Call(operation)
+        try:
+            yield call
+        except tuple(FAILURES) as error:
+            await self._payments.change(payment, call.failed(error, payment.reference))
+            raise
 
     async def _answered(self, payment: Payment) -> Payment:
         """Wait for the answer to the first request; it may be with another replica, or have died."""
@@ -141,14 +171,3 @@ class Cashier:
             await asyncio.sleep(0.02)
             payment = await self._payments.get(payment.id)
         return await self._payments.change(payment, Payment.leave_open)
-
-
-def _taking_note_of(answer: Answer) -> Callable[[Payment], None]:
-    """The transition that a gateway's answer stands for."""
-    match answer:
-        case Captured(reference):
-            return lambda payment: payment.capture(reference)
-        case Declined(reference, reason):
-            return lambda payment: payment.fail(reference, reason)
-        case Processing(reference):
-            return lambda payment: payment.process(reference, datetime.now(UTC))

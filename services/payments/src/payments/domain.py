@@ -20,7 +20,11 @@ from common.events import (
     OrderState,
     PaymentCaptured,
     PaymentFailed,
+    PaymentProcessing,
     PaymentRefunded,
+    ProviderCalled,
+    ProviderOperation,
+    ProviderOutcome,
     UserId,
 )
 from common.ids import new_id
@@ -163,8 +167,12 @@ class Payment(Aggregate):
     """What whoever asked for this payment is told. The first answer stays, so that a repeated request gets the same."""
     reference: str = ""
     """The gateway's name for the charge, once it has given one."""
+    client_secret: str | None = None
+    """What the buyer's page needs to let him confirm, while the gateway waits for that. For his eyes only."""
     failure_reason: str | None = None
     refund_reason: str | None = None
+    refund_cause: dict[str, Any] | None = None
+    """Why the money goes back, as events tell it: the refund itself happens later, and names the same cause."""
     check_at: datetime | None = None
     """When somebody must see to this payment, unless it is settled before."""
     tries: int = 0
@@ -203,13 +211,15 @@ class Payment(Aggregate):
             case _:
                 return None
 
-    def process(self, reference: str, now: datetime) -> None:
-        """The gateway is at it. News only to a payment that has heard nothing yet."""
+    def process(self, reference: str, now: datetime, client_secret: str | None = None) -> None:
+        """The gateway is at it, or waits for the buyer to confirm. No news to a payment that is settled."""
         if self.status is PaymentStatus.CREATED:
             self.status = PaymentStatus.PROCESSING
             self.reference = reference
             self._check(now + WEBHOOK_GRACE)
-            self._answer(PublicStatus.PROCESSING)
+            self.leave_open()
+        if self.status is PaymentStatus.PROCESSING:
+            self.client_secret = client_secret
 
     def capture(self, reference: str) -> None:
         """The gateway has the money. Captured twice is captured once.
@@ -220,6 +230,7 @@ class Payment(Aggregate):
         if self.status in {PaymentStatus.CREATED, PaymentStatus.PROCESSING, PaymentStatus.FAILED}:
             self.status = PaymentStatus.CAPTURED
             self.reference = reference
+            self.client_secret = None
             self._check(None)
             self._answer(PublicStatus.CAPTURED)
             self.record(PaymentCaptured(**self._state()))
@@ -230,21 +241,25 @@ class Payment(Aggregate):
             self.status = PaymentStatus.FAILED
             self.reference = reference
             self.failure_reason = reason
+            self.client_secret = None
             self.live_order = None
             self._check(None)
             self._answer(PublicStatus.FAILED)
             self.record(PaymentFailed(**self._state(), reason=reason))
 
     def leave_open(self) -> None:
-        """Nobody knows yet what the gateway did; whoever asked is told that it is being processed."""
-        self._answer(PublicStatus.PROCESSING)
+        """The outcome comes later; whoever asked is told, once, that the payment is being processed."""
+        if self.answer is None:
+            self.answer = PublicStatus.PROCESSING
+            self.record(PaymentProcessing(**self._state()))
 
-    def owe_refund(self, reason: str, now: datetime) -> None:
+    def owe_refund(self, reason: str, now: datetime, cause: dict[str, Any] | None = None) -> None:
         """The money must go back, once. Raises `NotCaptured` while there is none."""
         match self.status:
             case PaymentStatus.CAPTURED:
                 self.status = PaymentStatus.REFUND_DUE
                 self.refund_reason = reason
+                self.refund_cause = cause
                 self._check(now)
             case PaymentStatus.REFUND_DUE | PaymentStatus.REFUNDED:
                 return
@@ -263,6 +278,22 @@ class Payment(Aggregate):
                 return
             case _:
                 raise NotCaptured(f"payment {self.id} is {self.status}; no refund is due")
+
+    def provider_called(
+        self, operation: ProviderOperation, outcome: ProviderOutcome, reference: str | None, milliseconds: int
+    ) -> None:
+        """The gateway was asked. Changes nothing: whoever follows the payment's story is told."""
+        self.record(
+            ProviderCalled(
+                payment_id=self.id,
+                payment_version=self.next_version,
+                order_id=self.order_id,
+                operation=operation,
+                outcome=outcome,
+                reference=reference,
+                milliseconds=milliseconds,
+            )
+        )
 
     def _answer(self, status: PublicStatus) -> None:
         self.answer = self.answer or status

@@ -1,11 +1,11 @@
 """The port to whoever moves the money. `sandbox.py` is one gateway behind it; the cases in test_gateway.py bind all."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from common.errors import SoukError, Unavailable
+from common.errors import NotFound, SoukError, Unavailable
 from common.events import Currency
 
 
@@ -38,9 +38,13 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class Processing:
-    """The gateway will know later, and then call the webhook."""
+    """The gateway will know later, and then call the webhook.
+
+    With a `client_secret` it waits for the buyer: his page confirms with it. Nobody else may see it.
+    """
 
     reference: str
+    client_secret: str | None = field(default=None, repr=False)
 
 
 Answer = Captured | Declined | Processing
@@ -52,6 +56,33 @@ class Found:
 
     payment_id: str
     answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where the money of a charge is now, as the gateway's own books say. `amount` is in minor units."""
+
+    payment_id: str
+    amount: int
+    currency: str
+    captured: bool
+    refunded: bool
+
+    def row(self) -> dict[str, object]:
+        """The entry as who checks the books reads it."""
+        return {
+            "id": self.payment_id,
+            "amount": self.amount,
+            "currency": self.currency,
+            "captured": self.captured,
+            "refunded": self.refunded,
+        }
+
+
+class ChargesUnlisted(NotFound):
+    """This gateway does not list its charges for us."""
+
+    code = "charges_unlisted"
 
 
 class GatewayTimeout(Unavailable):
@@ -91,15 +122,25 @@ class PaymentGateway(Protocol):
         """Take the money, under the key `charge.payment_id`; called again, give the first call's answer.
 
         That answer may be out of date: `retrieve` tells today's. `GatewayRefused` for another charge under a used key.
+        A charge that the gateway finds fault with is declined, whoever's fault it is: nothing moved, and nothing will.
         """
 
     async def retrieve(self, reference: str) -> Found | None:
-        """A charge as it is now; None for one that is not ours."""
+        """A charge as it is now; None for one that is not ours.
+
+        One that still waits for the buyer to confirm when his hold is over is given up, and declined.
+        """
 
     async def refund(self, payment_id: str, reference: str) -> None:
         """Send the whole amount of a captured charge back, under the key `payment_id`.
 
         Returns once the gateway has promised it. `GatewayRefused` where no money was captured.
+        """
+
+    async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[Entry]:
+        """Up to `limit` charges by ascending payment id above `after`; of these `ids` only, where some are given.
+
+        For who checks the books. Raises `ChargesUnlisted` where the gateway's own books are not read here.
         """
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> str | None:

@@ -1,17 +1,19 @@
 """The only file of payments that builds things."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 from common.auth import Sessions
 from common.bus import Bus
 from common.http import Running, create_app, serve
-from common.mongo import AWAY, database
+from common.mongo import AWAY, Database, database
 from common.outbox import Relay
 from common.settings import load
+from payments.books import books
 from payments.cashier import Cashier
 from payments.consumers import consumers
+from payments.gateway import PaymentGateway
 from payments.routes import router
 from payments.sandbox import SandboxGateway
 from payments.settings import PaymentsSettings
@@ -26,14 +28,23 @@ async def start() -> AsyncIterator[Running]:
         database(settings.mongo_url) as db,
         Bus.connected(settings.nats_url, "payments", replicas=settings.nats_replicas, away=AWAY) as bus,
         Relay.running(bus, db.payments) as relay,
-        SandboxGateway.open(db.sandbox_charges, settings.webhook_secret, settings.webhook_url) as gateway,
+        opened_gateway(settings, db) as gateway,
     ):
         payments, dues = PaymentStore(db, relay), DueStore(db)
         await payments.prepare()
         cashier = Cashier(payments, dues, gateway)
         parts = [payments, dues, cashier, Sessions(settings.jwt_public_keys)]
-        async with cashier.settling(), bus.consuming(consumers, parts):
+        async with cashier.settling(), books.answering(bus, parts), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
+
+
+def opened_gateway(settings: PaymentsSettings, db: Database) -> AbstractAsyncContextManager[PaymentGateway]:
+    """The gateway that the settings choose."""
+    if settings.payment_gateway == "sandbox":
+        return SandboxGateway.open(db.sandbox_charges, settings.webhook_secret, settings.webhook_url)
+    from payments.stripe_gateway import StripeGateway  # The SDK is large; a sandbox does without.
+
+    return StripeGateway.open(settings.stripe_secret_key, settings.stripe_webhook_secret, settings.stripe_api_url)
 
 
 app = create_app("payments", router, start)

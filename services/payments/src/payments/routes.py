@@ -29,13 +29,17 @@ class NewPayment(Body):
 
 
 class PaymentView(BaseModel):
-    """A payment. `amount` is in minor units of `currency`."""
+    """A payment. `amount` is in minor units of `currency`.
+
+    `client_secret` is there only while the gateway waits for the buyer to confirm: his page does it with that.
+    """
 
     id: str
     order_id: str
     amount: int
     currency: Currency
     status: PublicStatus = Field(validation_alias="public_status")
+    client_secret: str | None = Field(default=None, exclude_if=lambda secret: secret is None, repr=False)
 
     @classmethod
     def of(cls, payment: Payment) -> Self:

@@ -8,11 +8,11 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -25,6 +25,7 @@ from payments.gateway import (
     Captured,
     Charge,
     Declined,
+    Entry,
     Found,
     GatewayRefused,
     GatewayTimeout,
@@ -136,6 +137,14 @@ class SandboxGateway:
         if not found.matched_count:
             raise GatewayRefused(f"charge {reference} has no money to give back")
 
+    async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[Entry]:
+        """See `PaymentGateway`."""
+        wanted: dict[str, Any] = {"$gt": after} if ids is None else {"$gt": after, "$in": list(ids)}
+        with _away_is_unavailable():
+            found = await self._ledger.find({"_id": wanted}).sort("_id", 1).limit(limit).to_list()
+        now = datetime.now(UTC)
+        return [_state(document, now) for document in found]
+
     def verify(self, body: bytes, headers: Mapping[str, str]) -> str | None:
         """See `PaymentGateway`."""
         fields = [field.partition("=") for field in headers.get(SIGNATURE, "").split(",")]
@@ -182,6 +191,17 @@ def _entry(charge: Charge, card: Card) -> Document:
         "captured_at": captured_at,
     }
     return {**entry, "notify_at": captured_at} if card.notices else entry
+
+
+def _state(document: Document, now: datetime) -> Entry:
+    captured_at = document["captured_at"]
+    return Entry(
+        payment_id=document["_id"],
+        amount=document["amount"],
+        currency=document["currency"],
+        captured=captured_at is not None and captured_at <= now,
+        refunded="refunded_at" in document,
+    )
 
 
 def _answer(document: Document) -> Answer:

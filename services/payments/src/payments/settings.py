@@ -2,16 +2,43 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from common.settings import MongoSettings
 
+NEEDED = {"sandbox": ("webhook_secret",), "stripe": ("stripe_secret_key", "stripe_webhook_secret")}
+"""The secrets of each gateway. Those of the other are not asked for."""
+
+BEGINS = {"stripe_secret_key": ("sk_", "rk_"), "stripe_webhook_secret": ("whsec_",)}
+"""How Stripe's secrets begin, so that one in the place of another is noticed before money moves."""
+
 
 class PaymentsSettings(MongoSettings):
-    """Who moves the money, and the secret that its webhook calls are signed with."""
+    """Who moves the money, and the secrets between him and us."""
 
-    payment_gateway: Literal["sandbox"] = "sandbox"
-    webhook_secret: str = Field(min_length=16)
+    payment_gateway: Literal["sandbox", "stripe"] = "sandbox"
+    webhook_secret: str = Field(default="", validate_default=True, repr=False)
+    """Signs the webhook calls of the sandbox."""
+    stripe_secret_key: str = Field(default="", validate_default=True, repr=False)
+    """Of test mode (`sk_test_`, `rk_test_`): play money. Of live mode: real."""
+    stripe_webhook_secret: str = Field(default="", validate_default=True, repr=False)
+    """Stripe gives one to each webhook endpoint."""
+    stripe_api_url: str = "https://api.stripe.com"
+
+    @field_validator("webhook_secret", "stripe_secret_key", "stripe_webhook_secret")
+    @classmethod
+    def _is_there_where_needed(cls, secret: str, info: ValidationInfo) -> str:
+        name = info.field_name or ""
+        if name not in NEEDED.get(info.data.get("payment_gateway", ""), ()):
+            return secret
+        if not secret:
+            raise PydanticCustomError("missing", "it is missing")
+        if not secret.startswith(BEGINS.get(name, "")):
+            raise ValueError(f"it begins with {' or '.join(BEGINS[name])}")
+        if len(secret) < 16:
+            raise ValueError("it has at least 16 characters")
+        return secret
 
     @property
     def webhook_url(self) -> str:

@@ -7,6 +7,7 @@ from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from common.batching import Batcher
+from common.books import Page, Rows, rows_of
 from common.errors import StaleWrite
 from common.mongo import AWAY, WITHOUT_PENDING, Collection, Database, look_up
 from common.outbox import Outbox, Relay
@@ -64,7 +65,7 @@ class PaymentStore:
         while True:
             before = payment.model_copy()
             transition(payment)
-            if payment == before:
+            if payment == before and not payment.recorded:
                 return payment
             try:
                 await self._outbox.save(payment)
@@ -72,6 +73,12 @@ class PaymentStore:
                 payment = await self.get(payment.id)
             else:
                 return payment
+
+    async def rows(self, page: Page) -> Rows:
+        """Payments for the books."""
+        return await rows_of(
+            self.collection, page, "order_id", "amount", "currency", "status", "version", "check_at", "tries"
+        )
 
     async def made_by(self, buyer_id: str, order_id: str | None, limit: int, before: str | None) -> list[Payment]:
         """A buyer's payments, of one order or all, newest first, older than the payment `before`."""

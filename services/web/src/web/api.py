@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from common.auth import COOKIE
 from common.errors import SoukError, Unavailable
@@ -90,6 +90,8 @@ class Payment(BaseModel):
     currency: Currency
     status: str
     reason: str | None
+    client_secret: str | None = Field(default=None, repr=False)
+    """There while his bank waits for the buyer: his page confirms with it."""
 
 
 class Page(BaseModel, Generic[T]):
@@ -124,6 +126,7 @@ class Services:
             "items": settings.items_url,
             "orders": settings.orders_url,
             "payments": settings.payments_url,
+            "audit": settings.audit_url,
         }
         return cls(http, {name: url.rstrip("/") for name, url in addresses.items()})
 
@@ -140,89 +143,90 @@ class Api:
     async def sign_up(self, email: str, password: str, name: str) -> list[str]:
         """Open an account; returns the cookies to set."""
         body = {"email": email, "password": password, "name": name}
-        return (await self._send("POST", "users", "signup", json=body)).headers.get_list("set-cookie")
+        return (await self.send("POST", "users", "signup", json=body)).headers.get_list("set-cookie")
 
     async def sign_in(self, email: str, password: str) -> list[str]:
         """Open a session; returns the cookies to set."""
         body = {"email": email, "password": password}
-        return (await self._send("POST", "users", "signin", json=body)).headers.get_list("set-cookie")
+        return (await self.send("POST", "users", "signin", json=body)).headers.get_list("set-cookie")
 
     async def sign_out(self) -> list[str]:
         """End the session; returns the cookies to set."""
-        return (await self._send("POST", "users", "signout")).headers.get_list("set-cookie")
+        return (await self.send("POST", "users", "signout")).headers.get_list("set-cookie")
 
     async def items(
         self, *, q: str | None = None, seller_id: str | None = None, cursor: str | None = None
     ) -> Page[Item]:
         """Items on sale, newest first; a seller sees his withdrawn ones too."""
         params = {"q": q, "seller_id": seller_id, "cursor": cursor, "limit": PAGE}
-        return Page[Item].model_validate_json((await self._get("items", **params)).content)
+        return Page[Item].model_validate_json((await self.get("items", **params)).content)
 
     async def item(self, item_id: str) -> Item:
         """One item."""
-        return Item.model_validate_json((await self._get("items", item_id)).content)
+        return Item.model_validate_json((await self.get("items", item_id)).content)
 
     async def offer(self, fields: Mapping[str, object]) -> Item:
         """Put something up for sale."""
-        return Item.model_validate_json((await self._send("POST", "items", json=fields)).content)
+        return Item.model_validate_json((await self.send("POST", "items", json=fields)).content)
 
     async def edit(self, item_id: str, fields: Mapping[str, object]) -> Item:
         """Change an item."""
-        return Item.model_validate_json((await self._send("PATCH", "items", item_id, json=fields)).content)
+        return Item.model_validate_json((await self.send("PATCH", "items", item_id, json=fields)).content)
 
     async def withdraw(self, item_id: str) -> None:
         """Take an item off sale."""
-        await self._send("DELETE", "items", item_id)
+        await self.send("DELETE", "items", item_id)
 
     async def add_picture(self, item_id: str, content: bytes, kind: str) -> None:
         """Add a picture of a media type (`image/jpeg`) to an item."""
-        await self._send("POST", "items", item_id, "pictures", content=content, headers={"Content-Type": kind})
+        await self.send("POST", "items", item_id, "pictures", content=content, headers={"Content-Type": kind})
 
     async def remove_picture(self, item_id: str, picture_id: str) -> None:
         """Remove a picture."""
-        await self._send("DELETE", "items", item_id, "pictures", picture_id)
+        await self.send("DELETE", "items", item_id, "pictures", picture_id)
 
     async def place_order(self, item_id: str, quantity: int, key: str) -> Order:
         """Hold some units; the same `key` again is the same order."""
         body = {"item_id": item_id, "quantity": quantity}
-        answer = await self._send("POST", "orders", json=body, headers={"Idempotency-Key": key})
+        answer = await self.send("POST", "orders", json=body, headers={"Idempotency-Key": key})
         return Order.model_validate_json(answer.content)
 
     async def orders(self, cursor: str | None = None) -> Page[Order]:
         """What the visitor ordered, newest first."""
-        return Page[Order].model_validate_json((await self._get("orders", cursor=cursor, limit=PAGE)).content)
+        return Page[Order].model_validate_json((await self.get("orders", cursor=cursor, limit=PAGE)).content)
 
     async def sales(self, cursor: str | None = None) -> Page[Order]:
         """What others ordered of him, newest first."""
-        return Page[Order].model_validate_json((await self._get("orders", "sales", cursor=cursor, limit=PAGE)).content)
+        return Page[Order].model_validate_json((await self.get("orders", "sales", cursor=cursor, limit=PAGE)).content)
 
     async def order(self, order_id: str) -> Order:
         """One of the visitor's own orders."""
-        return Order.model_validate_json((await self._get("orders", order_id)).content)
+        return Order.model_validate_json((await self.get("orders", order_id)).content)
 
     async def cancel(self, order_id: str) -> None:
         """Give the units of an order back."""
-        await self._send("DELETE", "orders", order_id)
+        await self.send("DELETE", "orders", order_id)
 
     async def refund(self, order_id: str) -> None:
         """Send the buyer's money back."""
-        await self._send("POST", "orders", order_id, "refund")
+        await self.send("POST", "orders", order_id, "refund")
 
     async def pay(self, order_id: str, method: str, key: str) -> None:
         """Pay an order; the same `key` again is the same payment."""
         body = {"order_id": order_id, "payment_method": method}
-        await self._send("POST", "payments", json=body, headers={"Idempotency-Key": key})
+        await self.send("POST", "payments", json=body, headers={"Idempotency-Key": key})
 
     async def payments(self, order_id: str) -> list[Payment]:
         """What was tried to pay an order, newest first."""
-        answer = await self._get("payments", order_id=order_id)
+        answer = await self.get("payments", order_id=order_id)
         return Page[Payment].model_validate_json(answer.content).items
 
-    async def _get(self, service: str, *path: str, **params: object) -> httpx.Response:
+    async def get(self, service: str, *path: str, **params: object) -> httpx.Response:
+        """Read from a service. Raises as `send` does."""
         wanted = {name: str(value) for name, value in params.items() if value is not None}
-        return await self._send("GET", service, *path, params=wanted)
+        return await self.send("GET", service, *path, params=wanted)
 
-    async def _send(
+    async def send(
         self, method: str, service: str, *path: str, headers: Mapping[str, str] | None = None, **request: Any
     ) -> httpx.Response:
         """Ask a service. Raises `Refused` for a no, `Unavailable` where it does not answer as it should."""

@@ -40,6 +40,10 @@ class Typed:
         """Some fields, to show them again."""
         return {name: self.text(name) for name in names}
 
+    def many(self, name: str) -> list[str]:
+        """Every value of a field that may come several times, as from a row of boxes."""
+        return [value for value in self._data.getlist(name) if isinstance(value, str)]
+
     def files(self, name: str) -> list[UploadFile]:
         """The files chosen in a field."""
         return [f for f in self._data.getlist(name) if isinstance(f, Upload) and f.filename]  # type: ignore[misc]

@@ -22,6 +22,7 @@ from common.events import (
     OrderRefundRequested,
     OrderState,
     PaymentFailed,
+    PaymentProcessing,
     PaymentRefunded,
     PaymentState,
     StockChanged,
@@ -33,7 +34,7 @@ from web.words import Words
 HEARD: tuple[tuple[type[Event], ...], ...] = (
     (ItemChanged, ItemWithdrawn),
     (StockChanged, OrderPlaced, OrderCancelled, OrderPaid, OrderPaymentRejected, OrderRefundRequested),
-    (PaymentFailed, PaymentRefunded),
+    (PaymentProcessing, PaymentFailed, PaymentRefunded),
 )
 """The events that pages want to hear of, by stream."""
 

@@ -18,7 +18,7 @@ from web.csrf import Csrf
 from web.forms import MAX_BODY
 from web.hub import HEARD, Hub
 from web.manners import Manners
-from web.pages import catalogue, orders, people, selling
+from web.pages import catalogue, operators, orders, people, selling
 from web.refusals import answer_refusal
 from web.settings import WebSettings
 from web.site import Site
@@ -36,7 +36,9 @@ async def start() -> AsyncIterator[Running]:
     settings = load(WebSettings)
     files = Assets()
     app.state.secure = settings.cookie_secure
-    site = Site.of(files, Csrf(settings.csrf_secret), secure=settings.cookie_secure, sandbox=settings.sandbox)
+    site = Site.of(
+        files, Csrf(settings.csrf_secret), secure=settings.cookie_secure, stripe_key=settings.stripe_publishable_key
+    )
     async with (
         httpx.AsyncClient(timeout=CALL_TIMEOUT, limits=CONNECTIONS, trust_env=False) as client,
         Bus.connected(settings.nats_url, "web", replicas=settings.nats_replicas) as bus,
@@ -51,7 +53,7 @@ async def start() -> AsyncIterator[Running]:
 
 
 router = APIRouter()
-for pages in (catalogue, people, selling, orders, live, assets):
+for pages in (catalogue, people, selling, orders, operators, live, assets):
     router.include_router(pages.router)
 
 app = create_app("web", router, start, max_body=MAX_BODY)

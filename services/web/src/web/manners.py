@@ -11,21 +11,34 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from web.visitor import Visitor
 from web.words import N_
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "font-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
-)
+SOURCES = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "font-src": "'self'",
+    "img-src": "'self'",
+    "connect-src": "'self'",
+    "form-action": "'self'",
+    "base-uri": "'none'",
+    "frame-ancestors": "'none'",
+}
+"""Where a page may get what from: from us."""
+
+STRIPE_SOURCES = {
+    "script-src": "'self' https://js.stripe.com https://*.js.stripe.com",
+    "frame-src": "https://js.stripe.com https://*.js.stripe.com https://hooks.stripe.com",
+    "connect-src": "'self' https://api.stripe.com",
+}
+"""What the page that takes a card needs besides (docs.stripe.com/security/guide)."""
+
+
+def content_security_policy(**more: str) -> str:
+    """The value of the header; `more` takes the place of the sources of the same name."""
+    return "; ".join(f"{name} {sources}" for name, sources in {**SOURCES, **more}.items())
+
+
 HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Content-Security-Policy": content_security_policy(),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
@@ -46,6 +59,7 @@ WORDS: dict[str, tuple[str, str]] = {
         N_("A picture may have up to 5 MB, and an item up to six of them. Nothing was changed."),
     ),
     "not_owner": (N_("This is not yours"), N_("Only the seller of an item can change it.")),
+    "operator_only": (N_("This is for operators"), N_("Ask somebody who runs this market to make you one.")),
     "not_found": (
         N_("There is nothing here"),
         N_("Perhaps the address has a typing error, or what was here is no longer yours to see."),
@@ -114,7 +128,7 @@ def _is_problem(scope: Scope, headers: MutableHeaders) -> bool:
 
 def _dress(scope: Scope, headers: MutableHeaders) -> None:
     for name, value in HEADERS.items():
-        headers[name] = value
+        headers.setdefault(name, value)
     if scope["app"].state.secure:
         headers["Strict-Transport-Security"] = HSTS
 

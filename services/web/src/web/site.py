@@ -33,13 +33,15 @@ class Site:
     assets: Assets
     csrf: Csrf
     secure: bool
-    sandbox: bool
+    stripe_key: str
     environments: Mapping[str, Environment]
 
     @classmethod
-    def of(cls, assets: Assets, csrf: Csrf, *, secure: bool, sandbox: bool) -> "Site":
-        """The site in every language. `secure`: only over https; `sandbox`: test cards are offered."""
-        return cls(assets, csrf, secure, sandbox, {language: _environment(language, assets) for language in LANGUAGES})
+    def of(cls, assets: Assets, csrf: Csrf, *, secure: bool, stripe_key: str = "") -> "Site":
+        """The site in every language. `secure`: only over https; without `stripe_key`, test cards are offered."""
+        return cls(
+            assets, csrf, secure, stripe_key, {language: _environment(language, assets) for language in LANGUAGES}
+        )
 
     def render(self, language: str, template: str, context: Mapping[str, Any]) -> str:
         """A template in a language."""

@@ -28,6 +28,8 @@ class Story:
     """The payment form is shown."""
     moving: bool = False
     """Something is under way; the page looks again by itself."""
+    client_secret: str | None = None
+    """His bank waits for him to confirm; the page does it with this."""
 
 
 STATUS = {
@@ -58,7 +60,7 @@ def story_of(order: Order, payments: Sequence[Payment], words: Words) -> Story:
     states = [payment.status for payment in payments]
     match order.status:
         case "awaiting_payment":
-            return _waiting(states, words)
+            return _waiting(payments, words)
         case "paid" if order.refund_requested:
             return Story(
                 Tone.WAITING, _("Your money is on its way back"), _("The seller has refunded this."), moving=True
@@ -76,16 +78,21 @@ def story_of(order: Order, payments: Sequence[Payment], words: Words) -> Story:
             return _cancelled(order, states, words)
 
 
-def _waiting(states: Sequence[str], words: Words) -> Story:
+def _waiting(payments: Sequence[Payment], words: Words) -> Story:
     _ = words.gettext
-    match states[:1]:
-        case ["processing"]:
+    match [(payment.status, payment.client_secret) for payment in payments[:1]]:
+        case [("processing", str(secret))]:
+            text = _("Confirm this payment with your bank, and it is yours.")
+            return Story(
+                Tone.WAITING, _("Your bank wants to hear it from you"), text, moving=True, client_secret=secret
+            )
+        case [("processing", _)]:
             text = _("Your bank is still at it. You can leave this page; the outcome will be here.")
             return Story(Tone.WAITING, _("Your payment is being processed"), text, moving=True)
-        case ["captured"]:
+        case [("captured", _)]:
             text = _("We are finishing your order; this takes a moment.")
             return Story(Tone.WAITING, _("Your payment has arrived"), text, moving=True)
-        case ["failed"]:
+        case [("failed", _)]:
             text = _("Nothing was charged, and we still hold it for you. Try again, or use another card.")
             return Story(Tone.BAD, _("The card was declined"), text, payable=True)
     return Story(Tone.WAITING, _("We hold it for you"), _("Pay before the time is up, and it is yours."), payable=True)

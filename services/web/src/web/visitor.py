@@ -23,6 +23,8 @@ NOTES = {
     "saved": N_("Saved."),
     "withdrawn": N_("Your item is off sale."),
     "pictures": N_("The pictures are saved."),
+    "replayed": N_("They are with their handlers again."),
+    "discarded": N_("They are discarded; the reason is kept."),
 }
 """What a page says first when `note` in its address names it: what the form before it has done."""
 
@@ -86,7 +88,7 @@ class Visitor:
             "form_token": self.form_token,
             "new_key": new_id,
             "note": self._note(),
-            "sandbox": self.site.sandbox,
+            "stripe_key": self.site.stripe_key,
         }
         response = HTMLResponse(self.site.render(self.words.language, template, context), status)
         response.headers["Content-Language"] = self.words.tag

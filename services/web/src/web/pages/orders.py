@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 
 from web.api import Order, Refused
 from web.forms import Form
+from web.manners import STRIPE_SOURCES, content_security_policy
 from web.stories import status_of, story_of, tone_of
 from web.visitor import Here
 from web.words import N_
@@ -37,7 +38,10 @@ async def show_order(order_id: str, visitor: Here) -> Response:
     visitor.known()
     order, payments = await asyncio.gather(visitor.api.order(order_id), visitor.api.payments(order_id))
     story = story_of(order, payments, visitor.words)
-    return visitor.page("order.html", order=order, story=story, cards=CARDS, status_of=status_of, tone_of=tone_of)
+    page = visitor.page("order.html", order=order, story=story, cards=CARDS, status_of=status_of, tone_of=tone_of)
+    if visitor.site.stripe_key:
+        page.headers["Content-Security-Policy"] = content_security_policy(**STRIPE_SOURCES)
+    return page
 
 
 @router.post("/orders/{order_id}/pay")

@@ -1,0 +1,249 @@
+"""The check as a whole: books that are read over a real bus, a log in a real MongoDB, and time in between."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from nats.js.api import AckPolicy, ConsumerConfig
+
+from audit.checker import Checker
+from audit.domain import Entry
+from audit.findings import Money, Report, Rule
+from audit.letters import Letter
+from audit.reports import ReportStore
+from common.books import Books, Page, Rows
+from common.bus import Bus
+from common.clock import now
+from common.envelope import Envelope
+from common.errors import NotFound, Unavailable
+from common.events import Event, HoldElapsed, OrderPlaced
+from common.ids import new_id
+from common.message import Message
+from common.mongo import Database
+from common.testing import Events
+
+from .conftest import World
+
+KINDS = (
+    "orders.orders",
+    "orders.stock",
+    "items.items",
+    "payments.payments",
+    "payments.charges",
+    "expiration.deadlines",
+)
+
+
+class ChargesUnlisted(NotFound):
+    code = "charges_unlisted"
+
+
+@dataclass
+class Market:
+    """What all services would answer, and the log."""
+
+    db: Database
+    bus: Bus
+    rows: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    lists_charges: bool = True
+    sequence: int = 0
+
+    def books(self) -> list[Books]:
+        """The books of the other services."""
+        made: dict[str, Books] = {}
+        for kind in KINDS:
+            service, _, name = kind.partition(".")
+            made.setdefault(service, Books(service)).on(name)(self._keeper(kind))
+        return list(made.values())
+
+    def _keeper(self, kind: str) -> Any:
+        async def show(page: Page) -> Rows:
+            if kind == "payments.charges" and not self.lists_charges:
+                raise ChargesUnlisted("not here")
+            known = self.rows[kind]
+            chosen = sorted(key for key in known if key > page.after and (page.ids is None or key in page.ids))
+            return [{"id": key, **known[key]} for key in chosen[: page.limit]]
+
+        return show
+
+    async def tell(self, event: Event) -> None:
+        """The event is in the log."""
+        self.sequence += 1
+        body = event.model_dump_json().encode()
+        headers = Envelope.of(event).headers("test")
+        message = Message(event.stream, self.sequence, event.subject, now(), headers, body)
+        await self.db.events.insert_one(Entry.of(message).to_document())
+
+    def hold(self) -> OrderPlaced:
+        """An order in the books of orders, which expiration knows; the log knows nothing yet."""
+        placed: OrderPlaced = World.placed(World.item(), expires_at=now() + timedelta(minutes=15))
+        row = placed.model_dump(include={"item_id", "quantity", "unit_price", "currency", "expires_at"})
+        self.rows["orders.orders"][placed.order_id] = {**row, "status": "awaiting_payment", "version": 1}
+        self.rows["expiration.deadlines"][placed.order_id] = {"due": round(placed.expires_at.timestamp() * 1000)}
+        return placed
+
+    async def check(self, grace: float = 1.0) -> Report:
+        """What a check finds."""
+        return await Checker(self.bus, self.db, grace).check()
+
+
+@pytest_asyncio.fixture
+async def market(bus_url: str, db: Database) -> AsyncIterator[Market]:
+    """Services whose books can be read, and a log."""
+    async with Bus.connected(bus_url, "audit") as bus:
+        market = Market(db, bus)
+        [expiration, items, orders, payments] = sorted(market.books(), key=lambda books: books.service)
+        async with (
+            expiration.answering(bus, []),
+            items.answering(bus, []),
+            orders.answering(bus, []),
+            payments.answering(bus, []),
+        ):
+            yield market
+
+
+async def test_books_that_balance_are_said_to(market: Market) -> None:
+    for _ in range(3):
+        await market.tell(market.hold())
+
+    report = await market.check()
+
+    assert report.ok
+    assert report.counts["orders"] == 3
+    assert report.seconds < report.grace  # nothing was suspect, so nothing was waited for
+
+
+async def test_what_is_on_its_way_is_waited_for(market: Market) -> None:
+    placed = market.hold()
+    telling: list[asyncio.Task[None]] = []
+
+    def arrive_late(section: str, _rows: int) -> None:
+        if section == "orders":
+            telling.append(asyncio.create_task(market.tell(placed)))
+
+    report = await Checker(market.bus, market.db, grace=20).check(arrive_late)
+
+    assert report.ok
+    assert report.lag.cleared == 1
+    assert report.seconds < report.grace
+    await asyncio.gather(*telling)
+
+
+async def test_what_never_comes_is_a_violation(market: Market) -> None:
+    placed = market.hold()
+
+    report = await market.check(grace=0.3)
+
+    [lost] = report.violations
+    assert (lost.rule, lost.subject) == (Rule.EVENTS_KEPT, {"order": placed.order_id})
+    assert report.totals[Rule.EVENTS_KEPT] == 1
+
+
+async def test_an_order_that_the_books_lost_is_found(market: Market) -> None:
+    kept, lost = market.hold(), market.hold()
+    await market.tell(kept)
+    await market.tell(lost)
+    del market.rows["orders.orders"][lost.order_id]
+
+    report = await market.check(grace=0.3)
+
+    assert [(v.rule, v.subject) for v in report.violations] == [(Rule.BOOKS_AGREE, {"order": lost.order_id})]
+
+
+async def test_a_busy_row_is_not_the_same_trouble_twice(market: Market) -> None:
+    placed = market.hold()
+    await market.tell(placed)
+    row = market.rows["orders.orders"][placed.order_id]
+    row["rejected_payments"] = ["first"]
+    checking = asyncio.create_task(market.check(grace=0.6))
+    while not checking.done():
+        row["rejected_payments"] = [new_id()]
+        await asyncio.sleep(0)
+
+    assert (await checking).ok
+
+
+async def test_money_is_counted_by_currency(market: Market) -> None:
+    payment = {"order_id": "o", "amount": 700, "currency": "EUR", "status": "refunded", "version": 4}
+    market.rows["payments.payments"]["p"] = payment
+    market.rows["payments.charges"]["p"] = {"amount": 700, "currency": "EUR", "captured": True, "refunded": True}
+    market.rows["payments.charges"]["stray"] = {"amount": 9, "currency": "JPY", "captured": True, "refunded": False}
+
+    report = await market.check(grace=0.3)
+
+    assert report.balances == {"EUR": Money(charged=700, refunded=700), "JPY": Money(charged=9)}
+    assert [v.subject for v in report.violations if v.rule is Rule.CHARGES_END] == [{"payment": "stray"}]
+
+
+async def test_a_gateway_that_lists_nothing_is_not_asked_twice(market: Market) -> None:
+    market.lists_charges = False
+    payment = {"order_id": "o", "amount": 700, "currency": "EUR", "status": "refunded", "version": 4}
+    market.rows["payments.payments"]["p"] = payment
+
+    report = await market.check(grace=0.3)
+
+    assert report.balances == {"EUR": Money(charged=700, refunded=700)}
+    assert {v.rule for v in report.violations} == {Rule.EVENTS_KEPT}  # nobody told of that refund
+
+
+async def test_a_message_that_nobody_handles_is_found(market: Market, events: Events) -> None:
+    config = ConsumerConfig(durable_name="orders-sleeps", ack_policy=AckPolicy.EXPLICIT)
+    await events.js.add_consumer("EXPIRATION", config)
+    await events.js.publish(HoldElapsed.subject, HoldElapsed(order_id="o").model_dump_json().encode())
+
+    report = await market.check(grace=0.3)
+
+    [waiting] = report.violations
+    assert (waiting.rule, waiting.subject) == (Rule.EVERYTHING_READ, {"consumer": "orders-sleeps"})
+    assert waiting.expected == "message 1 of EXPIRATION handled"
+    assert report.lag.messages == 1
+
+
+async def test_a_dead_letter_is_found_until_it_is_settled(market: Market) -> None:
+    headers = {"Nats-Msg-Id": "letter", "Souk-Subject": "orders.paid", "Souk-Error": "it broke"}
+    letter = Letter.of(Message("DEAD_LETTERS", 1, "dead_letters.orders.finish", now(), headers, b"{}"))
+    await market.db.letters.insert_one({"_id": letter.id, **letter.to_document()})
+    [found] = (await market.check(grace=0.3)).violations
+    assert (found.rule, found.subject) == (Rule.LETTERS_SETTLED, {"letter": "letter"})
+
+    await market.db.letters.update_one({"_id": "letter"}, {"$set": {"state": "discarded"}})
+    assert (await market.check()).ok
+
+
+async def test_without_an_answer_there_is_no_report(bus_url: str, db: Database) -> None:
+    async with Bus.connected(bus_url, "audit") as bus:
+        with pytest.raises(Unavailable, match=r"nobody answers on books\.items\.items"):
+            await Checker(bus, db, 1).check()
+
+
+async def test_replicas_take_turns_and_a_violation_keeps_its_age(db: Database, market: Market) -> None:
+    one, other = ReportStore(db), ReportStore(db)
+    minute = timedelta(minutes=1)
+    turns = await asyncio.gather(*(store.take_turn(now(), minute) for store in (one, other)))
+    assert sorted(turns) == [False, True]
+    assert await other.take_turn(now() + minute, minute)
+
+    market.hold()
+    first = await market.check(grace=0.3)
+    await one.keep(first)
+    await other.keep(await market.check(grace=0.3))
+    newest = await one.newest()
+    assert newest is not None
+    assert newest.checked_at > first.checked_at
+    assert [v.since for v in newest.violations] == [first.checked_at]
+
+
+async def test_operators_see_the_newest_report(audit: World) -> None:
+    path, headers = "/api/audit/reconciliation", audit.tokens.headers(audit.operator)
+    answer = await audit.http.get(path, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_checked")
+
+    totals = dict.fromkeys(Rule, 0)
+    report = Report(checked_at=now(), seconds=1, grace=2, counts={}, totals=totals, violations=[], balances={}, lag={})
+    await ReportStore(audit.db).keep(report)
+    assert Report.model_validate((await audit.http.get(path, headers=headers)).json()) == report
+    assert (await audit.http.get(path)).status_code == 401

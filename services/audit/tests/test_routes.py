@@ -1,0 +1,104 @@
+"""What operators ask audit over HTTP."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from common.events import ItemChanged, StockChanged, UserRegistered
+from common.ids import new_id
+from common.testing import person
+
+if TYPE_CHECKING:
+    from services.audit.tests.conftest import World
+
+ROUTES = [
+    ("GET", "/search?q=a"),
+    ("GET", "/orders/1"),
+    ("GET", "/items/1"),
+    ("GET", "/payments/1"),
+    ("GET", "/dead-letters"),
+    ("POST", "/dead-letters/replay"),
+    ("POST", "/dead-letters/discard"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_nobody_but_an_operator_is_told_anything(audit: "World", method: str, path: str) -> None:
+    stranger = await audit.http.request(method, f"/api/audit{path}")
+    user = await audit.http.request(method, f"/api/audit{path}", headers=audit.tokens.headers(person()))
+    other = await audit.http.request(method, f"/api/audit{path}", headers=audit.tokens.headers(person("X", "cook")))
+
+    assert (stranger.status_code, stranger.json()["code"]) == (401, "not_signed_in")
+    assert (user.status_code, user.json()["code"]) == (403, "operator_only")
+    assert (other.status_code, other.json()["code"]) == (403, "operator_only")
+
+
+async def test_an_order_is_found_by_its_id_its_buyer_his_mail_and_its_item(audit: "World") -> None:
+    lamp = audit.item("A lamp")
+    buyer = person("Bea")
+    orders = [audit.placed(lamp, buyer_id=buyer.id) for _ in range(3)]
+    await audit.told(UserRegistered(user_id=buyer.id, email=buyer.email, name="Bea"))
+    for event in (lamp, *orders, audit.placed(lamp)):
+        await audit.told(event)
+
+    [hit] = (await audit.get("/search", q=orders[0].order_id))["items"]
+    assert (hit["kind"], hit["id"], hit["label"]) == ("order", orders[0].order_id, "2 x A lamp")
+    for q in (buyer.id, buyer.email, buyer.email.upper()):
+        first = await audit.get("/search", q=q, limit=2)
+        rest = await audit.get("/search", q=q, limit=2, cursor=first["next"])
+        assert [one["id"] for one in (*first["items"], *rest["items"])] == [one.order_id for one in reversed(orders)]
+    of_item = (await audit.get(f"/items/{lamp.item_id}"))["orders"]["items"]
+    assert len(of_item) == 4
+    assert (await audit.get("/search", q="nobody@souk.test"))["items"] == []
+
+
+async def test_an_item_is_found_by_its_id_and_by_how_its_title_begins(audit: "World") -> None:
+    lamp, lantern, chair = audit.item("Lamp (blue)"), audit.item("LAMPION"), audit.item("A chair and a lamp")
+    for event in (lamp, lantern, chair):
+        await audit.told(event)
+
+    by_title = {one["id"] for one in (await audit.get("/search", q="lamp"))["items"]}
+    [by_id] = (await audit.get("/search", q=chair.item_id))["items"]
+
+    assert by_title == {lamp.item_id, lantern.item_id}
+    assert (by_id["kind"], by_id["label"]) == ("item", "A chair and a lamp")
+    assert [one["id"] for one in (await audit.get("/search", q="lamp ("))["items"]] == [lamp.item_id]
+
+
+async def test_an_item_tells_its_newest_state_and_its_stock(audit: "World") -> None:
+    lamp = audit.item()
+    await audit.told(ItemChanged.model_validate({**lamp.model_dump(), "item_version": 2, "price": 900}))
+    await audit.told(lamp)
+    await audit.told(StockChanged(item_id=lamp.item_id, stock_version=4, quantity=3, available=1))
+
+    told = await audit.get(f"/items/{lamp.item_id}")
+
+    assert (told["item"]["version"], told["item"]["price"]) == (2, 900)
+    assert told["stock"] == {"item_id": lamp.item_id, "version": 4, "quantity": 3, "available": 1}
+
+
+async def test_an_order_tells_its_story_with_the_stock_that_moved_in_the_same_write(audit: "World") -> None:
+    lamp = audit.item()
+    order = audit.placed(lamp)
+    placed = await audit.told(order)
+    moved = await audit.told(StockChanged(item_id=lamp.item_id, stock_version=2, quantity=3, available=1))
+    await audit.told(audit.placed(lamp))
+
+    told = await audit.get(f"/orders/{order.order_id}")
+
+    assert [(line["id"], line["subject"]) for line in told["story"]] == [
+        (placed, "orders.placed"),
+        (moved, "orders.stock_changed"),
+    ]
+    assert told["story"][0]["request_id"] == "request"
+    assert [state["stock"] and state["stock"]["available"] for state in told["states"]] == [None, 1]
+    assert (told["order"]["status"], told["order"]["total"]) == ("awaiting_payment", 1400)
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [("/orders", "order_not_found"), ("/items", "item_not_found"), ("/payments", "payment_not_found")],
+)
+async def test_what_nobody_told_of_is_not_found(audit: "World", path: str, code: str) -> None:
+    answer = await audit.http.get(f"/api/audit{path}/{new_id()}", headers=audit.tokens.headers(audit.operator))
+    assert (answer.status_code, answer.json()["code"]) == (404, code)

@@ -1,0 +1,54 @@
+"""Makes somebody an operator, or no longer: `python -m auth.grant a@b.c [--revoke]`, where auth's settings are set.
+
+Only by this command: nobody becomes an operator over HTTP.
+"""
+
+import argparse
+import asyncio
+import sys
+
+from auth.settings import AuthSettings
+from auth.store import AccountStore
+from common.auth import OPERATOR
+from common.bus import Bus
+from common.mongo import AWAY, database
+from common.outbox import Relay
+from common.settings import load
+
+
+async def change(email: str, *, revoke: bool) -> str | None:
+    """Give or take the role of an operator; return a sentence on it, or None where nobody has this address."""
+    settings = load(AuthSettings)
+    async with (
+        database(settings.mongo_url) as db,
+        Bus.connected(settings.nats_url, "auth", replicas=settings.nats_replicas, away=AWAY) as bus,
+        Relay.running(bus, db.users) as relay,
+    ):
+        accounts = AccountStore(db, relay)
+        account = await accounts.find(email)
+        if account is None:
+            return None
+        if revoke:
+            account.revoke(OPERATOR)
+        else:
+            account.grant(OPERATOR)
+        await accounts.save(account)
+    return f"{account.email} is {'no longer' if revoke else 'now'} an operator; it counts from the next sign-in on"
+
+
+def main() -> int:
+    """Return the exit code: 1 where nobody has signed up with the address."""
+    parser = argparse.ArgumentParser(prog="auth.grant", description="Make somebody an operator.")
+    parser.add_argument("email")
+    parser.add_argument("--revoke", action="store_true", help="no longer")
+    asked = parser.parse_args()
+    said = asyncio.run(change(asked.email, revoke=asked.revoke))
+    if said is None:
+        print(f"nobody has signed up with {asked.email}", file=sys.stderr)  # noqa: T201
+        return 1
+    print(said)  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

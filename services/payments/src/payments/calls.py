@@ -1,0 +1,81 @@
+"""A call to the gateway, and what came of it, as transitions of the payment it was made for. No I/O."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from common.events import ProviderOperation, ProviderOutcome
+from payments.domain import Payment
+from payments.gateway import (
+    Answer,
+    Captured,
+    Declined,
+    GatewayRefused,
+    GatewayTimeout,
+    GatewayUnavailable,
+    Processing,
+)
+
+Transition = Callable[[Payment], None]
+
+FAILURES = {
+    GatewayTimeout: ProviderOutcome.TIMED_OUT,
+    GatewayUnavailable: ProviderOutcome.UNAVAILABLE,
+    GatewayRefused: ProviderOutcome.REFUSED,
+}
+"""What a call that raised came to."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that begins now. However it ends, the payment tells of it in the save that it leads to."""
+
+    operation: ProviderOperation
+    began: float = field(default_factory=time.perf_counter)
+
+    def answered(self, answer: Answer) -> Transition:
+        """The gateway answered: the payment moves on."""
+        match answer:
+            case Captured(reference):
+                outcome, move = ProviderOutcome.CAPTURED, _capture(reference)
+            case Declined(reference, reason):
+                outcome, move = ProviderOutcome.DECLINED, _fail(reference, reason)
+            case Processing(reference, client_secret):
+                outcome, move = ProviderOutcome.PROCESSING, _process(reference, client_secret)
+        return self._ended(outcome, answer.reference, move)
+
+    def refunded(self, reference: str) -> Transition:
+        """The gateway sent the money back."""
+        return self._ended(ProviderOutcome.REFUNDED, reference, Payment.refunded)
+
+    def not_found(self, reference: str) -> Transition:
+        """The gateway no longer knows the charge."""
+        return self._ended(ProviderOutcome.NOT_FOUND, reference)
+
+    def failed(self, error: Exception, reference: str) -> Transition:
+        """The call raised one of `FAILURES`."""
+        [outcome] = [outcome for kind, outcome in FAILURES.items() if isinstance(error, kind)]
+        return self._ended(outcome, reference)
+
+    def _ended(self, outcome: ProviderOutcome, reference: str, move: Transition | None = None) -> Transition:
+        milliseconds = round((time.perf_counter() - self.began) * 1000)
+
+        def tell_and_move(payment: Payment) -> None:
+            payment.provider_called(self.operation, outcome, reference or None, milliseconds)
+            if move:
+                move(payment)
+
+        return tell_and_move
+
+
+def _capture(reference: str) -> Transition:
+    return lambda payment: payment.capture(reference)
+
+
+def _fail(reference: str, reason: str) -> Transition:
+    return lambda payment: payment.fail(reference, reason)
+
+
+def _process(reference: str, client_secret: str | None) -> Transition:
+    return lambda payment: payment.process(reference, datetime.now(UTC), client_secret)

@@ -1,0 +1,181 @@
+"""Who moves the money in the cases that every gateway passes.
+
+Stripe comes up to three times: as a small one of ours with every bad day; as localstripe, which others wrote; and, with
+a key of its test mode in STRIPE_TEST_KEY, as itself. Some cases can't be asked of all, and say so.
+"""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from stripe import HTTPXClient, StripeClient
+
+from common.child import free_port
+from common.ids import new_id
+from common.mongo import Database
+from payments.gateway import PaymentGateway, Processing
+from payments.sandbox import SandboxGateway, signature
+from payments.stripe_gateway import StripeGateway
+from services.payments.tests.localstripe import localstripe_for
+from services.payments.tests.stripe_fake import SECRET_KEY, FakeStripe
+
+if TYPE_CHECKING:
+    from services.payments.tests.conftest import Serve
+
+SECRET = "what the provider signs with"
+
+
+async def _by_itself(_: Processing) -> None:
+    """Some charges need nobody."""
+
+
+@dataclass
+class Provider:
+    """A gateway, and what a test must know about the provider behind it."""
+
+    gateway: PaymentGateway
+    good: str
+    declined: str
+    slow: str
+    balance: Callable[[], Awaitable[int]]
+    """Money taken and not given back."""
+    signed: Callable[[str, datetime, str], tuple[bytes, Mapping[str, str]]]
+    """A webhook call about a charge, signed at a time with a secret."""
+    loses_the_answer: str = ""
+    finish: Callable[[Processing], Awaitable[None]] = _by_itself
+    """Do what a slow charge waits for."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What providers are made of."""
+
+    db: Database
+    serve: "Serve"
+    localstripe: httpx.AsyncClient
+
+
+@asynccontextmanager
+async def sandbox_provider(place: Place) -> AsyncIterator[Provider]:
+    """The sandbox, its webhook calls going nowhere."""
+
+    async def balance() -> int:
+        moved = {"captured_at": {"$lte": datetime.now(UTC)}, "refunded_at": None}
+        return sum(charge["amount"] for charge in await place.db.sandbox_charges.find(moved).to_list())
+
+    def signed(reference: str, at: datetime, secret: str) -> tuple[bytes, Mapping[str, str]]:
+        body = b'{"id": "evt_1", "type": "charge.updated", "reference": "%b"}' % reference.encode()
+        seconds = int(at.timestamp())
+        return body, {"sandbox-signature": f"t={seconds},v1={signature(secret, seconds, body)}"}
+
+    async with SandboxGateway.open(place.db.sandbox_charges, SECRET, "http://127.0.0.1:1/") as gateway:
+        yield Provider(
+            gateway, "pm_card_visa", "pm_card_declined", "pm_card_duplicate", balance, signed, "pm_card_lost"
+        )
+
+
+@asynccontextmanager
+async def small_stripe_provider(place: Place) -> AsyncIterator[Provider]:
+    """Stripe's gateway before a Stripe of ours."""
+    stripe, port = FakeStripe(), free_port()
+
+    async def balance() -> int:
+        return stripe.balance()
+
+    async def finish(answer: Processing) -> None:
+        stripe.authenticate(answer.client_secret or "")
+
+    url, patience = f"http://127.0.0.1:{port}", timedelta(seconds=1.5)
+    async with place.serve(stripe.app, port), StripeGateway.open(SECRET_KEY, SECRET, url, patience) as gateway:
+        yield _stripe(gateway, balance, finish, "pm_card_lost")
+
+
+@asynccontextmanager
+async def localstripe_provider(place: Place) -> AsyncIterator[Provider]:
+    """Stripe's gateway before localstripe."""
+    async with localstripe_for(place.localstripe, place.serve) as url, account_at("sk_test_123", url) as account:
+        slow = await account.v1.payment_methods.create_async(
+            {"type": "card", "card": {"number": "4000002500003155", "exp_month": 12, "exp_year": 2040, "cvc": "123"}}
+        )
+
+        async def finish(answer: Processing) -> None:
+            path = f"/v1/payment_intents/{answer.reference}/_authenticate"
+            await account.raw_request_async("post", path, client_secret=answer.client_secret, success="true")
+
+        async with StripeGateway.open("sk_test_123", SECRET, url) as gateway:
+            stripe = _stripe(gateway, partial(_money_in, account, new_id()), finish)
+            yield replace(stripe, declined="pm_card_chargeCustomerFail", slow=slow.id)
+
+
+@asynccontextmanager
+async def real_stripe_provider(_: Place) -> AsyncIterator[Provider]:
+    """Stripe's gateway before Stripe, in test mode."""
+    key = os.environ["STRIPE_TEST_KEY"]
+    url = "https://api.stripe.com"
+    async with account_at(key, url) as account, StripeGateway.open(key, SECRET, url) as gateway:
+        yield _stripe(gateway, partial(_money_in, account, new_id()), _by_itself)
+
+
+@asynccontextmanager
+async def account_at(key: str, url: str) -> AsyncIterator[StripeClient]:
+    """The account behind a gateway, as its owner sees it."""
+    http = HTTPXClient()
+    yield StripeClient(key, http_client=http, base_addresses={"api": url})
+    await http.close_async()  # type: ignore[no-untyped-call]
+
+
+def _stripe(
+    gateway: PaymentGateway,
+    balance: Callable[[], Awaitable[int]],
+    finish: Callable[[Processing], Awaitable[None]],
+    loses_the_answer: str = "",
+) -> Provider:
+    def signed(reference: str, at: datetime, secret: str) -> tuple[bytes, Mapping[str, str]]:
+        thing = {"id": reference, "object": "payment_intent"}
+        event = {"id": "evt_1", "object": "event", "type": "payment_intent.succeeded", "data": {"object": thing}}
+        return FakeStripe().signed(event, at.timestamp(), secret)
+
+    cards = ("pm_card_visa", "pm_card_visa_chargeDeclined", "pm_card_authenticationRequired")
+    return Provider(gateway, *cards, balance, signed, loses_the_answer, finish)
+
+
+async def _money_in(account: StripeClient, begun: str) -> int:
+    """What the payments begun since have brought, less what went back."""
+    intents = await account.v1.payment_intents.list_async({"limit": 100})
+    paid = [i for i in intents.data if i.status == "succeeded" and "payment_id" in i.metadata]
+    ours = {i.id: i.amount for i in paid if i.metadata["payment_id"] > begun}
+    refunds = await account.v1.refunds.list_async({"limit": 100})
+    return sum(ours.values()) - sum(r.amount for r in refunds.data if r.payment_intent in ours)
+
+
+PROVIDERS: dict[str, Callable[[Place], AbstractAsyncContextManager[Provider]]] = {
+    "sandbox": sandbox_provider,
+    "stripe": small_stripe_provider,
+    "localstripe": localstripe_provider,
+}
+if "STRIPE_TEST_KEY" in os.environ:
+    PROVIDERS["real"] = real_stripe_provider
+
+
+def all_but(*lacking: str) -> pytest.MarkDecorator:
+    """Ask a case of those that can be asked."""
+    return pytest.mark.parametrize("provider", sorted(PROVIDERS.keys() - lacking), indirect=True)
+
+
+honours_keys = all_but("localstripe")
+"""localstripe looks at no Idempotency-Key: the same call again is another charge."""
+
+tells_which_failed = all_but("localstripe")
+"""localstripe does not say which intent a declined card was for."""
+
+finishes_slow_charges = all_but("real")
+"""Stripe's own test cards that wait for the buyer need him, and a browser."""
+
+loses_answers = all_but("localstripe", "real")
+"""Nobody can make others go silent."""

@@ -1,0 +1,117 @@
+"""Every call to the gateway is told of, however it ended."""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from common.events import PaymentCaptured, PaymentRefunded, ProviderCalled
+from common.telemetry import Cause, caused_by
+from common.testing import Events
+from payments.gateway import Answer, Charge, Found, GatewayRefused, GatewayTimeout, GatewayUnavailable
+from payments.sandbox import SandboxGateway
+
+if TYPE_CHECKING:
+    from services.payments.tests.conftest import Workshop
+
+
+class Failing(SandboxGateway):
+    """Does what it is asked, and then fails with what stands in `failures`, once each."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]
+        self.failures: list[Exception] = []
+
+    async def charge(self, charge: Charge) -> Answer:
+        answer = await super().charge(charge)
+        self._fail()
+        return answer
+
+    async def retrieve(self, reference: str) -> Found | None:
+        self._fail()
+        return await super().retrieve(reference)
+
+    async def refund(self, payment_id: str, reference: str) -> None:
+        await super().refund(payment_id, reference)
+        self._fail()
+
+    def _fail(self) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+
+
+@pytest_asyncio.fixture
+async def gateway(workshop: "Workshop") -> AsyncIterator[Failing]:
+    """The sandbox, its webhook calls going nowhere."""
+    async with Failing.open(workshop.db.sandbox_charges, "a secret of these tests", "http://127.0.0.1:1/") as gateway:
+        yield gateway
+
+
+def told(calls: list[ProviderCalled]) -> list[tuple[str, str]]:
+    """What was asked, and what came of it."""
+    return [(call.operation, call.outcome) for call in calls]
+
+
+@pytest.mark.parametrize(
+    ("failure", "outcome"), [(GatewayTimeout("late"), "timed_out"), (GatewayUnavailable("away"), "unavailable")]
+)
+async def test_a_call_without_an_answer_is_told_and_so_is_the_one_that_finds_the_money(
+    workshop: "Workshop", gateway: Failing, events: Events, failure: Exception, outcome: str
+) -> None:
+    cashier, due = workshop.cashier(gateway), await workshop.due()
+    gateway.failures = [failure]
+
+    payment = await cashier.pay(due.id, "pm_card_visa", due.buyer_id, None)
+    await cashier.settle(payment.id)
+
+    calls = await events.published(ProviderCalled, 2)
+    assert told(calls) == [("charge", outcome), ("charge", "captured")]
+    assert [call.reference for call in calls] == [None, f"ch_{payment.id}"]
+    assert {(call.payment_id, call.order_id) for call in calls} == {(payment.id, due.id)}
+    assert all(0 <= call.milliseconds < 60_000 for call in calls)
+    [captured] = await events.published(PaymentCaptured)
+    assert captured.payment_version == calls[-1].payment_version
+
+
+async def test_a_call_that_the_gateway_refused_is_told(workshop: "Workshop", gateway: Failing, events: Events) -> None:
+    payment = await workshop.intent()
+    gateway.failures = [GatewayRefused("no such currency")]
+
+    with pytest.raises(GatewayRefused):
+        await workshop.cashier(gateway).settle(payment.id)
+
+    assert told(await events.published(ProviderCalled)) == [("charge", "refused")]
+
+
+async def test_asking_for_what_takes_long_or_is_gone_is_told(
+    workshop: "Workshop", gateway: Failing, events: Events
+) -> None:
+    cashier, payment = workshop.cashier(gateway), await workshop.intent("pm_card_slow")
+    await cashier.settle(payment.id)
+    await cashier.settle(payment.id)
+    await workshop.db.sandbox_charges.delete_many({})
+
+    with pytest.raises(GatewayUnavailable):
+        await cashier.settle(payment.id)
+
+    calls = await events.published(ProviderCalled, 3)
+    assert told(calls) == [("charge", "processing"), ("retrieve", "processing"), ("retrieve", "not_found")]
+
+
+async def test_a_refund_names_what_it_was_made_for(workshop: "Workshop", gateway: Failing, events: Events) -> None:
+    cashier, payment = workshop.cashier(gateway), await workshop.intent()
+    await cashier.settle(payment.id)
+    with caused_by(Cause("request", "00-trace", "the rejection")):
+        await cashier.owe_refund(payment.id, "sold_out")
+    gateway.failures = [GatewayTimeout("late")]
+
+    with pytest.raises(GatewayTimeout):
+        await cashier.settle(payment.id)
+    await cashier.settle(payment.id)
+
+    await events.published(PaymentRefunded)
+    calls = await events.messages("PAYMENTS", ProviderCalled.subject)
+    assert [call.headers.get("ce-causationid") for call in calls] == [None, "the rejection", "the rejection"]
+    [refunded] = await events.messages("PAYMENTS", PaymentRefunded.subject)
+    assert (refunded.headers["ce-causationid"], refunded.headers["ce-requestid"]) == ("the rejection", "request")
