@@ -80,8 +80,7 @@ def kubernetes_flow() -> str:
 
 def event_flow() -> str:
     """Who tells what and who hears it: a column for each service, a row for each event."""
-    services = [name for name in facts.stores() if name != "audit"]
-    columns = {name: 400 + number * 142 for number, name in enumerate(services)}
+    columns = {name: 370 + number * 126 for number, name in enumerate(facts.stores())}
     owners, y, lines = facts.owners(), 132.0, []
     previous = ""
     for event in facts.events():
@@ -94,12 +93,12 @@ def event_flow() -> str:
     c.text(40, 44, "Who tells what, and who hears it", "title")
     for name, x in columns.items():
         c.line((x, 104), (x, y - 8), kind="faint")
-        c.box(x - 54, 72, 108, 34)
+        c.box(x - 56, 72, 112, 34)
         c.text(x, 89, name, "strong", "middle")
     for event, at in lines:
         owner = columns[owners[event.subject.partition(".")[0]]]
         c.text(40, at, event.subject, "mono")
-        heard = {columns[r.service]: "arrow" for r in facts.readers(event) if r.service in columns}
+        heard = {columns[r.service]: "arrow" for r in facts.readers(event)}
         if facts.heard_by_web(event):
             heard[columns["web"]] = "dashed"
         for x, kind in sorted(heard.items(), key=lambda reader: -abs(reader[0] - owner)):
