@@ -87,7 +87,7 @@ async def test_a_dead_letter_is_replayed_after_its_cause_is_mended_and_the_order
         (faulty_stack.data_dir / "mended").touch()
         await page.get_by_role("button", name="Give to the handler again").click()
 
-        await expect(page.get_by_role("status")).to_contain_text("They are with their handlers again.")
+        await expect(page.locator(".note")).to_have_text("They are with their handlers again.")
         await expect(page.get_by_text("None. Every message was handled.")).to_be_visible()
         await page.get_by_role("link", name="Given to their handlers again").click()
         await expect(page.locator(".letter")).to_contain_text("RuntimeError: not today")

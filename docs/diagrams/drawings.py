@@ -98,7 +98,7 @@ def event_flow() -> str:
     for event, at in lines:
         owner = columns[owners[event.subject.partition(".")[0]]]
         c.text(40, at, event.subject, "mono")
-        heard = {columns[r.service]: "arrow" for r in facts.readers(event)}
+        heard = {columns[r.service]: "arrow" for r in facts.readers(event) if r.service != "audit"}
         if facts.heard_by_web(event):
             heard[columns["web"]] = "dashed"
         for x, kind in sorted(heard.items(), key=lambda reader: -abs(reader[0] - owner)):

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from common.consuming import RETRY_DELAYS, Consumers
-from common.events import EVENTS, Event
+from common.events import EVENTS, Event, LetterReplayed
 from infra.local.services import SERVICES
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,11 @@ def readers(event: type[Event]) -> list[Reader]:
             consumers: Consumers = importlib.import_module(f"{service.name}.consumers").consumers
         except ModuleNotFoundError:
             continue  # auth reads nothing, web listens only
-        found += [Reader(service.name, handler.__name__) for handler, events in consumers.handlers if event in events]
+        handlers = [handler.__name__ for handler, events in consumers.handlers if event in events]
+        handlers += [keeper.__name__ for keeper, stream in consumers.keepers if stream == event.stream]
+        if event is LetterReplayed:
+            handlers.append("replays")
+        found += [Reader(service.name, handler) for handler in handlers]
     return found
 
 
