@@ -20,7 +20,7 @@ from tests.browsing import chromium, hasty_opened, opened, photo, size
 __all__ = ["chromium", "hasty_opened", "opened", "photo", "size"]  # fixtures of the tests of web
 
 settings.register_profile(
-    "steady", deadline=None, derandomize=True, max_examples=100, suppress_health_check=list(HealthCheck)
+    "steady", deadline=None, derandomize=True, max_examples=75, suppress_health_check=list(HealthCheck)
 )
 settings.register_profile("explore", settings.get_profile("steady"), derandomize=False, max_examples=5_000)
 settings.load_profile("steady")

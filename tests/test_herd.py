@@ -69,8 +69,8 @@ async def test_never_more_is_held_and_sold_than_there_is(tmp_path: Path) -> None
                 repeated += more
             return repeated
 
-        watching, repeating = asyncio.create_task(watch()), asyncio.create_task(repeat())
         await eventually(lambda: arrived(db, item))
+        watching, repeating = asyncio.create_task(watch()), asyncio.create_task(repeat())
         placed = await asyncio.gather(
             *(buyer(b, chance.randint(1, 4), chance.choice(["cancel", "pay", "leave"])) for b in herd)
         )

@@ -10,6 +10,7 @@ More examples, chosen at random: `make test-journeys ARGS="-k properties --hypot
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -145,8 +146,8 @@ class Story:
     cancelled: bool = False
     refunded: bool = False
 
-    def __repr__(self) -> str:
-        return self.name
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        printer.text(repr(self.name))  # How Hypothesis shows it.
 
 
 STORIES = (

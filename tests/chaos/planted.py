@@ -91,11 +91,11 @@ async def nothing(*_: object, **__: object) -> None:
 right_owe = Payment.owe_refund
 
 
-def owe_again(payment: Payment, reason: str, now: Any) -> None:
+def owe_again(payment: Payment, *args: Any) -> None:
     """Asked for again, a refund that was made is made again."""
     if payment.status is PaymentStatus.REFUNDED:
         payment.status = PaymentStatus.CAPTURED
-    right_owe(payment, reason, now)
+    right_owe(payment, *args)
 
 
 right_post = JetStreamContext.publish

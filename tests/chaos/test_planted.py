@@ -45,9 +45,12 @@ async def infested(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[In
         yield Infested(world, bug)
 
 
-EVERYTHING_AGAIN = [Fault(at, "repeat events") for at in (0.0, 2.0)]
+EVERYTHING_AGAIN = [Fault(at, "repeat events") for at in (1.0, 3.0, 5.0)]
 DEATHS = [Fault(at, "kill service", "orders") for at in (0.0, 1.0, 2.0)]
 UNREADABLE = [Fault(0.0, "unreadable event", "payments.captured")]
+
+STUCK = {"ack before write", "deadline ignored", "refund never"}
+"""What these bugs have left undone is never done: nobody needs to wait for it."""
 
 CASES: list[tuple[str, list[Fault], set[str]]] = [
     ("", UNREADABLE + EVERYTHING_AGAIN, set()),
@@ -66,7 +69,7 @@ CASES: list[tuple[str, list[Fault], set[str]]] = [
 async def test_each_planted_bug_is_caught(bug: str, plan: list[Fault], rules: set[str], infested: Infested) -> None:
     infested.bug.write_text(bug)
     seed = [one for one, _, _ in CASES].index(bug)  # other people in each run
-    run = Run(seed, SECONDS, buyers=6, hold_seconds=HOLD_SECONDS, quiet_limit=6 if bug else 30, plan=plan)
+    run = Run(seed, SECONDS, buyers=6, hold_seconds=HOLD_SECONDS, quiet_limit=6 if bug in STUCK else 60, plan=plan)
     run.calm_orders, run.least_orders = ORDERS
     run.offers, run.second_opinion = (3, 3, 8), not bug
 
