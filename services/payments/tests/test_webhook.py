@@ -44,7 +44,7 @@ async def test_a_payment_that_is_reported_later_is_captured_once(world: "World",
 
 
 async def test_a_late_card_is_captured_after_the_hold(world: "World") -> None:
-    order = await world.placed_order(hold=timedelta(seconds=0.5))
+    order = await world.placed_order(hold=timedelta(seconds=2))
     answer = await world.pay(order.order_id, "pm_card_late")
     assert answer.json()["status"] == "processing"
 
