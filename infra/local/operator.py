@@ -1,13 +1,10 @@
 """`python -m infra.local.operator`: make EMAIL an operator of the running stack, or no longer with REVOKE=1."""
 
 import os
-import subprocess
 import sys
 
-from infra.local.lock import in_use
-from infra.local.services import ROOT
-from infra.local.stack import Stack
-from infra.local.variables import Unusable, data_dir, gateway_port, servers
+from infra.local.running import NothingRuns, run_as
+from infra.local.variables import Unusable
 
 
 def main() -> int:
@@ -16,16 +13,11 @@ def main() -> int:
     if not email:
         print("say who: make operator EMAIL=ola@souk.test", file=sys.stderr)
         return 1
-    if not in_use(data_dir()):
-        print(f"nothing runs on {data_dir()}: start Souk with `make dev`, or name its DATA_DIR=...", file=sys.stderr)
-        return 1
     try:
-        stack = Stack(data_dir(), gateway_port(), servers=servers())
-    except Unusable as error:
+        return run_as("auth", "auth.grant", email, *(["--revoke"] if os.environ.get("REVOKE") else []))
+    except (NothingRuns, Unusable) as error:
         print(error, file=sys.stderr)
         return 1
-    command = [sys.executable, "-m", "auth.grant", email, *(["--revoke"] if os.environ.get("REVOKE") else [])]
-    return subprocess.run(command, env={**os.environ, **stack.variables("auth")}, cwd=ROOT, check=False).returncode
 
 
 if __name__ == "__main__":

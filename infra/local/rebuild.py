@@ -1,11 +1,9 @@
 """`python -m infra.local.rebuild`: compare a projection of the running Souk with the streams; SWAP=1 mends it."""
 
 import os
-import subprocess
 import sys
 
-from infra.local.running import NothingRuns, running_stack
-from infra.local.services import ROOT
+from infra.local.running import NothingRuns, run_as
 from infra.local.variables import Unusable
 
 PROJECTIONS = {
@@ -30,15 +28,12 @@ def main() -> int:
             print(f"  {known:<22}{what}")
         return 2 if name else 0
     service = name.partition(".")[0]
+    swap = ["--swap"] if os.environ.get("SWAP") in {"1", "true", "yes"} else []
     try:
-        variables = running_stack().variables(service)
+        return run_as(service, f"{service}.rebuild", name, *swap)
     except (NothingRuns, Unusable) as error:
         print(error, file=sys.stderr)
         return 2
-    command = [sys.executable, "-m", f"{service}.rebuild", name]
-    if os.environ.get("SWAP") in {"1", "true", "yes"}:
-        command.append("--swap")
-    return subprocess.run(command, env={**os.environ, **variables}, cwd=ROOT, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -1,6 +1,11 @@
 """The stack that runs already, for programs that ask it something."""
 
+import os
+import subprocess
+import sys
+
 from infra.local.lock import in_use
+from infra.local.services import ROOT
 from infra.local.stack import Stack
 from infra.local.variables import data_dir, gateway_port, servers
 
@@ -17,3 +22,13 @@ def running_stack() -> Stack:
             f"no Souk runs on the data in {folder}: start it with `make dev`, or name another with DATA_DIR=..."
         )
     return Stack(folder, gateway_port(), servers=servers())
+
+
+def run_as(service: str, *module: str) -> int:
+    """Run a module of a service, with its arguments, as that service of the running stack; return its exit code.
+
+    Raises what `running_stack` does.
+    """
+    variables = running_stack().variables(service)
+    command = [sys.executable, "-m", *module]
+    return subprocess.run(command, env={**os.environ, **variables}, cwd=ROOT, check=False).returncode

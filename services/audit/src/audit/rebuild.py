@@ -10,6 +10,7 @@ from audit.consumers import consumers
 from audit.domain import Entry
 from audit.settings import AuditSettings
 from common.bus import Bus
+from common.durable import ABOUT_FAILURES
 from common.mongo import AWAY, Database, Document, database
 from common.rebuilding import Difference, Projection, State, main
 from common.settings import load
@@ -27,12 +28,11 @@ class Events(Projection):
     async def expected(self) -> dict[str, State]:
         """See `Projection`."""
         said: dict[str, State] = {}
-        for _, reading in consumers.readings:
-            if reading.stream in KEPT:
-                async with aclosing(self._bus.messages(reading.stream)) as messages:
-                    async for message in messages:
-                        entry = Entry.of(message)
-                        said.setdefault(entry.id, state_of(entry.to_document()))
+        for stream in {stream for _, stream in consumers.keepers} - ABOUT_FAILURES:
+            async with aclosing(self._bus.messages(stream)) as messages:
+                async for message in messages:
+                    entry = Entry.of(message)
+                    said.setdefault(entry.id, state_of(entry.to_document()))
         return said
 
     async def found(self) -> dict[str, State]:
@@ -48,10 +48,6 @@ class Events(Projection):
             if message is not None:
                 entry = Entry.of(message).to_document()
                 await self._events.replace_one({"_id": entry["_id"]}, entry, upsert=True)
-
-
-KEPT = {"USERS", "ITEMS", "ORDERS", "EXPIRATION", "PAYMENTS"}
-"""The streams of events."""
 
 
 def state_of(document: Document) -> dict[str, Any]:
