@@ -21,22 +21,22 @@ dev: $(READY) $(PAGES) ## Start all of Souk on this machine (PORT=8080 DATA_DIR=
 	@$(BIN)/python -m infra.local
 
 operator: $(READY) ## Make somebody an operator of the running Souk (EMAIL=a@b.c), or no longer (REVOKE=1)
-	@$(BIN)/python -m infra.local.operator
+	@$(BIN)/python -m infra.local.commands.operator
 
 seed: $(READY) ## Fill the running Souk (PORT=8080) with sellers and a few hundred items
-	@$(BIN)/python -m infra.local.seed
+	@$(BIN)/python -m infra.local.commands.seed
 
 backup: $(READY) ## Copy all data of the running Souk (PORT=8080 DATA_DIR=.data) as it is at one moment into a new folder (TO=...)
-	@$(BIN)/python -m infra.local.backup
+	@$(BIN)/python -m infra.local.backup.create
 
 restore: $(READY) ## Make the data of a Souk (DATA_DIR=new folder) out of a backup (FROM=...); make dev then starts it
-	@$(BIN)/python -m infra.local.restore
+	@$(BIN)/python -m infra.local.backup.restore
 
 reconcile: $(READY) ## Check whether the books of the running Souk balance (PORT=8080 DATA_DIR=.data GRACE=30)
-	@$(BIN)/python -m infra.local.reconcile
+	@$(BIN)/python -m infra.local.commands.reconcile
 
 rebuild: $(READY) ## Compare a projection of the running Souk with the streams (PROJECTION=...); SWAP=1 mends it
-	@$(BIN)/python -m infra.local.rebuild
+	@$(BIN)/python -m infra.local.commands.rebuild
 
 secrets: $(READY) ## Make the secrets that Souk on a cluster for development needs
 	@$(BIN)/python -m infra.k8s.make_secrets
@@ -60,13 +60,13 @@ test-payments: ## Test payments
 test-web: ## Test web
 test-web: $(PAGES) browser
 $(SERVICES:%=test-%): test-%: $(READY)
-	$(PYTEST) services/$* $(wildcard tests/test_$*_*.py)
+	$(PYTEST) services/$* $(filter tests/$*,$(wildcard tests/*))
 
 chaos: $(READY) $(PAGES) ## Put all of Souk under faults, then check every promise (SECONDS=60 SEED=1 BUYERS=12 OUT=.chaos)
 	@$(BIN)/python -m tests.chaos
 
 browser: $(READY) ## Get a Chromium for the tests of web, where there is none
-	@$(BIN)/python -m tests.browser
+	@$(BIN)/python -m tests.support.browser
 
 test-journeys: $(READY) $(PAGES) browser ## Test what crosses services: journeys through the gateway, the laptop stack
 	$(PYTEST) tests
@@ -78,7 +78,7 @@ test-cluster: $(READY) ## Test Souk on the cluster that kubectl points to, in a 
 	$(PYTEST) tests/cluster/journeys.py
 
 test-images: $(READY) images browser ## Build all images (PYTHON_IMAGE=another base) and test Souk from them, with Docker
-	$(PYTEST) --log-cli-level=INFO tests/images.py
+	$(PYTEST) --log-cli-level=INFO tests/cluster/images.py
 
 test-compose: export MONGO_PORT ?= 27027
 test-compose: export NATS_PORT ?= 4242
@@ -92,7 +92,7 @@ test-compose: $(READY) $(PAGES) browser ## Run every test on the servers of dock
 lint: $(READY) ## Check style, types and architecture
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy common/src common/tests $(SERVICES:%=services/%/src) $(wildcard services/*/tests) infra tests bench docs
+	$(BIN)/mypy common/src common/tests $(SERVICES:%=services/%/src) $(wildcard services/*/tests) infra tests bench docs conftest.py
 	$(BIN)/lint-imports
 
 ##@ Maintain
@@ -107,7 +107,7 @@ words: $(READY) ## Bring the words in other languages up to date with the pages
 		--ignore-obsolete --ignore-pot-creation-date
 
 screenshots: $(READY) $(PAGES) browser ## Take the pictures in README.assets, out of a Souk of its own
-	@$(BIN)/python -m tests.screenshots
+	@$(BIN)/python -m tests.web.screenshots
 
 diagrams: $(READY) $(PAGES) browser ## Draw the README's diagrams from the code
 	@$(BIN)/python -m docs.diagrams

@@ -21,15 +21,16 @@ from pathlib import Path
 import uvloop
 
 from bench.load import Request, Result, load, request
-from common.bus import Bus
-from common.child import free_port
-from common.envelope import Envelope
+from common.bus.connection import Bus
+from common.bus.envelope import Envelope
 from common.events import Currency, ItemListed, ItemStatus
 from common.ids import new_id
-from common.mongo import Database, database
-from common.servers import MongoServer, NatsServer
-from common.testing import Tokens, eventually, person
-from infra.local.services import Program
+from common.mongo.client import Database, database
+from infra.local.stack.services import Program
+from infra.servers.mongo import MongoServer
+from infra.servers.nats import NatsServer
+from infra.servers.process import free_port
+from tests.support.fixtures import Tokens, eventually, person
 
 ITEMS = 1_000
 BODY = {"title": "A lamp", "description": "It shines.", "price": 1250, "currency": "EUR", "quantity": 5}

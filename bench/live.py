@@ -18,8 +18,8 @@ from pathlib import Path
 import httpx
 import uvloop
 
-from common.testing import Tokens, eventually, person
-from infra.local.stack import Stack
+from infra.local.stack.stack import Stack
+from tests.support.fixtures import Tokens, eventually, person
 
 ITEMS = 24
 LANGUAGES = ("en", "de", "en-GB")

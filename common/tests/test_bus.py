@@ -15,13 +15,13 @@ import pytest
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from common.bus import Bus
-from common.consuming import Consumers, RetryLater
-from common.envelope import Envelope
+from common.bus.connection import Bus
+from common.bus.consumers import Consumers, RetryLater
+from common.bus.envelope import Envelope
 from common.events import Event, HoldElapsed, OrderPaid, StockChanged
-from common.servers import NatsServer
 from common.telemetry import Cause, caused_by, current_cause
-from common.testing import Events, eventually
+from infra.servers.nats import NatsServer
+from tests.support.fixtures import Events, eventually
 
 Handle = Callable[[StockChanged], Awaitable[None]]
 

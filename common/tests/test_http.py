@@ -10,12 +10,15 @@ import httpx
 import pytest
 from fastapi import APIRouter, Request
 from pydantic import Field
-from pymongo.errors import AutoReconnect, ServerSelectionTimeoutError
+from pymongo.errors import AutoReconnect, ConnectionFailure, ServerSelectionTimeoutError
 
 from common import errors
-from common.http import Body, IdempotencyKey, Limit, Page, Running, create_app, problems
+from common.http.app import Running, create_app
+from common.http.dependencies import IdempotencyKey
+from common.http.paging import Body, Limit, Page
+from common.http.problems import problems
 from common.telemetry import current_cause
-from common.testing import running
+from tests.support.fixtures import running
 
 MAX_BODY = 1_000
 LARGER_BODIES = {re.compile(r"/api/chairs/[^/]+/pictures"): 3_000}
@@ -86,7 +89,9 @@ async def client(faults: Faults) -> AsyncIterator[httpx.AsyncClient]:
     async def start() -> AsyncIterator[Running]:
         yield Running([faults], {"shelf": faults.check})
 
-    async with running(create_app("test", router, start, MAX_BODY, LARGER_BODIES)) as client:
+    async with running(
+        create_app("test", router, start, away=(ConnectionFailure,), max_body=MAX_BODY, larger_bodies=LARGER_BODIES)
+    ) as client:
         yield client
 
 
@@ -276,12 +281,12 @@ async def test_a_trace_goes_on_and_a_broken_one_begins_anew(client: httpx.AsyncC
 async def test_what_changes_something_or_fails_is_logged_once(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, "common.http"):
+    with caplog.at_level(logging.INFO, "common.http.middleware"):
         await client.post("/api/chairs", json={"title": "A"})
         await client.get("/api/chairs/seven")
         await client.get("/api/chairs/7")
         await client.get("/healthz")
-    made, failed = [record for record in caplog.records if record.name == "common.http"]
+    made, failed = [record for record in caplog.records if record.name == "common.http.middleware"]
     assert (made.message, failed.message) == ("POST /api/chairs 201", "GET /api/chairs/seven 422")
     assert vars(failed)["route"] == "/api/chairs/{number}"
     assert vars(failed)["ms"] > 0

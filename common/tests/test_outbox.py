@@ -12,16 +12,16 @@ from pymongo.errors import DuplicateKeyError
 
 from common import outbox as module
 from common.aggregate import Aggregate
-from common.bus import Bus
-from common.envelope import Envelope
+from common.bus.connection import Bus
+from common.bus.envelope import Envelope
 from common.errors import StaleWrite, Unavailable
 from common.events import StockChanged
 from common.ids import new_id
-from common.mongo import Database
+from common.mongo.client import Database
 from common.outbox import GRACE, Outbox, Relay, write_of
-from common.servers import NatsServer
 from common.telemetry import caused_by, new_cause
-from common.testing import Events, eventually
+from infra.servers.nats import NatsServer
+from tests.support.fixtures import Events, eventually
 
 
 class Shelf(Aggregate):

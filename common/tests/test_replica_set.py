@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common.replica_set import prepare
-from common.servers import MongoServer
-from common.testing import eventually
+from common.mongo.replica_set import prepare
+from infra.servers.mongo import MongoServer
+from tests.support.fixtures import eventually
 
 
 class Bare(MongoServer):
@@ -37,7 +37,7 @@ async def test_a_bare_server_becomes_a_replica_set_with_its_users(tmp_path: Path
 
 def test_a_key_file_is_made_once_and_read_by_its_owner_only(tmp_path: Path) -> None:
     file = tmp_path / "key"
-    command = [sys.executable, "-m", "common.replica_set", "key"]
+    command = [sys.executable, "-m", "common.mongo.replica_set", "key"]
 
     subprocess.run(command, check=True, env={**os.environ, "KEY_FILE": str(file)})  # noqa: S603
     made = file.read_text()

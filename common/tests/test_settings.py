@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from common.settings import MongoSettings, load
-from common.testing import Tokens
+from tests.support.fixtures import Tokens
 
 
 class ShelfSettings(MongoSettings):

@@ -8,7 +8,7 @@ from PIL import Image
 from playwright.async_api import async_playwright
 
 from docs.diagrams.drawings import event_flow, header, kubernetes_flow, queue_group
-from tests import browser
+from tests.support import browser
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "README.assets"

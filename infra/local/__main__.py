@@ -6,12 +6,12 @@ import os
 import signal
 import sys
 
-from common.child import MissingBinary, StartFailed
-from infra.local.lock import InUse
-from infra.local.ports import PortTaken
-from infra.local.stack import Stack
-from infra.local.terminal import Terminal, table
-from infra.local.variables import Unusable, data_dir, gateway_port, number, servers
+from infra.local.env import Unusable, data_dir, gateway_port, number, servers
+from infra.local.stack.lock import InUse
+from infra.local.stack.ports import PortTaken
+from infra.local.stack.stack import Stack
+from infra.local.stack.terminal import Terminal, table
+from infra.servers.process import MissingBinary, StartFailed
 
 
 async def run() -> None:

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from common.child import MissingBinary, StartFailed
-from infra.local.ports import PortTaken
+from infra.local.stack.ports import PortTaken
+from infra.servers.process import MissingBinary, StartFailed
 from tests.chaos.report import write_report
 from tests.chaos.run import Run
 from tests.chaos.world import World

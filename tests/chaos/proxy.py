@@ -5,7 +5,7 @@ import contextlib
 import socket
 import struct
 
-from common.child import free_port
+from infra.servers.process import free_port
 
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER that makes closing a connection break it (RST) instead of ending it."""

@@ -7,19 +7,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from common.testing import eventually
 from tests.chaos.buying import Buyer
-from tests.chaos.checking import check
-from tests.chaos.final import Final, read_final
+from tests.chaos.checker import check
+from tests.chaos.end_state import Final, read_final
+from tests.chaos.faults import Done, Trouble
 from tests.chaos.history import History
 from tests.chaos.market import Market, Seller
 from tests.chaos.people import Person
 from tests.chaos.plan import Fault, make_plan
-from tests.chaos.quiet import until_quiet
-from tests.chaos.trouble import Done, Trouble
+from tests.chaos.quiescence import until_quiet
+from tests.chaos.second_opinion import second_opinion
 from tests.chaos.violation import Violation
-from tests.chaos.witness import second_opinion
 from tests.chaos.world import World
+from tests.support.fixtures import eventually
 
 SELLERS = 3
 CALM = 240.0

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tests.chaos.final import Final
+from tests.chaos.end_state import Final
 from tests.chaos.history import History, Json, Operation
 from tests.chaos.violation import Violation
 

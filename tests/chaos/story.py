@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tests.chaos.final import Final
+from tests.chaos.end_state import Final
+from tests.chaos.faults import Done
 from tests.chaos.history import History, Operation
-from tests.chaos.trouble import Done
 
 MOST = 200
 """Entries of one story."""

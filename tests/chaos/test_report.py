@@ -6,12 +6,12 @@ import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from tests.chaos.final import Final
+from tests.chaos.end_state import Final
+from tests.chaos.faults import Done
 from tests.chaos.history import History
 from tests.chaos.plan import Fault
 from tests.chaos.report import write_report
 from tests.chaos.run import Run
-from tests.chaos.trouble import Done
 from tests.chaos.violation import Violation
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from tests.chaos.faults import Done
 from tests.chaos.history import AWAY, History
-from tests.chaos.trouble import Done
 
 WIDTH, LEFT, RIGHT, TOP = 1040, 150, 20, 44
 HEIGHT = 190

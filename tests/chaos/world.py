@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from common.child import Child
-from common.servers import NatsServer, NatsUser, write_private
-from infra.local.services import SERVICES, Say, Service
-from infra.local.stack import Stack
+from infra.local.stack.services import SERVICES, Say, Service
+from infra.local.stack.stack import Stack
+from infra.servers.nats import NatsServer, NatsUser
+from infra.servers.process import Child
+from infra.servers.server import write_private
 from tests.chaos.proxy import Proxy
 
 URLS = {"MONGO_URL": "mongod", "NATS_URL": "nats", "REDIS_URL": "redis"}

@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import yaml
 
-from common.child import free_port
 from common.ids import new_id
-from common.testing import eventually
 from infra.k8s.make_secrets import OVERLAY, make_secrets
-from infra.local.keys import Keys
-from infra.local.services import SERVICES
+from infra.local.stack.keys import Keys
+from infra.local.stack.services import SERVICES
+from infra.servers.process import free_port
+from tests.support.fixtures import eventually
 
 PATIENCE = "300s"
 """How long anything may take to be ready."""

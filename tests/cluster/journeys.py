@@ -8,16 +8,16 @@ import pytest
 import pytest_asyncio
 
 from common.ids import new_id
-from common.testing import eventually
 from tests.cluster.cluster import EVERYTHING, Cluster
-from tests.conftest import People, Person
-from tests.shopping import Json, becomes, sell
-from tests.test_journeys import (
+from tests.journeys.test_journeys import (
     test_a_sale_from_sign_up_to_refund,
     test_an_edit_shows_and_a_withdrawn_item_takes_no_orders,
     test_two_hundred_want_fifty,
     test_what_is_not_paid_goes_back_on_sale,
 )
+from tests.support.fixtures import eventually
+from tests.support.people import People, Person
+from tests.support.shopping import Json, becomes, sell
 
 __all__ = [
     "test_a_sale_from_sign_up_to_refund",

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from tests.k8s.known import NAMES, settings_of
+from tests.k8s.code_facts import NAMES, settings_of
 from tests.k8s.objects import Object, Objects, Pod
 
 NOT_OURS = {"FORWARDED_ALLOW_IPS"}

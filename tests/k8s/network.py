@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from itertools import product
 
-from tests.k8s.known import NAMES, fields_of, on_the_bus, routed
+from tests.k8s.code_facts import NAMES, fields_of, on_the_bus, routed
 from tests.k8s.objects import Object, Objects, Pod
 
 Edge = tuple[str, str, str, int]

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from common.child import find_binary
 from infra.k8s.make_secrets import make_secrets
-from infra.local.services import ROOT
+from infra.local.stack.services import ROOT
+from infra.servers.process import find_binary
 
 Object = dict[str, Any]
 

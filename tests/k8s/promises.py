@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import kubernetes_validate  # type: ignore[import-untyped]
 
-from tests.k8s.known import NAMES, consumers_of
+from tests.k8s.code_facts import NAMES, consumers_of
 from tests.k8s.objects import Object, Objects, Pod
 
 KUBERNETES = kubernetes_validate.latest_version()

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from infra.local.gateway import read_routes
+from infra.local.stack.gateway import read_routes
 from tests.k8s.objects import Object, Objects
 
 SAMPLES = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.child import find_binary
+from infra.servers.process import find_binary
 from tests.k8s.environment import resolved
 from tests.k8s.objects import Objects
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from infra.local.services import ROOT
+from infra.local.stack.services import ROOT
 from tests.k8s import promises, servers
-from tests.k8s.breakages import BREAKAGES
 from tests.k8s.environment import environment
+from tests.k8s.mutations import BREAKAGES
 from tests.k8s.network import network
 from tests.k8s.objects import VARIANTS, Objects
 from tests.k8s.routing import routes

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from common.testing import eventually
 from infra.k8s.make_secrets import OVERLAY
+from tests.support.fixtures import eventually
 
 SERVICE = """
 import os, signal, sys, time

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from infra.local.services import ROOT
-from tests.k8s.known import NAMES
+from infra.local.stack.services import ROOT
+from tests.k8s.code_facts import NAMES
 from tests.k8s.objects import Objects
 
 SKAFFOLD: dict[str, Any] = yaml.safe_load((ROOT / "skaffold.yaml").read_text())

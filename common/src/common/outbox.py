@@ -18,10 +18,10 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, WriteError, WTimeo
 
 from common.aggregate import Aggregate
 from common.batching import Batcher
-from common.bus import Bus
-from common.envelope import Envelope
+from common.bus.connection import Bus
+from common.bus.envelope import Envelope
 from common.errors import StaleWrite, Unavailable
-from common.mongo import AWAY, Collection, Document
+from common.mongo.client import AWAY, Collection, Document
 from common.telemetry import BEHIND, RELAYED, Cause
 
 log = logging.getLogger(__name__)

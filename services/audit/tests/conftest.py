@@ -9,13 +9,13 @@ import pytest
 import pytest_asyncio
 
 from audit.main import app
-from common.auth import OPERATOR, User
-from common.envelope import Envelope
+from common.bus.envelope import Envelope
 from common.events import Event, ItemListed, ItemStatus, OrderPlaced
+from common.http.sessions import OPERATOR, User
 from common.ids import new_id
-from common.mongo import Database
+from common.mongo.client import Database
 from common.telemetry import Cause
-from common.testing import Events, Tokens, eventually, person, running
+from tests.support.fixtures import Events, Tokens, eventually, person, running
 
 
 @dataclass

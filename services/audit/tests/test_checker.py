@@ -10,21 +10,21 @@ import pytest
 import pytest_asyncio
 from nats.js.api import AckPolicy, ConsumerConfig
 
-from audit.checker import Checker
-from audit.domain import Entry
-from audit.findings import Money, Report, Rule
-from audit.letters import Letter
-from audit.reports import ReportStore
-from common.books import Books, Page, Rows
-from common.bus import Bus
+from audit.dead_letters.domain import Letter
+from audit.event_log.domain import Entry
+from audit.reconciliation.checker import Checker
+from audit.reconciliation.findings import Money, Report, Rule
+from audit.reconciliation.store import ReportStore
+from common.bus.connection import Bus
+from common.bus.envelope import Envelope
+from common.bus.message import Message
 from common.clock import now
-from common.envelope import Envelope
 from common.errors import NotFound, Unavailable
 from common.events import Event, HoldElapsed, OrderPlaced
 from common.ids import new_id
-from common.message import Message
-from common.mongo import Database
-from common.testing import Events
+from common.mongo.client import Database
+from common.records import Books, Page, Rows
+from tests.support.fixtures import Events
 
 from .conftest import World
 

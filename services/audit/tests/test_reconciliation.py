@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from audit.findings import Finding, Money, Rule
-from audit.reconciliation import (
+from audit.reconciliation.findings import Finding, Money, Rule
+from audit.reconciliation.records import ChargeRow, ItemRow, OrderRow, OrderStatus, PaymentRow, PaymentStatus, StockRow
+from audit.reconciliation.rules import (
     EPOCH,
     check_charge,
     check_end,
@@ -17,7 +18,6 @@ from audit.reconciliation import (
     check_payment,
     check_stock,
 )
-from audit.rows import ChargeRow, ItemRow, OrderRow, OrderStatus, PaymentRow, PaymentStatus, StockRow
 from common.events import (
     CancelReason,
     Currency,

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from auth.main import app
-from common.testing import Tokens, running
+from tests.support.fixtures import Tokens, running
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 
 from auth import grant
 from auth.sessions import LONGEST_WITH_A_ROLE
-from common.auth import COOKIE, OPERATOR
+from common.http.sessions import COOKIE, OPERATOR
 
 OLA = {"email": "ola@souk.test", "password": "correct horse", "name": "Ola"}
 

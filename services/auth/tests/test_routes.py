@@ -15,10 +15,10 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 
 from auth.main import app
 from auth.sessions import SessionIssuer
-from common.auth import COOKIE, Sessions, User
 from common.events import UserRegistered
-from common.mongo import Database
-from common.testing import Events, Tokens, person, running
+from common.http.sessions import COOKIE, Sessions, User
+from common.mongo.client import Database
+from tests.support.fixtures import Events, Tokens, person, running
 
 ADA: dict[str, Any] = {"email": "Ada@Souk.test", "password": "correct horse", "name": " Ada "}
 

@@ -4,9 +4,9 @@ import pytest
 
 from auth.sessions import signing_key
 from auth.settings import AuthSettings
-from common.auth import public_jwk
+from common.http.sessions import public_jwk
 from common.settings import EX_CONFIG, load
-from common.testing import Tokens
+from tests.support.fixtures import Tokens
 
 RFC_8037_KEY = """-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g

@@ -8,9 +8,9 @@ import pytest_asyncio
 
 from auth.domain import Account, EmailTaken
 from auth.store import AccountStore
-from common.bus import Bus
+from common.bus.connection import Bus
 from common.errors import StaleWrite
-from common.mongo import Database
+from common.mongo.client import Database
 from common.outbox import Relay
 
 

@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 
 from common.events import CancelReason, Currency, HoldElapsed, OrderCancelled, OrderPaid, OrderPlaced
 from common.ids import new_id
-from common.testing import Events, eventually, running
 from expiration.main import app
+from tests.support.fixtures import Events, eventually, running
 
 
 def order_placed(seconds: float) -> OrderPlaced:

@@ -12,10 +12,10 @@ import pytest
 from nats.aio.msg import Msg
 from redis.asyncio import Redis
 
-from common.child import Child
 from common.events import HoldElapsed
-from common.testing import eventually
 from expiration.deadlines import milliseconds, utc_now
+from infra.servers.process import Child
+from tests.support.fixtures import eventually
 
 COUNT = 100_000
 

@@ -13,14 +13,16 @@ from nats.aio.msg import Msg
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from common.bus import Bus
-from common.envelope import Envelope
+from common.bus.connection import Bus
+from common.bus.envelope import Envelope
 from common.events import Event, HoldElapsed
-from common.servers import NatsServer, RedisServer, Server
-from common.testing import Events, eventually
 from expiration.consumers import consumers
 from expiration.deadlines import AWAY, Deadlines, milliseconds, utc_now
 from expiration.worker import BATCH, Worker
+from infra.servers.nats import NatsServer
+from infra.servers.redis import RedisServer
+from infra.servers.server import Server
+from tests.support.fixtures import Events, eventually
 
 from .conftest import Expiration, World, cancelled, order_placed, paid
 

@@ -8,10 +8,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from common.auth import User
-from common.mongo import Database
-from common.testing import Events, Tokens, person, running
+from common.http.sessions import User
+from common.mongo.client import Database
 from items.main import app
+from tests.support.fixtures import Events, Tokens, person, running
 
 LAMP = {"title": "A brass lamp", "description": "Old.", "price": 1250, "currency": "EUR", "quantity": 5}
 

@@ -3,7 +3,7 @@
 import random
 
 from common.events import ItemChanged, ItemListed, ItemWithdrawn, StockChanged, UserRegistered
-from common.testing import eventually
+from tests.support.fixtures import eventually
 
 from .conftest import Shop
 

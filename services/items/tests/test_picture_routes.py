@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from common.auth import User
 from common.events import ItemChanged
-from common.mongo import Database
-from common.testing import eventually, person
+from common.http.sessions import User
+from common.mongo.client import Database
 from items.files import Key, PictureFiles
 from items.main import MAX_PICTURE
+from tests.support.fixtures import eventually, person
 
 from .conftest import Shop
 from .drawing import BLUE, KINDS, RED, encoded, flag, is_like, opened

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from common.bus import Bus
+from common.bus.connection import Bus
 from common.errors import StaleWrite
 from common.events import Currency, StockChanged
 from common.ids import new_id
-from common.mongo import Database
+from common.mongo.client import Database
 from common.outbox import Relay
 from items.domain import Item, ItemNotFound, PictureNotFound
 from items.files import PictureFiles

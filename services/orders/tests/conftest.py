@@ -8,7 +8,6 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from common.auth import User
 from common.events import (
     Currency,
     HoldElapsed,
@@ -20,10 +19,11 @@ from common.events import (
     PaymentFailed,
     PaymentRefunded,
 )
+from common.http.sessions import User
 from common.ids import new_id
-from common.mongo import Database
-from common.testing import Events, Tokens, person, running
+from common.mongo.client import Database
 from orders.main import app
+from tests.support.fixtures import Events, Tokens, person, running
 
 SELLER = person("Sid")
 

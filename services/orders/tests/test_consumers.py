@@ -13,7 +13,7 @@ from common.events import (
     StockChanged,
 )
 from common.ids import new_id
-from common.testing import eventually, person
+from tests.support.fixtures import eventually, person
 
 from .conftest import SELLER, World
 

@@ -9,10 +9,10 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 
-from common.bus import Bus
+from common.bus.connection import Bus
 from common.events import Currency, ItemListed, ItemStatus
 from common.ids import new_id
-from common.mongo import AWAY, Database, database
+from common.mongo.client import AWAY, Database, database
 from common.outbox import Relay
 from orders.desk import PlaceOrder, ReservationDesk
 from orders.domain import HoldLimit, Order, SoldOut

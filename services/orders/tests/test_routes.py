@@ -8,7 +8,7 @@ import pytest
 
 from common.events import ItemListed, ItemWithdrawn, OrderPlaced, StockChanged
 from common.ids import new_id
-from common.testing import eventually, person
+from tests.support.fixtures import eventually, person
 
 from .conftest import SELLER, World
 

@@ -13,9 +13,7 @@ import pytest_asyncio
 import uvicorn
 from starlette.types import ASGIApp
 
-from common.auth import User
-from common.bus import Bus
-from common.child import free_port
+from common.bus.connection import Bus
 from common.events import (
     CancelReason,
     Currency,
@@ -26,19 +24,21 @@ from common.events import (
     OrderRefundRequested,
     RejectReason,
 )
-from common.http import create_app
+from common.http.app import create_app
+from common.http.sessions import User
 from common.ids import new_id
-from common.mongo import AWAY, Database, Document
+from common.mongo.client import AWAY, Database, Document
 from common.outbox import Relay
-from common.testing import Events, Tokens, eventually, person
+from infra.servers.process import free_port
 from payments.cashier import Cashier
 from payments.domain import Due, DueState, Payment
-from payments.gateway import PaymentGateway
+from payments.gateways.port import PaymentGateway
+from payments.gateways.sandbox import SandboxGateway
 from payments.main import start
 from payments.routes import router
-from payments.sandbox import SandboxGateway
 from payments.settings import PaymentsSettings
 from payments.store import DueStore, PaymentStore
+from tests.support.fixtures import Events, Tokens, eventually, person
 
 Serve = Callable[[ASGIApp, int], AbstractAsyncContextManager[httpx.AsyncClient]]
 

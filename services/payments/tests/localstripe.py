@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI, Request, Response
 
-from common.child import Child, free_port
+from infra.servers.process import Child, free_port
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Serve

@@ -16,12 +16,12 @@ import httpx
 import pytest
 from stripe import HTTPXClient, StripeClient
 
-from common.child import free_port
 from common.ids import new_id
-from common.mongo import Database
-from payments.gateway import PaymentGateway, Processing
-from payments.sandbox import SandboxGateway, signature
-from payments.stripe_gateway import StripeGateway
+from common.mongo.client import Database
+from infra.servers.process import free_port
+from payments.gateways.port import PaymentGateway, Processing
+from payments.gateways.sandbox import SandboxGateway, signature
+from payments.gateways.stripe import StripeGateway
 from services.payments.tests.localstripe import localstripe_for
 from services.payments.tests.stripe_fake import SECRET_KEY, FakeStripe
 

@@ -19,7 +19,7 @@ import httpx
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from payments.sandbox import signature
+from payments.gateways.sandbox import signature
 
 Json = dict[str, Any]
 

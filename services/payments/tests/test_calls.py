@@ -8,9 +8,9 @@ import pytest_asyncio
 
 from common.events import PaymentCaptured, PaymentRefunded, ProviderCalled
 from common.telemetry import Cause, caused_by
-from common.testing import Events
-from payments.gateway import Answer, Charge, Found, GatewayRefused, GatewayTimeout, GatewayUnavailable
-from payments.sandbox import SandboxGateway
+from payments.gateways.port import Answer, Charge, Found, GatewayRefused, GatewayTimeout, GatewayUnavailable
+from payments.gateways.sandbox import SandboxGateway
+from tests.support.fixtures import Events
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Workshop

@@ -12,10 +12,10 @@ import pytest
 import pytest_asyncio
 
 from common.events import PaymentCaptured, PaymentFailed, PaymentRefunded
-from common.testing import Events
 from payments.domain import Payment, PaymentStatus, PublicStatus
-from payments.gateway import Answer, Charge, GatewayUnavailable
-from payments.sandbox import Notice, SandboxGateway, signature
+from payments.gateways.port import Answer, Charge, GatewayUnavailable
+from payments.gateways.sandbox import Notice, SandboxGateway, signature
+from tests.support.fixtures import Events
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Workshop

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from common.bus import Bus
+from common.bus.connection import Bus
 from common.events import (
     CancelReason,
     OrderCancelled,
@@ -17,9 +17,9 @@ from common.events import (
     RejectReason,
 )
 from common.ids import new_id
-from common.testing import Events
 from payments.consumers import consumers
-from payments.sandbox import SandboxGateway
+from payments.gateways.sandbox import SandboxGateway
+from tests.support.fixtures import Events
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Workshop, World

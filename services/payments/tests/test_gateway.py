@@ -12,9 +12,8 @@ import pytest_asyncio
 
 from common.events import Currency
 from common.ids import new_id
-from common.mongo import Database
-from common.testing import eventually
-from payments.gateway import (
+from common.mongo.client import Database
+from payments.gateways.port import (
     BadSignature,
     Captured,
     Charge,
@@ -36,6 +35,7 @@ from services.payments.tests.providers import (
     loses_answers,
     tells_which_failed,
 )
+from tests.support.fixtures import eventually
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Serve

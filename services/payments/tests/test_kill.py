@@ -14,7 +14,6 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from common.child import Child
 from common.events import (
     OrderPaymentRejected,
     OrderPlaced,
@@ -23,10 +22,12 @@ from common.events import (
     PaymentRefunded,
     RejectReason,
 )
-from common.mongo import Document
-from common.servers import MongoServer, NatsServer
-from common.testing import eventually
+from common.mongo.client import Document
+from infra.servers.mongo import MongoServer
+from infra.servers.nats import NatsServer
+from infra.servers.process import Child
 from payments.settings import PaymentsSettings
+from tests.support.fixtures import eventually
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import World

@@ -14,11 +14,11 @@ from fastapi import FastAPI, Response
 
 from common.events import Currency
 from common.ids import new_id
-from common.mongo import Database
-from common.testing import eventually
-from payments.gateway import BadSignature, Charge
-from payments.sandbox import SIGNATURE, Notice, SandboxGateway, signature
+from common.mongo.client import Database
+from payments.gateways.port import BadSignature, Charge
+from payments.gateways.sandbox import SIGNATURE, Notice, SandboxGateway, signature
 from payments.settings import PaymentsSettings
+from tests.support.fixtures import eventually
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Serve

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from common.events import PaymentCaptured
-from common.testing import Events
 from payments.domain import Due, DueState, OrderNotPayable, Payment, PaymentStatus, PublicStatus
+from tests.support.fixtures import Events
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Workshop

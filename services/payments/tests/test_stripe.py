@@ -13,12 +13,11 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI, Request
 
-from common.child import free_port
 from common.events import Currency, PaymentCaptured, PaymentFailed, PaymentProcessing
 from common.ids import new_id
-from common.testing import Events, eventually
+from infra.servers.process import free_port
 from payments.domain import PaymentStatus
-from payments.gateway import (
+from payments.gateways.port import (
     Captured,
     Charge,
     Declined,
@@ -27,9 +26,10 @@ from payments.gateway import (
     GatewayUnavailable,
     Processing,
 )
-from payments.stripe_gateway import StripeGateway
+from payments.gateways.stripe import StripeGateway
 from services.payments.tests.localstripe import localstripe, localstripe_for
 from services.payments.tests.stripe_fake import SECRET_KEY, WEBHOOK_SECRET, FakeStripe, Trouble
+from tests.support.fixtures import Events, eventually
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Serve, Workshop

@@ -7,15 +7,15 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from common.child import free_port
 from common.events import PaymentProcessing
-from common.http import create_app
+from common.http.app import create_app
 from common.settings import load
-from common.testing import Events, Tokens, person
+from infra.servers.process import free_port
 from payments.main import start
 from payments.routes import router
 from payments.settings import PaymentsSettings
 from services.payments.tests.stripe_fake import SECRET_KEY, WEBHOOK_SECRET, FakeStripe
+from tests.support.fixtures import Events, Tokens, person
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Serve, World

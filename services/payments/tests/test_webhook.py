@@ -10,7 +10,7 @@ import pytest
 
 from common.events import PaymentCaptured
 from common.ids import new_id
-from payments.sandbox import Notice, signature
+from payments.gateways.sandbox import Notice, signature
 from payments.settings import PaymentsSettings
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from common.auth import User
-from common.testing import Tokens, person
-from infra.local.stack import Stack
+from common.http.sessions import User
+from infra.local.stack.stack import Stack
+from tests.support.fixtures import Tokens, person
 
 
 @dataclass

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from common.child import free_port
-from common.testing import Tokens, person, running
+from infra.servers.process import free_port
+from tests.support.fixtures import Tokens, person, running
 from web.main import app
 
 

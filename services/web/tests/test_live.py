@@ -12,14 +12,14 @@ import pytest
 
 from common.errors import Unavailable
 from common.events import Currency, ItemChanged, ItemStatus, OrderPlaced, PaymentFailed, StockChanged
-from common.testing import eventually
 from services.web.tests.conftest import Visitor, Visitors
-from web.api import Api, Services
-from web.assets import Assets
-from web.csrf import Csrf
-from web.hub import Hub, Watcher
-from web.site import Site
-from web.words import words_for
+from tests.support.fixtures import eventually
+from web.clients.api import Api, Services
+from web.live.updates import Hub, Watcher
+from web.rendering.assets import Assets
+from web.rendering.i18n import words_for
+from web.rendering.site import Site
+from web.security.csrf import Csrf
 
 ITEM = {
     "id": "i1",

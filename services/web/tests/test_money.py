@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.events import Currency
-from web.money import NotAnAmount, TooPrecise, parse, shown, typed
+from web.rendering.money import NotAnAmount, TooPrecise, parse, shown, typed
 
 LOCALES = [Locale.parse(tag) for tag in ("en_US", "en_GB", "de_DE", "de_CH", "de_AT")]
 

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from common.testing import eventually, person
 from services.web.tests.conftest import Page, Visitor, Visitors
+from tests.support.fixtures import eventually, person
 
 LAMP = {"title": "Desk lamp", "description": "Rewired.\nStays where you put it.", "price": "12.50", "currency": "EUR"}
 

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from common.events import EVENTS
-from web.audit import Entry
-from web.timeline import TITLES, timeline
-from web.words import words_for
+from web.clients.audit import Entry
+from web.rendering.i18n import words_for
+from web.rendering.timeline import TITLES, timeline
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ENGLISH = words_for("en")

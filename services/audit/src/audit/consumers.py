@@ -1,11 +1,11 @@
 """What audit does with every message of every stream: it keeps it. No rules."""
 
-from audit.domain import Entry
-from audit.letters import Letter, Retry
-from audit.store import EventLog, LetterStore
-from common.consuming import Consumers
+from audit.dead_letters.domain import Letter, Retry
+from audit.event_log.domain import Entry
+from audit.event_log.store import EventLog, LetterStore
+from common.bus.consumers import Consumers
+from common.bus.message import Message
 from common.events import LetterDecided, LetterDiscarded, LetterReplayed
-from common.message import Message
 
 consumers = Consumers("audit")
 

@@ -4,19 +4,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from audit.checker import Checker
 from audit.consumers import consumers
-from audit.refill import refilling
-from audit.reports import ReportStore
+from audit.event_log.backfill import refilling
+from audit.event_log.store import EventLog, LetterStore
+from audit.history.history import Stories
+from audit.reconciliation.checker import Checker
+from audit.reconciliation.schedule import Watch
+from audit.reconciliation.store import ReportStore
 from audit.routes import router
 from audit.settings import AuditSettings
-from audit.store import EventLog, LetterStore
-from audit.stories import Stories
-from audit.watch import Watch
-from common.auth import Sessions
-from common.bus import Bus
-from common.http import Running, create_app, serve
-from common.mongo import AWAY, database
+from common.bus.connection import Bus
+from common.http.app import Running, create_app, serve
+from common.http.sessions import Sessions
+from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.settings import load
 
@@ -40,7 +40,7 @@ async def start() -> AsyncIterator[Running]:
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
-app = create_app("audit", router, start)
+app = create_app("audit", router, start, away=AWAY)
 
 if __name__ == "__main__":
     serve(app, AuditSettings, "audit")

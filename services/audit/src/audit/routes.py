@@ -7,17 +7,19 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Depends, Query, status
 from pydantic import BaseModel, Field, StringConstraints
 
-from audit.domain import ItemNotFound, OrderNotFound, PaymentNotFound
-from audit.findings import NotChecked, Report
-from audit.letters import Letter, LetterNotFound, LetterState
-from audit.reports import ReportStore
-from audit.state import OrderThen, PaymentThen, Picture, StockThen
-from audit.store import LetterStore
-from audit.stories import Hit, Stories, Tale
-from audit.story import Line, event_in
-from common.auth import Operator, OperatorOnly, current_operator
+from audit.dead_letters.domain import Letter, LetterNotFound, LetterState
+from audit.event_log.domain import ItemNotFound, OrderNotFound, PaymentNotFound
+from audit.event_log.store import LetterStore
+from audit.history.history import Hit, Stories, Tale
+from audit.history.snapshot import OrderThen, PaymentThen, Picture, StockThen
+from audit.history.timeline import Line, event_in
+from audit.reconciliation.findings import NotChecked, Report
+from audit.reconciliation.store import ReportStore
 from common.events import ItemState, OrderState
-from common.http import Body, Cursor, Limit, Now, Page, Provided, problems
+from common.http.dependencies import Now, Provided
+from common.http.paging import Body, Cursor, Limit, Page
+from common.http.problems import problems
+from common.http.sessions import Operator, OperatorOnly, current_operator
 
 router = APIRouter(
     prefix="/api/audit", tags=["audit"], dependencies=[Depends(current_operator)], responses=problems(OperatorOnly)

@@ -9,9 +9,9 @@ import sys
 
 from auth.settings import AuthSettings
 from auth.store import AccountStore
-from common.auth import OPERATOR
-from common.bus import Bus
-from common.mongo import AWAY, database
+from common.bus.connection import Bus
+from common.http.sessions import OPERATOR
+from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.settings import load
 

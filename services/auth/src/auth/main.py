@@ -10,10 +10,10 @@ from auth.sessions import SessionIssuer, signing_key
 from auth.settings import AuthSettings
 from auth.store import AccountStore
 from auth.throttle import Throttle
-from common.auth import Sessions
-from common.bus import Bus
-from common.http import Running, create_app, serve
-from common.mongo import AWAY, database
+from common.bus.connection import Bus
+from common.http.app import Running, create_app, serve
+from common.http.sessions import Sessions
+from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.settings import load
 
@@ -41,7 +41,7 @@ async def start() -> AsyncIterator[Running]:
         yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
-app = create_app("auth", router, start)
+app = create_app("auth", router, start, away=AWAY)
 
 if __name__ == "__main__":
     serve(app, AuthSettings, "auth")

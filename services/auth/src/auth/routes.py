@@ -11,9 +11,11 @@ from auth.passwords import Passwords
 from auth.sessions import SessionIssuer
 from auth.store import AccountStore
 from auth.throttle import Throttle
-from common.auth import OptionalUser, User
 from common.errors import StaleWrite, TooMany, Unavailable
-from common.http import Body, Now, Provided, problems
+from common.http.dependencies import Now, Provided
+from common.http.paging import Body
+from common.http.problems import problems
+from common.http.sessions import OptionalUser, User
 
 router = APIRouter(prefix="/api/users", tags=["users"])
 

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from fastapi import Response
 
-from common.auth import ALGORITHM, COOKIE, ISSUER, User, public_jwk
+from common.http.sessions import ALGORITHM, COOKIE, ISSUER, User, public_jwk
 
 LONGEST_WITH_A_ROLE = 12 * 3600
 """Seconds that a session with a role lasts at most. Nobody looks it up: a role that was taken away lives as long."""

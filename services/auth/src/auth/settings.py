@@ -4,7 +4,7 @@ import jwt
 from pydantic import PositiveInt, SecretStr, ValidationInfo, field_validator
 
 from auth.sessions import signing_key
-from common.auth import public_jwk
+from common.http.sessions import public_jwk
 from common.settings import MongoSettings
 
 

@@ -3,7 +3,7 @@
 from pymongo.errors import DuplicateKeyError
 
 from auth.domain import Account, EmailTaken
-from common.mongo import WITHOUT_PENDING, Database
+from common.mongo.client import WITHOUT_PENDING, Database
 from common.outbox import Outbox, Relay
 
 

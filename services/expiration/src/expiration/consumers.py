@@ -1,6 +1,6 @@
 """The orders' events move the deadlines. In any order: a deadline too many is an event that orders ignores."""
 
-from common.consuming import Consumers
+from common.bus.consumers import Consumers
 from common.events import OrderCancelled, OrderPaid, OrderPlaced
 from expiration.deadlines import Deadlines
 

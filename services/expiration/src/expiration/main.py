@@ -5,12 +5,12 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter
 
-from common.bus import Bus
-from common.http import Running, create_app, serve
+from common.bus.connection import Bus
+from common.http.app import Running, create_app, serve
 from common.settings import load
-from expiration.books import books
 from expiration.consumers import consumers
 from expiration.deadlines import AWAY, Deadlines, redis_at
+from expiration.records import books
 from expiration.settings import ExpirationSettings
 from expiration.worker import Worker
 
@@ -32,7 +32,7 @@ async def start() -> AsyncIterator[Running]:
             yield Running([deadlines], {"redis": redis.ping, "bus": bus.check})
 
 
-app = create_app("expiration", APIRouter(), start)
+app = create_app("expiration", APIRouter(), start, away=AWAY)
 
 if __name__ == "__main__":
     serve(app, ExpirationSettings, "expiration")

@@ -9,8 +9,8 @@ from datetime import datetime
 
 from nats.errors import Error as NatsError
 
-from common.bus import Bus
-from common.envelope import Envelope
+from common.bus.connection import Bus
+from common.bus.envelope import Envelope
 from common.events import HoldElapsed, OrderCancelled, OrderPaid, OrderPlaced
 from common.telemetry import RELAYED
 from expiration.deadlines import AWAY, Deadlines, Incomplete

@@ -1,6 +1,6 @@
 """What items copies of other services' facts."""
 
-from common.consuming import Consumers
+from common.bus.consumers import Consumers
 from common.events import StockChanged, UserRegistered
 from items.store import ItemStore
 

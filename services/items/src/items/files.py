@@ -6,7 +6,7 @@ from datetime import datetime
 from gridfs import AsyncGridFSBucket
 from gridfs.errors import CorruptGridFile, NoFile
 
-from common.mongo import Database
+from common.mongo.client import Database
 from items.pictures import Sizes
 
 Key = tuple[str, str]

@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from common.auth import Sessions
-from common.bus import Bus
-from common.http import Running, create_app, serve
-from common.mongo import AWAY, database
+from common.bus.connection import Bus
+from common.http.app import Running, create_app, serve
+from common.http.sessions import Sessions
+from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.settings import load
-from items.books import books
 from items.consumers import consumers
 from items.pictures import Studio
+from items.records import books
 from items.routes import router
 from items.settings import ItemsSettings
 from items.store import ItemStore
@@ -43,7 +43,7 @@ async def start() -> AsyncIterator[Running]:
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
-app = create_app("items", router, start, max_body=MAX_BODY, larger_bodies={PICTURES: MAX_PICTURE})
+app = create_app("items", router, start, away=AWAY, max_body=MAX_BODY, larger_bodies={PICTURES: MAX_PICTURE})
 
 if __name__ == "__main__":
     serve(app, ItemsSettings, "items")

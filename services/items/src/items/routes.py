@@ -17,11 +17,13 @@ from pydantic import (
 )
 from starlette.requests import ClientDisconnect
 
-from common.auth import CurrentUser, OptionalUser
 from common.errors import StaleWrite, TooLarge, TooMany, Unauthenticated, Unavailable
 from common.events import Currency, ItemStatus
-from common.http import Body, Cursor, Limit, Now, Page, Provided, problems
-from common.mongo import Document
+from common.http.dependencies import Now, Provided
+from common.http.paging import Body, Cursor, Limit, Page
+from common.http.problems import problems
+from common.http.sessions import CurrentUser, OptionalUser
+from common.mongo.client import Document
 from items.domain import (
     Changes,
     Description,

@@ -11,12 +11,12 @@ from typing import Any
 from pymongo import DESCENDING, TEXT, UpdateOne
 
 from common.batching import Batcher
-from common.books import Page, Rows, rows_of
 from common.errors import StaleWrite
 from common.events import ItemStatus, StockChanged
 from common.ids import new_id
-from common.mongo import AWAY, WITHOUT_PENDING, Database, Document, look_up
+from common.mongo.client import AWAY, WITHOUT_PENDING, Database, Document, look_up
 from common.outbox import Outbox, Relay
+from common.records import Page, Rows, rows_of
 from items.domain import Item, ItemNotFound, PictureNotFound
 from items.files import PictureFiles
 from items.pictures import Sizes

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from common.consuming import Consumers, RetryLater
+from common.bus.consumers import Consumers, RetryLater
 from common.events import (
     HoldElapsed,
     ItemChanged,

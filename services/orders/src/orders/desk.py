@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from common.batching import Batcher
+from common.bus.envelope import Envelope
 from common.clock import now
-from common.envelope import Envelope
 from common.errors import IdempotencyKeyReused, SoukError, StaleWrite
 from common.events import CancelReason, ItemState
 from common.ids import new_id, once_arrived
-from common.mongo import AWAY, Document
+from common.mongo.client import AWAY, Document
 from common.telemetry import Cause, current_cause
 from orders.domain import HoldLimit, ItemNotFound, Order, OrderNotFound, SoldOut, Stock, hold_key
 from orders.store import OrderStore

@@ -5,15 +5,15 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
-from common.auth import Sessions
-from common.bus import Bus
-from common.http import Running, create_app, serve
-from common.mongo import AWAY, database
+from common.bus.connection import Bus
+from common.http.app import Running, create_app, serve
+from common.http.sessions import Sessions
+from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.settings import load
-from orders.books import books
 from orders.consumers import consumers
 from orders.desk import ReservationDesk
+from orders.records import books
 from orders.routes import router
 from orders.settings import OrdersSettings
 from orders.store import OrderStore
@@ -36,7 +36,7 @@ async def start() -> AsyncIterator[Running]:
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
-app = create_app("orders", router, start)
+app = create_app("orders", router, start, away=AWAY)
 
 if __name__ == "__main__":
     serve(app, OrdersSettings, "orders")

@@ -6,10 +6,12 @@ from typing import Annotated, Self
 from fastapi import APIRouter, status
 from pydantic import BaseModel
 
-from common.auth import CurrentUser
 from common.errors import IdempotencyKeyReused, StaleWrite
 from common.events import CancelReason, Currency, ItemId, Quantity
-from common.http import Body, Cursor, IdempotencyKey, Limit, Page, Provided, problems
+from common.http.dependencies import IdempotencyKey, Provided
+from common.http.paging import Body, Cursor, Limit, Page
+from common.http.problems import problems
+from common.http.sessions import CurrentUser
 from orders.desk import PlaceOrder, ReservationDesk
 from orders.domain import (
     HoldLimit,

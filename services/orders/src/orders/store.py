@@ -9,12 +9,12 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from common.books import Page, Rows, rows_of
+from common.bus.envelope import Envelope
 from common.clock import now
-from common.envelope import Envelope
 from common.events import ItemState
-from common.mongo import WITHOUT_PENDING, Collection, Database, Document, look_up
+from common.mongo.client import WITHOUT_PENDING, Collection, Database, Document, look_up
 from common.outbox import Outbox, Relay, write_of
+from common.records import Page, Rows, rows_of
 from orders.domain import Order, OrderStatus, Stock
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from common.events import ProviderOperation, ProviderOutcome
 from payments.domain import Payment
-from payments.gateway import (
+from payments.gateways.port import (
     Answer,
     Captured,
     Declined,

@@ -24,14 +24,14 @@ from payments.domain import (
     PaymentStatus,
     UnknownPaymentMethod,
 )
-from payments.gateway import (
+from payments.gateways.port import (
     Charge,
     Entry,
     GatewayTimeout,
     GatewayUnavailable,
     PaymentGateway,
 )
-from payments.rounds import Rounds
+from payments.leased_work import Rounds
 from payments.store import DueStore, PaymentStore
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """What payments does when orders tells it something. No rules."""
 
-from common.consuming import Consumers
+from common.bus.consumers import Consumers
 from common.events import OrderCancelled, OrderPaid, OrderPaymentRejected, OrderPlaced, OrderRefundRequested, OrderState
 from payments.cashier import Cashier
 from payments.domain import Due

@@ -4,18 +4,18 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
-from common.auth import Sessions
-from common.bus import Bus
-from common.http import Running, create_app, serve
-from common.mongo import AWAY, Database, database
+from common.bus.connection import Bus
+from common.http.app import Running, create_app, serve
+from common.http.sessions import Sessions
+from common.mongo.client import AWAY, Database, database
 from common.outbox import Relay
 from common.settings import load
-from payments.books import books
 from payments.cashier import Cashier
 from payments.consumers import consumers
-from payments.gateway import PaymentGateway
+from payments.gateways.port import PaymentGateway
+from payments.gateways.sandbox import SandboxGateway
+from payments.records import books
 from payments.routes import router
-from payments.sandbox import SandboxGateway
 from payments.settings import PaymentsSettings
 from payments.store import DueStore, PaymentStore
 
@@ -42,12 +42,12 @@ def opened_gateway(settings: PaymentsSettings, db: Database) -> AbstractAsyncCon
     """The gateway that the settings choose."""
     if settings.payment_gateway == "sandbox":
         return SandboxGateway.open(db.sandbox_charges, settings.webhook_secret, settings.webhook_url)
-    from payments.stripe_gateway import StripeGateway  # The SDK is large; a sandbox does without.
+    from payments.gateways.stripe import StripeGateway  # The SDK is large; a sandbox does without.
 
     return StripeGateway.open(settings.stripe_secret_key, settings.stripe_webhook_secret, settings.stripe_api_url)
 
 
-app = create_app("payments", router, start)
+app = create_app("payments", router, start, away=AWAY)
 
 if __name__ == "__main__":
     serve(app, PaymentsSettings, "payments")

@@ -6,13 +6,15 @@ from fastapi import APIRouter, Query, Request, Response, status
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from common.auth import CurrentUser
 from common.errors import IdempotencyKeyReused
 from common.events import Currency, OrderId
-from common.http import Body, Cursor, IdempotencyKey, Limit, Page, Provided, problem, problems
+from common.http.dependencies import IdempotencyKey, Provided
+from common.http.paging import Body, Cursor, Limit, Page
+from common.http.problems import problem, problems
+from common.http.sessions import CurrentUser
 from payments.cashier import Cashier
 from payments.domain import CardDeclined, OrderNotFound, OrderNotPayable, Payment, PublicStatus, UnknownPaymentMethod
-from payments.gateway import BadSignature
+from payments.gateways.port import BadSignature
 from payments.store import PaymentStore
 
 router = APIRouter(prefix="/api/payments", tags=["payments"])

@@ -7,10 +7,10 @@ from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from common.batching import Batcher
-from common.books import Page, Rows, rows_of
 from common.errors import StaleWrite
-from common.mongo import AWAY, WITHOUT_PENDING, Collection, Database, look_up
+from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, look_up
 from common.outbox import Outbox, Relay
+from common.records import Page, Rows, rows_of
 from payments.domain import Due, OrderNotPayable, Payment, PaymentNotFound
 
 

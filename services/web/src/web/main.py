@@ -7,21 +7,22 @@ import httpx
 from fastapi import APIRouter
 from starlette.middleware.gzip import GZipMiddleware
 
-from common.auth import Sessions
-from common.bus import Bus
-from common.http import Running, create_app, serve
+from common.bus.connection import Bus
+from common.http.app import Running, create_app, serve
+from common.http.sessions import Sessions
 from common.settings import load
-from web import assets, live
-from web.api import Api, Refused, Services
-from web.assets import Assets
-from web.csrf import Csrf
-from web.forms import MAX_BODY
-from web.hub import HEARD, Hub
-from web.manners import Manners
+from web.clients.api import Api, Refused, Services
+from web.live import streams as live
+from web.live.updates import HEARD, Hub
 from web.pages import catalogue, operators, orders, people, selling
-from web.refusals import answer_refusal
+from web.rendering import assets
+from web.rendering.assets import Assets
+from web.rendering.error_pages import Manners
+from web.rendering.forms import MAX_BODY
+from web.rendering.refusals import answer_refusal
+from web.rendering.site import Site
+from web.security.csrf import Csrf
 from web.settings import WebSettings
-from web.site import Site
 
 CALL_TIMEOUT = httpx.Timeout(10, connect=2)
 """Seconds for a call of a service; a password or a picture takes its time."""

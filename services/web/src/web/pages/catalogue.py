@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter, Response
 
-from web.api import Item, Refused
-from web.forms import Form
-from web.visitor import Here, Visitor
-from web.words import Words
+from web.clients.api import Item, Refused
+from web.rendering.forms import Form
+from web.rendering.i18n import Words
+from web.security.visitor import Here, Visitor
 
 router = APIRouter()
 

@@ -6,13 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from common.errors import NotFound
-from web import audit
-from web.audit import LetterState
-from web.forms import Form
-from web.stories import STATUS
-from web.timeline import timeline
-from web.visitor import Here, Visitor
-from web.words import N_
+from web.clients import audit
+from web.clients.audit import LetterState
+from web.rendering.forms import Form
+from web.rendering.history import STATUS
+from web.rendering.i18n import N_
+from web.rendering.timeline import timeline
+from web.security.visitor import Here, Visitor
 
 router = APIRouter(prefix="/operator")
 

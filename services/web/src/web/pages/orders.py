@@ -4,12 +4,12 @@ import asyncio
 
 from fastapi import APIRouter, Response
 
-from web.api import Order, Refused
-from web.forms import Form
-from web.manners import STRIPE_SOURCES, content_security_policy
-from web.stories import status_of, story_of, tone_of
-from web.visitor import Here
-from web.words import N_
+from web.clients.api import Order, Refused
+from web.rendering.error_pages import STRIPE_SOURCES, content_security_policy
+from web.rendering.forms import Form
+from web.rendering.history import status_of, story_of, tone_of
+from web.rendering.i18n import N_
+from web.security.visitor import Here
 
 router = APIRouter()
 

@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter, Response
 
-from web.api import Refused
-from web.forms import Form
-from web.visitor import LANGUAGE_COOKIE, YEAR, Here, Visitor, local
-from web.words import LANGUAGES
+from web.clients.api import Refused
+from web.rendering.forms import Form
+from web.rendering.i18n import LANGUAGES
+from web.security.visitor import LANGUAGE_COOKIE, YEAR, Here, Visitor, local
 
 router = APIRouter()
 

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Response, UploadFile
 
 from common.errors import Forbidden
 from common.events import Currency
-from web import money
-from web.api import Item, Refused
-from web.forms import MAX_PICTURE, MAX_PICTURES, Form, Typed
-from web.visitor import Here, Visitor
-from web.words import N_
+from web.clients.api import Item, Refused
+from web.rendering import money
+from web.rendering.forms import MAX_PICTURE, MAX_PICTURES, Form, Typed
+from web.rendering.i18n import N_
+from web.security.visitor import Here, Visitor
 
 router = APIRouter()
 

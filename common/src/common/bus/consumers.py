@@ -1,0 +1,179 @@
+"""Durable queue-group consumers: every message ends as handled, or as a dead letter.
+
+Explicit acknowledgement; a failure comes again with a growing delay; deliveries are counted here, because the server
+would drop a message silently after `max_deliver` (docs/decisions/dead-letters.md).
+"""
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar, get_type_hints
+
+from nats.aio.msg import Msg
+from pydantic import ValidationError
+
+from common.bus.message import Message
+from common.bus.subscription import ACK_WAIT, Durable, Reading, delivered
+from common.events import Event
+from common.telemetry import HANDLED, RETRIED, Cause, caused_by, new_cause
+
+log = logging.getLogger(__name__)
+
+RETRY_DELAYS = (0.05, 0.2, 1.0, 5.0, 15.0, 30.0, 60.0)
+"""Seconds until the next delivery after each failed one; when they are used up, the message is a dead letter."""
+
+HANDLER_LIMIT = 60.0
+"""Seconds a handler may take; one that hangs has failed."""
+
+Handler = Callable[..., Awaitable[None]]
+H = TypeVar("H", bound=Handler)
+
+
+class RetryLater(Exception):
+    """Raised by a handler that cannot act yet: deliver again in `delay` seconds."""
+
+    def __init__(self, delay: float) -> None:
+        super().__init__(f"not yet; again in {delay:.3f} s")
+        self.delay = delay
+
+
+class Consumers:
+    """The event handlers of one service: each a durable consumer that the replicas share as a queue group."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.handlers: list[tuple[Handler, tuple[type[Event], ...]]] = []
+        self.keepers: list[tuple[Handler, str]] = []
+
+    def on(self, *events: type[Event]) -> Callable[[H], H]:
+        """Register a handler for events of one stream. Its further parameters are filled by their type."""
+
+        def register(handler: H) -> H:
+            self.handlers.append((handler, events))
+            return handler
+
+        return register
+
+    def on_stream(self, stream: str) -> Callable[[H], H]:
+        """Register a handler for every `Message` of a stream, also one that is no event that anybody can read."""
+
+        def register(handler: H) -> H:
+            self.keepers.append((handler, stream))
+            return handler
+
+        return register
+
+    @property
+    def readings(self) -> list[tuple[Handler, Reading]]:
+        """Every handler with what it reads."""
+        return [
+            *((handler, Reading.of(*events)) for handler, events in self.handlers),
+            *((handler, Reading.of_stream(stream)) for handler, stream in self.keepers),
+        ]
+
+
+def arguments_of(handler: Callable[..., object], parts: Sequence[object]) -> dict[str, object]:
+    """The handler's parameters after the event or message, each the one of `parts` that has its type."""
+    by_type = {type(part): part for part in parts}
+    hints = get_type_hints(handler)
+    _, *others = inspect.signature(handler).parameters
+    return {name: by_type[hints[name]] for name in others}
+
+
+class Consumer(Durable):
+    """One handler at work in this process."""
+
+    def __init__(
+        self,
+        service: str,
+        handler: Handler,
+        reading: Reading,
+        arguments: Mapping[str, Any],
+        *,
+        delays: Sequence[float],
+        away: tuple[type[Exception], ...],
+    ) -> None:
+        """While a handler fails with one of `away`, it is tried again here; such failures make no dead letter."""
+        super().__init__(service, handler.__name__, reading)
+        self._handler = handler
+        self._arguments = arguments
+        self._delays = delays
+        self._away = away
+        self._waiting = 0
+
+    async def _take(self, msg: Msg) -> None:
+        await self.handle(msg, delivered(msg))
+
+    async def handle(self, msg: Msg, message: Message) -> None:
+        """Let the handler see `message`; `msg` is what is acknowledged then, or comes again, or is given up."""
+        deliveries = msg.metadata.num_delivered
+        if deliveries > len(self._delays) + 2:
+            # Never finished and never failed either: this message ends the process that handles it.
+            await self.give_up(msg, message, "was delivered again and again and never finished")
+            return
+        if deliveries > 2:
+            # Perhaps another message in hand ends the process each time: whoever waits less than that one gets through.
+            await asyncio.sleep(random.uniform(0, 1))  # noqa: S311 - spreads, guards nothing
+        try:
+            event = self._reading.read(message)
+        except (ValidationError, KeyError) as error:
+            await self.give_up(msg, message, f"{type(error).__name__}: {error}")
+            return
+        headers = message.headers
+        cause = new_cause(headers.get("ce-requestid"), headers.get("traceparent"))
+        with caused_by(Cause(cause.request_id, cause.traceparent, headers.get("ce-id"))):
+            try:
+                await self._present(event)
+            except RetryLater as later:
+                await msg.nak(delay=later.delay)
+            except asyncio.CancelledError:
+                await msg.nak()
+                raise
+            except Exception as error:
+                await self._failed(msg, message, error)
+            else:
+                await msg.ack()
+                HANDLED.labels(self.name).inc()
+
+    async def _present(self, event: Event) -> None:
+        """Call the handler; while a server that it needs is away, keep the message and try again."""
+        try:
+            return await self._call(event)
+        except self._away as error:
+            if not self._waiting:
+                log.warning("waiting for a server that is away: %s", type(error).__name__)
+        self._waiting += 1
+        try:
+            await self._keep_presenting(event)
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                log.info("no message waits for a server any more")
+
+    async def _keep_presenting(self, event: Event) -> None:
+        pause = 0.1
+        while True:
+            await asyncio.sleep(pause)
+            with contextlib.suppress(*self._away):
+                return await self._call(event)
+            pause = min(pause * 2, ACK_WAIT / 6)
+
+    async def _call(self, event: Event) -> None:
+        async with asyncio.timeout(HANDLER_LIMIT):
+            await self._handler(event, **self._arguments)
+
+    async def _failed(self, msg: Msg, message: Message, error: Exception) -> None:
+        deliveries = msg.metadata.num_delivered
+        what = f"{type(error).__name__}: {error}"
+        if deliveries > len(self._delays):
+            log.error("%s gave up on %s", self.name, message.subject, exc_info=error)
+            await self.give_up(msg, message, what)
+            return
+        delay = self._delays[deliveries - 1] * random.uniform(0.75, 1.25)  # noqa: S311 - spreads retries, guards nothing
+        log.warning("%s will see %s again in %.2f s: %s", self.name, message.subject, delay, what)
+        RETRIED.labels(self.name).inc()
+        await msg.nak(delay=delay)
+        await self.note_retry(msg, message, what)

@@ -1,0 +1,51 @@
+"""Reads what lies in a stream, without consuming it."""
+
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import NotFoundError
+
+from common.bus.message import Message
+from common.bus.subscription import delivered
+
+TIMEOUT = 5.0
+"""Seconds until a part of the past that does not come is given up."""
+
+TOGETHER = 500
+"""Messages that are asked for at once."""
+
+
+async def read_one(js: JetStreamContext, stream: str, sequence: int) -> Message | None:
+    """A message as it lies in its stream; None where it is gone."""
+    try:
+        found = await js.get_msg(stream, sequence)
+    except NotFoundError:
+        return None
+    assert found.subject  # noqa: S101 - of every stored message
+    assert found.time  # noqa: S101 - of every stored message
+    return Message(stream, sequence, found.subject, found.time, found.headers or {}, found.data or b"")
+
+
+async def read_all(js: JetStreamContext, stream: str, subjects: Sequence[str]) -> AsyncGenerator[Message, None]:
+    """Every message of a stream, under these subjects or any, from the first to the newest there is now."""
+    config = ConsumerConfig(
+        deliver_policy=DeliverPolicy.ALL,
+        ack_policy=AckPolicy.NONE,
+        filter_subjects=list(subjects),
+        inactive_threshold=60,
+    )
+    subscription = await js.pull_subscribe("", stream=stream, config=config)
+    info = await subscription.consumer_info()
+    remaining = info.num_pending or 0
+    try:
+        while remaining > 0:
+            for msg in await subscription.fetch(min(remaining, TOGETHER), timeout=TIMEOUT):
+                remaining -= 1
+                yield delivered(msg)
+    finally:
+        await subscription.unsubscribe()
+        with contextlib.suppress(NatsError):  # Without a bus, the server forgets the consumer after 60 s.
+            await js.delete_consumer(stream, info.name)

@@ -1,0 +1,116 @@
+"""The one middleware: request id, bounded body, one log line and one metric a request, and a 500 when code fails."""
+
+import logging
+import re
+import time
+from collections.abc import Mapping
+from functools import cache
+from http import HTTPStatus
+
+from prometheus_client import Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from common.http.problems import problem
+from common.telemetry import REQUESTS, caused_by, new_cause
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+MOST_DISCARDED = 64 * 1024 * 1024
+"""Bytes of a body that is too large are read to the end up to here; over that, the connection just ends."""
+
+QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class RequestMiddleware:
+    """Gives every request an id and its cause, bounds its body, logs and measures it, and answers when code fails."""
+
+    def __init__(self, app: ASGIApp, max_body: int, larger_bodies: Mapping[re.Pattern[str], int]) -> None:
+        self.app = app
+        self.max_body = max_body
+        self.larger_bodies = larger_bodies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, from its first byte to the last of its answer."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        # Raw headers, read and written: this runs for every request, and the wrappers would double its cost.
+        given: dict[bytes, bytes] = dict(scope["headers"])
+        cause = new_cause(
+            _valid(REQUEST_ID, given.get(b"x-request-id")), _valid(TRACEPARENT, given.get(b"traceparent"))
+        )
+        status = 0
+        began = time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = [(b"x-request-id", cause.request_id.encode()), (b"x-content-type-options", b"nosniff")]
+                if not any(name == b"cache-control" for name, _ in message["headers"]):
+                    own.append((b"cache-control", b"no-store"))
+                message["headers"] = [*message["headers"], *own]
+            await send(message)
+
+        with caused_by(cause):
+            try:
+                app = self._refusal(given, scope["path"]) or self.app
+                await app(scope, receive, send_with_id)
+            except Exception:
+                log.exception("%s %s failed", scope["method"], scope["path"])
+                if status:
+                    raise  # The answer has begun: only breaking the connection tells the truth.
+                failed = problem(500, "internal_error", "something went wrong here; the request id helps us find it")
+                await failed(scope, receive, send_with_id)
+            finally:
+                _account(scope, status, time.perf_counter() - began)
+
+    def _refusal(self, given: Mapping[bytes, bytes], path: str) -> ASGIApp | None:
+        if b"transfer-encoding" in given:
+            return problem(411, "length_required", "send the body with a Content-Length")
+        length = int(given.get(b"content-length", 0))
+        if length > self.max_body and length > (bound := self._bound(path)):
+            return _after_the_body(problem(413, "too_large", f"the body may have at most {bound} bytes"), length)
+        return None
+
+    def _bound(self, path: str) -> int:
+        return next((bound for paths, bound in self.larger_bodies.items() if paths.fullmatch(path)), self.max_body)
+
+
+def _after_the_body(answer: ASGIApp, length: int) -> ASGIApp:
+    """The answer, once the body has been read and thrown away: a client that is still sending would not see it."""
+
+    async def read_and_answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if length <= MOST_DISCARDED:
+            while (await receive()).get("more_body"):
+                pass
+        await answer(scope, receive, send)
+
+    return read_and_answer
+
+
+def _valid(pattern: re.Pattern[bytes], value: bytes | None) -> str | None:
+    return value.decode() if value and pattern.fullmatch(value) else None
+
+
+@cache
+def _clock(method: str, route: str, status: int) -> Histogram:
+    return REQUESTS.labels(method, route, status)
+
+
+def _account(scope: Scope, status: int, seconds: float) -> None:
+    if scope["path"] in QUIET:
+        return
+    route = getattr(scope.get("route"), "path", "none")
+    _clock(scope["method"], route, status).observe(seconds)
+    # A line for every read would cost as much as the read; the metrics count them.
+    quiet = scope["method"] in {"GET", "HEAD"} and status < HTTPStatus.BAD_REQUEST
+    log.log(
+        logging.DEBUG if quiet else logging.INFO,
+        "%s %s %s",
+        scope["method"],
+        scope["path"],
+        status,
+        extra={"route": route, "status": status, "ms": round(seconds * 1000, 2)},
+    )

@@ -1,0 +1,90 @@
+"""RFC 9457 `application/problem+json`: which status each kind of error becomes, and the handlers that render it."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from common import errors
+
+log = logging.getLogger(__name__)
+
+STATUS: Mapping[type[errors.SoukError], HTTPStatus] = {
+    errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.Declined: HTTPStatus.PAYMENT_REQUIRED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.Unsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.TooMany: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: object) -> Response:
+    """An RFC 9457 answer. ASCII, so that no input echoed in it can break its encoding."""
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail}
+    content = json.dumps({**body, **more})
+    return Response(content, status, media_type="application/problem+json", headers=dict(headers or {}))
+
+
+def problems(*kinds: type[errors.SoukError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route in OpenAPI: which errors it answers with."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        known = responses.setdefault(_status(kind), {"description": "", "content": {"application/problem+json": {}}})
+        known["description"] = f"{known['description']}, {kind.code}".removeprefix(", ")
+    return responses
+
+
+def _status(kind: type[errors.SoukError]) -> int:
+    return next((STATUS[base] for base in kind.__mro__ if base in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+async def _souk_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.SoukError)  # noqa: S101 - registered for this type
+    headers = {}
+    if isinstance(error, errors.TooMany):
+        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, errors.Unavailable):
+        headers["Retry-After"] = "1"
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return problem(_status(type(error)), error.code, str(error), headers)
+
+
+async def _validation_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type
+    found = error.errors()
+    if any(e["type"] == "json_invalid" for e in found):
+        return problem(400, "malformed_json", "the body is not JSON")
+    fields = [{"field": ".".join(str(p) for p in e["loc"][1:]) or str(e["loc"][0]), "message": e["msg"]} for e in found]
+    return problem(422, "validation_failed", "some fields are wrong", errors=fields)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type
+    code = HTTPStatus(error.status_code).name.lower()
+    return problem(error.status_code, code, str(error.detail), error.headers)
+
+
+async def _away(_: Request, error: Exception) -> Response:
+    log.warning("a server is away: %s", error)
+    unavailable = errors.Unavailable("a part of Souk is away for a moment; try again")
+    return await _souk_error(_, unavailable)
+
+
+def add_problem_handlers(app: FastAPI, away: Sequence[type[Exception]]) -> None:
+    """Answer every error as problem+json; one of `away` means that a server is unreachable, and is a 503."""
+    app.add_exception_handler(errors.SoukError, _souk_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    for kind in away:
+        app.add_exception_handler(kind, _away)

@@ -1,0 +1,77 @@
+"""Listening hears what JetStream has stored, in every process, also over a restart of the server."""
+
+from collections.abc import Awaitable, Callable
+
+from common.bus.connection import Bus
+from common.bus.envelope import Envelope
+from common.events import Event, HoldElapsed, StockChanged
+from infra.servers.nats import NatsServer
+from tests.support.fixtures import Events, eventually
+
+
+def stock(version: int) -> StockChanged:
+    return StockChanged(item_id="i1", stock_version=version, quantity=100, available=100 - version)
+
+
+async def publish(bus: Bus, *events: Event) -> None:
+    assert len(await bus.publish([Envelope.of(event) for event in events])) == len(events)
+
+
+def heard(events: list[Event], *expected: Event) -> Callable[[], Awaitable[bool]]:
+    async def all_of_them() -> bool:
+        assert events == list(expected)
+        return True
+
+    return all_of_them
+
+
+async def test_every_listener_hears_every_event_in_order_from_its_start_on(bus_url: str, events: Events) -> None:
+    first: list[Event] = []
+    second: list[Event] = []
+    async with Bus.connected(bus_url, "orders") as bus, Bus.connected(bus_url, "web") as web:
+        await publish(bus, stock(1))
+        async with web.listening(first.append, StockChanged), bus.listening(second.append, StockChanged):
+            batch = [stock(version) for version in range(2, 22)]
+            await publish(bus, *batch)  # Enough for an atomic batch.
+            await publish(bus, stock(22))
+
+            await eventually(heard(first, *batch, stock(22)))
+            await eventually(heard(second, *batch, stock(22)))
+
+
+async def test_other_events_of_the_stream_are_not_heard(bus_url: str, events: Events) -> None:
+    elapsed: list[Event] = []
+    async with (
+        Bus.connected(bus_url, "expiration") as bus,
+        bus.listening(elapsed.append, HoldElapsed),
+    ):
+        await events.deliver_raw("expiration.other", b"{}")
+        await events.deliver_raw("expiration.elapsed", b"not an event")
+        await publish(bus, HoldElapsed(order_id="o1"))
+
+        await eventually(heard(elapsed, HoldElapsed(order_id="o1")))
+
+
+async def test_a_restart_of_the_server_loses_nothing(nats_server: Callable[[], NatsServer]) -> None:
+    server = nats_server()
+    await server.start()
+    try:
+        told: list[Event] = []
+        async with (
+            Bus.connected(server.url, "orders") as bus,
+            Bus.connected(server.url, "web") as web,
+            web.listening(told.append, StockChanged),
+        ):
+            await publish(bus, stock(1))
+            await eventually(heard(told, stock(1)))
+
+            await server.kill()
+            await server.start()
+
+            async def published() -> bool:
+                return bool(await bus.publish([Envelope.of(stock(2), event_id="second")]))
+
+            await eventually(published)
+            await eventually(heard(told, stock(1), stock(2)))
+    finally:
+        await server.stop()

@@ -1,0 +1,95 @@
+"""A service's books: every row once, in pages that the bus can carry, and an answer to whatever is asked."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from common.bus.connection import Bus
+from common.errors import NotFound, Unavailable
+from common.mongo.client import Collection, Database
+from common.records import LIMIT, Answer, Books, Page, Rows, rows_of
+
+books = Books("larder")
+
+
+class Larder:
+    """Where the rows are."""
+
+    def __init__(self, jars: Collection) -> None:
+        self.jars = jars
+
+
+class NothingListed(NotFound):
+    code = "nothing_listed"
+
+
+@books.on("jars")
+async def show_jars(page: Page, larder: Larder) -> Rows:
+    return await rows_of(larder.jars, page, "label")
+
+
+@books.on("spoons")
+async def show_spoons(page: Page) -> Rows:
+    raise NothingListed("nobody counts spoons")
+
+
+@pytest_asyncio.fixture
+async def bus(bus_url: str, db: Database) -> AsyncIterator[Bus]:
+    """A bus on which the larder answers, once in each of two replicas."""
+    async with Bus.connected(bus_url, "larder") as bus, Bus.connected(bus_url, "larder") as replica:
+        parts = [Larder(db.jars)]
+        async with books.answering(bus, parts), books.answering(replica, parts):
+            yield bus
+
+
+async def ask(bus: Bus, kind: str, **page: Any) -> Answer:
+    return Answer.model_validate_json(await bus.ask(f"books.larder.{kind}", Page(**page).model_dump_json().encode()))
+
+
+async def all_ids(bus: Bus, **page: Any) -> list[str]:
+    ids: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        answer = await ask(bus, "jars", after=after, **page)
+        ids += [row["id"] for row in answer.rows]
+        after = answer.next
+    return ids
+
+
+async def test_every_row_is_in_one_page(bus: Bus, db: Database) -> None:
+    names = [f"{number:03}" for number in range(25)]
+    await db.jars.insert_many([{"_id": name, "label": "plum"} for name in reversed(names)])
+
+    assert await all_ids(bus, limit=10) == names
+    assert await all_ids(bus, limit=25) == names
+
+
+async def test_rows_that_are_asked_for_by_id_come_if_they_are_there(bus: Bus, db: Database) -> None:
+    await db.jars.insert_one({"_id": "a", "label": "plum", "secret": "spoon", "pending": [1, 2]})
+
+    answer = await ask(bus, "jars", ids=["b", "a"])
+
+    assert answer.rows == [{"id": "a", "label": "plum", "pending": 2}]
+    assert answer.next is None
+
+
+async def test_a_page_too_large_for_the_bus_is_cut(bus: Bus, db: Database) -> None:
+    names = [f"{number:02}" for number in range(12)]
+    await db.jars.insert_many([{"_id": name, "label": "x" * 200_000} for name in names])
+
+    assert len((await ask(bus, "jars")).rows) < len(names)
+    assert await all_ids(bus) == names
+    assert await all_ids(bus, ids=names) == names
+
+
+async def test_what_goes_wrong_is_said(bus: Bus) -> None:
+    refused = await ask(bus, "spoons")
+    assert (refused.rows, refused.code) == ([], "nothing_listed")
+
+    nonsense = Answer.model_validate_json(await bus.ask("books.larder.jars", b'{"limit": %d}' % (LIMIT + 1)))
+    assert nonsense.error
+
+    with pytest.raises(Unavailable, match=r"nobody answers on books\.larder\.forks"):
+        await bus.ask("books.larder.forks", b"{}")

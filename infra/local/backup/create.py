@@ -1,0 +1,112 @@
+"""`python -m infra.local.backup.create`: copy all that a running stack knows, as it is at one moment.
+
+MongoDB takes no writes while its files and the streams are copied. An event is published only after its write and
+acknowledged only after its reader's write: so the streams hold nothing that MongoDB does not, what is not published
+yet waits in `pending`, and what was not acknowledged comes again. Redis is a projection of the streams.
+"""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nats.errors import Error as NatsError
+from pymongo.errors import ConnectionFailure, PyMongoError
+
+from infra.local.backup.archive import Manifest, NoBackup, copy_folder, files_in, whole
+from infra.local.backup.stream_snapshots import connected, save_stream
+from infra.local.backup.write_lock import frozen
+from infra.local.env import Unusable, data_dir, gateway_port, servers
+from infra.local.stack.lock import in_use
+from infra.local.stack.stack import BACKUP, Stack
+from infra.servers.mongo import MongoServer
+from infra.servers.nats import NatsServer
+
+LEFT_OUT = ("mongod.lock", "WiredTiger.lock", "WiredTigerPreplog.")
+"""Names of database files that say something of the running process, or are room for the future."""
+
+Say = Callable[[str], None]
+
+
+def own_servers(stack: Stack) -> tuple[MongoServer, NatsServer]:
+    """The servers that hold what a backup holds. Raises `NoBackup` where one of them is not the stack's own."""
+    match stack.servers.get("mongod"), stack.servers.get("nats"):
+        case MongoServer() as mongo, NatsServer() as bus:
+            return mongo, bus
+    raise NoBackup(
+        "MONGO_URL or NATS_URL names a server that is not this stack's own: back it up with its own tools, "
+        "mongodump --oplog and nats account backup (docs/operations.md)"
+    )
+
+
+async def back_up(stack: Stack, to: Path, say: Say) -> Manifest:
+    """Write a backup of a running stack into the new folder `to`: all of it, or none. Raises `NoBackup`."""
+    mongo, bus = own_servers(stack)
+    with whole(to) as making:
+        try:
+            manifest = await _copy(stack, mongo, bus, making, say)
+        except ConnectionFailure as error:
+            raise NoBackup(f"no MongoDB answers on port {mongo.port}: name the stack's own PORT=...") from error
+        except PyMongoError as error:
+            raise NoBackup(f"MongoDB refused: {error}") from error
+        except NatsError as error:
+            raise NoBackup(f"the bus refused: {error or type(error).__name__}") from error
+        say("checking what was written")
+        await asyncio.to_thread(manifest.seal, making)
+    return manifest
+
+
+async def _copy(stack: Stack, mongo: MongoServer, bus: NatsServer, to: Path, say: Say) -> Manifest:
+    copy_folder(stack.data_dir / "secrets", to / "secrets")
+    (to / "streams").mkdir(mode=0o700)
+    async with mongo.administrator() as administrator:
+        version = (await administrator.server_info())["version"]
+    async with connected(bus, BACKUP) as client:
+        bus_version = str(client.connected_server_version)
+        manifest = Manifest(taken_at=datetime.now(UTC), mongod=version, nats=bus_version, streams={})
+        async with frozen(mongo):
+            began = time.monotonic()
+            say("writes wait")
+            size = await asyncio.to_thread(copy_folder, mongo.folder / "data", to / "mongo", LEFT_OUT)
+            say(f"databases copied: {size / 1e6:.0f} MB")
+            # Dead letters last: what was acknowledged because it became one must be among them.
+            names = [info.config.name or "" for info in await client.jetstream().streams_info()]
+            for name in sorted(names, key=lambda name: (name == "DEAD_LETTERS", name)):
+                said = manifest.streams[name] = await save_stream(client, name, to / "streams" / name)
+                say(f"stream {name} copied: {said['state']['messages']} events")
+        say(f"writes go on after {time.monotonic() - began:.1f} s")
+    return manifest
+
+
+def running_stack() -> Stack:
+    """The stack that runs on DATA_DIR and PORT. Raises `NoBackup` where there is none."""
+    folder = data_dir()
+    if not in_use(folder):
+        raise NoBackup(
+            f"no stack runs on the data in {folder}: start it with `make dev`, or name another with DATA_DIR=...; "
+            "of a stack that is stopped, a copy of the folder is a backup"
+        )
+    return Stack(folder, gateway_port(), servers=servers())
+
+
+def main() -> int:
+    """Return the exit code: 1 with a sentence on what is in the way."""
+    to = Path(os.environ.get("TO") or f".backups/{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}").resolve()
+    try:
+        asyncio.run(back_up(running_stack(), to, lambda line: print(line, flush=True)))
+    except (NoBackup, OSError, Unusable) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; nothing was kept, and writes go on", file=sys.stderr)
+        return 1
+    size = sum(file.stat().st_blocks * 512 for file in files_in(to))
+    print(f"ready: {to} ({size / 1e6:.0f} MB). It holds the stack's secrets, too: keep it where nobody else reads it")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

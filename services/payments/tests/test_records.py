@@ -1,0 +1,31 @@
+"""What payments shows of itself, and of the gateway's own books."""
+
+from datetime import UTC, datetime, timedelta
+
+from common.events import Currency
+from common.mongo.client import Database
+from payments.gateways.port import Charge, Entry
+from payments.gateways.sandbox import SandboxGateway
+
+
+def charge(payment_id: str, method: str) -> Charge:
+    return Charge(payment_id, "order", 900, Currency.EUR, method, datetime.now(UTC) + timedelta(minutes=15))
+
+
+async def test_the_sandbox_shows_where_the_money_of_each_charge_is(sandbox: SandboxGateway, db: Database) -> None:
+    for payment_id, method in (("a", "visa"), ("b", "declined"), ("c", "late"), ("d", "visa")):
+        await sandbox.charge(charge(payment_id, f"pm_card_{method}"))
+    await sandbox.refund("d", "ch_d")
+
+    entries = [
+        Entry("a", 900, "EUR", captured=True, refunded=False),
+        Entry("b", 900, "EUR", captured=False, refunded=False),
+        Entry("c", 900, "EUR", captured=False, refunded=False),
+        Entry("d", 900, "EUR", captured=True, refunded=True),
+    ]
+    assert await sandbox.charges("", 10, None) == entries
+    assert await sandbox.charges("b", 1, None) == entries[2:3]
+    assert await sandbox.charges("", 10, ["d", "a", "nobody"]) == [entries[0], entries[3]]
+
+    await db.sandbox_charges.update_one({"_id": "c"}, {"$set": {"captured_at": datetime.now(UTC)}})
+    assert (await sandbox.charges("b", 1, None))[0].captured

@@ -1,0 +1,125 @@
+"""Words, money, numbers and times in the visitor's language. English is the source; others come from `locale/`."""
+
+import gettext
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+from babel import Locale, UnknownLocaleError
+from babel.core import negotiate_locale
+from babel.dates import format_datetime
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.numbers import format_decimal
+
+from web.rendering import money
+
+LOCALES = Path(__file__).parents[1] / "locale"
+LANGUAGES: Mapping[str, str] = {"en": "English", "de": "Deutsch"}
+"""Every language there is, by its own name."""
+
+_RANGE = re.compile(r"([a-z]{2,3}(?:-[a-z0-9]{2,8})*)\s*(?:;\s*q=([01](?:\.\d{0,3})?))?", re.IGNORECASE)
+_MOST_RANGES = 20
+
+
+def N_(message: str) -> str:  # noqa: N802 - the name that extraction knows
+    """Mark words that are translated where they are used."""
+    return message
+
+
+@cache
+def translations(language: str) -> gettext.NullTranslations:
+    """The words of a language, compiled from its `messages.po` when first asked for."""
+    source = LOCALES / language / "LC_MESSAGES" / "messages.po"
+    if not source.exists():
+        return gettext.NullTranslations()
+    compiled = BytesIO()
+    with source.open("rb") as file:
+        write_mo(compiled, read_po(file, locale=language))
+    compiled.seek(0)
+    return gettext.GNUTranslations(compiled)
+
+
+class Words:
+    """How Souk speaks to one visitor."""
+
+    def __init__(self, locale: Locale) -> None:
+        self.locale = locale
+        self._translations = translations(locale.language)
+
+    @property
+    def language(self) -> str:
+        """`en` or `de`."""
+        return self.locale.language
+
+    @property
+    def tag(self) -> str:
+        """The locale as BCP 47, for `lang` in HTML."""
+        return str(self.locale).replace("_", "-")
+
+    def gettext(self, message: str) -> str:
+        """The message in the visitor's language."""
+        return self._translations.gettext(message)
+
+    def ngettext(self, one: str, many: str, number: int) -> str:
+        """The message for this number."""
+        return self._translations.ngettext(one, many, number)
+
+    def money(self, minor: int, currency: str) -> str:
+        """An amount, as people of this locale write it."""
+        return money.shown(minor, currency, self.locale)
+
+    def number(self, number: int) -> str:
+        """A whole number with the locale's separators."""
+        return format_decimal(number, locale=self.locale)
+
+    def moment(self, moment: datetime) -> str:
+        """A point in time, in UTC; with scripts the page shows the visitor's own."""
+        return format_datetime(moment, "d MMM y, HH:mm 'UTC'", locale=self.locale)
+
+
+@cache
+def words_for(locale: str) -> Words:
+    """The words of a locale that `choose` has chosen."""
+    return Words(Locale.parse(locale))
+
+
+def choose(accept_language: str, preferred: str | None) -> str:
+    """The best locale of ours for an `Accept-Language` header; `preferred` is the language the visitor picked."""
+    wanted = [tag for tag in _ranges(accept_language) if preferred in (None, tag.split("_")[0])]
+    for tag in [*wanted, preferred or "en"]:
+        if tag.split("_")[0] in LANGUAGES and (known := _known(tag)):
+            return known
+    return "en"
+
+
+def _ranges(header: str) -> list[str]:
+    """The locales of an `Accept-Language` header, the best first (RFC 9110, 12.5.4)."""
+    weighted = []
+    for part in header.split(",")[:_MOST_RANGES]:
+        if (match := _RANGE.fullmatch(part.strip())) and (weight := float(match[2] or 1)):
+            weighted.append((weight, match[1].replace("-", "_")))
+    return [tag for _, tag in sorted(weighted, key=lambda pair: -pair[0])]
+
+
+@cache
+def _all_locales() -> frozenset[str]:
+    return frozenset(tag for tag in _installed() if tag.split("_")[0] in LANGUAGES)
+
+
+def _installed() -> list[str]:
+    from babel.localedata import locale_identifiers
+
+    return locale_identifiers()
+
+
+def _known(tag: str) -> str | None:
+    language, *rest = tag.split("_")
+    tag = "_".join([language.lower(), *(part.upper() for part in rest if len(part) == 2)])
+    try:
+        return negotiate_locale([tag], _all_locales()) or (str(Locale(language.lower())))
+    except UnknownLocaleError:
+        return None

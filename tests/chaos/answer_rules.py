@@ -1,0 +1,182 @@
+"""Rules about answers: no answer was a lie, and what was promised was kept."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from tests.chaos.end_state import Final
+from tests.chaos.history import AWAY, History, Json, Operation
+from tests.chaos.sightings import went_back
+from tests.chaos.violation import Violation
+
+ALLOWED: dict[str, set[int]] = {
+    "sign up": {201, 409},
+    "sign in": {200, 401},
+    "sign out": {204},
+    "who am i": {200},
+    "list items": {200},
+    "search": {200},
+    "show item": {200},
+    "list item": {201},
+    "edit item": {200, 409},
+    "withdraw item": {200},
+    "place": {201, 409},
+    "show order": {200},
+    "list orders": {200},
+    "list sales": {200},
+    "cancel": {200, 409},
+    "refund": {202, 409},
+    "pay": {201, 402, 409},
+    "list payments": {200},
+}
+"""What each question may be answered with, besides `AWAY`. Never 404: people ask for what they were told of."""
+
+REMEMBERED = {"sold_out", "hold_limit", "card_declined"}
+"""Refusals that the same Idempotency-Key gets again."""
+
+
+def allowed(history: History, _: Final) -> Iterable[Violation]:
+    """No answer but those that the contract knows."""
+    for o in history.operations:
+        if o.status not in AWAY and o.status not in ALLOWED[o.kind]:
+            yield Violation("unexpected", _subject(o), f"{o.kind} was answered with {o.outcome}: {o.body}")
+
+
+def listed(history: History, final: Final) -> Iterable[Violation]:
+    """Whoever was told that he is a user, or that his item is on sale, was told the truth."""
+    for o in history.of("sign up"):
+        if o.status == 201 and final.users.get(o.body["id"], {}).get("email") != o.about["email"]:
+            yield Violation("lost", o.body["id"], "a user who signed up is not there")
+    for o in history.of("list item"):
+        if o.status == 201 and final.items.get(o.body["id"], {}).get("seller_id") != o.who:
+            yield Violation("lost", o.body["id"], "an item that was put on sale is not there")
+
+
+def placed(history: History, final: Final) -> Iterable[Violation]:
+    """Whoever got 201 has his order, as it was told."""
+    for o in history.of("place"):
+        if o.status == 201:
+            order = final.orders.get(o.body["id"], {})
+            names = ("item_id", "quantity", "unit_price", "currency", "buyer_id")
+            if any(order.get(name) != o.body[name] for name in names) or o.body["quantity"] != o.about["quantity"]:
+                yield Violation("lost", o.body["id"], f"an order that was placed is not there as it was told: {order}")
+
+
+def paid_for(history: History, final: Final) -> Iterable[Violation]:
+    """What somebody was told of his payment is so."""
+    by_key = {(p["buyer_id"], p.get("request_key")): p for p in final.payments.values()}
+    for o in history.of("pay"):
+        if o.status == 201:
+            payment = final.payments.get(o.body["id"], {})
+            if payment.get("order_id") != o.about["order_id"] or payment["amount"] != o.body["amount"]:
+                yield Violation("lost", o.about["order_id"], f"payment {o.body['id']} is not there as it was told")
+            elif o.body["status"] == "captured" and payment["status"] not in {"captured", "refund_due", "refunded"}:
+                yield Violation("lie", o.about["order_id"], f"payment {o.body['id']} was captured, they said")
+        if o.status == 402 and by_key.get((o.who, o.key), {}).get("status") != "failed":
+            yield Violation("lie", o.about["order_id"], "a card was declined, they said")
+
+
+def kept(history: History, final: Final) -> Iterable[Violation]:
+    """What was promised for later has happened."""
+    for o in history.of("cancel", "refund"):
+        order_id = o.about["order_id"]
+        status = final.orders.get(order_id, {}).get("status")
+        match o.kind, o.status, o.code:
+            case "cancel", 200, _:
+                if o.body["status"] == "cancelled" and status != "cancelled":
+                    yield Violation("lie", order_id, f"was cancelled, and is {status}")
+                if o.body["status"] not in {"cancelled", "expired"}:
+                    yield Violation("lie", order_id, f"cancelling was answered with {o.body['status']}")
+            case "cancel", 409, _ if status not in {"paid", "refunded"}:
+                yield Violation("lie", order_id, f"was paid, they said, and is {status}")
+            case "refund", 202, _ if status != "refunded":
+                yield Violation("lie", order_id, f"a refund was promised, and the order is {status}")
+
+
+def same_again(history: History, _: Final) -> Iterable[Violation]:
+    """The same Idempotency-Key, the same answer."""
+    by_key: dict[tuple[str, str], list[Operation]] = defaultdict(list)
+    for o in history.of("place", "pay"):
+        if o.key and o.known:
+            by_key[o.kind, o.key].append(o)
+    for answers in by_key.values():
+        final_ones = [o for o in answers if o.status == 201 or o.code in REMEMBERED]
+        if not final_ones:
+            continue
+        first = final_ones[0]
+        for o in answers:
+            # Before the first that counts, a refusal may have been of the moment: nothing was begun.
+            counts = o.sent > first.answered or o in final_ones
+            if counts and (o.status, _told(o)) != (first.status, _told(first)):
+                what = f"key {o.key} was answered with {first.outcome} {_told(first)}, then {o.outcome} {_told(o)}"
+                yield Violation("two answers", _subject(o), what)
+
+
+def possible(history: History, _: Final) -> Iterable[Violation]:
+    """Nobody saw less than nothing, or more than there is."""
+    for o in history.of("show item", "list items", "search", "list item", "edit item", "withdraw item"):
+        if o.status in {200, 201}:
+            for item in o.body.get("items", [o.body]):
+                if not 0 <= item["available"] <= item["quantity"]:
+                    what = f"{o.kind} showed {item['available']} available of {item['quantity']}"
+                    yield Violation("impossible", item["id"], what)
+
+
+def complete(history: History, _: Final) -> Iterable[Violation]:
+    """Whoever lists his orders sees every order that he was told of before."""
+    mine: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for o in history.of("place"):
+        if o.status == 201:
+            mine[o.who].append((o.answered, o.body["id"]))
+    for o in history.of("list orders"):
+        if o.status == 200 and len(o.body["items"]) < 100:
+            seen = {order["id"] for order in o.body["items"]}
+            for answered, order_id in mine[o.who]:
+                if answered < o.sent and order_id not in seen:
+                    yield Violation("missing", order_id, f"operation {o.number} listed the buyer's orders without it")
+
+
+def fair(history: History, final: Final) -> Iterable[Violation]:
+    """A payment is refused only for a reason: another payment, a cancellation, or the end of the hold."""
+    tries: dict[str, list[Operation]] = defaultdict(list)
+    for o in history.of("pay", "cancel"):
+        tries[o.about["order_id"]].append(o)
+    for order_id, operations in tries.items():
+        first = operations[0]
+        order = final.orders.get(order_id)
+        alone = len(operations) == 1 and first.code == "order_not_payable"
+        if alone and order and first.answered < order["expires_at"].timestamp():
+            yield Violation("unfair", order_id, "the only payment for it was refused while the hold lasted")
+
+
+def sessions(history: History, _: Final) -> Iterable[Violation]:
+    """Whoever is signed in is known, and nobody else."""
+    signed_in: dict[str, bool] = defaultdict(lambda: True)
+    for o in history.of("sign in", "sign out", "who am i"):
+        if o.status in {200, 204} and o.who:
+            if o.kind == "who am i" and bool(o.body["current_user"]) != signed_in[o.who]:
+                yield Violation("lie", o.who, f"who am I, {'in' if signed_in[o.who] else 'out'}: {o.body}")
+            signed_in[o.who] = o.kind == "sign in" if o.kind != "who am i" else signed_in[o.who]
+
+
+def _told(o: Operation) -> Json | str:
+    return o.body if o.status == 201 else o.code
+
+
+def _subject(o: Operation) -> str:
+    body = o.body if isinstance(o.body, dict) else {}
+    return str(o.about.get("order_id") or o.about.get("item_id") or body.get("id") or o.who)
+
+
+RULES: tuple[Callable[[History, Final], Iterable[Violation]], ...] = (
+    allowed,
+    listed,
+    placed,
+    paid_for,
+    kept,
+    same_again,
+    possible,
+    complete,
+    fair,
+    sessions,
+    went_back,
+)

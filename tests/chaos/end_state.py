@@ -1,0 +1,149 @@
+"""What is true in the end: read from every database, the provider's ledger and the streams."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import nats
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from common.mongo.client import Collection, database
+from tests.chaos.history import Json
+from tests.chaos.repeats import STREAMS, Place
+from tests.chaos.world import World
+
+BATCH = 500
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event in a stream, where it stands first."""
+
+    place: Place
+    subject: str
+    id: str
+    at: datetime
+    body: Json
+    request_id: str
+    caused_by: str
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A dead letter."""
+
+    place: Place
+    """Of the message that could not be handled."""
+    consumer: str
+    subject: str
+    error: str
+    at: float
+    """Unix seconds."""
+
+
+@dataclass
+class Final:
+    """Documents by their ids; of the people of one run only."""
+
+    users: dict[str, Json] = field(default_factory=dict)
+    items: dict[str, Json] = field(default_factory=dict)
+    stock: dict[str, Json] = field(default_factory=dict)
+    orders: dict[str, Json] = field(default_factory=dict)
+    payments: dict[str, Json] = field(default_factory=dict)
+    charges: dict[str, Json] = field(default_factory=dict)
+    """The provider's ledger, by payment id."""
+    told: list[Told] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
+    readers: dict[str, set[str]] = field(default_factory=dict)
+    """Durable consumers by the subject that they read."""
+    restless: list[str] = field(default_factory=list)
+    """What was still going on when the time to become quiet was over."""
+    at: float = field(default_factory=time.time)
+
+
+async def read_final(world: World, people: Iterable[str], began: float, restless: list[str]) -> Final:
+    """Read everything about these people (user ids), and the dead letters since `began` (Unix seconds)."""
+    ids = {"$in": list(people)}
+    final = Final(restless=restless)
+    async with (
+        database(world.mongo_url("auth")) as auth,
+        database(world.mongo_url("items")) as items,
+        database(world.mongo_url("orders")) as orders,
+        database(world.mongo_url("payments")) as payments,
+        stream_reader(world) as js,
+    ):
+        final.users = await _found(auth.users, {"_id": ids})
+        final.items = await _found(items.items, {"seller_id": ids})
+        final.stock = await _found(orders.stock, {"seller_id": ids})
+        final.orders = await _found(orders.orders, {"buyer_id": ids})
+        final.payments = await _found(payments.payments, {"buyer_id": ids})
+        final.charges = await _found(payments.sandbox_charges, {"_id": {"$in": list(final.payments)}})
+        final.told = await _told(js)
+        letters = [_letter(headers) async for _, _, headers, _ in _messages(js, "DEAD_LETTERS")]
+        final.letters = [letter for letter in letters if letter.at >= began]
+        final.readers = await _readers(js)
+    return final
+
+
+@asynccontextmanager
+async def stream_reader(world: World) -> AsyncIterator[JetStreamContext]:
+    """The streams, for somebody who may read all of them."""
+    client = await nats.connect(world.bus_url)
+    try:
+        yield client.jetstream(timeout=10)
+    finally:
+        await client.close()
+
+
+async def _found(collection: Collection, query: Json) -> dict[str, Json]:
+    return {document["_id"]: document async for document in collection.find(query)}
+
+
+async def _told(js: JetStreamContext) -> list[Told]:
+    """Every readable event once, in the order of time."""
+    first: dict[str, Told] = {}
+    for stream in STREAMS:
+        async for place, subject, headers, data in _messages(js, stream):
+            if headers.get("ce-id", "") in first or "ce-time" not in headers:
+                continue
+            first[headers["ce-id"]] = Told(
+                place,
+                subject,
+                headers["ce-id"],
+                datetime.fromisoformat(headers["ce-time"]),
+                json.loads(data),
+                headers.get("ce-requestid", ""),
+                headers.get("ce-causationid", ""),
+            )
+    return sorted(first.values(), key=lambda told: told.at)
+
+
+def _letter(headers: dict[str, str]) -> Letter:
+    place = Place(headers["Souk-Stream"], int(headers["Souk-Sequence"]))
+    at = datetime.fromisoformat(headers["Souk-Failed-At"]).timestamp()
+    return Letter(place, headers["Souk-Consumer"], headers["Souk-Subject"], headers["Souk-Error"], at)
+
+
+async def _messages(js: JetStreamContext, stream: str) -> AsyncIterator[tuple[Place, str, dict[str, str], bytes]]:
+    config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, inactive_threshold=30)
+    subscription = await js.pull_subscribe("", stream=stream, config=config)
+    remaining = (await subscription.consumer_info()).num_pending or 0
+    while remaining > 0:
+        for msg in await subscription.fetch(min(BATCH, remaining), timeout=10):
+            remaining -= 1
+            yield Place(stream, msg.metadata.sequence.stream), msg.subject, msg.headers or {}, msg.data
+    await subscription.unsubscribe()
+
+
+async def _readers(js: JetStreamContext) -> dict[str, set[str]]:
+    readers: dict[str, set[str]] = {}
+    for stream in STREAMS:
+        for info in await js.consumers_info(stream):
+            if durable := info.config.durable_name:
+                for subject in info.config.filter_subjects or []:
+                    readers.setdefault(subject, set()).add(durable)
+    return readers

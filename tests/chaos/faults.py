@@ -1,0 +1,204 @@
+"""Makes the faults of a plan happen, each for its time, and heals everything at the end."""
+
+import asyncio
+import contextlib
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import nats
+import redis.asyncio
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js.api import StorageType, StreamConfig
+from nats.js.errors import APIError, NotFoundError
+from redis.exceptions import RedisError
+
+from payments.gateways.sandbox import REFERENCE, SIGNATURE, Notice, signature
+from tests.chaos.history import History
+from tests.chaos.people import TRUST
+from tests.chaos.plan import Fault
+from tests.chaos.repeats import Place, Repeats
+from tests.chaos.world import World
+
+UNREADABLE = b'{"order_id": '
+"""No event."""
+
+FILLER = "FILLER"
+PIECE = bytes(1_000_000)
+
+SLOW = 0.15
+"""Seconds that each piece of data takes on a slow wire."""
+
+IMPOSSIBLE = (NatsError, RedisError, OSError, httpx.TransportError, TimeoutError)
+"""Another fault made this one impossible."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A fault that happened from `began` to `ended` (Unix seconds); or could not happen, and `note` says why."""
+
+    fault: Fault
+    began: float
+    ended: float
+    happened: bool
+    note: str
+
+
+@dataclass
+class Trouble:
+    """Made by `brewing`."""
+
+    world: World
+    history: History
+    bus: Client
+    chance: random.Random
+    done: list[Done]
+    """What has happened is added here."""
+    unreadable: dict[Place, str] = field(default_factory=dict)
+    """The subject of each message made to be a dead letter."""
+
+    def __post_init__(self) -> None:
+        self._js = self.bus.jetstream(timeout=3)
+        self._repeats = Repeats(self._js, self.chance)
+        self._kinds: dict[str, Callable[[Fault], Awaitable[object]]] = {
+            "kill": lambda fault: self.world.kill(fault.target),
+            "pause": self._pause,
+            "cut": self._cut,
+            "slow": self._slow,
+            "hold": self._hold,
+            "repeat events": lambda _: self._repeats.new(),
+            "shuffle old events": lambda _: self._repeats.old(),
+            "repeat webhooks": lambda _: self._repeat_webhooks(),
+            "unreadable event": self._send_unreadable,
+            "full bus": self._fill_bus,
+            "full redis": self._fill_redis,
+            "empty redis": lambda _: self._empty_redis(),
+        }
+
+    @classmethod
+    @asynccontextmanager
+    async def brewing(cls, world: World, history: History, seed: int, done: list[Done]) -> AsyncIterator["Trouble"]:
+        """Trouble for a world that runs; what has happened is added to `done`."""
+
+        async def quiet(_: Exception) -> None:
+            """The bus is killed all the time."""
+
+        bus = await nats.connect(world.bus_url, max_reconnect_attempts=-1, reconnect_time_wait=0.2, error_cb=quiet)
+        try:
+            yield cls(world, history, bus, random.Random(seed), done)
+        finally:
+            await bus.close()
+
+    async def strike(self, plan: Sequence[Fault]) -> None:
+        """Let everything of the plan happen at its time from now; return when the last fault is over."""
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for fault in plan:
+                await asyncio.sleep(max(0.0, began + fault.at - time.monotonic()))
+                group.create_task(self.happen(fault))
+
+    async def happen(self, fault: Fault) -> None:
+        """Let one fault happen, to its end."""
+        began, note, happened = time.time(), "", True
+        act = self._kinds["kill" if fault.kind.startswith("kill ") else fault.kind]
+        try:
+            said = await act(fault)
+            note = f"{said} of them" if isinstance(said, int) else ""
+        except IMPOSSIBLE as error:
+            note, happened = f"{type(error).__name__}: {error}", False
+        self.done.append(Done(fault, began, time.time(), happened, note))
+
+    async def heal(self) -> None:
+        """Nothing is wrong any more, and everything answers."""
+        for wire in self.world.wires.values():
+            wire.heal()
+        for child in self.world.children:
+            child.send(signal.SIGCONT)
+        await self.world.ready(120)
+        await self._empty_bus()
+        await self._free_redis()
+
+    async def _pause(self, fault: Fault) -> None:
+        child = self.world.keepers[fault.target].child
+        child.send(signal.SIGSTOP)
+        await asyncio.sleep(fault.seconds)
+        child.send(signal.SIGCONT)
+
+    async def _cut(self, fault: Fault) -> None:
+        wire = self.world.wires[fault.target]
+        wire.cut()
+        await asyncio.sleep(fault.seconds)
+        wire.heal()
+
+    async def _slow(self, fault: Fault) -> None:
+        wire = self.world.wires[fault.target]
+        wire.slow_down(SLOW)
+        await asyncio.sleep(fault.seconds)
+        wire.heal()
+
+    async def _hold(self, fault: Fault) -> None:
+        wire = self.world.wires[fault.target]
+        wire.hold()
+        await asyncio.sleep(fault.seconds)
+        wire.heal()
+
+    async def _repeat_webhooks(self) -> int:
+        """The provider calls again, in another order, about payments of any age, each twice."""
+        known = [o.body["id"] for o in self.history.of("pay") if o.status == 201]
+        payments = self.chance.sample(known, min(10, len(known))) * 2
+        self.chance.shuffle(payments)
+        async with httpx.AsyncClient(base_url=self.world.url, timeout=5, verify=TRUST) as http:
+            for payment in payments:
+                body = Notice(id=f"evt_{payment}_again", reference=REFERENCE + payment).model_dump_json().encode()
+                now = int(time.time())
+                signed = f"t={now},v1={signature(self.world.keys.password('webhook'), now, body)}"
+                await http.post("/api/payments/webhook", content=body, headers={SIGNATURE: signed})
+        return len(payments)
+
+    async def _send_unreadable(self, fault: Fault) -> None:
+        ack = await self._js.publish(fault.target, UNREADABLE)
+        self.unreadable[Place(ack.stream, ack.seq)] = fault.target
+
+    async def _fill_bus(self, fault: Fault) -> int:
+        """Store until the bus refuses. Returns how many megabytes that took."""
+        config = StreamConfig(name=FILLER, subjects=["filler.>"], storage=StorageType.FILE, max_bytes=-1)
+        await self._js.add_stream(config)
+        pieces = 0
+        try:
+            with contextlib.suppress(APIError):
+                while True:
+                    await self._js.publish("filler.piece", PIECE)
+                    pieces += 1
+            await asyncio.sleep(fault.seconds)
+        finally:
+            await self._empty_bus()
+        return pieces
+
+    async def _empty_bus(self) -> None:
+        for _ in range(20):
+            try:
+                await self._js.delete_stream(FILLER)
+            except NotFoundError:
+                return
+            except IMPOSSIBLE:
+                await asyncio.sleep(0.5)
+
+    async def _fill_redis(self, fault: Fault) -> None:
+        """Every write is refused for want of memory."""
+        async with redis.asyncio.from_url(self.world.redis_url) as client:
+            await client.config_set("maxmemory", "1")
+            await asyncio.sleep(fault.seconds)
+            await client.config_set("maxmemory", "0")
+
+    async def _free_redis(self) -> None:
+        async with redis.asyncio.from_url(self.world.redis_url) as client:
+            await client.config_set("maxmemory", "0")
+
+    async def _empty_redis(self) -> None:
+        async with redis.asyncio.from_url(self.world.redis_url) as client:
+            await client.flushall()

@@ -1,0 +1,69 @@
+"""Wait until everything has come to rest, and say what has not."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+
+import redis.asyncio
+from nats.js import JetStreamContext
+
+from common.bus.connection import STREAMS
+from common.mongo.client import Collection, Database, database
+from common.outbox import HAS_PENDING
+from tests.chaos.end_state import stream_reader
+from tests.chaos.history import Json
+from tests.chaos.world import World
+
+PAUSE = 0.3
+"""Seconds between two looks; what is quiet is so in two of them."""
+
+
+async def until_quiet(world: World, people: Iterable[str], limit: float) -> list[str]:
+    """Return what does not come to rest within `limit` seconds: nothing, if all is well."""
+    deadline = time.monotonic() + limit
+    quiet_before = False
+    async with (
+        database(world.mongo_url("auth")) as auth,
+        database(world.mongo_url("items")) as items,
+        database(world.mongo_url("orders")) as orders,
+        database(world.mongo_url("payments")) as payments,
+        redis.asyncio.from_url(world.redis_url) as deadlines,
+        stream_reader(world) as js,
+    ):
+        ids = {"$in": list(people)}
+        while True:
+            busy = [one async for one in _in_databases(auth, items, orders, payments, ids)]
+            busy += [one async for one in _in_streams(js)]
+            if waiting := await deadlines.zcard("deadlines"):
+                busy.append(f"{waiting} deadlines have not come")
+            if (not busy and quiet_before) or time.monotonic() > deadline:
+                return busy
+            quiet_before = not busy
+            await asyncio.sleep(PAUSE)
+
+
+async def _in_databases(
+    auth: Database, items: Database, orders: Database, payments: Database, ids: Json
+) -> AsyncIterator[str]:
+    unsettled = {"status": {"$in": ["created", "processing", "refund_due"]}}
+    looks: list[tuple[Collection, Json, str]] = [
+        (auth.users, {"_id": ids, **HAS_PENDING}, "users have events to tell"),
+        (items.items, {"seller_id": ids, **HAS_PENDING}, "items have events to tell"),
+        (orders.stock, {"seller_id": ids, **HAS_PENDING}, "stocks have events to tell"),
+        (orders.orders, {"buyer_id": ids, **HAS_PENDING}, "orders have events to tell"),
+        (payments.payments, {"buyer_id": ids, **HAS_PENDING}, "payments have events to tell"),
+        (orders.orders, {"buyer_id": ids, "status": "awaiting_payment"}, "orders are not settled"),
+        (orders.orders, {"buyer_id": ids, "status": "paid", "refund_requested": True}, "refunds are not done"),
+        (payments.payments, {"buyer_id": ids, **unsettled}, "payments are not settled"),
+    ]
+    for collection, query, what in looks:
+        if found := await collection.count_documents(query):
+            yield f"{found} {what}"
+
+
+async def _in_streams(js: JetStreamContext) -> AsyncIterator[str]:
+    for stream in STREAMS:
+        for info in await js.consumers_info(stream):
+            waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)
+            if info.config.durable_name and waiting:
+                yield f"{waiting} messages wait for {info.config.durable_name}"

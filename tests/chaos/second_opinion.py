@@ -1,0 +1,25 @@
+"""A second witness, who was not told what people were told: the audit service's own reconciliation."""
+
+from collections.abc import Iterable
+
+from audit.reconciliation.checker import reconcile
+from audit.reconciliation.findings import Report, Rule
+from tests.chaos.violation import Violation
+from tests.chaos.world import World
+
+GRACE = 30.0
+"""Seconds that a difference may last: everything is quiet, but audit may have to read what it missed."""
+
+
+async def second_opinion(world: World) -> list[Violation]:
+    """Return what audit finds wrong with the books; unsettled dead letters were made on purpose."""
+    report = await reconcile(world.nats_url("audit"), world.mongo_url("audit"), grace=GRACE)
+    return list(_broken(report))
+
+
+def _broken(report: Report) -> Iterable[Violation]:
+    for violation in report.violations:
+        if violation.rule is not Rule.LETTERS_SETTLED:
+            subject = next(iter(violation.subject.values()), "")
+            what = f"audit expected {violation.expected} and found {violation.found}"
+            yield Violation(f"audit: {violation.rule}", str(subject), what)

@@ -1,0 +1,237 @@
+"""Each rule: a world that keeps the promise, and one that breaks it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.chaos.checker import check
+from tests.chaos.end_state import Final, Letter, Told
+from tests.chaos.history import History, Json
+from tests.chaos.repeats import Place
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+END = NOW + timedelta(minutes=1)
+CAPTURED_AT = NOW + timedelta(seconds=1)
+
+
+class Town:
+    """One buyer, one seller, one item, one paid order: every promise is kept."""
+
+    def __init__(self) -> None:
+        self.history = History(began=NOW.timestamp())
+        self.unreadable: dict[Place, str] = {}
+        self._clock = NOW.timestamp()
+        self.order: Json = {
+            "_id": "o1",
+            "buyer_id": "bea",
+            "seller_id": "sid",
+            "item_id": "i1",
+            "quantity": 2,
+            "unit_price": 500,
+            "currency": "EUR",
+            "status": "paid",
+            "version": 2,
+            "payment_id": "p1",
+            "expires_at": NOW + timedelta(seconds=6),
+        }
+        self.stock: Json = {"offered": 5, "taken": 2, "status": "listed", "item_version": 1, "version": 3}
+        self.item: Json = {"quantity": 5, "status": "listed", "version": 1, "available": 3, "stock_version": 3}
+        self.item["seller_id"] = "sid"
+        self.payment: Json = {"_id": "p1", "order_id": "o1", "buyer_id": "bea", "amount": 1000, "status": "captured"}
+        self.charge: Json = {"amount": 1000, "captured_at": CAPTURED_AT}
+        self.told: list[Told] = []
+        self.final = Final(
+            items={"i1": self.item},
+            stock={"i1": self.stock},
+            orders={"o1": self.order},
+            payments={"p1": self.payment},
+            charges={"p1": self.charge},
+            told=self.told,
+            readers={"orders.placed": {"payments-copy_amount_due"}},
+            at=END.timestamp(),
+        )
+        self.tells("items.listed", item_id="i1", quantity=5)
+        self.tells("orders.placed", order_id="o1", item_id="i1")
+        self.tells("payments.captured", order_id="o1", payment_id="p1")
+        self.tells("orders.paid", order_id="o1", payment_id="p1")
+
+    def tells(self, subject: str, **body: Any) -> None:
+        """An event in the streams."""
+        place = Place(subject.partition(".")[0].upper(), len(self.told) + 1)
+        at = NOW + timedelta(seconds=len(self.told))
+        self.told.append(Told(place, subject, f"e{len(self.told)}", at, body, "", ""))
+
+    def untold(self, subject: str) -> None:
+        """An event that was lost."""
+        self.told[:] = [told for told in self.told if told.subject != subject]
+
+    def asked(self, kind: str, status: int | None, body: Any, key: str | None = None, **about: Any) -> None:
+        """An operation of the buyer's, after those before it."""
+        asked = self.history.add(who="bea", kind=kind, about=about, key=key, sent=self._clock, status=status, body=body)
+        self.history.operations[-1] = replace(asked, answered=self._clock + 0.5)
+        self._clock += 1
+
+    def saw(self, version: int, status: str, kind: str = "show order") -> None:
+        """The buyer was shown the order."""
+        self.asked(kind, 202 if kind == "refund" else 200, self.view(version, status), order_id="o1")
+
+    def view(self, version: int = 1, status: str = "awaiting_payment") -> Json:
+        """The order as an answer has it."""
+        names = ("buyer_id", "item_id", "quantity", "unit_price", "currency")
+        return {"id": "o1", "version": version, "status": status, **{name: self.order[name] for name in names}}
+
+    def letter(self, place: Place, consumer: str) -> None:
+        """A dead letter."""
+        self.final.letters.append(Letter(place, consumer, "orders.placed", "ValueError: no", END.timestamp()))
+
+    def broken(self) -> set[str]:
+        """The rules that are broken."""
+        return {violation.rule for violation in check(self.history, self.final, self.unreadable)}
+
+
+def bought(town: Town) -> None:
+    """What a buyer sees when all is well, one request answered by nobody."""
+    town.asked("place", None, "ReadTimeout", key="k", item_id="i1", quantity=2)
+    town.asked("place", 201, town.view(), key="k", item_id="i1", quantity=2)
+    town.asked("place", 201, town.view(), key="k", item_id="i1", quantity=2)
+    town.saw(1, "awaiting_payment")
+    town.asked("pay", 201, {"id": "p1", "amount": 1000, "status": "captured"}, key="p", order_id="o1")
+    town.saw(2, "paid")
+    town.asked("cancel", 409, {"code": "order_already_paid"}, order_id="o1")
+    town.asked("list orders", 200, {"items": [town.view(2, "paid")]})
+    town.asked("show item", 200, {"id": "i1", "available": 3, "quantity": 5}, item_id="i1")
+    place = Place("ORDERS", 99)
+    town.unreadable[place] = "orders.placed"
+    town.letter(place, "payments-copy_amount_due")
+
+
+def test_where_every_promise_is_kept_nothing_is_found() -> None:
+    town = Town()
+    bought(town)
+
+    assert town.broken() == set()
+
+
+def refunded(town: Town) -> None:
+    """The order's money went back, and its units are free."""
+    town.order["status"] = "refunded"
+    town.stock["taken"], town.item["available"] = 0, 5
+    town.charge["refunded_at"] = END
+    town.payment["status"] = "refunded"
+    town.tells("payments.refunded", order_id="o1", payment_id="p1")
+
+
+def test_a_refund_is_as_good_as_a_paid_order() -> None:
+    town = Town()
+    refunded(town)
+
+    assert town.broken() == set()
+
+
+def refunded_twice(town: Town) -> None:
+    refunded(town)
+    town.tells("payments.refunded", order_id="o1", payment_id="p1")
+
+
+def still_held(town: Town) -> None:
+    town.order["status"] = "awaiting_payment"
+
+
+def expired_early(town: Town) -> None:
+    town.tells("orders.cancelled", order_id="o1", reason="expired", expires_at=END.isoformat())
+
+
+def paid_and_refunded(town: Town) -> None:
+    town.charge["refunded_at"] = END
+    town.payment["status"] = "refunded"
+
+
+def charged_twice(town: Town) -> None:
+    town.final.payments["p2"] = town.payment | {"_id": "p2"}
+    town.final.charges["p2"] = dict(town.charge)
+
+
+def dropped(town: Town) -> None:
+    town.unreadable[Place("ORDERS", 99)] = "orders.placed"
+
+
+def answered_twice(town: Town) -> None:
+    town.asked("place", 201, town.view(), key="k", item_id="i1", quantity=2)
+    town.asked("place", 409, {"code": "sold_out"}, key="k", item_id="i1", quantity=2)
+
+
+def listed_without_it(town: Town) -> None:
+    town.asked("place", 201, town.view(), item_id="i1", quantity=2)
+    town.asked("list orders", 200, {"items": []})
+
+
+def seen_backwards(town: Town) -> None:
+    town.saw(2, "paid")
+    town.saw(1, "awaiting_payment")
+
+
+def seen_out_of_the_grave(town: Town) -> None:
+    town.saw(1, "cancelled")
+    town.saw(2, "paid")
+
+
+def still_somebody(town: Town) -> None:
+    town.asked("sign out", 204, "")
+    town.asked("who am i", 200, {"current_user": {"id": "bea"}})
+
+
+PAID = {"id": "p1", "amount": 1000, "status": "captured"}
+
+BROKEN: list[tuple[str, Callable[[Town], object]]] = [
+    ("stock", lambda town: town.stock.update(taken=3)),
+    ("oversold", lambda town: town.order.update(quantity=6)),
+    ("shown", lambda town: town.item.update(available=4)),
+    ("shown", lambda town: town.final.stock.clear()),
+    ("overdue", still_held),
+    ("early", expired_early),
+    ("untold", lambda town: town.untold("orders.paid")),
+    ("untold", lambda town: town.untold("payments.captured")),
+    ("untold", lambda town: town.untold("items.listed")),
+    ("untold", lambda town: town.final.users.update(u={})),
+    ("charged", lambda town: town.order.update(status="expired")),
+    ("charged", paid_and_refunded),
+    ("charged", lambda town: town.charge.update(amount=999)),
+    ("charged", charged_twice),
+    ("charged", lambda town: town.final.orders.clear()),
+    ("unpaid", lambda town: town.charge.update(captured_at=None)),
+    ("unpaid", lambda town: town.order.update(status="refunded")),
+    ("sum", charged_twice),
+    ("record", lambda town: town.payment.update(status="failed")),
+    ("refunded twice", refunded_twice),
+    ("given up", lambda town: town.letter(town.told[1].place, "payments-copy_amount_due")),
+    ("dropped", dropped),
+    ("restless", lambda town: town.final.restless.append("1 orders are not settled")),
+    ("unexpected", lambda town: town.asked("show item", 500, {"code": "internal_error"})),
+    ("lost", lambda town: town.asked("place", 201, town.view() | {"id": "o2"}, item_id="i1", quantity=2)),
+    ("lost", lambda town: town.asked("list item", 201, {"id": "i2", "available": 1, "quantity": 1})),
+    ("lost", lambda town: town.asked("sign up", 201, {"id": "u2"}, email="u2@souk.test")),
+    ("lost", lambda town: town.asked("pay", 201, PAID | {"amount": 1}, order_id="o1")),
+    ("lost", lambda town: town.saw(3, "paid")),
+    ("lie", lambda town: town.asked("pay", 402, {"code": "card_declined"}, key="p", order_id="o1")),
+    ("lie", lambda town: town.saw(2, "cancelled", "cancel")),
+    ("lie", lambda town: town.saw(1, "paid", "refund")),
+    ("lie", seen_out_of_the_grave),
+    ("lie", still_somebody),
+    ("went back", seen_backwards),
+    ("two answers", answered_twice),
+    ("impossible", lambda town: town.asked("show item", 200, {"id": "i1", "available": 6, "quantity": 5})),
+    ("impossible", lambda town: town.asked("search", 200, {"items": [{"id": "i1", "available": -1, "quantity": 5}]})),
+    ("missing", listed_without_it),
+    ("unfair", lambda town: town.asked("pay", 409, {"code": "order_not_payable"}, order_id="o1")),
+]
+
+
+@pytest.mark.parametrize(("rule", "break_it"), BROKEN, ids=[f"{n}-{rule}" for n, (rule, _) in enumerate(BROKEN)])
+def test_a_broken_promise_is_found(rule: str, break_it: Callable[[Town], object]) -> None:
+    town = Town()
+    break_it(town)
+
+    assert rule in town.broken()

@@ -1,0 +1,83 @@
+"""What the documentation says is what the code does."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from common.bus.connection import STREAMS
+from common.bus.consumers import Consumers
+from common.events import EVENTS, LetterReplayed
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ["auth", "items", "orders", "expiration", "payments", "web", "audit"]
+README = (ROOT / "README.md").read_text()
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
+
+
+def rows(text: str, pattern: str) -> list[tuple[str, ...]]:
+    return [match.groups() for match in re.finditer(pattern, text, re.MULTILINE)]
+
+
+def test_the_table_of_events_is_true() -> None:
+    readers: dict[str, set[str]] = {subject: set() for subject in EVENTS}
+    for service in set(SERVICES) - {"audit"}:
+        try:
+            consumers: Consumers = importlib.import_module(f"{service}.consumers").consumers
+        except ModuleNotFoundError:
+            continue  # auth reads nothing, web listens only
+        readers[LetterReplayed.subject].add(service)
+        for _, events in consumers.handlers:
+            for event in events:
+                readers[event.subject].add(service)
+    for listened in importlib.import_module("web.live.updates").HEARD:
+        for event in listened:
+            readers[event.subject].add("web")
+
+    told = rows(README, r"^\| ([a-z]+\.[a-z_]+) \| (\w+) \| ([a-z, ]+) \|$")
+
+    expected = {
+        (subject, event.__name__, ", ".join(sorted(readers[subject])) or "audit") for subject, event in EVENTS.items()
+    }
+    assert set(told) == expected
+
+
+def test_audit_keeps_every_stream() -> None:
+    keepers = {stream for _, stream in importlib.import_module("audit.consumers").consumers.keepers}
+    assert keepers | {LetterReplayed.stream} == set(STREAMS)
+
+
+def test_every_setting_is_explained() -> None:
+    wanted = {
+        name.upper()
+        for service in SERVICES
+        for kind in vars(importlib.import_module(f"{service}.settings")).values()
+        if isinstance(kind, type) and issubclass(kind, BaseSettings)
+        for name in kind.model_fields
+    }
+    told = set(re.findall(r"`([A-Z][A-Z_]+)`", OPERATIONS.split("## Settings")[1].split("## ")[0]))
+    assert told - {"SECRETS_DIR", "FORWARDED_ALLOW_IPS", "DEBUG", "INFO"} == wanted
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"(?:\]\(|src(?:set)?=\")(?!https?:|#)([^)\"]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_decision_is_listed_and_its_checks_exist() -> None:
+    folder = ROOT / "docs/decisions"
+    listed = set(re.findall(r"\]\(([^)]+\.md)\)", (folder / "README.md").read_text()))
+    assert listed == {page.name for page in folder.glob("*.md")} - {"README.md"}
+    for page in folder.glob("*.md"):
+        for name in re.findall(r"`((?:common|services|tests|bench)/[\w/.-]+)`", page.read_text()):
+            assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+def test_make_targets_that_texts_name_exist() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for named in re.findall(r"`make ([a-z0-9-]+)[^`]*`|^make ([a-z0-9-]+)", page.read_text(), re.MULTILINE):
+            assert set(named) - {""} <= targets, f"{page.name} names {named}"

@@ -1,0 +1,91 @@
+"""Money that comes late, twice, slowly, not at all, or that nobody told us of: taken once, or given back."""
+
+from tests.support.people import People
+from tests.support.shopping import available, becomes, leaves, money, ok, order, pay, payments, place, sell
+
+
+async def test_late_money_is_good_while_the_units_are_free(hasty_people: People) -> None:
+    seller, buyer = await hasty_people.new("Sid"), await hasty_people.new("Bea")
+    item = await sell(seller, 1)
+    placed = await place(buyer, item)
+
+    assert (await pay(buyer, placed["id"], "pm_card_late"))["status"] == "processing"
+    await becomes(buyer, placed["id"], "expired")
+
+    paid = await becomes(buyer, placed["id"], "paid")
+    assert paid["late_payment"] == "accepted"
+    await money(buyer, placed["id"], "captured")
+    await leaves(buyer, item, 0)
+
+
+async def test_late_money_goes_back_when_somebody_else_was_faster(hasty_people: People) -> None:
+    seller, slow, fast = [await hasty_people.new(name) for name in ("Sid", "Sue", "Flo")]
+    item = await sell(seller, 1)
+    late = await place(slow, item)
+    await pay(slow, late["id"], "pm_card_late")
+    await becomes(slow, late["id"], "expired")
+    quick = await place(fast, item)
+    await pay(fast, quick["id"])
+
+    [refunded] = await money(slow, late["id"], "refunded")
+    ended = await order(slow, late["id"])
+    assert (ended["status"], ended["late_payment"]) == ("expired", "rejected")
+    assert refunded["amount"] == late["total"]
+    await becomes(fast, quick["id"], "paid")
+    await leaves(slow, item, 0)
+
+
+async def test_a_declined_card_moves_nothing_and_another_may_be_tried(people: People) -> None:
+    seller, buyer = await people.new("Sid"), await people.new("Bea")
+    placed = await place(buyer, await sell(seller, 1))
+
+    body = {"order_id": placed["id"], "payment_method": "pm_card_declined"}
+    assert ok(await buyer.http.post("/api/payments", json=body), 402)["code"] == "card_declined"
+    assert (await order(buyer, placed["id"]))["status"] == "awaiting_payment"
+
+    await pay(buyer, placed["id"])
+    await becomes(buyer, placed["id"], "paid")
+    await money(buyer, placed["id"], "captured", "failed")
+
+
+async def test_slow_duplicate_and_lost_payments_are_each_taken_once(people: People) -> None:
+    seller, buyer = await people.new("Sid"), await people.new("Bea")
+    item = await sell(seller, 3)
+    for card in ("pm_card_slow", "pm_card_duplicate", "pm_card_lost"):
+        placed = await place(buyer, item)
+        await pay(buyer, placed["id"], card)
+        second = await buyer.http.post("/api/payments", json={"order_id": placed["id"], "payment_method": card})
+        assert ok(second, 409)["code"] == "order_not_payable"
+
+        paid = await becomes(buyer, placed["id"], "paid")
+        [payment] = await money(buyer, placed["id"], "captured")
+        assert payment["id"] == paid["payment_id"]
+    await leaves(buyer, item, 0)
+
+
+async def test_money_for_a_cancelled_order_goes_back(people: People) -> None:
+    seller, buyer = await people.new("Sid"), await people.new("Bea")
+    item = await sell(seller, 1)
+    placed = await place(buyer, item)
+    await pay(buyer, placed["id"], "pm_card_slow")
+
+    ok(await buyer.http.delete(f"/api/orders/{placed['id']}"))
+
+    await money(buyer, placed["id"], "refunded")
+    assert (await order(buyer, placed["id"]))["status"] == "cancelled"
+    assert await available(buyer, item) == 1
+
+
+async def test_the_same_key_pays_once(people: People) -> None:
+    seller, buyer = await people.new("Sid"), await people.new("Bea")
+    placed = await place(buyer, await sell(seller, 1))
+    body = {"order_id": placed["id"], "payment_method": "pm_card_visa"}
+    key = {"Idempotency-Key": "one payment"}
+
+    first = await buyer.http.post("/api/payments", json=body, headers=key)
+    again = await buyer.http.post("/api/payments", json=body, headers=key)
+    other = await buyer.http.post("/api/payments", json=body | {"payment_method": "pm_card_slow"}, headers=key)
+
+    assert (first.status_code, first.text) == (again.status_code, again.text)
+    assert ok(other, 422)["code"] == "idempotency_key_reused"
+    assert len(await payments(buyer, placed["id"])) == 1

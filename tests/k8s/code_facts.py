@@ -1,0 +1,51 @@
+"""What the code says that the manifests must agree with: settings, consumers, the route map."""
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+from common.bus.consumers import Consumers
+from common.events import EVENTS
+from common.settings import Settings
+from infra.local.stack.gateway import read_routes
+from infra.local.stack.services import SERVICES
+
+NAMES = tuple(service.name for service in SERVICES)
+
+
+def settings_of(service: str) -> type[Settings]:
+    """Return what a service reads from its environment."""
+    module = importlib.import_module(f"{service}.settings")
+    [own] = [
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Settings) and kind.__module__ == module.__name__
+    ]
+    return own
+
+
+def fields_of(service: str) -> dict[str, Any]:
+    """Return the names of a service's settings, and what pydantic knows of each."""
+    return dict(settings_of(service).model_fields)
+
+
+def consumers_of(service: str) -> set[tuple[str, str]]:
+    """Return the stream and the durable name of each consumer of a service."""
+    try:
+        consumers: Consumers = importlib.import_module(f"{service}.consumers").consumers
+    except ModuleNotFoundError:
+        return set()  # auth reads nothing, web listens only
+    return {(reading.stream, f"{service}-{handler.__name__}") for handler, reading in consumers.readings}
+
+
+def on_the_bus() -> Iterator[str]:
+    """Yield the services that the table of events names: owners, consumers, and the one that listens."""
+    owners = {subject.partition(".")[0] for subject in EVENTS}
+    for service in SERVICES:
+        if service.publishes in owners or consumers_of(service.name) or service.name == "web":
+            yield service.name
+
+
+def routed() -> set[str]:
+    """Return the services that the route map leads to."""
+    return {route.service for route in read_routes()}

@@ -1,0 +1,58 @@
+"""A real Chromium: where it is, and how it gets here (`python -m tests.support.browser`)."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+ARGUMENTS = [
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+    *(["--no-sandbox"] if os.geteuid() == 0 else []),  # Chromium's sandbox does not work for root.
+]
+
+MISSING = "there is no Chromium here: install one, or name its program in the variable CHROMIUM"
+
+
+def find() -> str | None:
+    """Return the program: from CHROMIUM, from the PATH, or the one that Playwright keeps."""
+    if named := os.environ.get("CHROMIUM"):
+        return named
+    if found := next(filter(None, map(shutil.which, NAMES)), None):
+        return found
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+    return own if Path(own).exists() else None
+
+
+def install() -> bool:
+    """Get a Chromium: Playwright's, or the system's where we may. Return whether there is one now."""
+    commands = [[sys.executable, "-m", "playwright", "install", "chromium"]]
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        commands += [["apt-get", "update", "-q"], ["apt-get", "install", "-q", "-y", "chromium"]]
+    for command in commands:
+        subprocess.run(command, check=False, timeout=600)  # noqa: S603 - the commands above
+        if find():
+            return True
+    return False
+
+
+def main() -> int:
+    """Return the exit code: 1 with a sentence where no Chromium can be had."""
+    if find() or install():
+        return 0
+    print(MISSING, file=sys.stderr)  # noqa: T201
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,180 @@
+"""What people do in a browser, for the tests of web: each step waits for what it leads to."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+from PIL import Image
+from playwright.async_api import Browser, ConsoleMessage, Error, Locator, Page, Request, async_playwright, expect
+
+from infra.local.stack.stack import Stack
+from tests.support import browser
+from tests.support.fixtures import person
+from tests.support.people import Person
+
+AXE = Path(__file__).parents[2] / "services/web/node_modules/axe-core/axe.min.js"
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+PASSWORD = "long enough"
+
+Open = Callable[..., Awaitable[Page]]
+"""Opens a path (`/`) in the browser of another visitor; options are those of a Playwright context."""
+
+
+@pytest_asyncio.fixture(scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """One browser for the whole run."""
+    async with async_playwright() as playwright:
+        try:
+            running = await playwright.chromium.launch(executable_path=browser.find(), args=browser.ARGUMENTS)
+        except Error as error:
+            pytest.fail(f"{browser.MISSING}\n{error}")
+        yield running
+        await running.close()
+
+
+@pytest_asyncio.fixture
+async def opened(chromium: Browser, stack: Stack) -> AsyncIterator[Open]:
+    """Opens pages of `stack`, each for another visitor; none may complain about anything."""
+    async with opening(chromium, stack) as open_page:
+        yield open_page
+
+
+@pytest_asyncio.fixture
+async def hasty_opened(chromium: Browser, hasty_stack: Stack) -> AsyncIterator[Open]:
+    """Opens pages of `hasty_stack`."""
+    async with opening(chromium, hasty_stack) as open_page:
+        yield open_page
+
+
+@pytest.fixture(params=[{}, PHONE], ids=["desktop", "phone"])
+def size(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The options of a browser at a desk, and of one in the hand."""
+    options: dict[str, Any] = request.param
+    return options
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A picture as a camera makes it: large, and it says where it was taken."""
+    where = Image.Exif()
+    where[0x010E] = "at home, second floor"
+    path = tmp_path / "lamp.jpg"
+    Image.linear_gradient("L").convert("RGB").resize((2400, 1800)).save(path, exif=where)
+    return path
+
+
+@asynccontextmanager
+async def opening(chromium: Browser, stack: Stack, *others: str) -> AsyncIterator[Open]:
+    """Opens pages; fails at the end if one had an error or asked anybody else, but `others`, for anything."""
+    complaints: list[tuple[str, str]] = []
+    documents: set[str] = set()
+
+    def note_request(request: Request) -> None:
+        if request.is_navigation_request():
+            documents.add(request.url)
+        if not request.url.startswith((stack.url, "data:", *others)):
+            complaints.append((request.url, "is somebody else's"))
+
+    def note_message(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            complaints.append((message.location["url"], message.text))
+
+    async with AsyncExitStack() as exits:
+
+        async def open_page(path: str = "/", **options: Any) -> Page:
+            context = await chromium.new_context(base_url=stack.url, **options)
+            exits.push_async_callback(context.close)
+            page = await context.new_page()
+            page.set_default_timeout(10_000)
+            page.on("pageerror", lambda error: complaints.append((page.url, str(error))))
+            page.on("console", note_message)
+            page.on("request", note_request)
+            await page.goto(path)
+            return page
+
+        yield open_page
+    # A document that is refused is what its test is about, and a stream that breaks comes back.
+    assert [c for c in complaints if c[0] not in documents and "/live" not in c[0]] == []
+
+
+async def signed_up(page: Page, name: str) -> None:
+    """Open an account; the page is then the one after that."""
+    await page.goto("/signup")
+    await page.get_by_label("Name").fill(name)
+    await page.get_by_label("E-mail").fill(person(name).email)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("main").get_by_role("button", name="Sign up").click()
+    await expect(page.locator(".menu summary")).to_have_text(name)
+
+
+async def signed_in(page: Page, somebody: Person) -> None:
+    """Carry the session of somebody."""
+    token = somebody.http.headers["Authorization"].removeprefix("Bearer ")
+    host = urlsplit(page.url).hostname or ""
+    await page.context.add_cookies([{"name": "session", "value": token, "domain": host, "path": "/"}])
+
+
+async def live(page: Page) -> None:
+    """Wait until the page hears of changes."""
+    await page.wait_for_selector("html[data-live=on]", state="attached")
+
+
+def headline(page: Page, words: str) -> Locator:
+    """The first heading of the page, if it says this."""
+    return page.get_by_role("heading", level=1, name=words, exact=True)
+
+
+async def refused(page: Page, label: str, words: str) -> None:
+    """The field says what is wrong with it, to those who see and to those who listen."""
+    field = page.get_by_label(label)
+    await expect(page.get_by_text(words)).to_be_visible()
+    await expect(field).to_have_attribute("aria-invalid", "true")
+    await expect(field).to_have_accessible_description(re.compile(re.escape(words)))
+
+
+async def accessible(page: Page) -> None:
+    """Axe finds nothing, in light and in dark, and the page is no wider than its window."""
+    await page.wait_for_function("document.getAnimations().length === 0")
+    await page.evaluate(AXE.read_text())
+    for scheme in ("dark", "light"):
+        await page.emulate_media(color_scheme=scheme)
+        violations = await page.evaluate("axe.run().then(found => found.violations.map(v => [v.id, v.nodes[0].html]))")
+        assert violations == [], page.url
+    overflow = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow <= 0, page.url
+
+
+async def listed(page: Page, title: str, quantity: int = 5, pictures: tuple[Path, ...] = ()) -> str:
+    """Sell something; return the path of its page."""
+    await page.goto("/sell")
+    await page.get_by_label("Title").fill(title)
+    await page.get_by_label("Price of one").fill("12.50")
+    await page.get_by_label("Currency").select_option("EUR")
+    await page.get_by_label("How many").fill(str(quantity))
+    await page.get_by_label("Pictures").set_input_files(pictures)
+    await page.get_by_role("button", name="Put it on sale").click()
+    await page.wait_for_url(re.compile(r"/items/\w+\?note=listed"))
+    return page.url.partition("?")[0]
+
+
+async def bought(page: Page, item: str, quantity: int = 1) -> None:
+    """Hold some of an item; orders may learn of it a moment after it is listed."""
+    for _ in range(20):
+        await page.goto(item)
+        await page.get_by_label("Quantity").fill(str(quantity))
+        await page.get_by_role("button", name="Hold it and pay").click()
+        await page.wait_for_load_state()
+        if "/orders/" in page.url:
+            return
+    raise AssertionError(await page.locator("main").inner_text())
+
+
+async def paid(page: Page, card: str = "Visa") -> None:
+    """Pay the order on the page with a test card."""
+    await page.get_by_label(card).check()
+    await page.get_by_role("button", name=re.compile("^Pay ")).click()

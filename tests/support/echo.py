@@ -1,0 +1,35 @@
+"""A stand-in for a service: `python -m tests.support.echo NAME` reports its name, its requests and its environment."""
+
+import json
+import os
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers every GET."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Say it."""
+        heard = {
+            "service": sys.argv[1],
+            "process": os.getpid(),
+            "path": self.path.partition("?")[0],
+            "forwarded_for": self.headers["X-Forwarded-For"],
+            "variables": sorted(os.environ),
+        }
+        body = json.dumps(heard).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Request-ID", "1")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - named so by the standard library
+        """Stay quiet."""
+
+
+if __name__ == "__main__":
+    ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Echo).serve_forever()

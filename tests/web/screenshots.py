@@ -1,0 +1,212 @@
+"""`python -m tests.web.screenshots`: pictures of the main pages for README.assets, out of a seeded Souk of its own."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from playwright.async_api import Browser, Page, async_playwright
+
+from infra.local.commands import seed
+from infra.local.commands.catalogue import SELLERS
+from infra.local.stack.stack import Stack
+from tests.support import browser
+from tests.support.browsing import live
+from tests.support.fixtures import Tokens, eventually, person
+
+FOLDER = Path(__file__).parents[2] / "README.assets"
+SIZES: Mapping[str, Any] = {
+    "desktop": {"viewport": {"width": 1280, "height": 860}, "device_scale_factor": 2},
+    "phone": {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True},
+}
+WIDTHS = {"desktop": 1280, "phone": 585}
+"""Pixels of the files."""
+
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+SALES = (("Mira", 2, "refunded"), ("Jonas", 1, "paid"), ("Samira", 4, "paid"), ("Aiko", 2, ""), ("Tom", 3, "paid"))
+"""Who ordered how many of the seller's items, and what became of it; nothing yet where that is empty."""
+
+Json = dict[str, Any]
+Pictures = dict[tuple[str, str, str], Image.Image]
+"""By page, size and scheme."""
+
+
+async def story(stack: Stack, client: httpx.AsyncClient) -> tuple[str, str]:
+    """An order that was paid when its hold was over and its unit sold; return an operator's session and its story."""
+    town = Town(stack, client)
+    seller, slow, fast = town.session("Mira"), town.session("Noor"), town.session("Tom")
+    offer = {"title": "A night in the lighthouse", "description": "", "price": 12000, "currency": "EUR", "quantity": 1}
+    item = await town.send("POST", "/api/items", seller, json=offer)
+    orders = []
+    for buyer, card in ((slow, "pm_card_late"), (fast, "pm_card_visa")):
+        order = await town.send("POST", "/api/orders", buyer, json={"item_id": item["id"]})
+        payment = {"order_id": order["id"], "payment_method": card}
+        await town.send("POST", "/api/payments", buyer, json=payment)
+        await town.becomes(f"/api/orders/{order['id']}", buyer, "expired" if card == "pm_card_late" else "paid")
+        orders.append(order["id"])
+    operator, path = town.session("Ola", "operator"), f"/api/audit/orders/{orders[0]}"
+
+    async def refunded() -> bool:
+        told = await client.get(path, headers={"Authorization": f"Bearer {operator}"})
+        return told.is_success and told.json()["states"][-1]["payments"][0]["status"] == "refunded"
+
+    await eventually(refunded, 30)
+    return operator, f"/operator/orders/{orders[0]}"
+
+
+class Town:
+    """A seeded stack with some trade in it."""
+
+    def __init__(self, stack: Stack, client: httpx.AsyncClient) -> None:
+        self._url = stack.url
+        self._client = client
+        self._tokens = Tokens(stack.keys.private_key)
+
+    def session(self, name: str, *roles: str) -> str:
+        """The session of somebody new."""
+        return self._tokens.token(person(name, *roles))
+
+    async def pages(self) -> dict[str, tuple[str, str]]:
+        """Seed and trade; return the session that looks and the path by the name of the page."""
+        await seed.seed(self._url)
+        seller, seller_id = await seed.sign_in(self._client, SELLERS[0])
+        items = (await self.send("GET", "/api/items", "", params={"seller_id": seller_id, "limit": 50}))["items"]
+        for item, (name, quantity, end) in zip(items[1:], SALES, strict=False):
+            await self._sell(seller, item["id"], name, quantity, end)
+        buyer = self.session("Noor")
+        hold = {"item_id": items[0]["id"], "quantity": 2}
+        order = await self.send("POST", "/api/orders", buyer, json=hold)
+        return {
+            "front": ("", "/"),
+            "item": (buyer, f"/items/{items[0]['id']}"),
+            "order": (buyer, f"/orders/{order['id']}"),
+            "sales": (seller, "/my/sales"),
+        }
+
+    async def _sell(self, seller: str, item_id: str, name: str, quantity: int, end: str) -> None:
+        buyer = self.session(name)
+        order = await self.send("POST", "/api/orders", buyer, json={"item_id": item_id, "quantity": quantity})
+        path = f"/api/orders/{order['id']}"
+        if end:
+            payment = {"order_id": order["id"], "payment_method": "pm_card_visa"}
+            await self.send("POST", "/api/payments", buyer, json=payment)
+            await self.becomes(path, buyer, "paid")
+        if end == "refunded":
+            await self.send("POST", f"{path}/refund", seller)
+            await self.becomes(path, buyer, end)
+
+    async def becomes(self, path: str, session: str, status: str) -> None:
+        """Wait until the order there has this status."""
+
+        async def reached() -> bool:
+            return bool((await self.send("GET", path, session))["status"] == status)
+
+        await eventually(reached)
+
+    async def send(self, method: str, path: str, session: str, **request: Any) -> Json:
+        """Ask for something that is not refused."""
+        headers = {"Authorization": f"Bearer {session}"} if session else {}
+        return seed.expect(await self._client.request(method, path, headers=headers, **request))
+
+
+async def settle(page: Page) -> None:
+    """Wait until the page is live, if it can be, and everything in its window is there and still."""
+    if await page.locator("[data-item], [data-order]").count():
+        await live(page)
+    await page.evaluate("document.fonts.ready.then(() => null)")
+    await page.evaluate(
+        "Promise.all([...document.images].filter(i => i.getBoundingClientRect().top < innerHeight)"
+        ".map(i => i.decode()))"
+    )
+    await page.wait_for_function("document.getAnimations().length === 0")
+
+
+async def take(chromium: Browser, url: str, pages: Mapping[str, tuple[str, str]]) -> Pictures:
+    """A picture of every page in every size and scheme."""
+    pictures: Pictures = {}
+    for size, options in SIZES.items():
+        for scheme in SCHEMES:
+            for name, (session, path) in pages.items():
+                context = await chromium.new_context(base_url=url, color_scheme=scheme, **options)
+                if session:
+                    await context.add_cookies([{"name": "session", "value": session, "url": url}])
+                page = await context.new_page()
+                await page.goto(path)
+                await settle(page)
+                pictures[name, size, scheme] = Image.open(BytesIO(await page.screenshot())).convert("RGB")
+                await context.close()
+    return pictures
+
+
+def framed(picture: Image.Image, width: int, round_by: int) -> Image.Image:
+    """The picture `width` pixels wide, with round corners and a thin line around it."""
+    small = picture.resize((width, picture.height * width // picture.width), Image.Resampling.LANCZOS)
+    mask = Image.new("L", (small.width * 2, small.height * 2))
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), round_by * 2, 255)
+    line = Image.new("L", mask.size)
+    ImageDraw.Draw(line).rounded_rectangle((0, 0, line.width - 1, line.height - 1), round_by * 2, outline=110, width=3)
+    small.paste("#8a7e72", (0, 0), line.reduce(2))
+    small.putalpha(mask.reduce(2))
+    return small
+
+
+def cover(front: Image.Image, order: Image.Image) -> Image.Image:
+    """A desktop with a phone before it, on nothing."""
+    canvas = Image.new("RGBA", (1660, 1000))
+    for picture, at in ((framed(front, 1430, 18), (0, 0)), (framed(order, 400, 36), (1240, 120))):
+        shadow = Image.new("L", canvas.size)
+        shadow.paste(picture.getchannel("A"), (at[0], at[1] + 10))
+        dark = Image.new("RGBA", canvas.size, "black")
+        dark.putalpha(ImageChops.multiply(shadow.filter(ImageFilter.GaussianBlur(16)), Image.new("L", canvas.size, 90)))
+        canvas.alpha_composite(dark)
+        canvas.alpha_composite(picture, at)
+    return canvas
+
+
+def write(pictures: Pictures) -> None:
+    """Write every picture as WebP; GitHub shows it."""
+    for (name, size, scheme), picture in pictures.items():
+        width = WIDTHS[size]
+        small = picture.resize((width, picture.height * width // picture.width), Image.Resampling.LANCZOS)
+        small.save(FOLDER / f"{name}-{size}-{scheme}.webp", quality=82, method=6)
+
+
+def covers(pictures: Pictures) -> None:
+    """Write the pictures of a desktop with a phone before it."""
+    for scheme in SCHEMES:
+        both = cover(pictures["front", "desktop", scheme], pictures["order", "phone", scheme])
+        both.save(FOLDER / f"souk-{scheme}.webp", quality=82, method=6)
+
+
+@asynccontextmanager
+async def souk(hold_seconds: int) -> AsyncIterator[tuple[Stack, httpx.AsyncClient]]:
+    """A Souk of its own, and a client of its gateway."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        async with (
+            Stack(Path(folder), say=lambda *_: None, hold_seconds=hold_seconds) as stack,
+            httpx.AsyncClient(base_url=stack.url, timeout=30) as client,
+        ):
+            yield stack, client
+
+
+async def main() -> None:
+    """Take them all."""
+    async with async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(executable_path=browser.find(), args=browser.ARGUMENTS)
+        async with souk(hold_seconds=900) as (stack, client):
+            pictures = await take(chromium, stack.url, await Town(stack, client).pages())
+        covers(pictures)
+        async with souk(hold_seconds=5) as (stack, client):
+            pictures |= await take(chromium, stack.url, {"story": await story(stack, client)})
+        write(pictures)
+        await chromium.close()
+    print(f"{sum(p.stat().st_size for p in FOLDER.glob('*.webp')) / 1000:.0f} kB in {FOLDER}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,124 @@
+"""What operators do on the site: find an order, read its story, decide about dead letters, look into the books."""
+
+from playwright.async_api import expect
+
+from tests.support.browsing import PHONE, Open, accessible, headline, signed_in
+from tests.support.fixtures import eventually
+from tests.support.people import People, Person
+from tests.support.shopping import becomes, money, ok, order, pay, place, sell
+
+
+async def told(operator: Person, order_id: str, subject: str) -> None:
+    """Wait until audit has this event of the order."""
+
+    async def known() -> bool:
+        answer = await operator.http.get(f"/api/audit/orders/{order_id}")
+        return answer.status_code == 200 and subject in [entry["subject"] for entry in answer.json()["story"]]
+
+    await eventually(known, 30)
+
+
+async def paid_late_and_refunded(people: People) -> tuple[str, str]:
+    """An order whose money came when somebody else had bought the last unit; returns its id and its buyer's mail."""
+    seller, slow, fast = await people.new("Sid"), await people.signed_up("Sue"), await people.new("Flo")
+    item = await sell(seller, 1, title="A night in the lighthouse")
+    late = await place(slow, item)
+    await pay(slow, late["id"], "pm_card_late")
+    await becomes(slow, late["id"], "expired")
+    quick = await place(fast, item)
+    await pay(fast, quick["id"])
+    await money(slow, late["id"], "refunded")
+    assert (await order(slow, late["id"]))["late_payment"] == "rejected"
+    return late["id"], slow.user.email
+
+
+async def test_the_story_of_an_order_that_was_paid_late_and_refunded(hasty_opened: Open, hasty_people: People) -> None:
+    operator = await hasty_people.new("Ola", "operator")
+    order_id, mail = await paid_late_and_refunded(hasty_people)
+    await told(operator, order_id, "payments.refunded")
+    page = await hasty_opened("/signin")
+    await signed_in(page, operator)
+    await page.goto("/")
+    await page.locator(".menu summary").click()
+    await page.get_by_role("link", name="For operators").click()
+
+    await page.get_by_label("Order, payment or item").fill("nothing like that")
+    await page.get_by_role("button", name="Find").click()
+    await expect(page.get_by_text("Nothing is known by that.")).to_be_visible()
+    await page.get_by_label("Order, payment or item").fill(mail)
+    await page.get_by_role("button", name="Find").click()
+    await accessible(page)
+    await page.get_by_role("link", name="A night in the lighthouse").click()
+
+    await expect(headline(page, "A night in the lighthouse × 1")).to_be_visible()
+    rows = [await row.inner_text() for row in await page.locator(".timeline h3").all()]
+    tale = [
+        "Units held for the buyer",
+        "The time of the hold is over",
+        "Units back on sale",
+        "The money is here",
+        "Payment can't be used, it goes back",
+        "The money went back",
+    ]
+    assert [row for row in rows if row in tale] == tale
+    rejected = page.locator(".timeline li", has_text="Payment can't be used")
+    await expect(rejected.get_by_role("link", name="The money is here")).to_be_visible()
+    await accessible(page)
+
+    slider = page.get_by_label("Go to a moment of the story")
+    await slider.press("Home")
+    await expect(page.locator("#moment .tile", has_text="Order")).to_contain_text("Awaiting payment")
+    await expect(page.locator(".timeline li").first).to_have_attribute("aria-current", "step")
+    await slider.press("End")
+    await expect(page.locator("#moment .tile", has_text="Order")).to_contain_text("A late payment was sent back")
+    await expect(page.locator("#moment .tile", has_text="Payment").last).to_contain_text("Refunded")
+
+    phone = await hasty_opened("/signin", **PHONE)
+    await signed_in(phone, operator)
+    await phone.goto(f"/operator/orders/{order_id}?at=0")
+    await expect(phone.locator("#moment .tile", has_text="Order")).to_contain_text("Awaiting payment")
+    await accessible(phone)
+
+
+async def test_the_story_is_there_without_javascript(hasty_opened: Open, hasty_people: People) -> None:
+    operator, seller, buyer = [
+        await hasty_people.new(name, *roles) for name, roles in (("Ola", ("operator",)), ("Sid", ()), ("Bo", ()))
+    ]
+    placed = await place(buyer, await sell(seller, 3), 2)
+    await pay(buyer, placed["id"])
+    await becomes(buyer, placed["id"], "paid")
+    await told(operator, placed["id"], "orders.paid")
+    page = await hasty_opened("/signin", java_script_enabled=False)
+    await signed_in(page, operator)
+
+    await page.goto(f"/operator/orders/{placed['id']}?at=0")
+    await expect(page.locator("#moment .tile", has_text="Order")).to_contain_text("Awaiting payment")
+    await page.get_by_role("link", name="The item's story").click()
+    await expect(page.get_by_role("link", name="2 x A seat at the opera")).to_be_visible()
+
+
+async def test_only_operators_see_it(opened: Open, people: People) -> None:
+    page = await opened("/operator")
+    assert page.url.endswith("/signin?next=%2Foperator")
+    await signed_in(page, await people.new("Bo"))
+    for path in ("/operator", "/operator/dead-letters", "/operator/books", "/operator/orders/1"):
+        await page.goto(path)
+        await expect(headline(page, "This is for operators")).to_be_visible()
+    await page.goto("/")
+    await page.locator(".menu summary").click()
+    await expect(page.get_by_role("link", name="For operators")).to_have_count(0)
+
+
+async def test_the_books_are_there_to_see(hasty_opened: Open, hasty_people: People) -> None:
+    operator = await hasty_people.new("Ola", "operator")
+
+    async def checked() -> bool:
+        return (await operator.http.get("/api/audit/reconciliation")).status_code == 200
+
+    await eventually(checked, 60)
+    page = await hasty_opened("/signin")
+    await signed_in(page, operator)
+    await page.goto("/operator/books")
+    await expect(page.get_by_text("No unit is in two live orders")).to_be_visible()
+    await accessible(page)
+    assert ok(await operator.http.get("/api/audit/reconciliation"))["violations"] == []

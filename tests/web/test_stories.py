@@ -1,0 +1,150 @@
+"""What people live through on the site: in a real Chromium, against the real stack, at a desk and in the hand."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.async_api import Locator, Page, expect
+
+from tests.support.browsing import PHONE, Open, accessible, bought, headline, listed, live, paid, signed_in, signed_up
+from tests.support.people import People, Person
+from tests.support.shopping import becomes, pay, place, sell
+
+FREE = "Your payment came after the hold was over. The item was still free, so it is yours."
+GONE = "Your payment came after the hold was over. The item was gone, so we sent your money back."
+
+REMEMBER_THE_COUNTDOWN = """() => {
+    window.said = [];
+    const note = () => {
+        const text = document.querySelector('.countdown')?.textContent;
+        if (text && text !== window.said.at(-1)) window.said.push(text);
+    };
+    new MutationObserver(note).observe(document.body, {subtree: true, childList: true, characterData: true});
+}"""
+
+
+async def seen(picture: Locator) -> None:
+    """The picture is loaded and shown."""
+    await expect(picture).to_be_visible()
+    await expect(picture).to_have_js_property("complete", True)
+    assert await picture.evaluate("image => image.naturalWidth") > 0
+
+
+async def everywhere(opened: Open, somebody: Person, path: str) -> list[Page]:
+    """The same page of the same person at a desk and in the hand."""
+    pages = [await opened("/signin"), await opened("/signin", **PHONE)]
+    for page in pages:
+        await signed_in(page, somebody)
+        await page.goto(path)
+        await live(page)
+    return pages
+
+
+async def tell(pages: list[Page], words: str) -> None:
+    """Wait until every page says so."""
+    for page in pages:
+        await expect(page.locator("#fresh")).to_contain_text(words, timeout=15_000)
+
+
+async def test_sold_with_a_picture_found_bought_and_paid(opened: Open, photo: Path, size: dict[str, Any]) -> None:
+    title = f"A night in the lighthouse, {'on foot' if size else 'by boat'}"
+    seller, buyer, watcher = await opened(**size), await opened(**size), await opened(**size)
+    await signed_up(seller, "Sella")
+    item = await listed(seller, title, pictures=(photo,))
+    await seen(seller.locator(".gallery img"))
+
+    await watcher.goto("/")
+    card = watcher.locator(".card", has=watcher.get_by_role("link", name=title, exact=True))
+    await seen(card.locator("img"))
+    await live(watcher)
+    await expect(card.locator(".stock")).to_have_text("Only 5 left")
+    await expect(seller).to_have_title(f"{title} · Souk")
+    shared = await seller.locator("meta[property='og:image']").get_attribute("content") or ""
+    picture = Image.open(BytesIO(await (await watcher.request.get(shared)).body()))
+    assert not picture.getexif()
+    assert max(picture.size) <= 1600
+
+    await signed_up(buyer, "Bo")
+    await bought(buyer, item, 2)
+    await expect(card.locator(".stock")).to_have_text("Only 3 left")
+    await paid(buyer)
+    await expect(headline(buyer, "It is yours")).to_be_visible()
+
+    await buyer.locator(".menu summary").click()
+    await buyer.locator(".menu").get_by_role("link", name="My orders").click()
+    await expect(buyer.locator(".row", has_text=title)).to_contain_text("Paid")
+    await seller.goto("/my/items")
+    await expect(seller.locator(".row", has_text=title)).to_contain_text("2 of 5 sold or held")
+
+
+async def test_the_countdown_ends_on_the_page(hasty_opened: Open, hasty_people: People) -> None:
+    seller, buyer = await hasty_people.new("Sella"), await hasty_people.new("Bo")
+    item = await sell(seller, 1)
+    watcher = await hasty_opened(f"/items/{item}")
+    await live(watcher)
+    placed = await place(buyer, item)
+    pages = await everywhere(hasty_opened, buyer, f"/orders/{placed['id']}")
+    for page in pages:
+        await page.evaluate(REMEMBER_THE_COUNTDOWN)
+    await expect(watcher.locator(".offer .stock")).to_have_text("Sold out")
+
+    await tell(pages, "The time to pay was up, so it went back on sale. Nothing was charged.")
+
+    for page in pages:
+        said = await page.evaluate("window.said")  # It would be gone after a reload.
+        seconds = [text for text in said if text != "The time is up."]  # The end itself may come before its tick.
+        assert seconds == sorted(seconds, reverse=True)
+        assert seconds[-1] == "0:01"
+        await expect(headline(page, "The hold is over")).to_be_visible()
+        await expect(page.locator("#announce")).to_contain_text("The hold is over")
+        await expect(page.get_by_role("button", name="Pay")).to_have_count(0)
+        await accessible(page)
+    await expect(watcher.locator(".offer .stock")).to_have_text("Only 1 left")
+
+
+async def test_late_money_for_what_is_still_free(hasty_opened: Open, hasty_people: People) -> None:
+    seller, buyer = await hasty_people.new("Sella"), await hasty_people.new("Bo")
+    placed = await place(buyer, await sell(seller, 1))
+    pages = await everywhere(hasty_opened, buyer, f"/orders/{placed['id']}")
+
+    await paid(pages[0], "Late")
+    await tell(pages[:1], "Your payment is being processed")
+    await tell(pages, "A payment is still on its way.")
+    await tell(pages, FREE)
+
+    for page in pages:
+        await expect(headline(page, "It is yours")).to_be_visible()
+        await accessible(page)
+
+
+async def test_late_money_for_what_is_gone(hasty_opened: Open, hasty_people: People) -> None:
+    seller, buyer, faster = [await hasty_people.new(name) for name in ("Sella", "Bo", "Flo")]
+    item = await sell(seller, 1)
+    placed = await place(buyer, item)
+    pages = await everywhere(hasty_opened, buyer, f"/orders/{placed['id']}")
+
+    await paid(pages[1], "Late")
+    await tell(pages, "A payment is still on its way.")
+    await pay(faster, (await place(faster, item))["id"])
+    await tell(pages, GONE)
+
+    for page in pages:
+        await expect(headline(page, "Too late, and your money is back")).to_be_visible()
+        await accessible(page)
+
+
+async def test_a_refund_shows_on_the_buyers_page(opened: Open, people: People) -> None:
+    seller, buyer = await people.new("Sella"), await people.new("Bo")
+    placed = await place(buyer, await sell(seller, 1))
+    await pay(buyer, placed["id"])
+    await becomes(buyer, placed["id"], "paid")
+    pages = await everywhere(opened, buyer, f"/orders/{placed['id']}")
+    [sales, sales_in_the_hand] = await everywhere(opened, seller, "/my/sales")
+
+    await sales_in_the_hand.get_by_text("Refund", exact=False).first.click()
+    await accessible(sales_in_the_hand)
+    await sales_in_the_hand.get_by_role("button", name="Send €45.00 back to Bo").click()
+
+    await tell(pages, "The seller has refunded this order in full.")
+    await expect(sales.locator(".row .status")).to_have_text("Refunded")
