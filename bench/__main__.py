@@ -30,7 +30,8 @@ from infra.local.stack.services import Program
 from infra.servers.mongo import MongoServer
 from infra.servers.nats import NatsServer
 from infra.servers.process import free_port
-from tests.support.fixtures import Tokens, eventually, person
+from tests.support.sessions import Tokens, person
+from tests.support.waiting import eventually
 
 ITEMS = 1_000
 BODY = {"title": "A lamp", "description": "It shines.", "price": 1250, "currency": "EUR", "quantity": 5}

@@ -19,7 +19,8 @@ import httpx
 import uvloop
 
 from infra.local.stack.stack import Stack
-from tests.support.fixtures import Tokens, eventually, person
+from tests.support.sessions import Tokens, person
+from tests.support.waiting import eventually
 
 ITEMS = 24
 LANGUAGES = ("en", "de", "en-GB")

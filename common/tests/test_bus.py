@@ -21,7 +21,8 @@ from common.bus.envelope import Envelope
 from common.events import Event, HoldElapsed, OrderPaid, StockChanged
 from common.telemetry import Cause, caused_by, current_cause
 from infra.servers.nats import NatsServer
-from tests.support.fixtures import Events, eventually
+from tests.support.bus import Events
+from tests.support.waiting import eventually
 
 Handle = Callable[[StockChanged], Awaitable[None]]
 

@@ -12,7 +12,8 @@ from common.bus.envelope import Envelope
 from common.bus.message import Message
 from common.events import LetterReplayed, StockChanged
 from common.telemetry import Cause, current_cause
-from tests.support.fixtures import Events, eventually
+from tests.support.bus import Events
+from tests.support.waiting import eventually
 
 
 class Shop:

@@ -18,7 +18,7 @@ from common.http.dependencies import IdempotencyKey
 from common.http.paging import Body, Limit, Page
 from common.http.problems import problems
 from common.telemetry import current_cause
-from tests.support.fixtures import running
+from tests.support.serving import running
 
 MAX_BODY = 1_000
 LARGER_BODIES = {re.compile(r"/api/chairs/[^/]+/pictures"): 3_000}

@@ -6,7 +6,8 @@ from common.bus.connection import Bus
 from common.bus.envelope import Envelope
 from common.events import Event, HoldElapsed, StockChanged
 from infra.servers.nats import NatsServer
-from tests.support.fixtures import Events, eventually
+from tests.support.bus import Events
+from tests.support.waiting import eventually
 
 
 def stock(version: int) -> StockChanged:

@@ -21,7 +21,8 @@ from common.mongo.client import Database
 from common.outbox import GRACE, Outbox, Relay, write_of
 from common.telemetry import caused_by, new_cause
 from infra.servers.nats import NatsServer
-from tests.support.fixtures import Events, eventually
+from tests.support.bus import Events
+from tests.support.waiting import eventually
 
 
 class Shelf(Aggregate):

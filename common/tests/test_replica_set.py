@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.mongo.replica_set import prepare
 from infra.servers.mongo import MongoServer
-from tests.support.fixtures import eventually
+from tests.support.waiting import eventually
 
 
 class Bare(MongoServer):

@@ -19,7 +19,9 @@ from fastapi import APIRouter
 
 from common.http.app import Running, create_app
 from common.http.sessions import COOKIE, CurrentUser, OptionalUser, Sessions, User
-from tests.support.fixtures import Tokens, eventually, person, running
+from tests.support.serving import running
+from tests.support.sessions import Tokens, person
+from tests.support.waiting import eventually
 
 ADA = person()
 

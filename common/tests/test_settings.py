@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from common.settings import MongoSettings, load
-from tests.support.fixtures import Tokens
+from tests.support.sessions import Tokens
 
 
 class ShelfSettings(MongoSettings):

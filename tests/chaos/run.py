@@ -19,7 +19,7 @@ from tests.chaos.quiescence import until_quiet
 from tests.chaos.second_opinion import second_opinion
 from tests.chaos.violation import Violation
 from tests.chaos.world import World
-from tests.support.fixtures import eventually
+from tests.support.waiting import eventually
 
 SELLERS = 3
 CALM = 240.0

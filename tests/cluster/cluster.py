@@ -19,7 +19,7 @@ from infra.k8s.make_secrets import OVERLAY, make_secrets
 from infra.local.stack.keys import Keys
 from infra.local.stack.services import SERVICES
 from infra.servers.process import free_port
-from tests.support.fixtures import eventually
+from tests.support.waiting import eventually
 
 PATIENCE = "300s"
 """How long anything may take to be ready."""

@@ -23,7 +23,7 @@ from infra.local.stack.services import SERVICES
 from infra.local.stack.stack import DRAIN_SECONDS, Stack
 from tests.journeys.test_journeys import test_a_sale_from_sign_up_to_refund  # noqa: F401 - with the `stack` of this file
 from tests.support.browsing import Open, listed, signed_up
-from tests.support.fixtures import eventually
+from tests.support.waiting import eventually
 
 log = logging.getLogger("images")
 NAMES = [service.name for service in SERVICES]

@@ -15,9 +15,9 @@ from tests.journeys.test_journeys import (
     test_two_hundred_want_fifty,
     test_what_is_not_paid_goes_back_on_sale,
 )
-from tests.support.fixtures import eventually
 from tests.support.people import People, Person
 from tests.support.shopping import Json, becomes, sell
+from tests.support.waiting import eventually
 
 __all__ = [
     "test_a_sale_from_sign_up_to_refund",

@@ -15,9 +15,9 @@ from common.http.sessions import OPERATOR
 from common.mongo.client import database
 from infra.local.stack.stack import Stack
 from tests.support.browsing import accessible, opening, refused, signed_in
-from tests.support.fixtures import eventually
 from tests.support.people import People, Person
 from tests.support.shopping import Json, becomes, money, ok, pay, place, sell
+from tests.support.waiting import eventually
 
 FAILING = [sys.executable, "-m", "tests.support.failing"]
 

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from common.http.sessions import ALGORITHM, ISSUER, User
 from infra.local.stack.stack import Stack
-from tests.support.fixtures import Tokens, person
 from tests.support.people import People, Person
+from tests.support.sessions import Tokens, person
 from tests.support.shopping import Json, place, sell
 
 ROUTES = [

@@ -13,9 +13,10 @@ import pytest
 
 from common.bus.connection import STREAMS
 from infra.local.stack.stack import Stack
-from tests.support.fixtures import Events, eventually
+from tests.support.bus import Events
 from tests.support.people import People, Person
 from tests.support.shopping import Json, becomes, leaves, money, ok, place, sell
+from tests.support.waiting import eventually
 
 
 @asynccontextmanager

@@ -10,9 +10,9 @@ from common.mongo.client import Database, database
 from tests.chaos.end_state import stream_reader
 from tests.chaos.repeats import Repeats
 from tests.chaos.world import World
-from tests.support.fixtures import eventually
 from tests.support.people import People, Person
 from tests.support.shopping import becomes, leaves, ok, sell
+from tests.support.waiting import eventually
 
 STOCK = 60
 

@@ -8,9 +8,10 @@ import nats
 import redis.asyncio
 
 from infra.local.stack.stack import Stack
-from tests.support.fixtures import Events, eventually
+from tests.support.bus import Events
 from tests.support.people import People
 from tests.support.shopping import becomes, leaves, money, ok, order, pay, place, sell
+from tests.support.waiting import eventually
 
 
 async def test_a_sale_from_sign_up_to_refund(people: People) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.k8s.make_secrets import OVERLAY
-from tests.support.fixtures import eventually
+from tests.support.waiting import eventually
 
 SERVICE = """
 import os, signal, sys, time

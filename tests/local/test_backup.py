@@ -24,9 +24,9 @@ from infra.local.stack.services import ROOT
 from infra.local.stack.stack import Stack
 from infra.servers.mongo import MongoServer
 from tests.journeys.test_crashes import all_handled
-from tests.support.fixtures import eventually
 from tests.support.people import People, Person
 from tests.support.shopping import becomes, leaves, money, ok, pay, place, sell
+from tests.support.waiting import eventually
 
 STOCK = 5_000
 

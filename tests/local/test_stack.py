@@ -26,7 +26,7 @@ from infra.local.stack.ports import OFFSETS
 from infra.local.stack.services import ROOT, SERVICES
 from infra.local.stack.stack import DRAIN_SECONDS, Stack, with_database
 from infra.servers.process import StartFailed, free_port, is_free
-from tests.support.fixtures import eventually, runs
+from tests.support.waiting import eventually, is_alive
 
 STAND_INS = {service.name: [sys.executable, "-m", "tests.support.echo", service.name] for service in SERVICES}
 
@@ -273,7 +273,7 @@ def processes(lines: list[str]) -> dict[str, tuple[int, int]]:
 
 def left_over(pids: Iterable[int]) -> list[int]:
     """Those of the processes that still live."""
-    return [pid for pid in pids if runs(pid)]
+    return [pid for pid in pids if is_alive(pid)]
 
 
 async def test_the_command_says_what_runs_where_and_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:

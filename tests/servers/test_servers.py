@@ -23,7 +23,7 @@ from infra.servers.nats import NatsServer, NatsUser
 from infra.servers.process import Child, MissingBinary, StartFailed, find_binary, free_port, is_free
 from infra.servers.redis import RedisServer
 from infra.servers.server import Server
-from tests.support.fixtures import eventually, runs
+from tests.support.waiting import eventually, is_alive
 
 S = TypeVar("S", bound=Server)
 SERVERS = (MongoServer, NatsServer, RedisServer)
@@ -278,12 +278,12 @@ asyncio.run(main())
     )
     await parent.start()
     grandchild = int((tmp_path / "child").read_text())
-    assert runs(grandchild)
+    assert is_alive(grandchild)
 
     await parent.kill()
 
     async def gone() -> bool:
-        return not runs(grandchild)
+        return not is_alive(grandchild)
 
     await eventually(gone)
 

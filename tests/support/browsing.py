@@ -14,8 +14,8 @@ from playwright.async_api import Browser, ConsoleMessage, Error, Locator, Page, 
 
 from infra.local.stack.stack import Stack
 from tests.support import browser
-from tests.support.fixtures import person
 from tests.support.people import Person
+from tests.support.sessions import person
 
 AXE = Path(__file__).parents[2] / "services/web/node_modules/axe-core/axe.min.js"
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}

@@ -9,7 +9,7 @@ import httpx
 
 from common.http.sessions import User
 from infra.local.stack.keys import Keys
-from tests.support.fixtures import Tokens, person
+from tests.support.sessions import Tokens, person
 
 TRUST = ssl.create_default_context()
 """Shared: a client of its own context takes as long as a dozen requests."""

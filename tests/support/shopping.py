@@ -4,8 +4,8 @@ from typing import Any
 
 import httpx
 
-from tests.support.fixtures import eventually
 from tests.support.people import Person
+from tests.support.waiting import eventually
 
 Json = dict[str, Any]
 

@@ -17,7 +17,8 @@ from infra.local.commands.catalogue import SELLERS
 from infra.local.stack.stack import Stack
 from tests.support import browser
 from tests.support.browsing import live
-from tests.support.fixtures import Tokens, eventually, person
+from tests.support.sessions import Tokens, person
+from tests.support.waiting import eventually
 
 FOLDER = Path(__file__).parents[2] / "README.assets"
 SIZES: Mapping[str, Any] = {

@@ -7,8 +7,8 @@ from playwright.async_api import Locator, Page, expect
 
 from infra.local.stack.stack import Stack
 from tests.support.browsing import PASSWORD, PHONE, Open, accessible, headline, paid, signed_in
-from tests.support.fixtures import person
 from tests.support.people import People
+from tests.support.sessions import person
 from tests.support.shopping import Json, becomes, ok, pay, place, sell
 
 FOCUS_IS_SEEN = """() => {

@@ -3,9 +3,9 @@
 from playwright.async_api import expect
 
 from tests.support.browsing import PHONE, Open, accessible, headline, signed_in
-from tests.support.fixtures import eventually
 from tests.support.people import People, Person
 from tests.support.shopping import becomes, money, ok, order, pay, place, sell
+from tests.support.waiting import eventually
 
 
 async def told(operator: Person, order_id: str, subject: str) -> None:

@@ -8,8 +8,9 @@ from playwright.async_api import expect
 
 from infra.local.stack.stack import Stack
 from tests.support.browsing import PASSWORD, PHONE, Open, accessible, bought, listed, live, signed_in, signed_up
-from tests.support.fixtures import eventually, person
 from tests.support.people import People
+from tests.support.sessions import person
+from tests.support.waiting import eventually
 
 
 async def test_what_one_buys_others_see_at_once(opened: Open) -> None:

@@ -15,7 +15,10 @@ from common.http.sessions import OPERATOR, User
 from common.ids import new_id
 from common.mongo.client import Database
 from common.telemetry import Cause
-from tests.support.fixtures import Events, Tokens, eventually, person, running
+from tests.support.bus import Events
+from tests.support.serving import running
+from tests.support.sessions import Tokens, person
+from tests.support.waiting import eventually
 
 
 @dataclass

@@ -24,7 +24,7 @@ from common.events import Event, HoldElapsed, OrderPlaced
 from common.ids import new_id
 from common.mongo.client import Database
 from common.records import Books, Page, Rows
-from tests.support.fixtures import Events
+from tests.support.bus import Events
 
 from .conftest import World
 

@@ -8,7 +8,7 @@ import pytest
 from audit.main import app
 from common.events import HoldElapsed, LetterDiscarded, LetterReplayed, UserRegistered
 from common.ids import new_id
-from tests.support.fixtures import running
+from tests.support.serving import running
 
 if TYPE_CHECKING:
     from services.audit.tests.conftest import World

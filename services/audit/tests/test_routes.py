@@ -6,7 +6,7 @@ import pytest
 
 from common.events import ItemChanged, StockChanged, UserRegistered
 from common.ids import new_id
-from tests.support.fixtures import person
+from tests.support.sessions import person
 
 if TYPE_CHECKING:
     from services.audit.tests.conftest import World

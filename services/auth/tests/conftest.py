@@ -7,7 +7,8 @@ import pytest
 import pytest_asyncio
 
 from auth.main import app
-from tests.support.fixtures import Tokens, running
+from tests.support.serving import running
+from tests.support.sessions import Tokens
 
 
 @pytest.fixture(scope="session")

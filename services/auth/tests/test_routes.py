@@ -18,7 +18,9 @@ from auth.sessions import SessionIssuer
 from common.events import UserRegistered
 from common.http.sessions import COOKIE, Sessions, User
 from common.mongo.client import Database
-from tests.support.fixtures import Events, Tokens, person, running
+from tests.support.bus import Events
+from tests.support.serving import running
+from tests.support.sessions import Tokens, person
 
 ADA: dict[str, Any] = {"email": "Ada@Souk.test", "password": "correct horse", "name": " Ada "}
 

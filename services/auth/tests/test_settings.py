@@ -6,7 +6,7 @@ from auth.sessions import signing_key
 from auth.settings import AuthSettings
 from common.http.sessions import public_jwk
 from common.settings import EX_CONFIG, load
-from tests.support.fixtures import Tokens
+from tests.support.sessions import Tokens
 
 RFC_8037_KEY = """-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g

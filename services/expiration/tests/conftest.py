@@ -14,7 +14,9 @@ from redis.asyncio import Redis
 from common.events import CancelReason, Currency, HoldElapsed, OrderCancelled, OrderPaid, OrderPlaced
 from common.ids import new_id
 from expiration.main import app
-from tests.support.fixtures import Events, eventually, running
+from tests.support.bus import Events
+from tests.support.serving import running
+from tests.support.waiting import eventually
 
 
 def order_placed(seconds: float) -> OrderPlaced:

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from common.events import HoldElapsed
 from expiration.deadlines import milliseconds, utc_now
 from infra.servers.process import Child
-from tests.support.fixtures import eventually
+from tests.support.waiting import eventually
 
 COUNT = 100_000
 

@@ -7,7 +7,7 @@ from common import projections as projections_module
 from common.projections import rebuild
 from expiration.deadlines import Deadlines
 from expiration.projections import opened
-from tests.support.fixtures import eventually
+from tests.support.waiting import eventually
 
 from .conftest import World, cancelled
 

@@ -22,7 +22,8 @@ from expiration.worker import BATCH, Worker
 from infra.servers.nats import NatsServer
 from infra.servers.redis import RedisServer
 from infra.servers.server import Server
-from tests.support.fixtures import Events, eventually
+from tests.support.bus import Events
+from tests.support.waiting import eventually
 
 from .conftest import Expiration, World, cancelled, order_placed, paid
 

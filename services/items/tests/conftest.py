@@ -11,7 +11,9 @@ import pytest_asyncio
 from common.http.sessions import User
 from common.mongo.client import Database
 from items.main import app
-from tests.support.fixtures import Events, Tokens, person, running
+from tests.support.bus import Events
+from tests.support.serving import running
+from tests.support.sessions import Tokens, person
 
 LAMP = {"title": "A brass lamp", "description": "Old.", "price": 1250, "currency": "EUR", "quantity": 5}
 

@@ -3,7 +3,7 @@
 import random
 
 from common.events import ItemChanged, ItemListed, ItemWithdrawn, StockChanged, UserRegistered
-from tests.support.fixtures import eventually
+from tests.support.waiting import eventually
 
 from .conftest import Shop
 

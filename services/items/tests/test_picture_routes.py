@@ -11,7 +11,8 @@ from common.http.sessions import User
 from common.mongo.client import Database
 from items.files import Key, PictureFiles
 from items.main import MAX_PICTURE
-from tests.support.fixtures import eventually, person
+from tests.support.sessions import person
+from tests.support.waiting import eventually
 
 from .conftest import Shop
 from .drawing import BLUE, KINDS, RED, encoded, flag, is_like, opened

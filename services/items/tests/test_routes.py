@@ -7,7 +7,7 @@ from typing import Any
 
 import jwt
 
-from tests.support.fixtures import Tokens, person
+from tests.support.sessions import Tokens, person
 
 from .conftest import LAMP, Shop
 

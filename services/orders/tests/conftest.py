@@ -23,7 +23,9 @@ from common.http.sessions import User
 from common.ids import new_id
 from common.mongo.client import Database
 from orders.main import app
-from tests.support.fixtures import Events, Tokens, person, running
+from tests.support.bus import Events
+from tests.support.serving import running
+from tests.support.sessions import Tokens, person
 
 SELLER = person("Sid")
 

@@ -13,7 +13,8 @@ from common.events import (
     StockChanged,
 )
 from common.ids import new_id
-from tests.support.fixtures import eventually, person
+from tests.support.sessions import person
+from tests.support.waiting import eventually
 
 from .conftest import SELLER, World
 

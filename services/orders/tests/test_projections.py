@@ -12,7 +12,7 @@ from common.events import StockChanged
 from common.ids import new_id
 from common.projections import Projection, differences_of, rebuild
 from orders.projections import opened
-from tests.support.fixtures import eventually
+from tests.support.waiting import eventually
 
 from .conftest import World
 

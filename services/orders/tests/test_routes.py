@@ -8,7 +8,8 @@ import pytest
 
 from common.events import ItemListed, ItemWithdrawn, OrderPlaced, StockChanged
 from common.ids import new_id
-from tests.support.fixtures import eventually, person
+from tests.support.sessions import person
+from tests.support.waiting import eventually
 
 from .conftest import SELLER, World
 

@@ -38,7 +38,9 @@ from payments.main import start
 from payments.routes import router
 from payments.settings import PaymentsSettings
 from payments.store import DueStore, PaymentStore
-from tests.support.fixtures import Events, Tokens, eventually, person
+from tests.support.bus import Events
+from tests.support.sessions import Tokens, person
+from tests.support.waiting import eventually
 
 Serve = Callable[[ASGIApp, int], AbstractAsyncContextManager[httpx.AsyncClient]]
 

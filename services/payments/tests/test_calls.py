@@ -10,7 +10,7 @@ from common.events import PaymentCaptured, PaymentRefunded, ProviderCalled
 from common.telemetry import Cause, caused_by
 from payments.gateways.port import Answer, Charge, Found, GatewayRefused, GatewayTimeout, GatewayUnavailable
 from payments.gateways.sandbox import SandboxGateway
-from tests.support.fixtures import Events
+from tests.support.bus import Events
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Workshop

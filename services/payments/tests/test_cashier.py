@@ -15,7 +15,7 @@ from common.events import PaymentCaptured, PaymentFailed, PaymentRefunded
 from payments.domain import Payment, PaymentStatus, PublicStatus
 from payments.gateways.port import Answer, Charge, GatewayUnavailable
 from payments.gateways.sandbox import Notice, SandboxGateway, signature
-from tests.support.fixtures import Events
+from tests.support.bus import Events
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Workshop

@@ -19,7 +19,7 @@ from common.events import (
 from common.ids import new_id
 from payments.consumers import consumers
 from payments.gateways.sandbox import SandboxGateway
-from tests.support.fixtures import Events
+from tests.support.bus import Events
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Workshop, World

@@ -35,7 +35,7 @@ from services.payments.tests.providers import (
     loses_answers,
     tells_which_failed,
 )
-from tests.support.fixtures import eventually
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Serve

@@ -27,7 +27,7 @@ from infra.servers.mongo import MongoServer
 from infra.servers.nats import NatsServer
 from infra.servers.process import Child
 from payments.settings import PaymentsSettings
-from tests.support.fixtures import eventually
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import World

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from common.mongo.client import Database
 from payments.leased_work import Rounds
-from tests.support.fixtures import eventually
+from tests.support.waiting import eventually
 
 
 def rounds(db: Database, see_to: Callable[[str], Awaitable[None]], *, first: float = 60, every: float = 0.05) -> Rounds:

@@ -8,7 +8,7 @@ import pytest
 
 from common.events import PaymentCaptured, PaymentFailed
 from common.ids import new_id
-from tests.support.fixtures import person
+from tests.support.sessions import person
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import World

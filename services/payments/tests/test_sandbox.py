@@ -18,7 +18,7 @@ from common.mongo.client import Database
 from payments.gateways.port import BadSignature, Charge
 from payments.gateways.sandbox import SIGNATURE, Notice, SandboxGateway, signature
 from payments.settings import PaymentsSettings
-from tests.support.fixtures import eventually
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Serve

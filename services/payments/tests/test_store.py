@@ -7,7 +7,7 @@ import pytest
 
 from common.events import PaymentCaptured
 from payments.domain import Due, DueState, OrderNotPayable, Payment, PaymentStatus, PublicStatus
-from tests.support.fixtures import Events
+from tests.support.bus import Events
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Workshop

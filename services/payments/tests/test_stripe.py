@@ -29,7 +29,8 @@ from payments.gateways.port import (
 from payments.gateways.stripe import StripeGateway
 from services.payments.tests.localstripe import localstripe, localstripe_for
 from services.payments.tests.stripe_fake import SECRET_KEY, WEBHOOK_SECRET, FakeStripe, Trouble
-from tests.support.fixtures import Events, eventually
+from tests.support.bus import Events
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Serve, Workshop

@@ -15,7 +15,8 @@ from payments.main import start
 from payments.routes import router
 from payments.settings import PaymentsSettings
 from services.payments.tests.stripe_fake import SECRET_KEY, WEBHOOK_SECRET, FakeStripe
-from tests.support.fixtures import Events, Tokens, person
+from tests.support.bus import Events
+from tests.support.sessions import Tokens, person
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Serve, World

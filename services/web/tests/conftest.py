@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from common.http.sessions import User
 from infra.local.stack.stack import Stack
-from tests.support.fixtures import Tokens, person
+from tests.support.sessions import Tokens, person
 
 
 @dataclass

@@ -4,7 +4,8 @@ import httpx
 import pytest
 
 from infra.servers.process import free_port
-from tests.support.fixtures import Tokens, person, running
+from tests.support.serving import running
+from tests.support.sessions import Tokens, person
 from web.main import app
 
 

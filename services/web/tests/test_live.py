@@ -13,7 +13,7 @@ import pytest
 from common.errors import Unavailable
 from common.events import Currency, ItemChanged, ItemStatus, OrderPlaced, PaymentFailed, StockChanged
 from services.web.tests.conftest import Visitor, Visitors
-from tests.support.fixtures import eventually
+from tests.support.waiting import eventually
 from web.clients.api import Api, Services
 from web.live.updates import Hub, Watcher
 from web.rendering.assets import Assets

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from services.web.tests.conftest import Page, Visitor, Visitors
-from tests.support.fixtures import eventually, person
+from tests.support.sessions import person
+from tests.support.waiting import eventually
 
 LAMP = {"title": "Desk lamp", "description": "Rewired.\nStays where you put it.", "price": "12.50", "currency": "EUR"}
 

@@ -1,0 +1,33 @@
+"""Waiting for the thing itself, never for a fixed time."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(check: Callable[[], Awaitable[T | None]], seconds: float = 15, why: str = "") -> T:
+    """What `check` returns as soon as it is truthy; an AssertionError in it counts as not yet."""
+    deadline = time.monotonic() + seconds
+    failure: AssertionError | None = None
+    while True:
+        try:
+            if result := await check():
+                return result
+            failure = None
+        except AssertionError as error:
+            failure = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {why or failure or check}") from failure
+        await asyncio.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs (Linux only). A zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
