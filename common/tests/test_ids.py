@@ -19,12 +19,13 @@ def test_an_id_just_minted_is_newborn() -> None:
     [
         version_7(time.time() - NEWBORN - 1),
         version_7(time.time() + 60),
-        "ffffffffffff7fffbfffffffffffffff",  # the year 10889, which no calendar here knows
+        "ffffffffffff7fffbfffffffffffffff",  # later than any calendar here goes
         "000000000000" + new_id()[12:],
         "550e8400e29b41d4a716446655440000",  # version 4
         "no id at all",
         "",
     ],
+    ids=["older", "of the future", "of the year 10889", "of 1970", "version 4", "no id", "empty"],
 )
 def test_nothing_else_is(identifier: str) -> None:
     assert not is_newborn(identifier)
