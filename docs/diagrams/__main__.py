@@ -1,4 +1,4 @@
-"""`python -m docs.diagrams`: the README's diagrams, in light and dark, drawn from the code into README.assets."""
+"""`python -m docs.diagrams`: the diagrams, in light and dark, drawn from the code into README.assets."""
 
 import asyncio
 from io import BytesIO
@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.async_api import async_playwright
 
-from docs.diagrams.drawings import event_flow, header, kubernetes_flow, queue_group
+from docs.diagrams.drawings import event_flow, header, kubernetes_flow, money_flow, queue_group
 from tests.support import browser
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +18,7 @@ DRAWINGS = {
     "kubernetes-flow": kubernetes_flow,
     "event-flow": event_flow,
     "event-flow-queue-group": queue_group,
+    "money-flow": money_flow,
 }
 
 

@@ -62,7 +62,7 @@ class Canvas:
         )
 
     def svg(self, words: str) -> str:
-        """The whole drawing; `words` say what is seen, for who cannot see it."""
+        """The whole drawing; `words` describe it for people who cannot see it."""
         heads = "".join(
             f'<marker id="head-{kind}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
             f'orient="auto-start-reverse"><path class="head-{kind}" d="M0 0.5 10 5 0 9.5z"/></marker>'

@@ -1,6 +1,6 @@
-"""The four diagrams of the README."""
+"""The diagrams of the README and of docs/architecture.md."""
 
-from common.events import OrderPlaced
+from common.events import OrderPaid, OrderPaymentRejected, OrderPlaced, PaymentCaptured
 from docs.diagrams import facts
 from docs.diagrams.canvas import Canvas
 
@@ -16,7 +16,7 @@ def header() -> str:
     c.text(140, 100, "Souk", "huge")
     c.text(66, 192, "Nothing is sold twice. No money is lost.", "claim accent")
     c.text(66, 236, "An event-driven marketplace: FastAPI services that own their data")
-    c.text(66, 262, "and tell each other facts over NATS JetStream. One command on a laptop,")
+    c.text(66, 262, "and publish events over NATS JetStream. One command on a laptop,")
     c.text(66, 288, "the same code on Kubernetes.")
     for row in range(6):
         for column in range(7):
@@ -35,7 +35,7 @@ def kubernetes_flow() -> str:
     middle = top + row * len(routes) / 2
     c = Canvas(WIDTH, bottom + 74)
     c.box(1, 1, WIDTH - 2, c.height - 2, "paper", 24)
-    c.text(40, 44, "The way of a request", "title")
+    c.text(40, 44, "The path of a request", "title")
     c.text(1000, 80, "own data", "small soft", "middle")
     c.text(730, 80, "Service and its pods", "small soft", "middle")
     c.box(40, middle - 50, 130, 100)
@@ -73,13 +73,13 @@ def kubernetes_flow() -> str:
         c.line((878, y + 20), (1104, y + 20), kind="dashed")
         c.dot(1104, y + 20, 3.5, "solid")
         c.dot(878, y + 20, 3.5, "solid")
-    words = "Services tell each other facts over the bus. Only web asks the others, over HTTP, as the visitor."
+    words = "Services exchange events over the bus. Only web calls the others over HTTP, with the visitor's session."
     c.text(40, bottom + 44, words, "small soft")
     return c.svg("A request goes from the browser through the ingress to one service, which has a database of its own")
 
 
 def event_flow() -> str:
-    """Who tells what and who hears it: a column for each service, a row for each event."""
+    """Who publishes and who reads: a column for each service, a row for each event."""
     columns = {name: 370 + number * 126 for number, name in enumerate(facts.stores())}
     owners, y, lines = facts.owners(), 132.0, []
     previous = ""
@@ -90,7 +90,7 @@ def event_flow() -> str:
         y += 34
     c = Canvas(WIDTH, int(y) + 66)
     c.box(1, 1, WIDTH - 2, c.height - 2, "paper", 24)
-    c.text(40, 44, "Who tells what, and who hears it", "title")
+    c.text(40, 44, "Who publishes which event, and who reads it", "title")
     for name, x in columns.items():
         c.line((x, 104), (x, y - 8), kind="faint")
         c.box(x - 56, 72, 112, 34)
@@ -108,23 +108,23 @@ def event_flow() -> str:
         c.dot(owner, at, 7.5, "solid")
     legend = int(y) + 24
     c.dot(48, legend, 7.5, "solid")
-    c.text(64, legend, "tells it", "small soft")
-    c.dot(148, legend, 6, "hollow")
-    c.text(164, legend, "handles it: a durable consumer, shared by its replicas", "small soft")
+    c.text(64, legend, "publishes", "small soft")
+    c.dot(158, legend, 6, "hollow")
+    c.text(174, legend, "reads: a durable consumer, shared by its replicas", "small soft")
     c.dot(560, legend, 6, "quiet")
-    c.text(576, legend, "listens: every replica, to change open pages", "small soft")
+    c.text(576, legend, "listens: every replica, to update open pages", "small soft")
     c.text(WIDTH - 40, legend, "audit keeps all of them", "small soft", "end")
-    return c.svg("For every event: the service that tells it and the services that hear it")
+    return c.svg("For every event: the service that publishes it and the services that read it")
 
 
 def queue_group() -> str:
-    """One event on its way: once to one replica of each reader, and what becomes of it there."""
+    """The path of one event: to one replica of each reader, and how its handling can end."""
     readers = facts.readers(OrderPlaced)
     top, row = 96, 118
     rows = len(readers) + 1
     c = Canvas(WIDTH, top + row * rows + 108)
     c.box(1, 1, WIDTH - 2, c.height - 2, "paper", 24)
-    c.text(40, 44, "One event, once for each reader, however many replicas", "title")
+    c.text(40, 44, "One event, once per reader, however many replicas", "title")
     middle = top + row * rows / 2
     c.box(40, middle - 60, 150, 112)
     c.text(115, middle - 38, "orders", "strong", "middle")
@@ -154,23 +154,68 @@ def queue_group() -> str:
     y = top + row * (rows - 1) + 44
     c.arrow((450, middle - 4), (490, middle - 4), (490, y), (534, y), kind="dashed")
     c.box(538, y - 34, 276, 68, "quiet")
-    c.text(554, y - 12, "listener of its own for each replica", "tiny soft")
+    c.text(554, y - 12, "one listener per replica", "tiny soft")
     c.text(554, y + 12, "web", "mono")
     for replica in range(2):
         at = y - 15 + replica * 30
         c.arrow((814, y), (866, y), (866, at), (906, at), kind="dashed")
         c.box(910, at - 12, 250, 24, "quiet", 8)
         c.text(926, at, f"replica {replica + 1}", "small")
-        c.text(1146, at, "tells open pages", "tiny soft", "end")
+        c.text(1146, at, "updates open pages", "tiny soft", "end")
     y = top + row * rows + 40
     endings = (
         ("good", "handled", "one guarded write, then ack"),
         ("wash", "failed", f"again after {facts.delays()}"),
-        ("bad", "still failing", "a dead letter: seen, mended, replayed"),
+        ("bad", "still failing", "a dead letter: seen, fixed, replayed"),
     )
     for place, (kind, words, more) in enumerate(endings):
         x = 40 + place * 380
         c.box(x, y - 26, 360, 56, kind)
         c.text(x + 18, y - 8, words, "strong")
         c.text(x + 18, y + 14, more, "small soft")
-    return c.svg("One event goes once to one replica of each durable consumer; web's replicas all hear it")
+    return c.svg("One event goes once to one replica of each durable consumer; every replica of web receives it")
+
+
+def money_flow() -> str:
+    """The path of money: from the intent to an order that is paid, or to a refund."""
+    c = Canvas(WIDTH, 560)
+    c.box(1, 1, WIDTH - 2, c.height - 2, "paper", 24)
+    c.text(40, 44, "The path of money", "title")
+    lanes = {"provider": 130, "payments": 250, "orders": 370}
+    for name, y in lanes.items():
+        c.line((150, y), (WIDTH - 40, y), kind="faint")
+        c.box(40, y - 17, 104, 34)
+        c.text(92, y, name, "strong", "middle")
+    steps = (
+        ("payments", 176, "wash", "intent written", "before any call"),
+        ("provider", 356, "card", "charge", "key: the payment's id"),
+        ("payments", 536, "card", "captured", PaymentCaptured.subject),
+        ("orders", 756, "wash", "units held, or free?", "decided with the stock"),
+        ("orders", 976, "good", "paid", OrderPaid.subject),
+        ("payments", 756, "bad", "refund owed", OrderPaymentRejected.subject),
+        ("provider", 976, "card", "refund, once", "repeated until certain"),
+    )
+    for lane, x, kind, words, more in steps:
+        y = lanes[lane]
+        c.box(x, y - 32, 184, 64, kind)
+        c.text(x + 92, y - 11, words, "strong", "middle")
+        c.text(x + 92, y + 13, more, "tiny soft", "middle")
+    c.arrow((268, 218), (268, 130), (352, 130), kind="hot")
+    c.arrow((540, 130), (628, 130), (628, 214), kind="hot")
+    c.arrow((628, 282), (628, 370), (752, 370), kind="hot")
+    c.arrow((940, 370), (972, 370), kind="hot")
+    c.text(956, 352, "yes", "small strong", "middle")
+    c.arrow((848, 338), (848, 286))
+    c.text(866, 311, "no", "small strong")
+    c.arrow((848, 218), (848, 130), (972, 130))
+    endings = (
+        ("card", "declined", "no money moved; the hold goes on"),
+        ("wash", "no answer", "the same call again, under the same key"),
+        ("card", "late", "the same question: are the units still free?"),
+    )
+    for place, (kind, words, more) in enumerate(endings):
+        x = 40 + place * 380
+        c.box(x, 456, 360, 62, kind)
+        c.text(x + 18, 476, words, "strong")
+        c.text(x + 18, 500, more, "small soft")
+    return c.svg("Money is charged under one key; orders decides whether the order is paid or the money goes back")

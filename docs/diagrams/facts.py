@@ -1,4 +1,4 @@
-"""What the diagrams tell, read from the code and the route map: a diagram cannot grow old unnoticed."""
+"""The facts in the diagrams, read from the code and the route map, so that no diagram goes out of date unnoticed."""
 
 import importlib
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from common.bus.consumers import RETRY_DELAYS, Consumers
-from common.events import EVENTS, Event, LetterReplayed
+from common.events import EVENTS, DeadLetterReplayed, Event
 from infra.local.stack.services import SERVICES
 
 ROOT = Path(__file__).parents[2]
@@ -33,12 +33,12 @@ def routes() -> dict[str, list[str]]:
 
 
 def stores() -> dict[str, str | None]:
-    """What each service keeps its data in; None for one that owns none."""
+    """The server that holds each service's data; None for a service without data."""
     return {service.name: STORES.get(service.uses or "") for service in SERVICES}
 
 
 def owners() -> dict[str, str]:
-    """The service that tells events of each stream, by the first word of their subjects."""
+    """The service that publishes each stream, by the first word of their subjects."""
     return {service.publishes: service.name for service in SERVICES if service.publishes}
 
 
@@ -49,17 +49,17 @@ def readers(event: type[Event]) -> list[Reader]:
         try:
             consumers: Consumers = importlib.import_module(f"{service.name}.consumers").consumers
         except ModuleNotFoundError:
-            continue  # auth reads nothing, web listens only
+            continue  # auth reads no event, web only listens
         handlers = [handler.__name__ for handler, events in consumers.handlers if event in events]
-        handlers += [keeper.__name__ for keeper, stream in consumers.keepers if stream == event.stream]
-        if event is LetterReplayed:
+        handlers += [keeper.__name__ for keeper, stream in consumers.stream_handlers if stream == event.stream]
+        if event is DeadLetterReplayed:
             handlers.append("replays")
         found += [Reader(service.name, handler) for handler in handlers]
     return found
 
 
 def heard_by_web(event: type[Event]) -> bool:
-    """Whether every replica of web listens to it, to change open pages."""
+    """Whether every replica of web listens to it, to update open pages."""
     return any(event in events for events in importlib.import_module("web.live.updates").HEARD)
 
 
@@ -69,5 +69,5 @@ def events() -> list[type[Event]]:
 
 
 def delays() -> str:
-    """The growing pauses before a failed message comes again, in words."""
+    """The growing pauses before a failed message is delivered again, in words."""
     return f"{RETRY_DELAYS[0]:g} s, {RETRY_DELAYS[1]:g} s, ... {RETRY_DELAYS[-1]:g} s"
