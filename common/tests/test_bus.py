@@ -508,7 +508,7 @@ async def test_a_server_killed_while_events_stream_through_it_loses_none(
 
 
 async def replayed(bus: Bus, *kinds: type[Event]) -> list[Event]:
-    return [event async for event in bus.replay(*kinds)]
+    return [event async for event in bus.stored_events(*kinds)]
 
 
 async def test_the_past_is_read_from_its_first_event_in_order_and_leaves_no_trace(orders: Bus, events: Events) -> None:
@@ -530,7 +530,7 @@ async def test_an_empty_past_is_no_event(orders: Bus) -> None:
 async def test_the_past_ends_where_it_ended_when_reading_began(orders: Bus, events: Events) -> None:
     await orders.publish(stocks(3))
     past: list[Event] = []
-    async with aclosing(orders.replay(StockChanged)) as replay:
+    async with aclosing(orders.stored_events(StockChanged)) as replay:
         async for event in replay:
             past.append(event)
             await orders.publish([Envelope.of(stock(99))])
@@ -539,7 +539,7 @@ async def test_the_past_ends_where_it_ended_when_reading_began(orders: Bus, even
 
 async def test_reading_the_past_may_be_broken_off(orders: Bus, events: Events) -> None:
     await orders.publish(stocks(20))
-    async with aclosing(orders.replay(StockChanged)) as replay:
+    async with aclosing(orders.stored_events(StockChanged)) as replay:
         assert await anext(replay) == stock(0)
     assert await events.js.consumers_info("ORDERS") == []
 

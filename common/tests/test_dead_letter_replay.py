@@ -10,7 +10,7 @@ from common.bus.connection import Bus
 from common.bus.consumers import Consumers
 from common.bus.envelope import Envelope
 from common.bus.message import Message
-from common.events import LetterReplayed, StockChanged
+from common.events import DeadLetterReplayed, StockChanged
 from common.telemetry import Cause, current_cause
 from tests.support.bus import Events
 from tests.support.waiting import eventually
@@ -53,9 +53,9 @@ def stock(version: int = 1) -> Envelope:
     return Envelope.of(told, Cause("request", "00-trace", "cause"), event_id=f"event-{version}")
 
 
-def replay(sequence: int = 1, service: str = "items", handler: str = "copy_stock") -> LetterReplayed:
+def replay(sequence: int = 1, service: str = "items", handler: str = "copy_stock") -> DeadLetterReplayed:
     """An operator wants this handler to see message `sequence` of ORDERS again."""
-    return LetterReplayed(
+    return DeadLetterReplayed(
         letter_id="letter",
         letter_version=2,
         service=service,
@@ -140,7 +140,7 @@ async def test_a_letter_of_another_service_is_none_of_ours(shop: Shop, bus_url: 
     ids=["handler", "message", "letter"],
 )
 async def test_what_cannot_be_replayed_is_a_letter_itself(
-    shop: Shop, bus_url: str, events: Events, letter: LetterReplayed | None, error: str
+    shop: Shop, bus_url: str, events: Events, letter: DeadLetterReplayed | None, error: str
 ) -> None:
     async with shop.open(bus_url):
         if letter:
@@ -185,10 +185,10 @@ async def test_a_whole_stream_is_read_as_it_is(bus_url: str, events: Events) -> 
     async with Bus.connected(bus_url, "audit") as bus:
         await bus.publish([stock()])
         await events.deliver_raw("orders.of_the_future", b"\xff")
-        past = [message async for message in bus.messages("ORDERS")]
+        past = [message async for message in bus.stored_messages("ORDERS")]
         async with bus.consuming(consumers, []):
             await events.handled("ORDERS")
-        again = await bus.message("ORDERS", 2)
+        again = await bus.stored_message("ORDERS", 2)
 
     assert seen == past
     assert [(m.stream, m.sequence, m.subject) for m in seen] == [

@@ -18,7 +18,7 @@ from common.errors import StaleWrite, Unavailable
 from common.events import StockChanged
 from common.ids import new_id
 from common.mongo.client import Database
-from common.outbox import GRACE, Outbox, Relay, write_of
+from common.outbox import SWEEP_AFTER, Outbox, Relay, write_of
 from common.telemetry import caused_by, new_cause
 from infra.servers.nats import NatsServer
 from tests.support.bus import Events
@@ -233,13 +233,13 @@ async def test_what_a_crash_left_behind_is_published_oldest_first_and_once(
 ) -> None:
     shelf = Shelf.new()
     shelf.put()
-    await written(db, shelf, ago=2 * GRACE)
+    await written(db, shelf, ago=2 * SWEEP_AFTER)
     shelf.saved()
     shelf.put()
-    await written(db, shelf, ago=2 * GRACE)
+    await written(db, shelf, ago=2 * SWEEP_AFTER)
     older = Shelf.new()
     older.put()
-    await written(db, older, ago=3 * GRACE)
+    await written(db, older, ago=3 * SWEEP_AFTER)
 
     async with Relay.running(bus, db.shelves):
         await eventually(lambda: nothing_pending(db))
@@ -255,7 +255,7 @@ async def test_two_sweepers_at_once_publish_each_event_once(
     for _ in range(50):
         shelf = Shelf.new()
         shelf.put()
-        await written(db, shelf, ago=2 * GRACE)
+        await written(db, shelf, ago=2 * SWEEP_AFTER)
     async with (
         Bus.connected(bus_url, "orders") as another,
         Relay.running(bus, db.shelves),
@@ -291,7 +291,7 @@ async def test_leaving_publishes_what_was_saved(db: Database, bus: Bus, events: 
 async def test_while_the_bus_is_away_commands_succeed_and_their_events_leave_when_it_is_back(
     db: Database, nats_server: Callable[[], NatsServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_BEHIND", 20)
+    monkeypatch.setattr(module, "MAX_PENDING", 20)
     server = nats_server()
     await server.start()
     try:
@@ -313,7 +313,7 @@ async def test_while_the_bus_is_away_commands_succeed_and_their_events_leave_whe
             late.put()
             await outbox.save(late)
             await eventually(lambda: nothing_pending(db))
-            told = [event async for event in bus.replay(StockChanged)]
+            told = [event async for event in bus.stored_events(StockChanged)]
     finally:
         await server.stop()
     assert sorted(event.item_id for event in told if isinstance(event, StockChanged)) == sorted(
@@ -348,7 +348,7 @@ async def test_one_event_that_cannot_be_read_stops_no_other(db: Database, relay:
 async def test_a_stream_that_refuses_closes_the_room_and_does_not_make_the_sweeper_spin(
     db: Database, relay: Relay, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_BEHIND", 5)
+    monkeypatch.setattr(module, "MAX_PENDING", 5)
     for _ in range(6):
         shelf = Shelf.new()
         shelf.put()

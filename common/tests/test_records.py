@@ -9,9 +9,9 @@ import pytest_asyncio
 from common.bus.connection import Bus
 from common.errors import NotFound, Unavailable
 from common.mongo.client import Collection, Database
-from common.records import LIMIT, Answer, Books, Page, Rows, rows_of
+from common.records import MAX_RECORDS, Record, Records, RecordsPage, RecordsQuery, records_in
 
-books = Books("larder")
+records = Records("larder")
 
 
 class Larder:
@@ -25,13 +25,13 @@ class NothingListed(NotFound):
     code = "nothing_listed"
 
 
-@books.on("jars")
-async def show_jars(page: Page, larder: Larder) -> Rows:
-    return await rows_of(larder.jars, page, "label")
+@records.on("jars")
+async def show_jars(query: RecordsQuery, larder: Larder) -> list[Record]:
+    return await records_in(larder.jars, query, "label")
 
 
-@books.on("spoons")
-async def show_spoons(page: Page) -> Rows:
+@records.on("spoons")
+async def show_spoons(query: RecordsQuery) -> list[Record]:
     raise NothingListed("nobody counts spoons")
 
 
@@ -40,19 +40,21 @@ async def bus(bus_url: str, db: Database) -> AsyncIterator[Bus]:
     """A bus on which the larder answers, once in each of two replicas."""
     async with Bus.connected(bus_url, "larder") as bus, Bus.connected(bus_url, "larder") as replica:
         parts = [Larder(db.jars)]
-        async with books.answering(bus, parts), books.answering(replica, parts):
+        async with records.answering(bus, parts), records.answering(replica, parts):
             yield bus
 
 
-async def ask(bus: Bus, kind: str, **page: Any) -> Answer:
-    return Answer.model_validate_json(await bus.ask(f"books.larder.{kind}", Page(**page).model_dump_json().encode()))
+async def ask(bus: Bus, kind: str, **query: Any) -> RecordsPage:
+    return RecordsPage.model_validate_json(
+        await bus.request(f"books.larder.{kind}", RecordsQuery(**query).model_dump_json().encode())
+    )
 
 
-async def all_ids(bus: Bus, **page: Any) -> list[str]:
+async def all_ids(bus: Bus, **query: Any) -> list[str]:
     ids: list[str] = []
     after: str | None = ""
     while after is not None:
-        answer = await ask(bus, "jars", after=after, **page)
+        answer = await ask(bus, "jars", after=after, **query)
         ids += [row["id"] for row in answer.rows]
         after = answer.next
     return ids
@@ -88,8 +90,10 @@ async def test_what_goes_wrong_is_said(bus: Bus) -> None:
     refused = await ask(bus, "spoons")
     assert (refused.rows, refused.code) == ([], "nothing_listed")
 
-    nonsense = Answer.model_validate_json(await bus.ask("books.larder.jars", b'{"limit": %d}' % (LIMIT + 1)))
+    nonsense = RecordsPage.model_validate_json(
+        await bus.request("books.larder.jars", b'{"limit": %d}' % (MAX_RECORDS + 1))
+    )
     assert nonsense.error
 
     with pytest.raises(Unavailable, match=r"nobody answers on books\.larder\.forks"):
-        await bus.ask("books.larder.forks", b"{}")
+        await bus.request("books.larder.forks", b"{}")

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings
 
 from common.bus.connection import STREAMS
 from common.bus.consumers import Consumers
-from common.events import EVENTS, LetterReplayed
+from common.events import EVENTS, DeadLetterReplayed
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ["auth", "items", "orders", "expiration", "payments", "web", "audit"]
@@ -28,7 +28,7 @@ def test_the_table_of_events_is_true() -> None:
             consumers: Consumers = importlib.import_module(f"{service}.consumers").consumers
         except ModuleNotFoundError:
             continue  # auth reads nothing, web listens only
-        readers[LetterReplayed.subject].add(service)
+        readers[DeadLetterReplayed.subject].add(service)
         for _, events in consumers.handlers:
             for event in events:
                 readers[event.subject].add(service)
@@ -45,8 +45,8 @@ def test_the_table_of_events_is_true() -> None:
 
 
 def test_audit_keeps_every_stream() -> None:
-    keepers = {stream for _, stream in importlib.import_module("audit.consumers").consumers.keepers}
-    assert keepers | {LetterReplayed.stream} == set(STREAMS)
+    keepers = {stream for _, stream in importlib.import_module("audit.consumers").consumers.stream_handlers}
+    assert keepers | {DeadLetterReplayed.stream} == set(STREAMS)
 
 
 def test_every_setting_is_explained() -> None:

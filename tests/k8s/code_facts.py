@@ -35,7 +35,7 @@ def consumers_of(service: str) -> set[tuple[str, str]]:
         consumers: Consumers = importlib.import_module(f"{service}.consumers").consumers
     except ModuleNotFoundError:
         return set()  # auth reads nothing, web listens only
-    return {(reading.stream, f"{service}-{handler.__name__}") for handler, reading in consumers.readings}
+    return {(wanted.stream, f"{service}-{handler.__name__}") for handler, wanted in consumers.subscriptions}
 
 
 def on_the_bus() -> Iterator[str]:

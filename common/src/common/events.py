@@ -249,7 +249,7 @@ class ProviderCalled(Event, subject="payments.provider_called"):
     milliseconds: int
 
 
-class LetterDecided(Event):
+class DeadLetterDecided(Event):
     """What an operator decided about a dead letter, which a handler of a service gave up.
 
     `source_stream` and `source_sequence` are where the message lies that the letter is about.
@@ -266,9 +266,9 @@ class LetterDecided(Event):
     reason: str | None
 
 
-class LetterReplayed(LetterDecided, subject="letters.replayed"):
+class DeadLetterReplayed(DeadLetterDecided, subject="letters.replayed"):
     """The handler is to see the message again. Owner: audit. Readers: every service with handlers."""
 
 
-class LetterDiscarded(LetterDecided, subject="letters.discarded"):
+class DeadLetterDiscarded(DeadLetterDecided, subject="letters.discarded"):
     """Nothing is to be done about it, for this reason. Owner: audit. Readers: audit."""

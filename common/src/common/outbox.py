@@ -30,16 +30,16 @@ HAS_PENDING = {"pending.0": {"$exists": True}}
 """The partial index's filter and the sweeper's query: they must be the same."""
 
 DUPLICATE_KEY = 11000
-GRACE = timedelta(seconds=5)
+SWEEP_AFTER = timedelta(seconds=5)
 """Events older than this were left behind by a crash or a lost answer: the sweeper publishes them."""
 
-BATCH = 512
+PUBLISH_BATCH = 512
 """Events that leave together."""
 
-SHARE = 1_000
+SWEEP_LIMIT = 1_000
 """Documents that one sweep of a collection looks at."""
 
-MOST_BEHIND = 10_000
+MAX_PENDING = 10_000
 """With so many events unpublished, new commands are refused: `pending` must not grow without end."""
 
 Write = InsertOne[Document] | UpdateOne
@@ -81,7 +81,7 @@ class Relay:
         self._collections = collections
         self._sweep_every = sweep_every
         self._publisher: Batcher[Outgoing, bool] = Batcher(
-            self._publish, limit=BATCH, backlog=MOST_BEHIND, shared=(Exception,)
+            self._publish, limit=PUBLISH_BATCH, backlog=MAX_PENDING, shared=(Exception,)
         )
         self._wake = asyncio.Event()
         self._over = False
@@ -109,7 +109,7 @@ class Relay:
 
         Commands ask; what only records how something ended (money came, a hold is over) is always written.
         """
-        if self._behind + len(self._publisher) >= MOST_BEHIND:
+        if self._behind + len(self._publisher) >= MAX_PENDING:
             raise Unavailable("too many events wait for the bus; try again later")
 
     def send(self, outgoing: Sequence[Outgoing]) -> None:
@@ -134,31 +134,33 @@ class Relay:
         return [o.envelope.id in stored for o in batch]
 
     async def _keep_sweeping(self) -> None:
-        grace = GRACE
+        grace = SWEEP_AFTER
         while not self._over:
             try:
-                while await self.sweep(grace) >= SHARE and not self._over:
+                while await self.sweep(grace) >= SWEEP_LIMIT and not self._over:
                     log.info("sweeping on: much was left behind")
             except Exception:
                 log.exception("sweeping failed; it goes on in %s s", self._sweep_every)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._sweep_every)
             # Once the bus is back, nothing has a reason to wait any longer.
-            grace = timedelta(0) if self._wake.is_set() else GRACE
+            grace = timedelta(0) if self._wake.is_set() else SWEEP_AFTER
             self._wake.clear()
 
-    async def sweep(self, grace: timedelta = GRACE) -> int:
+    async def sweep(self, grace: timedelta = SWEEP_AFTER) -> int:
         """Publish what has been waiting for longer than `grace`, oldest first; return how many events were stored."""
         before = datetime.now(UTC) - grace
         behind = swept = 0
         for collection in self._collections:
-            documents = await collection.find(HAS_PENDING, {"pending": 1}).sort("pending.time").limit(SHARE).to_list()
+            documents = (
+                await collection.find(HAS_PENDING, {"pending": 1}).sort("pending.time").limit(SWEEP_LIMIT).to_list()
+            )
             waiting = [outgoing for document in documents for outgoing in _waiting(collection, document, before)]
             stored = 0
-            for start in range(0, len(waiting), BATCH):
-                stored += sum(await self._publish(waiting[start : start + BATCH]))
-            if len(documents) == SHARE:
-                behind += await collection.count_documents(HAS_PENDING, limit=MOST_BEHIND)
+            for start in range(0, len(waiting), PUBLISH_BATCH):
+                stored += sum(await self._publish(waiting[start : start + PUBLISH_BATCH]))
+            if len(documents) == SWEEP_LIMIT:
+                behind += await collection.count_documents(HAS_PENDING, limit=MAX_PENDING)
             else:
                 behind += len(waiting) - stored
             swept += stored

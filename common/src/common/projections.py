@@ -18,10 +18,10 @@ from nats.errors import Error as NatsError
 from common.errors import SoukError
 from common.mongo.client import AWAY
 
-PAUSE = 2.0
+SETTLE_SECONDS = 2.0
 """Seconds in which a handler that is merely behind gets there."""
 
-SHOWN = 20
+MAX_SHOWN = 20
 """Differences that are printed; all are counted."""
 
 State = Mapping[str, Any]
@@ -67,13 +67,13 @@ class Projection(ABC):
 
 
 async def differences_of(projection: Projection) -> list[Difference]:
-    """What differs for good: found twice, `PAUSE` apart, and not what streams that were read in between say."""
+    """Differences that last: found twice, `SETTLE_SECONDS` apart, and confirmed by a second reading of the streams."""
     first, suspects = await _compare(projection)
     if not suspects:
         return []
-    await asyncio.sleep(PAUSE)
+    await asyncio.sleep(SETTLE_SECONDS)
     expected = await projection.expected()
-    await asyncio.sleep(PAUSE)
+    await asyncio.sleep(SETTLE_SECONDS)
     found = await projection.found()
     return [
         Difference(key, expected.get(key), found.get(key))
@@ -103,10 +103,10 @@ async def rebuild(projection: Projection, swap: bool) -> int:
 
 def _show(differences: Sequence[Difference]) -> None:
     print(f"{len(differences)} differ" if differences else "nothing differs", flush=True)  # noqa: T201
-    for difference in differences[:SHOWN]:
+    for difference in differences[:MAX_SHOWN]:
         print(f"  {difference}", flush=True)  # noqa: T201
-    if len(differences) > SHOWN:
-        print(f"  and {len(differences) - SHOWN} more", flush=True)  # noqa: T201
+    if len(differences) > MAX_SHOWN:
+        print(f"  and {len(differences) - MAX_SHOWN} more", flush=True)  # noqa: T201
 
 
 def main(opened: Callable[[], AbstractAsyncContextManager[Sequence[Projection]]]) -> int:

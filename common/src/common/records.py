@@ -1,6 +1,8 @@
-"""A service's own state, page by page, for who checks it: request and reply over the bus, on `books.<service>.<kind>`.
+"""A service shows its own state for reconciliation: read only, page by page, by request and reply over the bus.
 
-Read only, and answered by any one replica (docs/decisions/reconciliation.md says why not over HTTP). The audit asks.
+Audit sends a `RecordsQuery` on `books.<service>.<kind>`; one replica sends a `RecordsPage`. The subject keeps the
+word "books" from before this module was called records: the bus users' permissions name it, and services of different
+versions talk to each other. docs/decisions/reconciliation.md says why this does not go over HTTP.
 """
 
 import logging
@@ -20,101 +22,106 @@ from common.mongo.client import Collection, Document
 
 log = logging.getLogger(__name__)
 
-Rows = list[Document]
-Keeper = Callable[..., Awaitable[Rows]]
+Record = Document
+Reader = Callable[..., Awaitable[list[Record]]]
 
-LIMIT = 500
-"""Rows that a page may have; one that the bus could not carry has fewer."""
+MAX_RECORDS = 500
+"""Records on one page. A page that would be too large for the bus has fewer."""
 
 
-class Page(BaseModel):
-    """Which rows: those of `ids` that there are, or the first `limit` of all; in both cases above the id `after`."""
+class RecordsQuery(BaseModel):
+    """Which records: those of `ids` that exist, or the first `limit` of all. Either way only ids above `after`."""
 
     after: str = ""
-    ids: Annotated[list[str], Field(max_length=LIMIT)] | None = None
-    limit: Annotated[int, Field(ge=1, le=LIMIT)] = LIMIT
+    ids: Annotated[list[str], Field(max_length=MAX_RECORDS)] | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_RECORDS)] = MAX_RECORDS
 
 
-class Answer(BaseModel):
-    """Rows by ascending id, and where the next page begins: None where there is none.
+class RecordsPage(BaseModel):
+    """Records (`rows`) by ascending id. `next` is the id after which the next page starts, None on the last page.
 
-    `error` says what failed instead; `code` is that of a `SoukError`.
+    `error` says what failed instead; `code` is the code of a `SoukError`.
     """
 
-    rows: list[dict[str, Any]] = []
+    rows: list[Record] = []
     next: str | None = None
     error: str | None = None
     code: str | None = None
 
 
-class Books:
-    """What one service lets others read: by kind, a function from a `Page` to rows that have an `id`, in its order."""
+class Records:
+    """The kinds of records that one service shows.
+
+    Each kind has a reader: an async function from a `RecordsQuery` to records with an `id`, by ascending id.
+    """
 
     def __init__(self, service: str) -> None:
         self.service = service
-        self.keepers: dict[str, Keeper] = {}
+        self.readers: dict[str, Reader] = {}
 
-    def on(self, kind: str) -> Callable[[Keeper], Keeper]:
-        """Register who answers for `kind`. His further parameters are filled by their type."""
+    def on(self, kind: str) -> Callable[[Reader], Reader]:
+        """Register the reader of `kind`. Its further parameters are filled by their type."""
 
-        def register(keeper: Keeper) -> Keeper:
-            self.keepers[kind] = keeper
-            return keeper
+        def register(reader: Reader) -> Reader:
+            self.readers[kind] = reader
+            return reader
 
         return register
 
     @asynccontextmanager
     async def answering(self, bus: Bus, parts: Sequence[object]) -> AsyncIterator[None]:
-        """Answer whoever asks, one question after the other: reading the books must not crowd out the work."""
-        async with AsyncExitStack() as open_books:
-            for kind, keeper in self.keepers.items():
-                answer = _answer(keeper, arguments_of(keeper, parts), bus.largest_body)
-                await open_books.enter_async_context(bus.answering(f"books.{self.service}.{kind}", answer))
+        """Answer queries, one after the other per kind, so that reconciliation does not slow down the service."""
+        async with AsyncExitStack() as subscriptions:
+            for kind, reader in self.readers.items():
+                answer = _answer(reader, arguments_of(reader, parts), bus.largest_body)
+                await subscriptions.enter_async_context(bus.answering(f"books.{self.service}.{kind}", answer))
             yield
 
 
-def _answer(keeper: Keeper, arguments: Mapping[str, object], most: int) -> Callable[[bytes], Awaitable[bytes]]:
-    async def answer(question: bytes) -> bytes:
+def _answer(reader: Reader, arguments: Mapping[str, object], max_bytes: int) -> Callable[[bytes], Awaitable[bytes]]:
+    async def answer(request: bytes) -> bytes:
         try:
-            page = Page.model_validate_json(question)
-            return _encoded(await keeper(page, **arguments), page, most)
+            query = RecordsQuery.model_validate_json(request)
+            return _encoded(await reader(query, **arguments), query, max_bytes)
         except ValidationError as error:
-            return to_json({"error": f"this is no page: {error.errors()[0]['msg']}"})
+            return to_json({"error": f"not a valid query: {error.errors()[0]['msg']}"})
         except Exception as error:
-            log.warning("could not read the books: %s: %s", type(error).__name__, error)
+            log.warning("could not read records: %s: %s", type(error).__name__, error)
             code = error.code if isinstance(error, SoukError) else None
             return to_json({"error": f"{type(error).__name__}: {error}"[:1_000], "code": code})
 
     return answer
 
 
-def _encoded(rows: Rows, page: Page, most: int) -> bytes:
-    """As many of the rows as `most` bytes hold, but at least one."""
+def _encoded(records: Sequence[Record], query: RecordsQuery, max_bytes: int) -> bytes:
+    """As many of the records as fit into `max_bytes`, but at least one."""
     encoded: list[bytes] = []
     size = 100
-    for row in rows:
-        one = to_json(row)
+    for record in records:
+        one = to_json(record)
         size += len(one) + 1
-        if encoded and size > most:
+        if encoded and size > max_bytes:
             break
         encoded.append(one)
-    cut = len(encoded) < len(rows)
-    more = cut or (page.ids is None and len(rows) == page.limit)
-    last = to_json(rows[len(encoded) - 1]["id"] if more else None)
+    cut = len(encoded) < len(records)
+    more = cut or (query.ids is None and len(records) == query.limit)
+    last = to_json(records[len(encoded) - 1]["id"] if more else None)
     return b'{"rows":[' + b",".join(encoded) + b'],"next":' + last + b"}"
 
 
-async def rows_of(collection: Collection, page: Page, *fields: str, session: AsyncClientSession | None = None) -> Rows:
-    """A page of documents: `id`, the fields that are there, and how many events each has `pending`.
+async def records_in(
+    collection: Collection, query: RecordsQuery, *fields: str, session: AsyncClientSession | None = None
+) -> list[Record]:
+    """One page of documents: `id`, those of `fields` that are set, and as `pending` the number of unpublished events.
 
-    Read as the majority has them, so that what a service has told of is there; or as a snapshot `session` does.
+    Reads with majority read concern, so that it shows everything that was published; or the snapshot of `session`.
     """
-    wanted: dict[str, Any] = {"$gt": page.after}
-    if page.ids is not None:
-        wanted["$in"] = page.ids
+    wanted: dict[str, Any] = {"$gt": query.after}
+    if query.ids is not None:
+        wanted["$in"] = query.ids
     shown: dict[str, Any] = dict.fromkeys(fields, 1)
     shown["pending"] = {"$size": {"$ifNull": ["$pending", []]}}
     if session is None:
         collection = collection.with_options(read_concern=ReadConcern("majority"))
-    found = await collection.find({"_id": wanted}, shown, session=session).sort("_id", 1).limit(page.limit).to_list()
+    found = await collection.find({"_id": wanted}, shown, session=session).sort("_id", 1).limit(query.limit).to_list()
     return [{"id": document.pop("_id"), **document} for document in found]

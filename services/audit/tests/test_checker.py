@@ -23,7 +23,7 @@ from common.errors import NotFound, Unavailable
 from common.events import Event, HoldElapsed, OrderPlaced
 from common.ids import new_id
 from common.mongo.client import Database
-from common.records import Books, Page, Rows
+from common.records import Record, Records, RecordsQuery
 from tests.support.bus import Events
 
 from .conftest import World
@@ -52,21 +52,21 @@ class Market:
     lists_charges: bool = True
     sequence: int = 0
 
-    def books(self) -> list[Books]:
+    def books(self) -> list[Records]:
         """The books of the other services."""
-        made: dict[str, Books] = {}
+        made: dict[str, Records] = {}
         for kind in KINDS:
             service, _, name = kind.partition(".")
-            made.setdefault(service, Books(service)).on(name)(self._keeper(kind))
+            made.setdefault(service, Records(service)).on(name)(self._keeper(kind))
         return list(made.values())
 
     def _keeper(self, kind: str) -> Any:
-        async def show(page: Page) -> Rows:
+        async def show(query: RecordsQuery) -> list[Record]:
             if kind == "payments.charges" and not self.lists_charges:
                 raise ChargesUnlisted("not here")
             known = self.rows[kind]
-            chosen = sorted(key for key in known if key > page.after and (page.ids is None or key in page.ids))
-            return [{"id": key, **known[key]} for key in chosen[: page.limit]]
+            chosen = sorted(key for key in known if key > query.after and (query.ids is None or key in query.ids))
+            return [{"id": key, **known[key]} for key in chosen[: query.limit]]
 
         return show
 

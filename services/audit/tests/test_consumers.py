@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from audit.main import app
-from common.events import HoldElapsed, LetterDiscarded, LetterReplayed, UserRegistered
+from common.events import DeadLetterDiscarded, DeadLetterReplayed, HoldElapsed, UserRegistered
 from common.ids import new_id
 from tests.support.serving import running
 
@@ -87,10 +87,10 @@ async def test_replaying_at_once_and_again_is_one_replay(audit: "World") -> None
 
     assert {answer.status_code for answer in answers} == {202}
     assert late.json()["items"][0]["state"] == "replayed"
-    [replayed] = await audit.events.published(LetterReplayed)
+    [replayed] = await audit.events.published(DeadLetterReplayed)
     assert (replayed.letter_id, replayed.service, replayed.handler) == (letter_id, "orders", "finish_paid_order")
     assert (replayed.source_stream, replayed.source_sequence, replayed.by) == ("PAYMENTS", 17, audit.operator.email)
-    assert await audit.events.published(LetterDiscarded, 0) == []
+    assert await audit.events.published(DeadLetterDiscarded, 0) == []
     assert (await audit.get("/dead-letters", state="open"))["items"] == []
 
 
@@ -106,7 +106,7 @@ async def test_discarding_keeps_who_and_why(audit: "World") -> None:
         audit.operator.email,
         "settled by hand",
     )
-    [discarded] = await audit.events.published(LetterDiscarded)
+    [discarded] = await audit.events.published(DeadLetterDiscarded)
     assert (discarded.by, discarded.reason) == (audit.operator.email, "settled by hand")
 
 
@@ -137,7 +137,7 @@ async def test_a_database_that_was_lost_is_the_same_again(audit: "World") -> Non
     await audit.events.js.publish("retries.orders.finish_paid_order", b"", headers={"ce-id": cause})
     discarded, open_letter = await audit.gave_up(sequence=1), await audit.gave_up(sequence=2)
     await audit.post("/dead-letters/discard", ids=[discarded], reason="no matter")
-    await audit.events.published(LetterDiscarded)
+    await audit.events.published(DeadLetterDiscarded)
     await audit.events.handled()
     before = await audit.kept()
 

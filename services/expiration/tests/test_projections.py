@@ -15,7 +15,7 @@ from .conftest import World, cancelled
 async def test_deadlines_that_were_lost_moved_or_made_up_are_mended(
     world: World, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(projections_module, "PAUSE", 0.1)
+    monkeypatch.setattr(projections_module, "SETTLE_SECONDS", 0.1)
     lost, moved, _, settled = [await world.held(900) for _ in range(4)]
     await world.events.deliver(cancelled(settled))
     truth = await redis.zrange("deadlines", 0, -1, withscores=True)

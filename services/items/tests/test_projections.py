@@ -16,7 +16,7 @@ from .conftest import Shop
 @pytest_asyncio.fixture
 async def projections(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, Projection]]:
     """The projections by name, opened beside the service."""
-    monkeypatch.setattr(projections_module, "PAUSE", 0.1)
+    monkeypatch.setattr(projections_module, "SETTLE_SECONDS", 0.1)
     async with opened() as projections:
         yield {projection.name: projection for projection in projections}
 

@@ -20,7 +20,7 @@ from .conftest import World
 @pytest_asyncio.fixture
 async def stock(orders: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Projection]:
     """The projection, opened beside the running service."""
-    monkeypatch.setattr(projections_module, "PAUSE", 0.1)
+    monkeypatch.setattr(projections_module, "SETTLE_SECONDS", 0.1)
     async with opened() as [projection]:
         yield projection
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 async def test_dues_that_were_lost_changed_or_made_up_are_mended(
     world: "World", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(projections_module, "PAUSE", 0.1)
+    monkeypatch.setattr(projections_module, "SETTLE_SECONDS", 0.1)
     lost, changed, behind, right = [await world.placed_order() for _ in range(4)]
     for order in (behind, right):
         await world.cancelled(order)

@@ -17,9 +17,9 @@ from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 from nats.js.errors import BadRequestError
 from pydantic import ValidationError
 
-from common.bus.consumer_lag import Backlog, backlogs
+from common.bus.consumer_lag import ConsumerLag, consumer_lags
 from common.bus.consumers import RETRY_DELAYS, Consumer, Consumers, arguments_of
-from common.bus.dead_letter_replay import Replays
+from common.bus.dead_letter_replay import DeadLetterReplay
 from common.bus.envelope import Envelope
 from common.bus.listener import Listener
 from common.bus.message import Message
@@ -38,19 +38,19 @@ STREAMS = ("USERS", "ITEMS", "ORDERS", "EXPIRATION", "PAYMENTS", "LETTERS", "DEA
 Stream ORDERS keeps `orders.>`.
 """
 
-NOTES = StreamConfig(max_age=7 * 24 * 3600, max_msgs=200_000, discard=DiscardPolicy.OLD)
+RETRIES_LIMITS = StreamConfig(max_age=7 * 24 * 3600, max_msgs=200_000, discard=DiscardPolicy.OLD)
 """What is different about RETRIES: it only tells, so the oldest may go. `max_age` is in seconds."""
 
 ACK_TIMEOUT = 5.0
 """Seconds until a publish without an answer counts as failed. nats-py leaves such a future pending for ever."""
 
-PATIENCE = 10.0
+REQUEST_TIMEOUT = 10.0
 """Seconds until a question without an answer is given up."""
 
-ROOM_FOR_HEADERS = 8_192
+HEADER_BYTES = 8_192
 """Bytes of the server's largest payload that a body leaves free."""
 
-WORTH_A_BATCH = 8
+MIN_BATCH = 8
 """Fewer events go one by one: a batch costs a round trip more (measured: it wins from 8 on)."""
 
 
@@ -128,7 +128,9 @@ class Bus:
             allow_atomic=True,
         )
         if name == "RETRIES":
-            config = config.evolve(max_age=NOTES.max_age, max_msgs=NOTES.max_msgs, discard=NOTES.discard)
+            config = config.evolve(
+                max_age=RETRIES_LIMITS.max_age, max_msgs=RETRIES_LIMITS.max_msgs, discard=RETRIES_LIMITS.discard
+            )
         try:
             await self._js.add_stream(config)
         except BadRequestError:
@@ -154,14 +156,14 @@ class Bus:
         envelopes = [envelope for envelope in envelopes if self._fits(envelope)]
         if not envelopes or not self.connected_now:
             return []
-        if len(envelopes) >= WORTH_A_BATCH and await self._publish_atomically(envelopes):
+        if len(envelopes) >= MIN_BATCH and await self._publish_atomically(envelopes):
             return list(envelopes)
         return await self._publish_each(envelopes)
 
     @property
     def largest_body(self) -> int:
         """Bytes that a message may have here beside its headers."""
-        return self._client.max_payload - ROOM_FOR_HEADERS
+        return self._client.max_payload - HEADER_BYTES
 
     def _fits(self, envelope: Envelope) -> bool:
         """Whether the server takes a message of this size; one that it does not take would cost us the connection."""
@@ -217,10 +219,12 @@ class Bus:
         A parameter of a handler that is annotated with the type of one of `parts` is given it.
         """
         own = [
-            Consumer(self.service, handler, reading, arguments_of(handler, parts), delays=self._delays, away=self._away)
-            for handler, reading in consumers.readings
+            Consumer(
+                self.service, handler, messages, arguments_of(handler, parts), delays=self._delays, away=self._away
+            )
+            for handler, messages in consumers.subscriptions
         ]
-        running = [*own, Replays(self.service, own, self.message)]
+        running = [*own, DeadLetterReplay(self.service, own, self.stored_message)]
         try:
             for consumer in running:
                 await consumer.start(self._client, self._js)
@@ -229,13 +233,13 @@ class Bus:
             await asyncio.gather(*(consumer.stop() for consumer in running))
 
     def listening(
-        self, hear: Callable[[Event], None], *events: type[Event]
+        self, receive: Callable[[Event], None], *events: type[Event]
     ) -> contextlib.AbstractAsyncContextManager[None]:
-        """Call `hear` with every event of these types (of one stream) from now on, in this process as in every other.
+        """Call `receive` with every new event of these types (of one stream), in every process that listens.
 
-        Without a durable consumer, acknowledgements and retries: for who only passes news on.
+        There is no durable consumer, no acknowledgement and no retry: this is for passing news on.
         """
-        return Listener(self._client, self._js, events, hear).running()
+        return Listener(self._client, self._js, events, receive).running()
 
     @asynccontextmanager
     async def answering(self, subject: str, answer: Callable[[bytes], Awaitable[bytes]]) -> AsyncIterator[None]:
@@ -251,31 +255,31 @@ class Bus:
             with contextlib.suppress(NatsError):
                 await subscription.unsubscribe()
 
-    async def ask(self, subject: str, question: bytes) -> bytes:
+    async def request(self, subject: str, question: bytes) -> bytes:
         """What one of those who are `answering` says. Raises `Unavailable` where nobody does within 10 seconds."""
         try:
-            return (await self._client.request(subject, question, timeout=PATIENCE)).data
+            return (await self._client.request(subject, question, timeout=REQUEST_TIMEOUT)).data
         except NatsError as error:
             raise Unavailable(f"nobody answers on {subject}: {error or type(error).__name__}") from error
 
-    async def backlogs(self) -> list[Backlog]:
+    async def consumer_lags(self) -> list[ConsumerLag]:
         """What every durable consumer of every stream has not handled yet."""
-        return await backlogs(self._js, STREAMS)
+        return await consumer_lags(self._js, STREAMS)
 
-    async def message(self, stream: str, sequence: int) -> Message | None:
+    async def stored_message(self, stream: str, sequence: int) -> Message | None:
         """A message as it lies in its stream; None where it is gone."""
         return await read_one(self._js, stream, sequence)
 
-    async def replay(self, *events: type[E]) -> AsyncGenerator[E, None]:
+    async def stored_events(self, *events: type[E]) -> AsyncGenerator[E, None]:
         """Every event of these types (of one stream) from the first to the newest there is now, in order."""
         [stream] = {event.stream for event in events}
-        async with aclosing(self.messages(stream, *(event.subject for event in events))) as past:
+        async with aclosing(self.stored_messages(stream, *(event.subject for event in events))) as past:
             async for message in past:
                 try:
                     yield cast("E", message.event())
                 except ValidationError:
                     continue  # Its consumer has made it a dead letter.
 
-    def messages(self, stream: str, *subjects: str) -> AsyncGenerator[Message, None]:
+    def stored_messages(self, stream: str, *subjects: str) -> AsyncGenerator[Message, None]:
         """Every message of a stream, under these subjects or any, from the first to the newest there is now."""
         return read_all(self._js, stream, subjects)

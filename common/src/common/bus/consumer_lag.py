@@ -11,7 +11,7 @@ from nats.js.errors import NotFoundError
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
+class ConsumerLag:
     """A durable consumer: how many messages wait for it or are with it, and the oldest of them, if there is one."""
 
     stream: str
@@ -22,9 +22,9 @@ class Backlog:
     since: datetime | None = None
 
 
-async def backlogs(js: JetStreamContext, streams: Sequence[str]) -> list[Backlog]:
+async def consumer_lags(js: JetStreamContext, streams: Sequence[str]) -> list[ConsumerLag]:
     """Every durable consumer of these streams."""
-    return [await _backlog(js, stream, info) for stream in streams for info in await _durable(js, stream)]
+    return [await _lag(js, stream, info) for stream in streams for info in await _durable(js, stream)]
 
 
 async def _durable(js: JetStreamContext, stream: str) -> list[ConsumerInfo]:
@@ -34,7 +34,7 @@ async def _durable(js: JetStreamContext, stream: str) -> list[ConsumerInfo]:
     return [info for info in found if info.config.durable_name]
 
 
-async def _backlog(js: JetStreamContext, stream: str, info: ConsumerInfo) -> Backlog:
+async def _lag(js: JetStreamContext, stream: str, info: ConsumerInfo) -> ConsumerLag:
     messages = (info.num_pending or 0) + (info.num_ack_pending or 0)
     first: tuple[int, datetime | None] | None = None
     if messages:
@@ -46,4 +46,4 @@ async def _backlog(js: JetStreamContext, stream: str, info: ConsumerInfo) -> Bac
                 if message.seq and (first is None or message.seq < first[0]):
                     first = message.seq, message.time
     oldest, since = first or (None, None)
-    return Backlog(stream, info.name, messages, oldest, since)
+    return ConsumerLag(stream, info.name, messages, oldest, since)

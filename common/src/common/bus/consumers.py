@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from pydantic import ValidationError
 
 from common.bus.message import Message
-from common.bus.subscription import ACK_WAIT, Durable, Reading, delivered
+from common.bus.subscription import ACK_WAIT, DurableSubscription, StreamFilter, delivered
 from common.events import Event
 from common.telemetry import HANDLED, RETRIED, Cause, caused_by, new_cause
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 RETRY_DELAYS = (0.05, 0.2, 1.0, 5.0, 15.0, 30.0, 60.0)
 """Seconds until the next delivery after each failed one; when they are used up, the message is a dead letter."""
 
-HANDLER_LIMIT = 60.0
+HANDLER_TIMEOUT = 60.0
 """Seconds a handler may take; one that hangs has failed."""
 
 Handler = Callable[..., Awaitable[None]]
@@ -46,7 +46,7 @@ class Consumers:
     def __init__(self, service: str) -> None:
         self.service = service
         self.handlers: list[tuple[Handler, tuple[type[Event], ...]]] = []
-        self.keepers: list[tuple[Handler, str]] = []
+        self.stream_handlers: list[tuple[Handler, str]] = []
 
     def on(self, *events: type[Event]) -> Callable[[H], H]:
         """Register a handler for events of one stream. Its further parameters are filled by their type."""
@@ -61,17 +61,17 @@ class Consumers:
         """Register a handler for every `Message` of a stream, also one that is no event that anybody can read."""
 
         def register(handler: H) -> H:
-            self.keepers.append((handler, stream))
+            self.stream_handlers.append((handler, stream))
             return handler
 
         return register
 
     @property
-    def readings(self) -> list[tuple[Handler, Reading]]:
+    def subscriptions(self) -> list[tuple[Handler, StreamFilter]]:
         """Every handler with what it reads."""
         return [
-            *((handler, Reading.of(*events)) for handler, events in self.handlers),
-            *((handler, Reading.of_stream(stream)) for handler, stream in self.keepers),
+            *((handler, StreamFilter.of(*events)) for handler, events in self.handlers),
+            *((handler, StreamFilter.of_stream(stream)) for handler, stream in self.stream_handlers),
         ]
 
 
@@ -83,21 +83,21 @@ def arguments_of(handler: Callable[..., object], parts: Sequence[object]) -> dic
     return {name: by_type[hints[name]] for name in others}
 
 
-class Consumer(Durable):
+class Consumer(DurableSubscription):
     """One handler at work in this process."""
 
     def __init__(
         self,
         service: str,
         handler: Handler,
-        reading: Reading,
+        messages: StreamFilter,
         arguments: Mapping[str, Any],
         *,
         delays: Sequence[float],
         away: tuple[type[Exception], ...],
     ) -> None:
         """While a handler fails with one of `away`, it is tried again here; such failures make no dead letter."""
-        super().__init__(service, handler.__name__, reading)
+        super().__init__(service, handler.__name__, messages)
         self._handler = handler
         self._arguments = arguments
         self._delays = delays
@@ -112,15 +112,15 @@ class Consumer(Durable):
         deliveries = msg.metadata.num_delivered
         if deliveries > len(self._delays) + 2:
             # Never finished and never failed either: this message ends the process that handles it.
-            await self.give_up(msg, message, "was delivered again and again and never finished")
+            await self.dead_letter(msg, message, "was delivered again and again and never finished")
             return
         if deliveries > 2:
             # Perhaps another message in hand ends the process each time: whoever waits less than that one gets through.
             await asyncio.sleep(random.uniform(0, 1))  # noqa: S311 - spreads, guards nothing
         try:
-            event = self._reading.read(message)
+            event = self._messages.decode(message)
         except (ValidationError, KeyError) as error:
-            await self.give_up(msg, message, f"{type(error).__name__}: {error}")
+            await self.dead_letter(msg, message, f"{type(error).__name__}: {error}")
             return
         headers = message.headers
         cause = new_cause(headers.get("ce-requestid"), headers.get("traceparent"))
@@ -162,7 +162,7 @@ class Consumer(Durable):
             pause = min(pause * 2, ACK_WAIT / 6)
 
     async def _call(self, event: Event) -> None:
-        async with asyncio.timeout(HANDLER_LIMIT):
+        async with asyncio.timeout(HANDLER_TIMEOUT):
             await self._handler(event, **self._arguments)
 
     async def _failed(self, msg: Msg, message: Message, error: Exception) -> None:
@@ -170,10 +170,10 @@ class Consumer(Durable):
         what = f"{type(error).__name__}: {error}"
         if deliveries > len(self._delays):
             log.error("%s gave up on %s", self.name, message.subject, exc_info=error)
-            await self.give_up(msg, message, what)
+            await self.dead_letter(msg, message, what)
             return
         delay = self._delays[deliveries - 1] * random.uniform(0.75, 1.25)  # noqa: S311 - spreads retries, guards nothing
         log.warning("%s will see %s again in %.2f s: %s", self.name, message.subject, delay, what)
         RETRIED.labels(self.name).inc()
         await msg.nak(delay=delay)
-        await self.note_retry(msg, message, what)
+        await self.report_retry(msg, message, what)

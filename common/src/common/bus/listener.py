@@ -22,20 +22,20 @@ HEARTBEAT = 1.0
 
 
 class Listener:
-    """Calls `hear` with every one of these `events` of one stream, in order, from its start on.
+    """Calls `receive` with every one of these `events` of one stream, in order, from its start on.
 
     What is stored while the bus is away is heard afterwards. Reads the stream, not the subjects: an event of an atomic
     batch is heard once the batch is committed.
     """
 
     def __init__(
-        self, client: Client, js: JetStreamContext, events: Sequence[type[Event]], hear: Callable[[Event], None]
+        self, client: Client, js: JetStreamContext, events: Sequence[type[Event]], receive: Callable[[Event], None]
     ) -> None:
         [self._stream] = {event.stream for event in events}
         self._subjects = [event.subject for event in events]
         self._client = client
         self._js = js
-        self._hear = hear
+        self._receive = receive
         self._next = 0
 
     @asynccontextmanager
@@ -99,6 +99,6 @@ class Listener:
         except (ValidationError, KeyError):
             return  # Its consumers make it a dead letter.
         try:
-            self._hear(event)
+            self._receive(event)
         except Exception:
             log.exception("could not pass on %s", msg.subject)

@@ -11,10 +11,10 @@ from nats.js.errors import NotFoundError
 from common.bus.message import Message
 from common.bus.subscription import delivered
 
-TIMEOUT = 5.0
+FETCH_TIMEOUT = 5.0
 """Seconds until a part of the past that does not come is given up."""
 
-TOGETHER = 500
+FETCH_SIZE = 500
 """Messages that are asked for at once."""
 
 
@@ -42,7 +42,7 @@ async def read_all(js: JetStreamContext, stream: str, subjects: Sequence[str]) -
     remaining = info.num_pending or 0
     try:
         while remaining > 0:
-            for msg in await subscription.fetch(min(remaining, TOGETHER), timeout=TIMEOUT):
+            for msg in await subscription.fetch(min(remaining, FETCH_SIZE), timeout=FETCH_TIMEOUT):
                 remaining -= 1
                 yield delivered(msg)
     finally:

@@ -29,32 +29,32 @@ log = logging.getLogger(__name__)
 ACK_WAIT = 10.0
 """Seconds the server waits for a sign of life before it delivers again: how long a killed process delays messages."""
 
-IN_HAND = 256
+MAX_UNACKED = 256
 """Messages of one subscription that are with all replicas together."""
 
-ROOM_FOR_LETTER = 16_384
+DEAD_LETTER_HEADER_BYTES = 16_384
 """Bytes of the server's largest payload that a dead letter's headers may take."""
 
-ABOUT_FAILURES = frozenset({"RETRIES", "DEAD_LETTERS"})
+FAILURE_STREAMS = frozenset({"RETRIES", "DEAD_LETTERS"})
 """Streams whose messages are about failures: failing to handle one tells nobody, or it would beget the next."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class StreamFilter:
     """What is read: messages of one stream under these subjects, and what `read` makes of each."""
 
     stream: str
     subjects: Sequence[str]
-    read: Callable[[Message], Any]
+    decode: Callable[[Message], Any]
 
     @classmethod
-    def of(cls, *events: type[Event]) -> "Reading":
+    def of(cls, *events: type[Event]) -> "StreamFilter":
         """Events of these types, of one stream."""
         [stream] = {event.stream for event in events}
         return cls(stream, [event.subject for event in events], Message.event)
 
     @classmethod
-    def of_stream(cls, stream: str) -> "Reading":
+    def of_stream(cls, stream: str) -> "StreamFilter":
         """Every message of a stream, as it is."""
         return cls(stream, [f"{stream.lower()}.>"], lambda message: message)
 
@@ -65,14 +65,14 @@ def delivered(msg: Msg) -> Message:
     return Message(place.stream, place.sequence.stream, msg.subject, place.timestamp, msg.headers or {}, msg.data)
 
 
-class Durable(ABC):
+class DurableSubscription(ABC):
     """A durable subscription of one service, at work in this process."""
 
-    def __init__(self, service: str, name: str, reading: Reading) -> None:
+    def __init__(self, service: str, name: str, messages: StreamFilter) -> None:
         self.name = name
         self.durable = f"{service}-{name}"
         self.service = service
-        self._reading = reading
+        self._messages = messages
         self._in_hand: dict[asyncio.Task[None], Msg] = {}
         self._subscription: Subscription | None = None
         self._pulse: asyncio.Task[None] | None = None
@@ -85,7 +85,7 @@ class Durable(ABC):
         self._subscription = await client.subscribe(deliver, queue=self.service, cb=self._receive)
         self._pulse = asyncio.create_task(self._show_life())
         await js.add_consumer(
-            self._reading.stream,
+            self._messages.stream,
             ConsumerConfig(
                 durable_name=self.durable,
                 deliver_subject=deliver,
@@ -94,8 +94,8 @@ class Durable(ABC):
                 ack_policy=AckPolicy.EXPLICIT,
                 ack_wait=ACK_WAIT,
                 max_deliver=-1,
-                max_ack_pending=IN_HAND,
-                filter_subjects=list(self._reading.subjects),
+                max_ack_pending=MAX_UNACKED,
+                filter_subjects=list(self._messages.subjects),
             ),
         )
 
@@ -139,15 +139,15 @@ class Durable(ABC):
     async def _take(self, msg: Msg) -> None:
         """Handle a message: in the end it is acknowledged, asked for again, or given up."""
 
-    async def give_up(self, msg: Msg, message: Message, error: str) -> None:
+    async def dead_letter(self, msg: Msg, message: Message, error: str) -> None:
         """Keep `message` with everything needed to mend the cause and replay it; then `msg` is done with."""
-        if message.stream in ABOUT_FAILURES:
+        if message.stream in FAILURE_STREAMS:
             log.error("%s gave up on %s %s: %s", self.durable, message.stream, message.sequence, error)
             await msg.ack()
             return
         headers = self.failure(msg, message, error)
         # A body that leaves no room for the letter's headers stays where it is: under Souk-Stream and Souk-Sequence.
-        body = message.body if len(message.body) <= self._client.max_payload - ROOM_FOR_LETTER else b""
+        body = message.body if len(message.body) <= self._client.max_payload - DEAD_LETTER_HEADER_BYTES else b""
         try:
             await self._js.publish(f"dead_letters.{self.service}.{self.name}", body, headers=headers)
         except NatsError as unreachable:
@@ -158,9 +158,9 @@ class Durable(ABC):
         DEAD_LETTERS.labels(self.name).inc()
         await msg.ack()
 
-    async def note_retry(self, msg: Msg, message: Message, error: str) -> None:
+    async def report_retry(self, msg: Msg, message: Message, error: str) -> None:
         """Tell whoever follows the message's story that it failed. Nobody waits for this, and it may be lost."""
-        if message.stream not in ABOUT_FAILURES:
+        if message.stream not in FAILURE_STREAMS:
             headers = self.failure(msg, message, error)
             headers["Nats-Msg-Id"] += f":{msg.metadata.num_delivered}"
             with contextlib.suppress(NatsError):

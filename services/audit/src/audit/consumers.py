@@ -5,7 +5,7 @@ from audit.event_log.domain import Entry
 from audit.event_log.store import EventLog, LetterStore
 from common.bus.consumers import Consumers
 from common.bus.message import Message
-from common.events import LetterDecided, LetterDiscarded, LetterReplayed
+from common.events import DeadLetterDecided, DeadLetterDiscarded, DeadLetterReplayed
 
 consumers = Consumers("audit")
 
@@ -52,7 +52,7 @@ async def keep_letter(message: Message, letters: LetterStore) -> None:
     await letters.keep(Letter.of(message))
 
 
-@consumers.on(LetterReplayed, LetterDiscarded)
-async def remember_decision(event: LetterDecided, letters: LetterStore) -> None:
+@consumers.on(DeadLetterReplayed, DeadLetterDiscarded)
+async def remember_decision(event: DeadLetterDecided, letters: LetterStore) -> None:
     """What an operator decided: news only to a database that was made anew."""
     await letters.remember(event)

@@ -10,7 +10,7 @@ from common.http.app import Running, create_app, serve
 from common.settings import load
 from expiration.consumers import consumers
 from expiration.deadlines import AWAY, Deadlines, redis_at
-from expiration.records import books
+from expiration.records import records
 from expiration.settings import ExpirationSettings
 from expiration.worker import Worker
 
@@ -26,7 +26,7 @@ async def start() -> AsyncIterator[Running]:
         deadlines = Deadlines(redis)
         async with (
             Worker.working(deadlines, bus),
-            books.answering(bus, [deadlines]),
+            records.answering(bus, [deadlines]),
             bus.consuming(consumers, [deadlines]),
         ):
             yield Running([deadlines], {"redis": redis.ping, "bus": bus.check})

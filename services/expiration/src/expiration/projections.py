@@ -24,7 +24,7 @@ class Holds(Projection):
         """See `Projection`."""
         held: dict[str, State] = {}
         settled: set[str] = set()
-        async with aclosing(self._bus.replay(OrderPlaced, OrderCancelled, OrderPaid)) as events:
+        async with aclosing(self._bus.stored_events(OrderPlaced, OrderCancelled, OrderPaid)) as events:
             async for event in events:
                 if isinstance(event, OrderPlaced):
                     held[event.order_id] = {"due": milliseconds(event.expires_at)}

@@ -1,13 +1,13 @@
 """What expiration shows of its state to who checks it."""
 
-from common.records import Books, Page, Rows
+from common.records import Record, Records, RecordsQuery
 from expiration.deadlines import Deadlines
 
-books = Books("expiration")
+records = Records("expiration")
 
 
-@books.on("deadlines")
-async def show_deadlines(page: Page, deadlines: Deadlines) -> Rows:
+@records.on("deadlines")
+async def show_deadlines(query: RecordsQuery, deadlines: Deadlines) -> list[Record]:
     """The deadlines of the orders that are asked for: `due` is in milliseconds since 1970."""
-    orders = sorted(order for order in page.ids or () if order > page.after)
+    orders = sorted(order for order in query.ids or () if order > query.after)
     return [{"id": order, "due": due} for order, due in (await deadlines.due(orders)).items()]

@@ -93,7 +93,7 @@ class Worker:
             return
         log.warning("Redis does not hold every deadline; reading the orders' events again")
         changes: dict[str, datetime | None] = {}
-        async with aclosing(self._bus.replay(OrderPlaced, OrderCancelled, OrderPaid)) as events:
+        async with aclosing(self._bus.stored_events(OrderPlaced, OrderCancelled, OrderPaid)) as events:
             async for event in events:
                 match event:
                     case OrderPlaced():

@@ -13,7 +13,7 @@ from common.outbox import Relay
 from common.settings import load
 from items.consumers import consumers
 from items.pictures import Studio
-from items.records import books
+from items.records import records
 from items.routes import router
 from items.settings import ItemsSettings
 from items.store import ItemStore
@@ -39,7 +39,7 @@ async def start() -> AsyncIterator[Running]:
         store = ItemStore(db, relay)
         await store.prepare()
         parts = [store, studio, Sessions(settings.jwt_public_keys)]
-        async with store.sweeping(), books.answering(bus, parts), bus.consuming(consumers, parts):
+        async with store.sweeping(), records.answering(bus, parts), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 

@@ -24,7 +24,7 @@ class Sellers(Projection):
 
     async def expected(self) -> dict[str, State]:
         """See `Projection`."""
-        return {event.user_id: {"name": event.name} async for event in self._bus.replay(UserRegistered)}
+        return {event.user_id: {"name": event.name} async for event in self._bus.stored_events(UserRegistered)}
 
     async def found(self) -> dict[str, State]:
         """See `Projection`."""
@@ -57,7 +57,7 @@ class Available(Projection):
     async def expected(self) -> dict[str, State]:
         """See `Projection`."""
         newest: dict[str, State] = {}
-        async for event in self._bus.replay(StockChanged):
+        async for event in self._bus.stored_events(StockChanged):
             if event.item_id not in newest or newest[event.item_id]["stock_version"] < event.stock_version:
                 newest[event.item_id] = {"available": event.available, "stock_version": event.stock_version}
         return newest

@@ -1,12 +1,12 @@
 """What items shows of its state to who checks it."""
 
-from common.records import Books, Page, Rows
+from common.records import Record, Records, RecordsQuery
 from items.store import ItemStore
 
-books = Books("items")
+records = Records("items")
 
 
-@books.on("items")
-async def show_items(page: Page, store: ItemStore) -> Rows:
+@records.on("items")
+async def show_items(query: RecordsQuery, store: ItemStore) -> list[Record]:
     """Items, as they are kept, with their copies of what is left."""
-    return await store.item_rows(page)
+    return await store.item_rows(query)

@@ -16,7 +16,7 @@ from common.events import ItemStatus, StockChanged
 from common.ids import new_id
 from common.mongo.client import AWAY, WITHOUT_PENDING, Database, Document, look_up
 from common.outbox import Outbox, Relay
-from common.records import Page, Rows, rows_of
+from common.records import Record, RecordsQuery, records_in
 from items.domain import Item, ItemNotFound, PictureNotFound
 from items.files import PictureFiles
 from items.pictures import Sizes
@@ -85,9 +85,9 @@ class ItemStore:
         found = await self._items.find(query, WITHOUT_PENDING).sort("_id", DESCENDING).limit(limit + 1).to_list()
         return found[:limit], found[limit - 1]["_id"] if len(found) > limit else None
 
-    async def item_rows(self, page: Page) -> Rows:
+    async def item_rows(self, query: RecordsQuery) -> list[Record]:
         """Items for the books."""
-        return await rows_of(self._items, page, "quantity", "status", "version", "available", "stock_version")
+        return await records_in(self._items, query, "quantity", "status", "version", "available", "stock_version")
 
     async def add(self, item: Item) -> None:
         """Save a new item, with its seller's name where that has arrived."""

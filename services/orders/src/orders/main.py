@@ -13,7 +13,7 @@ from common.outbox import Relay
 from common.settings import load
 from orders.consumers import consumers
 from orders.desk import ReservationDesk
-from orders.records import books
+from orders.records import records
 from orders.routes import router
 from orders.settings import OrdersSettings
 from orders.store import OrderStore
@@ -32,7 +32,7 @@ async def start() -> AsyncIterator[Running]:
         await store.prepare()
         desk = ReservationDesk(store, timedelta(seconds=settings.hold_seconds), settings.hold_limit)
         parts = [store, desk, Sessions(settings.jwt_public_keys)]
-        async with books.answering(bus, parts), bus.consuming(consumers, parts):
+        async with records.answering(bus, parts), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 

@@ -31,11 +31,11 @@ class Stocks(Projection):
 
     async def expected(self) -> dict[str, State]:
         """See `Projection`."""
-        async for item in self._bus.replay(ItemListed, ItemChanged, ItemWithdrawn):
+        async for item in self._bus.stored_events(ItemListed, ItemChanged, ItemWithdrawn):
             known = self._offers.get(item.item_id)
             if known is None or known.item_version < item.item_version:
                 self._offers[item.item_id] = item
-        async for news in self._bus.replay(StockChanged):
+        async for news in self._bus.stored_events(StockChanged):
             self._told[news.item_id] = max(news.stock_version, self._told.get(news.item_id, 0))
         exact = {"units_too_many": 0, "versions_behind": 0}
         return {key: {**Stock.open(item).offer(), **exact} for key, item in self._offers.items()}

@@ -1,18 +1,18 @@
 """What orders shows of its state to who checks it."""
 
-from common.records import Books, Page, Rows
+from common.records import Record, Records, RecordsQuery
 from orders.store import OrderStore
 
-books = Books("orders")
+records = Records("orders")
 
 
-@books.on("orders")
-async def show_orders(page: Page, store: OrderStore) -> Rows:
+@records.on("orders")
+async def show_orders(query: RecordsQuery, store: OrderStore) -> list[Record]:
     """Orders, as they are kept."""
-    return await store.order_rows(page)
+    return await store.order_rows(query)
 
 
-@books.on("stock")
-async def show_stock(page: Page, store: OrderStore) -> Rows:
+@records.on("stock")
+async def show_stock(query: RecordsQuery, store: OrderStore) -> list[Record]:
     """Stock, each with what its orders have of it."""
-    return await store.stock_rows(page)
+    return await store.stock_rows(query)

@@ -14,7 +14,7 @@ from common.clock import now
 from common.events import ItemState
 from common.mongo.client import WITHOUT_PENDING, Collection, Database, Document, look_up
 from common.outbox import Outbox, Relay, write_of
-from common.records import Page, Rows, rows_of
+from common.records import Record, RecordsQuery, records_in
 from orders.domain import Order, OrderStatus, Stock
 
 T = TypeVar("T")
@@ -97,14 +97,14 @@ class OrderStore:
         found = self._orders.find(query, WITHOUT_PENDING).sort("_id", -1).limit(limit)
         return [Order.from_document(document) for document in await found.to_list()]
 
-    async def order_rows(self, page: Page) -> Rows:
+    async def order_rows(self, query: RecordsQuery) -> list[Record]:
         """Orders for the books."""
-        return await rows_of(self._orders, page, *ORDER_FIELDS)
+        return await records_in(self._orders, query, *ORDER_FIELDS)
 
-    async def stock_rows(self, page: Page) -> Rows:
+    async def stock_rows(self, query: RecordsQuery) -> list[Record]:
         """Stock for the books, each with the units that its orders hold and have bought at the same moment."""
         async with self._client.start_session(snapshot=True) as session:
-            rows = await rows_of(self._stock, page, *STOCK_FIELDS, session=session)
+            rows = await records_in(self._stock, query, *STOCK_FIELDS, session=session)
             live = await self.live_units(session, [row["id"] for row in rows])
         for row in rows:
             row["held"], row["sold"] = live.get(row["id"], (0, 0))
@@ -112,11 +112,11 @@ class OrderStore:
 
     async def stock_and_units(self) -> AsyncIterator[tuple[Stock, int]]:
         """Every stock, and the units that its orders hold and have bought at the same moment."""
-        after, page = "", Page()
+        after, query = "", RecordsQuery()
         while (
             documents := await self._stock.find({"_id": {"$gt": after}}, {"_id": 1})
             .sort("_id", 1)
-            .limit(page.limit)
+            .limit(query.limit)
             .to_list()
         ):
             async with self._client.start_session(snapshot=True) as session:

@@ -14,7 +14,7 @@ from payments.cashier import Cashier
 from payments.consumers import consumers
 from payments.gateways.port import PaymentGateway
 from payments.gateways.sandbox import SandboxGateway
-from payments.records import books
+from payments.records import records
 from payments.routes import router
 from payments.settings import PaymentsSettings
 from payments.store import DueStore, PaymentStore
@@ -34,7 +34,7 @@ async def start() -> AsyncIterator[Running]:
         await payments.prepare()
         cashier = Cashier(payments, dues, gateway)
         parts = [payments, dues, cashier, Sessions(settings.jwt_public_keys)]
-        async with cashier.settling(), books.answering(bus, parts), bus.consuming(consumers, parts):
+        async with cashier.settling(), records.answering(bus, parts), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 

@@ -27,7 +27,7 @@ class Dues(Projection):
     async def expected(self) -> dict[str, State]:
         """See `Projection`."""
         newest: dict[str, Due] = {}
-        async for event in self._bus.replay(OrderPlaced, OrderCancelled, OrderPaid):
+        async for event in self._bus.stored_events(OrderPlaced, OrderCancelled, OrderPaid):
             due = Due.of(event)
             if due.id not in newest or newest[due.id].order_version < due.order_version:
                 newest[due.id] = due

@@ -1,19 +1,19 @@
 """What payments shows of its state to who checks it."""
 
-from common.records import Books, Page, Rows
+from common.records import Record, Records, RecordsQuery
 from payments.cashier import Cashier
 from payments.store import PaymentStore
 
-books = Books("payments")
+records = Records("payments")
 
 
-@books.on("payments")
-async def show_payments(page: Page, payments: PaymentStore) -> Rows:
+@records.on("payments")
+async def show_payments(query: RecordsQuery, payments: PaymentStore) -> list[Record]:
     """Payments, as they are kept."""
-    return await payments.rows(page)
+    return await payments.rows(query)
 
 
-@books.on("charges")
-async def show_charges(page: Page, cashier: Cashier) -> Rows:
+@records.on("charges")
+async def show_charges(query: RecordsQuery, cashier: Cashier) -> list[Record]:
     """Where the money is, as the gateway says, by payment. Raises `ChargesUnlisted` where it does not say."""
-    return [entry.row() for entry in await cashier.charges(page.after, page.limit, page.ids)]
+    return [entry.row() for entry in await cashier.charges(query.after, query.limit, query.ids)]

@@ -10,7 +10,7 @@ from common.batching import Batcher
 from common.errors import StaleWrite
 from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, look_up
 from common.outbox import Outbox, Relay
-from common.records import Page, Rows, rows_of
+from common.records import Record, RecordsQuery, records_in
 from payments.domain import Due, OrderNotPayable, Payment, PaymentNotFound
 
 
@@ -74,10 +74,10 @@ class PaymentStore:
             else:
                 return payment
 
-    async def rows(self, page: Page) -> Rows:
+    async def rows(self, query: RecordsQuery) -> list[Record]:
         """Payments for the books."""
-        return await rows_of(
-            self.collection, page, "order_id", "amount", "currency", "status", "version", "check_at", "tries"
+        return await records_in(
+            self.collection, query, "order_id", "amount", "currency", "status", "version", "check_at", "tries"
         )
 
     async def made_by(self, buyer_id: str, order_id: str | None, limit: int, before: str | None) -> list[Payment]:

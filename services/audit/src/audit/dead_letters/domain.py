@@ -10,7 +10,7 @@ from audit.event_log.domain import id_of, keys_of, moment, text_of
 from common.aggregate import Aggregate
 from common.bus.message import Message
 from common.errors import NotFound
-from common.events import LetterDecided, LetterDiscarded, LetterReplayed
+from common.events import DeadLetterDecided, DeadLetterDiscarded, DeadLetterReplayed
 
 
 class LetterNotFound(NotFound):
@@ -78,13 +78,13 @@ class Letter(Failure, Aggregate):
         """The handler is to see the message again. Changes nothing once it is decided."""
         if self.state is LetterState.OPEN:
             self._decide(LetterState.REPLAYED, by, now, None)
-            self.record(LetterReplayed(**self._decision()))
+            self.record(DeadLetterReplayed(**self._decision()))
 
     def discard(self, by: str, now: datetime, reason: str) -> None:
         """Nothing is to be done about it. Changes nothing once it is decided."""
         if self.state is LetterState.OPEN:
             self._decide(LetterState.DISCARDED, by, now, reason)
-            self.record(LetterDiscarded(**self._decision()))
+            self.record(DeadLetterDiscarded(**self._decision()))
 
     def _decide(self, state: LetterState, by: str, now: datetime, reason: str | None) -> None:
         self.state, self.decided_by, self.decided_at, self.reason = state, by, now, reason
@@ -103,9 +103,9 @@ class Letter(Failure, Aggregate):
         }
 
 
-def state_after(event: LetterDecided) -> LetterState:
+def state_after(event: DeadLetterDecided) -> LetterState:
     """The state that a decision leads to."""
-    return LetterState.REPLAYED if isinstance(event, LetterReplayed) else LetterState.DISCARDED
+    return LetterState.REPLAYED if isinstance(event, DeadLetterReplayed) else LetterState.DISCARDED
 
 
 def failure_in(message: Message) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from audit.event_log.store import EventLog, LetterStore
 from common.bus.connection import Bus
 from common.bus.consumers import arguments_of
 from common.bus.message import Message
-from common.bus.subscription import Reading
+from common.bus.subscription import StreamFilter
 
 log = logging.getLogger(__name__)
 
@@ -54,20 +54,20 @@ async def refill(bus: Bus, events: EventLog, letters: LetterStore) -> int:
     """
     count = 0
     # Decisions last: they are about letters.
-    for handler, reading in sorted(consumers.readings, key=lambda known: known[1].stream == "LETTERS"):
+    for handler, wanted in sorted(consumers.subscriptions, key=lambda known: known[1].stream == "LETTERS"):
         arguments = arguments_of(handler, [events, letters])
-        async with aclosing(bus.messages(reading.stream, *reading.subjects)) as past:
+        async with aclosing(bus.stored_messages(wanted.stream, *wanted.subjects)) as past:
             async for some in _together(past):
-                known = [reading.read(message) for message in some if _is_readable(message, reading)]
+                known = [wanted.decode(message) for message in some if _is_readable(message, wanted)]
                 await asyncio.gather(*(handler(one, **arguments) for one in known))
                 count += len(some)
     await events.filled()
     return count
 
 
-def _is_readable(message: Message, reading: Reading) -> bool:
+def _is_readable(message: Message, wanted: StreamFilter) -> bool:
     try:
-        reading.read(message)
+        wanted.decode(message)
     except ValidationError:
         return False  # Its consumer has made it a dead letter.
     return True

@@ -10,7 +10,7 @@ from audit.consumers import consumers
 from audit.event_log.domain import Entry
 from audit.settings import AuditSettings
 from common.bus.connection import Bus
-from common.bus.subscription import ABOUT_FAILURES
+from common.bus.subscription import FAILURE_STREAMS
 from common.mongo.client import AWAY, Database, Document, database
 from common.projections import Difference, Projection, State, main
 from common.settings import load
@@ -28,8 +28,8 @@ class Events(Projection):
     async def expected(self) -> dict[str, State]:
         """See `Projection`."""
         said: dict[str, State] = {}
-        for stream in {stream for _, stream in consumers.keepers} - ABOUT_FAILURES:
-            async with aclosing(self._bus.messages(stream)) as messages:
+        for stream in {stream for _, stream in consumers.stream_handlers} - FAILURE_STREAMS:
+            async with aclosing(self._bus.stored_messages(stream)) as messages:
                 async for message in messages:
                     entry = Entry.of(message)
                     said.setdefault(entry.id, state_of(entry.to_document()))
@@ -44,7 +44,7 @@ class Events(Projection):
         for difference in differences:
             if difference.expected is None:
                 continue
-            message = await self._bus.message(difference.expected["stream"], difference.expected["sequence"])
+            message = await self._bus.stored_message(difference.expected["stream"], difference.expected["sequence"])
             if message is not None:
                 entry = Entry.of(message).to_document()
                 await self._events.replace_one({"_id": entry["_id"]}, entry, upsert=True)

@@ -12,7 +12,7 @@ from audit.dead_letters.domain import Letter, LetterNotFound, LetterState, Retry
 from audit.event_log.domain import Entry
 from common.batching import Batcher
 from common.errors import StaleWrite
-from common.events import ItemListed, LetterDecided, OrderPlaced, StockChanged
+from common.events import DeadLetterDecided, ItemListed, OrderPlaced, StockChanged
 from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, Document
 from common.outbox import DUPLICATE_KEY, Outbox, Relay
 
@@ -168,7 +168,7 @@ class LetterStore:
         except StaleWrite:
             return
 
-    async def remember(self, event: LetterDecided) -> None:
+    async def remember(self, event: DeadLetterDecided) -> None:
         """Keep a decision that is not known here: this database was made anew. Raises `LetterNotFound`."""
         state = {
             "state": state_after(event),

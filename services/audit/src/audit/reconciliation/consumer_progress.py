@@ -29,7 +29,7 @@ class Readers:
     async def look(self, _ids: Sequence[str], /) -> Seen:
         """Look at every consumer, whichever are asked for: they are few."""
         seen = Seen()
-        for backlog in await self._bus.backlogs():
+        for backlog in await self._bus.consumer_lags():
             seen.rows += 1
             if not backlog.messages:
                 continue

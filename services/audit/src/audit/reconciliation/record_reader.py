@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from audit.reconciliation.records import ChargeRow, DeadlineRow, ItemRow, OrderRow, PaymentRow, Row, StockRow
 from common.bus.connection import Bus
 from common.errors import Unavailable
-from common.records import LIMIT, Answer, Page
+from common.records import MAX_RECORDS, RecordsPage, RecordsQuery
 
 R = TypeVar("R", bound=Row)
 
@@ -36,10 +36,12 @@ class Books:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    async def page(self, kind: type[R], page: Page) -> tuple[list[R], str | None]:
+    async def page(self, kind: type[R], page: RecordsQuery) -> tuple[list[R], str | None]:
         """Rows by ascending id, and after which id the next page begins: None on the last."""
         name = KINDS[kind]
-        answer = Answer.model_validate_json(await self._bus.ask(f"books.{name}", page.model_dump_json().encode()))
+        answer = RecordsPage.model_validate_json(
+            await self._bus.request(f"books.{name}", page.model_dump_json().encode())
+        )
         if answer.code == UNLISTED:
             raise Unlisted(answer.error)
         if answer.error:
@@ -49,12 +51,12 @@ class Books:
     async def find(self, kind: type[R], ids: Iterable[str]) -> dict[str, R]:
         """The rows of these ids that there are."""
         found: dict[str, R] = {}
-        for some in batched(sorted(set(ids)), LIMIT):
-            page: Page | None = Page(ids=some)
+        for some in batched(sorted(set(ids)), MAX_RECORDS):
+            page: RecordsQuery | None = RecordsQuery(ids=some)
             while page is not None:
                 rows, after = await self.page(kind, page)
                 found |= {row.id: row for row in rows}
-                page = Page(ids=some, after=after) if after else None
+                page = RecordsQuery(ids=some, after=after) if after else None
         return found
 
 
@@ -63,7 +65,7 @@ async def pages(books: Books, kind: type[R]) -> AsyncIterator[tuple[list[R], str
     after: str | None = ""
     while after is not None:
         begin = after
-        rows, after = await books.page(kind, Page(after=begin))
+        rows, after = await books.page(kind, RecordsQuery(after=begin))
         yield rows, begin, after
 
 
