@@ -146,7 +146,7 @@ class Usage:
 
 def web(stack: Stack) -> Usage:
     """What the web process has used."""
-    return Usage.of(stack.keepers["web"].child.pid or 0)
+    return Usage.of(stack.supervisors["web"].child.pid or 0)
 
 
 async def idle(stack: Stack, seconds: float) -> str:

@@ -44,7 +44,7 @@ async def run() -> None:
 async def keep_open(stack: Stack, terminal: Terminal) -> None:
     """Start the stack, say what runs where, and keep it until cancelled."""
     async with stack:
-        for line in table(stack.keepers.values()):
+        for line in table(stack.supervisors.values()):
             terminal.say("souk", line)
         print(f"ready: http://localhost:{stack.gateway.port}", flush=True)
         await asyncio.Event().wait()

@@ -124,7 +124,7 @@ class Trouble:
         await self._free_redis()
 
     async def _pause(self, fault: Fault) -> None:
-        child = self.world.keepers[fault.target].child
+        child = self.world.supervisors[fault.target].child
         child.send(signal.SIGSTOP)
         await asyncio.sleep(fault.seconds)
         child.send(signal.SIGCONT)

@@ -39,7 +39,7 @@ async def infested(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[In
         hold_seconds=HOLD_SECONDS,
         replicas={},
         commands={name: [sys.executable, "-m", "tests.chaos.planted_bugs", name] for name in names},
-        variables={name: {"BUG": str(bug)} for name in names},
+        env={name: {"BUG": str(bug)} for name in names},
         say=lambda *_: None,
     ) as world:
         yield Infested(world, bug)

@@ -56,7 +56,7 @@ class World(Stack):
         hold_seconds: int,
         replicas: Mapping[str, int] | None = None,
         commands: Mapping[str, Sequence[str]] | None = None,
-        variables: Mapping[str, Mapping[str, str]] | None = None,
+        env: Mapping[str, Mapping[str, str]] | None = None,
         say: Say = print,
     ) -> None:
         """`replicas` by service, as a `Stack` has them; two of each, if nothing is said."""
@@ -69,7 +69,7 @@ class World(Stack):
             log_level="WARNING",
             replicas=dict.fromkeys((service.name for service in SERVICES), 2) if replicas is None else replicas,
             commands=commands,
-            variables=variables,
+            env=env,
             say=say,
         )
         self.wires[FRONT] = Proxy(self._gateway_port)
@@ -102,12 +102,12 @@ class World(Stack):
                 servers["nats"] = SmallNats(folder, port, [*users, self._anybody])
         return servers
 
-    def _variables(self, service: Service) -> dict[str, str]:
-        told = super()._variables(service)
+    def _env(self, service: Service) -> dict[str, str]:
+        env = super()._env(service)
         for variable, server in URLS.items():
-            if variable in told:
-                told[variable] = self._through_proxy(service.name, server, told[variable])
-        return told
+            if variable in env:
+                env[variable] = self._through_proxy(service.name, server, env[variable])
+        return env
 
     def _through_proxy(self, service: str, server: str, url: str) -> str:
         port = self.servers[server].port

@@ -123,12 +123,12 @@ async def test_a_large_picture_needs_no_disk(opened: Open, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("service", NAMES)
 async def test_a_service_ends_in_good_order_and_starts_again(service: str, stack: Stack) -> None:
-    keeper = stack.keepers[service]
+    supervisor = stack.supervisors[service]
     before, asked = container(service), time.monotonic()
 
-    keeper.child.send(signal.SIGTERM)
+    supervisor.child.send(signal.SIGTERM)
 
-    assert await keeper.child.wait() == 0
+    assert await supervisor.child.wait() == 0
     assert time.monotonic() - asked < DRAIN_SECONDS
     await eventually(lambda: fresh(service, before), why=f"no new container of {service}")
     started = time.monotonic()

@@ -27,7 +27,7 @@ async def faulty_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     """Souk with holds of 4 seconds, whose orders can't finish what is paid until the file `mended` is there."""
     folder = tmp_path_factory.mktemp("faulty")
     mended = {"orders": {"MENDED": str(folder / "mended")}}
-    async with Stack(folder, hold_seconds=4, commands={"orders": FAILING}, variables=mended) as running:
+    async with Stack(folder, hold_seconds=4, commands={"orders": FAILING}, env=mended) as running:
         yield running
 
 
@@ -165,7 +165,7 @@ async def test_a_log_that_was_lost_is_read_again_from_the_streams(
 async def test_an_operator_is_made_by_command_alone_and_counts_from_the_next_sign_in_on(
     faulty_people: People, faulty_stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in faulty_stack.variables("auth").items():
+    for name, value in faulty_stack.env("auth").items():
         monkeypatch.setenv(name, value)
     ola = await faulty_people.signed_up("Ola")
 

@@ -57,7 +57,7 @@ async def test_killed_between_the_write_and_the_publish(service: str, tmp_path: 
             tmp_path / "souk",
             hold_seconds=6,
             commands={service: command},
-            variables={service: {"CRASHED": str(crashed)}},
+            env={service: {"CRASHED": str(crashed)}},
         ) as stack,
         people_at(stack) as people,
     ):

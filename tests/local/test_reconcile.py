@@ -68,7 +68,7 @@ async def test_books_balance_whatever_people_do_and_damage_is_found_and_mended(
         Rule.MONEY_BALANCES,
     }
 
-    code, said = await run("orders.projections", "orders.stock", "--swap", **hasty_stack.variables("orders"))
+    code, said = await run("orders.projections", "orders.stock", "--swap", **hasty_stack.env("orders"))
     assert (code, said.splitlines()[-1]) == (0, "nothing differs"), said
     async with database(hasty_stack.mongo_url("payments")) as payments:
         await payments.sandbox_charges.update_one({"_id": rejected["id"]}, {"$set": {"refunded_at": now()}})

@@ -25,7 +25,7 @@ from infra.local.stack.lock import InUse, lock
 from infra.local.stack.ports import OFFSETS
 from infra.local.stack.services import ROOT, SERVICES
 from infra.local.stack.stack import DRAIN_SECONDS, Stack, with_database
-from infra.servers.process import StartFailed, free_port, is_free
+from infra.servers.process import StartFailed, free_port, is_free, reserve_port
 from tests.support.waiting import eventually, is_alive
 
 STAND_INS = {service.name: [sys.executable, "-m", "tests.support.echo", service.name] for service in SERVICES}
@@ -118,7 +118,7 @@ async def test_replicas_share_the_work_and_a_dead_one_fails_no_request(echoes: S
 
     before = {await answering() for _ in range(6)}
     assert len(before) == 2
-    [dead] = before & {echoes.keepers["orders-2"].child.pid}
+    [dead] = before & {echoes.supervisors["orders-2"].child.pid}
 
     await echoes.kill("orders-2")
     after: set[int] = set()
@@ -133,7 +133,7 @@ async def test_replicas_share_the_work_and_a_dead_one_fails_no_request(echoes: S
 
 @pytest.mark.parametrize("name", ["auth", "mongod", "nats", "redis", "gateway"])
 async def test_what_dies_is_started_again(echoes: Stack, name: str) -> None:
-    child = echoes.keepers[name].child
+    child = echoes.supervisors[name].child
     before = child.pid
 
     await echoes.kill(name)
@@ -246,10 +246,10 @@ async def command(**variables: str) -> AsyncIterator[asyncio.subprocess.Process]
 
 
 def free_block() -> int:
-    """A gateway port with all its offsets free."""
+    """A gateway port with all its offsets free, and kept from other test processes."""
     while True:
         first = free_port()
-        if all(is_free(first + offset) for offset in OFFSETS.values()):
+        if all(reserve_port(first + offset) for offset in OFFSETS.values() if offset):
             return first
 
 

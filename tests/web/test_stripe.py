@@ -97,7 +97,7 @@ async def shop(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> A
         "STRIPE_API_URL": f"http://127.0.0.1:{port}",
     }
     web = {"SANDBOX": "false", "STRIPE_PUBLISHABLE_KEY": "pk_test_of_the_small_stripe"}
-    stack = Stack(tmp_path_factory.mktemp("stripe"), variables={"payments": payments, "web": web})
+    stack = Stack(tmp_path_factory.mktemp("stripe"), env={"payments": payments, "web": web})
     async with serving(stripe.app, port), stack, opening(chromium, stack, "https://js.stripe.com/") as open_page:
         stripe.webhook_url = f"{stack.url}/api/payments/webhook"
         yield Shop(stack, stripe, open_page, [], asyncio.Queue())

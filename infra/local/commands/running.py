@@ -29,6 +29,6 @@ def run_as(service: str, *module: str) -> int:
 
     Raises what `running_stack` does.
     """
-    variables = running_stack().variables(service)
+    variables = running_stack().env(service)
     command = [sys.executable, "-m", *module]
     return subprocess.run(command, env={**os.environ, **variables}, cwd=ROOT, check=False).returncode

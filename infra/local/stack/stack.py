@@ -14,7 +14,7 @@ from infra.local.stack.keys import Keys
 from infra.local.stack.lock import lock
 from infra.local.stack.ports import Ports
 from infra.local.stack.services import SERVICES, Program, Say, Service, service_command
-from infra.local.stack.supervisor import Keeper
+from infra.local.stack.supervisor import Supervisor
 from infra.servers.mongo import MongoServer
 from infra.servers.nats import NatsServer, NatsUser
 from infra.servers.process import Child, StartFailed
@@ -39,11 +39,11 @@ class Stack:
         log_level: str = "INFO",
         replicas: Mapping[str, int] | None = None,
         commands: Mapping[str, Sequence[str]] | None = None,
-        variables: Mapping[str, Mapping[str, str]] | None = None,
+        env: Mapping[str, Mapping[str, str]] | None = None,
         servers: Mapping[str, str] | None = None,
         say: Say = print,
     ) -> None:
-        """`port` 0 takes free ports. By service: how many `replicas`, another of `commands`, more `variables`.
+        """`port` 0 takes free ports. By service: how many `replicas`, another of `commands`, more `env`.
 
         `servers` (mongod, nats, redis) are URLs of servers that run already and are not started here.
         """
@@ -52,7 +52,7 @@ class Stack:
         self._hold_seconds = hold_seconds
         self._log_level = log_level
         self._commands = commands or {}
-        self._more_variables = variables or {}
+        self._more_env = env or {}
         self._urls = servers or {}
         self._say = say
         self._ports = Ports(port)
@@ -65,7 +65,7 @@ class Stack:
             for replica in range((replicas or {}).get(service.name, 1))
         ]
         self.gateway = self._make_gateway()
-        self.keepers = {child.name: Keeper(child, self._tell) for child in self.children}
+        self.supervisors = {child.name: Supervisor(child, self._say_souk) for child in self.children}
 
     @property
     def children(self) -> list[Child]:
@@ -119,15 +119,15 @@ class Stack:
 
     async def kill(self, name: str) -> None:
         """End a process (`orders`, `orders-2`, `mongod`) as a crash would; it is started again by itself."""
-        await self.keepers[name].child.kill()
+        await self.supervisors[name].child.kill()
 
     async def ready(self, limit: float = 60) -> None:
         """Wait until everything answers again. `StartFailed` names what does not within `limit` seconds."""
         deadline = time.monotonic() + limit
-        for name, keeper in self.keepers.items():
-            while not await keeper.answers():
+        for name, supervisor in self.supervisors.items():
+            while not await supervisor.answers():
                 if time.monotonic() > deadline:
-                    raise StartFailed(f"{name} did not come back within {limit:.0f} s:\n{keeper.child.last_lines()}")
+                    raise StartFailed(f"{name} did not come back within {limit:.0f} s:\n{supervisor.child.last_lines()}")
                 await asyncio.sleep(0.02)
 
     def kill_all(self) -> None:
@@ -159,8 +159,8 @@ class Stack:
         name = f"{service.name}-{replica + 1}" if replica else service.name
         port = self._ports.of(service.name, replica)
         command = self._commands.get(service.name, service_command(service.name))
-        variables = self._variables(service) | {"HOST": "127.0.0.1", "PORT": str(port)}
-        return Program(name, self.data_dir / name, port, command, variables, self._say)
+        env = self._env(service) | {"HOST": "127.0.0.1", "PORT": str(port)}
+        return Program(name, self.data_dir / name, port, command, env, self._say)
 
     def _make_gateway(self) -> Gateway:
         ports: dict[str, list[int]] = {}
@@ -168,55 +168,55 @@ class Stack:
             ports.setdefault(program.name.partition("-")[0], []).append(program.port)
         return Gateway(self.data_dir / "gateway", self._gateway_port, read_routes(), ports, self._say)
 
-    def variables(self, name: str) -> dict[str, str]:
-        """Return what the service of this name is told: for a program that speaks in its name."""
+    def env(self, name: str) -> dict[str, str]:
+        """Return what the service of this name is env: for a program that speaks in its name."""
         [service] = [service for service in SERVICES if service.name == name]
-        return self._variables(service)
+        return self._env(service)
 
-    def _variables(self, service: Service) -> dict[str, str]:
-        """Return what this service is told: of what is secret, its own only."""
-        told = {
+    def _env(self, service: Service) -> dict[str, str]:
+        """Return what this service is env: of what is secret, its own only."""
+        env = {
             "LOG_LEVEL": self._log_level,
             "NATS_URL": self.nats_url(service.name),
             "JWT_PUBLIC_KEYS": self.keys.public_keys,
         }
         match service.uses:
             case "mongod":
-                told["MONGO_URL"] = self.mongo_url(service.name)
+                env["MONGO_URL"] = self.mongo_url(service.name)
             case "redis":
-                told["REDIS_URL"] = self.redis_url
+                env["REDIS_URL"] = self.redis_url
         match service.name:
             case "auth":
-                told["JWT_PRIVATE_KEY"] = self.keys.private_pem
+                env["JWT_PRIVATE_KEY"] = self.keys.private_pem
             case "orders":
-                told["HOLD_SECONDS"] = str(self._hold_seconds)
+                env["HOLD_SECONDS"] = str(self._hold_seconds)
             case "payments":
-                told["WEBHOOK_SECRET"] = self.keys.password("webhook")
+                env["WEBHOOK_SECRET"] = self.keys.password("webhook")
             case "web":
                 # Through the gateway, which finds every replica; on a cluster each service has an address of its own.
-                told |= {f"{name}_URL": self.url for name in ("AUTH", "ITEMS", "ORDERS", "PAYMENTS", "AUDIT")}
-                told["CSRF_SECRET"] = self.keys.password("csrf")
-        return {**told, **self._more_variables.get(service.name, {})}
+                env |= {f"{name}_URL": self.url for name in ("AUTH", "ITEMS", "ORDERS", "PAYMENTS", "AUDIT")}
+                env["CSRF_SECRET"] = self.keys.password("csrf")
+        return {**env, **self._more_env.get(service.name, {})}
 
     async def _start(self, children: Sequence[Child]) -> None:
         if children:
-            self._tell(f"starting {', '.join(child.name for child in children)}")
+            self._say_souk(f"starting {', '.join(child.name for child in children)}")
         try:
             async with asyncio.TaskGroup() as group:
                 for child in children:
-                    group.create_task(self.keepers[child.name].start())
+                    group.create_task(self.supervisors[child.name].start())
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
     async def _stop(self) -> None:
-        for keeper in self.keepers.values():
-            keeper.let_go()
+        for supervisor in self.supervisors.values():
+            supervisor.let_go()
         await self.gateway.stop()
         await _stop_all(self.services)
         await _stop_all(self.servers.values())
         self._lock.close()
 
-    def _tell(self, line: str) -> None:
+    def _say_souk(self, line: str) -> None:
         self._say("souk", line)
 
 

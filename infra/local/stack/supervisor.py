@@ -13,7 +13,7 @@ STEADY_SECONDS = 30.0
 """A child that lived this long has recovered: its next death counts as its first."""
 
 
-class Keeper:
+class Supervisor:
     """Runs one child until it is stopped; `say` hears of every death and return."""
 
     def __init__(self, child: Child, say: Callable[[str], None]) -> None:

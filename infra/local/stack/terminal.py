@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterable
 
-from infra.local.stack.supervisor import Keeper
+from infra.local.stack.supervisor import Supervisor
 
 _NAME_WIDTH = 11
 _COLOURS = (32, 33, 34, 35, 36, 92, 93, 94, 95, 96)
@@ -28,11 +28,11 @@ class Terminal:
             print(f"{prefix} {line}", flush=True)
 
 
-def table(keepers: Iterable[Keeper]) -> list[str]:
+def table(supervisors: Iterable[Supervisor]) -> list[str]:
     """Return the lines of a table of what runs where."""
     rows = [("name", "address", "process", "ready after")]
-    for keeper in keepers:
-        child = keeper.child
-        rows.append((child.name, f"127.0.0.1:{child.port}", str(child.pid), f"{keeper.seconds:.1f} s"))
+    for supervisor in supervisors:
+        child = supervisor.child
+        rows.append((child.name, f"127.0.0.1:{child.port}", str(child.pid), f"{supervisor.seconds:.1f} s"))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
