@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import ctypes
+import fcntl
+import functools
 import importlib.metadata
 import os
 import secrets
@@ -11,6 +13,7 @@ import signal
 import socket
 import stat
 import sys
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +22,7 @@ from typing import IO
 _POLL_SECONDS = 0.02
 _KILL_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
-_given: set[int] = set()
+_reserved: set[int] = set()
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -148,13 +151,33 @@ def free_port() -> int:
     """Return a free port of 127.0.0.1 that stays free while its server is down.
 
     It lies below the ranges that Linux (32768) and macOS (49152) give to outgoing connections: there, a client that
-    dials a server which is down can be given the server's own port. No port is returned twice.
+    dials a server which is down can be given the server's own port. No port is returned twice while this process and
+    others of the same user run.
     """
-    while True:
-        port = 20_000 + secrets.randbelow(12_000)
-        if port not in _given and is_free(port):
-            _given.add(port)
-            return port
+    while not reserve_port(port := 20_000 + secrets.randbelow(12_000)):
+        pass
+    return port
+
+
+def reserve_port(port: int) -> bool:
+    """Keep a free port of 127.0.0.1 for this process until it ends; return False if it is in use or reserved.
+
+    A reservation is a lock on one byte of a file that all processes of the user share.
+    """
+    if port in _reserved or not is_free(port):
+        return False
+    try:
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    _reserved.add(port)
+    return True
+
+
+@functools.cache
+def _reservations() -> int:
+    file = Path(tempfile.gettempdir()) / f"souk-ports-{os.getuid()}"
+    return os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 def is_free(port: int) -> bool:

@@ -25,7 +25,7 @@ from infra.local.stack.lock import InUse, lock
 from infra.local.stack.ports import OFFSETS
 from infra.local.stack.services import ROOT, SERVICES
 from infra.local.stack.stack import DRAIN_SECONDS, Stack, with_database
-from infra.servers.process import StartFailed, free_port, is_free, reserve_port
+from infra.servers.process import StartFailed, free_port, reserve_port
 from tests.support.waiting import eventually, is_alive
 
 STAND_INS = {service.name: [sys.executable, "-m", "tests.support.echo", service.name] for service in SERVICES}

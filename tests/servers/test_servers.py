@@ -294,6 +294,27 @@ def test_a_free_port_is_not_one_that_an_outgoing_connection_could_take() -> None
     assert free_port() < low
 
 
+TAKE_MANY = """
+from infra.servers.process import free_port
+print(*(free_port() for _ in range(1_000)), flush=True)
+input()
+"""
+
+
+async def test_a_free_port_is_given_to_one_process_only() -> None:
+    """Tests run in several processes: two that start a server at the same moment must not choose the same port."""
+    pipe = asyncio.subprocess.PIPE
+    other = await asyncio.create_subprocess_exec(sys.executable, "-c", TAKE_MANY, stdin=pipe, stdout=pipe)
+    assert other.stdout
+    theirs = {int(port) for port in (await other.stdout.readline()).split()}
+
+    ours = {free_port() for _ in range(1_000)}
+
+    await other.communicate(b"\n")
+    assert len(theirs) == len(ours) == 1_000
+    assert not ours & theirs
+
+
 def test_a_missing_program_is_a_sentence_that_says_what_to_do() -> None:
     with pytest.raises(MissingBinary) as error:
         find_binary("souk-nothing", "souk-no-server", distribution="souk-none", instead="set SOUK_URL")
