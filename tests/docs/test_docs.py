@@ -61,10 +61,19 @@ def test_every_setting_is_explained() -> None:
     assert told - {"SECRETS_DIR", "FORWARDED_ALLOW_IPS", "DEBUG", "INFO"} == wanted
 
 
+def headings(page: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda p: p.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"(?:\]\(|src(?:set)?=\")(?!https?:|#)([^)\"]+)", page.read_text()):
-        assert (page.parent / target).exists(), target
+    for target in re.findall(r"(?:\]\(|src(?:set)?=\")(?!https?:)([^)\"]+)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in headings(file), target
 
 
 def test_every_decision_is_listed_and_its_checks_exist() -> None:
