@@ -13,8 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nats.errors import Error as NatsError
-
+from common.bus.connection import BusError
 from common.errors import SoukError
 from common.mongo.client import AWAY
 
@@ -126,6 +125,6 @@ def main(opened: Callable[[], AbstractAsyncContextManager[Sequence[Projection]]]
 
     try:
         return asyncio.run(run())
-    except (*AWAY, NatsError, OSError, SoukError) as error:
+    except (*AWAY, BusError, OSError, SoukError) as error:
         print(f"it could not be compared: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
         return 2

@@ -1,8 +1,7 @@
-"""NATS JetStream: the connection, the streams, publishing, and who reads: consumers, listeners, replays."""
+"""A service's connection to NATS JetStream: its streams, and everything that a service does with them."""
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -23,50 +22,49 @@ from common.bus.dead_letter_replay import DeadLetterReplay
 from common.bus.envelope import Envelope
 from common.bus.listener import Listener
 from common.bus.message import Message
+from common.bus.publishing import ACK_TIMEOUT, Publisher
 from common.bus.stream_reader import read_all, read_one
+from common.bus.subscription import FAILURE_STREAMS, RETRIES
 from common.errors import Unavailable
-from common.events import Event
-from common.ids import new_id
+from common.events import EVENTS, Event
 
 log = logging.getLogger(__name__)
 
 E = TypeVar("E", bound=Event)
 
-STREAMS = ("USERS", "ITEMS", "ORDERS", "EXPIRATION", "PAYMENTS", "LETTERS", "DEAD_LETTERS", "RETRIES")
-"""One stream per owning service, one for what could not be handled, and one for notes of what failed and comes again.
+BusError = NatsError
+"""The base of all errors that calls to the bus raise: it is unavailable, or does not answer in time."""
 
-Stream ORDERS keeps `orders.>`.
+STREAMS = (*dict.fromkeys(event.stream for event in EVENTS.values()), *FAILURE_STREAMS)
+"""One stream per service that owns events, one for dead letters, one for reports of retries.
+
+Stream ORDERS keeps `orders.>`. A new event in `common.events` brings its stream with it.
 """
 
-RETRIES_LIMITS = StreamConfig(max_age=7 * 24 * 3600, max_msgs=200_000, discard=DiscardPolicy.OLD)
-"""What is different about RETRIES: it only tells, so the oldest may go. `max_age` is in seconds."""
+RETRIES_MAX_AGE = 7 * 24 * 3600
+"""Seconds that a report of a retry is kept."""
 
-ACK_TIMEOUT = 5.0
-"""Seconds until a publish without an answer counts as failed. nats-py leaves such a future pending for ever."""
+RETRIES_MAX_COUNT = 200_000
+"""Reports of retries that are kept. The oldest go first: nothing depends on them."""
 
 REQUEST_TIMEOUT = 10.0
-"""Seconds until a question without an answer is given up."""
-
-HEADER_BYTES = 8_192
-"""Bytes of the server's largest payload that a body leaves free."""
-
-MIN_BATCH = 8
-"""Fewer events go one by one: a batch costs a round trip more (measured: it wins from 8 on)."""
+"""Seconds until a request without a reply fails."""
 
 
 class Bus:
-    """This service's connection to JetStream. Made by `connected`."""
+    """A service's connection to JetStream. Open one with `Bus.connected`."""
 
     def __init__(
         self, client: Client, service: str, replicas: int, delays: Sequence[float], away: tuple[type[Exception], ...]
     ) -> None:
         self.service = service
-        self._delays = delays
-        self._away: tuple[type[Exception], ...] = (*away, NatsError, Unavailable)
+        self.on_reconnect: list[Callable[[], None]] = []
         self._client = client
         self._replicas = replicas
+        self._delays = delays
+        self._away: tuple[type[Exception], ...] = (*away, BusError, Unavailable)
         self._js: JetStreamContext = client.jetstream(timeout=ACK_TIMEOUT, publish_async_max_pending=2_000)
-        self.on_reconnect: list[Callable[[], None]] = []
+        self._publisher = Publisher(client, self._js, service)
 
     @classmethod
     @asynccontextmanager
@@ -81,33 +79,15 @@ class Bus:
     ) -> AsyncIterator["Bus"]:
         """A bus with every stream in place; closed on leaving.
 
-        Handlers that fail with one of `away` are tried again here until the server they miss is back; such failures
-        never make a dead letter.
+        `away` are errors that mean "the server is unavailable". A handler that fails with one of them is called again
+        until the server is back; such a failure never makes a dead letter.
         """
 
-        async def reconnected() -> None:
-            log.info("connected to the bus again")
+        def reconnected() -> None:
             for call in bus.on_reconnect:
                 call()
 
-        async def disconnected() -> None:
-            if not client.is_closed:
-                log.warning("lost the bus; reconnecting")
-
-        async def failed(error: Exception) -> None:
-            log.warning("bus: %s", error or type(error).__name__)
-
-        client = await nats.connect(
-            url,
-            name=service,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=0.25,
-            connect_timeout=2,
-            ping_interval=10,
-            reconnected_cb=reconnected,
-            disconnected_cb=disconnected,
-            error_cb=failed,
-        )
+        client = await _connect(url, service, reconnected)
         bus = cls(client, service, replicas, delays, away)
         try:
             for stream in STREAMS:
@@ -117,20 +97,7 @@ class Bus:
             await client.close()
 
     async def _keep_stream(self, name: str) -> None:
-        """Limits retention: kept for replay. A full disk refuses new messages and drops no old one."""
-        config = StreamConfig(
-            name=name,
-            subjects=[f"{name.lower()}.>"],
-            storage=StorageType.FILE,
-            num_replicas=self._replicas,
-            discard=DiscardPolicy.NEW,
-            duplicate_window=120,
-            allow_atomic=True,
-        )
-        if name == "RETRIES":
-            config = config.evolve(
-                max_age=RETRIES_LIMITS.max_age, max_msgs=RETRIES_LIMITS.max_msgs, discard=RETRIES_LIMITS.discard
-            )
+        config = stream_config(name, self._replicas)
         try:
             await self._js.add_stream(config)
         except BadRequestError:
@@ -142,87 +109,29 @@ class Bus:
         return self._client.is_connected
 
     async def check(self) -> None:
-        """Raise if JetStream does not answer; at once where the server is known to be away."""
+        """Raise `BusError` if JetStream does not answer; without waiting if the connection is lost."""
         if not self.connected_now:
-            raise NatsError("the bus is away")
+            raise BusError("not connected to the bus")
         await self._js.account_info()
-
-    async def publish(self, envelopes: Sequence[Envelope]) -> list[Envelope]:
-        """Publish events of this service's own stream; return those that JetStream has acknowledged as stored.
-
-        Many go as one atomic batch, which the server syncs to disk once (docs/decisions/atomic-batches.md). A batch
-        that it refuses, because one of its events is there already, goes again one by one.
-        """
-        envelopes = [envelope for envelope in envelopes if self._fits(envelope)]
-        if not envelopes or not self.connected_now:
-            return []
-        if len(envelopes) >= MIN_BATCH and await self._publish_atomically(envelopes):
-            return list(envelopes)
-        return await self._publish_each(envelopes)
 
     @property
     def largest_body(self) -> int:
-        """Bytes that a message may have here beside its headers."""
-        return self._client.max_payload - HEADER_BYTES
+        """The largest body of a message, in bytes."""
+        return self._publisher.largest_body
 
-    def _fits(self, envelope: Envelope) -> bool:
-        """Whether the server takes a message of this size; one that it does not take would cost us the connection."""
-        fits = len(envelope.body.encode()) <= self.largest_body
-        if not fits:
-            log.error("%s %s is too large for the bus; it stays where it is", envelope.subject, envelope.id)
-        return fits
-
-    async def _publish_atomically(self, envelopes: Sequence[Envelope]) -> bool:
-        """Atomic batch publishing as in NATS ADR-50: all are stored, or none."""
-        batch = new_id()
-        try:
-            for number, e in enumerate(envelopes, 1):
-                headers = {**e.headers(self.service), "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
-                if number < len(envelopes):
-                    await self._client.publish(e.subject, e.body.encode(), headers=headers)
-            headers["Nats-Batch-Commit"] = "1"
-            answer = await self._client.request(e.subject, e.body.encode(), timeout=ACK_TIMEOUT, headers=headers)
-        except NatsError as error:
-            log.warning("no answer to a batch of %s: %s", len(envelopes), error or type(error).__name__)
-            return False
-        refused = json.loads(answer.data).get("error")
-        if refused:
-            log.info("a batch of %s goes again one by one: %s", len(envelopes), refused.get("description"))
-        return not refused
-
-    async def _publish_each(self, envelopes: Sequence[Envelope]) -> list[Envelope]:
-        acks = []
-        try:
-            for e in envelopes:
-                headers = e.headers(self.service)
-                acks.append(
-                    await self._js.publish_async(e.subject, e.body.encode(), wait_stall=ACK_TIMEOUT, headers=headers)
-                )
-        except NatsError as error:
-            log.warning("the bus takes no more for now: %s", error or type(error).__name__)
-        if acks:
-            await asyncio.wait(acks, timeout=ACK_TIMEOUT)
-        stored = []
-        for envelope, ack in zip(envelopes, acks, strict=False):  # fewer acks than events where the bus broke off
-            if not ack.done():
-                ack.cancel()
-            elif refused := ack.exception():
-                log.warning("could not publish %s: %s", envelope.subject, refused)
-            else:
-                stored.append(envelope)
-        return stored
+    async def publish(self, envelopes: Sequence[Envelope]) -> list[Envelope]:
+        """Publish events of this service's own stream; return those that JetStream has acknowledged as stored."""
+        return await self._publisher.publish(envelopes)
 
     @asynccontextmanager
     async def consuming(self, consumers: Consumers, parts: Sequence[object]) -> AsyncIterator[None]:
-        """Run every handler; on leaving, take no more messages and finish those in hand.
+        """Run every handler. On leaving, take no more messages and finish those that are being handled.
 
-        A parameter of a handler that is annotated with the type of one of `parts` is given it.
+        A handler's parameter that is annotated with the type of one of `parts` receives that part.
         """
         own = [
-            Consumer(
-                self.service, handler, messages, arguments_of(handler, parts), delays=self._delays, away=self._away
-            )
-            for handler, messages in consumers.subscriptions
+            Consumer(self.service, handler, wanted, arguments_of(handler, parts), delays=self._delays, away=self._away)
+            for handler, wanted in consumers.subscriptions
         ]
         running = [*own, DeadLetterReplay(self.service, own, self.stored_message)]
         try:
@@ -243,43 +152,87 @@ class Bus:
 
     @asynccontextmanager
     async def answering(self, subject: str, answer: Callable[[bytes], Awaitable[bytes]]) -> AsyncIterator[None]:
-        """Answer each question on `subject` in one of the replicas, one after the other."""
+        """Answer requests on `subject`, one after the other. Each request goes to one replica."""
 
-        async def reply(question: Msg) -> None:
-            await question.respond(await answer(question.data))
+        async def reply(request: Msg) -> None:
+            await request.respond(await answer(request.data))
 
         subscription = await self._client.subscribe(subject, queue=self.service, cb=reply)
         try:
             yield
         finally:
-            with contextlib.suppress(NatsError):
+            with contextlib.suppress(BusError):
                 await subscription.unsubscribe()
 
-    async def request(self, subject: str, question: bytes) -> bytes:
-        """What one of those who are `answering` says. Raises `Unavailable` where nobody does within 10 seconds."""
+    async def request(self, subject: str, body: bytes) -> bytes:
+        """Send a request to one of those that are `answering`. Raises `Unavailable` without a reply in 10 seconds."""
         try:
-            return (await self._client.request(subject, question, timeout=REQUEST_TIMEOUT)).data
-        except NatsError as error:
+            return (await self._client.request(subject, body, timeout=REQUEST_TIMEOUT)).data
+        except BusError as error:
             raise Unavailable(f"nobody answers on {subject}: {error or type(error).__name__}") from error
 
     async def consumer_lags(self) -> list[ConsumerLag]:
-        """What every durable consumer of every stream has not handled yet."""
+        """The lag of every durable consumer of every stream."""
         return await consumer_lags(self._js, STREAMS)
 
     async def stored_message(self, stream: str, sequence: int) -> Message | None:
-        """A message as it lies in its stream; None where it is gone."""
+        """A message of a stream; None if the stream no longer has it."""
         return await read_one(self._js, stream, sequence)
 
+    def stored_messages(self, stream: str, *subjects: str) -> AsyncGenerator[Message, None]:
+        """Every message of a stream (with one of `subjects`, if any is given), from the first to the newest now."""
+        return read_all(self._js, stream, subjects)
+
     async def stored_events(self, *events: type[E]) -> AsyncGenerator[E, None]:
-        """Every event of these types (of one stream) from the first to the newest there is now, in order."""
+        """Every event of these types (of one stream), from the first to the newest now, in order."""
         [stream] = {event.stream for event in events}
-        async with aclosing(self.stored_messages(stream, *(event.subject for event in events))) as past:
-            async for message in past:
+        async with aclosing(self.stored_messages(stream, *(event.subject for event in events))) as messages:
+            async for message in messages:
                 try:
                     yield cast("E", message.event())
                 except ValidationError:
                     continue  # Its consumer has made it a dead letter.
 
-    def stored_messages(self, stream: str, *subjects: str) -> AsyncGenerator[Message, None]:
-        """Every message of a stream, under these subjects or any, from the first to the newest there is now."""
-        return read_all(self._js, stream, subjects)
+
+async def _connect(url: str, service: str, on_reconnect: Callable[[], None]) -> Client:
+    """A client that reconnects for as long as it is open."""
+
+    async def reconnected() -> None:
+        log.info("connected to the bus again")
+        on_reconnect()
+
+    async def disconnected() -> None:
+        if not client.is_closed:
+            log.warning("lost the bus; reconnecting")
+
+    async def failed(error: Exception) -> None:
+        log.warning("bus: %s", error or type(error).__name__)
+
+    client = await nats.connect(
+        url,
+        name=service,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.25,
+        connect_timeout=2,
+        ping_interval=10,
+        reconnected_cb=reconnected,
+        disconnected_cb=disconnected,
+        error_cb=failed,
+    )
+    return client
+
+
+def stream_config(name: str, replicas: int) -> StreamConfig:
+    """Streams keep everything, to be read again: a full disk refuses new messages. Only RETRIES drops the oldest."""
+    config = StreamConfig(
+        name=name,
+        subjects=[f"{name.lower()}.>"],
+        storage=StorageType.FILE,
+        num_replicas=replicas,
+        discard=DiscardPolicy.NEW,
+        duplicate_window=120,
+        allow_atomic=True,
+    )
+    if name == RETRIES:
+        return config.evolve(max_age=RETRIES_MAX_AGE, max_msgs=RETRIES_MAX_COUNT, discard=DiscardPolicy.OLD)
+    return config

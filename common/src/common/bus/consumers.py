@@ -1,7 +1,7 @@
-"""Durable queue-group consumers: every message ends as handled, or as a dead letter.
+"""Event handlers as durable queue-group consumers: every message ends as handled, or as a dead letter.
 
-Explicit acknowledgement; a failure comes again with a growing delay; deliveries are counted here, because the server
-would drop a message silently after `max_deliver` (docs/decisions/dead-letters.md).
+Messages are acknowledged explicitly, and a failed one is delivered again after a growing delay. Deliveries are counted
+here, because the server would drop a message silently after `max_deliver` (docs/decisions/dead-letters.md).
 """
 
 import asyncio
@@ -23,10 +23,10 @@ from common.telemetry import HANDLED, RETRIED, Cause, caused_by, new_cause
 log = logging.getLogger(__name__)
 
 RETRY_DELAYS = (0.05, 0.2, 1.0, 5.0, 15.0, 30.0, 60.0)
-"""Seconds until the next delivery after each failed one; when they are used up, the message is a dead letter."""
+"""Seconds until the next delivery after each failed one. A message that fails once more becomes a dead letter."""
 
 HANDLER_TIMEOUT = 60.0
-"""Seconds a handler may take; one that hangs has failed."""
+"""Seconds that a handler may take for one message."""
 
 Handler = Callable[..., Awaitable[None]]
 H = TypeVar("H", bound=Handler)
@@ -58,7 +58,7 @@ class Consumers:
         return register
 
     def on_stream(self, stream: str) -> Callable[[H], H]:
-        """Register a handler for every `Message` of a stream, also one that is no event that anybody can read."""
+        """Register a handler for every `Message` of a stream, valid event or not."""
 
         def register(handler: H) -> H:
             self.stream_handlers.append((handler, stream))
@@ -68,7 +68,7 @@ class Consumers:
 
     @property
     def subscriptions(self) -> list[tuple[Handler, StreamFilter]]:
-        """Every handler with what it reads."""
+        """Every handler with the messages that it handles."""
         return [
             *((handler, StreamFilter.of(*events)) for handler, events in self.handlers),
             *((handler, StreamFilter.of_stream(stream)) for handler, stream in self.stream_handlers),
@@ -76,7 +76,7 @@ class Consumers:
 
 
 def arguments_of(handler: Callable[..., object], parts: Sequence[object]) -> dict[str, object]:
-    """The handler's parameters after the event or message, each the one of `parts` that has its type."""
+    """Arguments for the handler's parameters after the first: for each, the one of `parts` that has its type."""
     by_type = {type(part): part for part in parts}
     hints = get_type_hints(handler)
     _, *others = inspect.signature(handler).parameters
@@ -90,14 +90,14 @@ class Consumer(DurableSubscription):
         self,
         service: str,
         handler: Handler,
-        messages: StreamFilter,
+        wanted: StreamFilter,
         arguments: Mapping[str, Any],
         *,
         delays: Sequence[float],
         away: tuple[type[Exception], ...],
     ) -> None:
-        """While a handler fails with one of `away`, it is tried again here; such failures make no dead letter."""
-        super().__init__(service, handler.__name__, messages)
+        """A handler that fails with one of `away` is called again until it does not; no dead letter comes of that."""
+        super().__init__(service, handler.__name__, wanted)
         self._handler = handler
         self._arguments = arguments
         self._delays = delays
@@ -108,23 +108,21 @@ class Consumer(DurableSubscription):
         await self.handle(msg, delivered(msg))
 
     async def handle(self, msg: Msg, message: Message) -> None:
-        """Let the handler see `message`; `msg` is what is acknowledged then, or comes again, or is given up."""
+        """Call the handler with `message`; then acknowledge `msg`, ask for it again, or make it a dead letter."""
         deliveries = msg.metadata.num_delivered
         if deliveries > len(self._delays) + 2:
-            # Never finished and never failed either: this message ends the process that handles it.
+            # It never finished and never failed either: handling this message ends the process.
             await self.dead_letter(msg, message, "was delivered again and again and never finished")
             return
         if deliveries > 2:
-            # Perhaps another message in hand ends the process each time: whoever waits less than that one gets through.
-            await asyncio.sleep(random.uniform(0, 1))  # noqa: S311 - spreads, guards nothing
+            # Another message in hand may end the process each time. Waiting less than that one lets this one through.
+            await asyncio.sleep(random.uniform(0, 1))  # noqa: S311 - no secret depends on it
         try:
-            event = self._messages.decode(message)
+            event = self._wanted.decode(message)
         except (ValidationError, KeyError) as error:
             await self.dead_letter(msg, message, f"{type(error).__name__}: {error}")
             return
-        headers = message.headers
-        cause = new_cause(headers.get("ce-requestid"), headers.get("traceparent"))
-        with caused_by(Cause(cause.request_id, cause.traceparent, headers.get("ce-id"))):
+        with caused_by(_cause_of(message)):
             try:
                 await self._present(event)
             except RetryLater as later:
@@ -151,7 +149,7 @@ class Consumer(DurableSubscription):
         finally:
             self._waiting -= 1
             if not self._waiting:
-                log.info("no message waits for a server any more")
+                log.info("no message is waiting for a server any more")
 
     async def _keep_presenting(self, event: Event) -> None:
         pause = 0.1
@@ -172,8 +170,15 @@ class Consumer(DurableSubscription):
             log.error("%s gave up on %s", self.name, message.subject, exc_info=error)
             await self.dead_letter(msg, message, what)
             return
-        delay = self._delays[deliveries - 1] * random.uniform(0.75, 1.25)  # noqa: S311 - spreads retries, guards nothing
-        log.warning("%s will see %s again in %.2f s: %s", self.name, message.subject, delay, what)
+        delay = self._delays[deliveries - 1] * random.uniform(0.75, 1.25)  # noqa: S311 - no secret depends on it
+        log.warning("%s failed on %s and will try again in %.2f s: %s", self.name, message.subject, delay, what)
         RETRIED.labels(self.name).inc()
         await msg.nak(delay=delay)
         await self.report_retry(msg, message, what)
+
+
+def _cause_of(message: Message) -> Cause:
+    """What is done because of this message carries on its request id and trace, and names it as the cause."""
+    headers = message.headers
+    cause = new_cause(headers.get("ce-requestid"), headers.get("traceparent"))
+    return Cause(cause.request_id, cause.traceparent, headers.get("ce-id"))

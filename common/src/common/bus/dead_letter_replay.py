@@ -1,4 +1,4 @@
-"""Dead letters that an operator replays: the message goes to the handler that gave it up, as if it came anew."""
+"""Replay of dead letters: an operator's decision brings a message back to the handler that failed on it."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 
 
 class DeadLetterReplay(DurableSubscription):
-    """One durable subscription of a service beside its handlers': what is replayed goes to the one it is for.
+    """A service's durable subscription to replays: each is handed to the handler that it is for.
 
-    The message is read where it lies, so it is what it was. It takes the handler's own way: it may come again with a
-    growing delay, and is a new dead letter when that does not help either.
+    The original message is read from its stream. From there on it is an ordinary delivery: it is retried with growing
+    delays and becomes a new dead letter if that does not help.
     """
 
     def __init__(
@@ -28,33 +28,35 @@ class DeadLetterReplay(DurableSubscription):
         consumers: Sequence[Consumer],
         find: Callable[[str, int], Awaitable[Message | None]],
     ) -> None:
-        """`find` reads the message of a stream with a sequence number."""
+        """`find` reads the message with a sequence number from a stream."""
         super().__init__(service, "replays", StreamFilter.of(DeadLetterReplayed))
         self._consumers = {consumer.name: consumer for consumer in consumers}
         self._find = find
 
     async def _take(self, msg: Msg) -> None:
-        asked = delivered(msg)
+        request = delivered(msg)
         try:
-            letter = DeadLetterReplayed.model_validate_json(asked.body)
+            replay = DeadLetterReplayed.model_validate_json(request.body)
         except ValidationError as error:
-            await self.dead_letter(msg, asked, f"{type(error).__name__}: {error}")
+            await self.dead_letter(msg, request, f"{type(error).__name__}: {error}")
             return
-        if letter.service != self.service:
+        if replay.service != self.service:
             await msg.ack()
-        elif (consumer := self._consumers.get(letter.handler)) is None:
-            await self.dead_letter(msg, asked, f"{self.service} has no handler {letter.handler}")
+        elif (consumer := self._consumers.get(replay.handler)) is None:
+            await self.dead_letter(msg, request, f"{self.service} has no handler {replay.handler}")
         else:
-            await self._hand_over(msg, asked, letter, consumer)
+            await self._hand_over(msg, request, replay, consumer)
 
-    async def _hand_over(self, msg: Msg, asked: Message, letter: DeadLetterReplayed, consumer: Consumer) -> None:
+    async def _hand_over(self, msg: Msg, request: Message, replay: DeadLetterReplayed, consumer: Consumer) -> None:
         try:
-            message = await self._find(letter.source_stream, letter.source_sequence)
+            message = await self._find(replay.source_stream, replay.source_sequence)
         except NatsError as error:
-            log.warning("could not read what is to be replayed yet: %s", error)
+            log.warning("could not read the message to replay yet: %s", error)
             await msg.nak(delay=1)
             return
         if message is None:
-            await self.dead_letter(msg, asked, f"{letter.source_stream} no longer has message {letter.source_sequence}")
+            await self.dead_letter(
+                msg, request, f"{replay.source_stream} no longer has message {replay.source_sequence}"
+            )
         else:
             await consumer.handle(msg, message)

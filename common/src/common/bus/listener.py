@@ -1,4 +1,4 @@
-"""Hearing events without consuming them: every process that listens hears every one, and keeps no trace of it."""
+"""Every process receives every new event; the server keeps no state for it."""
 
 import asyncio
 import contextlib
@@ -18,14 +18,14 @@ from common.events import EVENTS, Event
 log = logging.getLogger(__name__)
 
 HEARTBEAT = 1.0
-"""Seconds after which the server says that there is nothing to say; after three silences the listener begins again."""
+"""Seconds without a message after which the server sends a heartbeat. Three missing ones restart the listener."""
 
 
 class Listener:
-    """Calls `receive` with every one of these `events` of one stream, in order, from its start on.
+    """Calls `receive` with every new event of the types `events` (of one stream), in order.
 
-    What is stored while the bus is away is heard afterwards. Reads the stream, not the subjects: an event of an atomic
-    batch is heard once the batch is committed.
+    Events stored while the bus was unavailable follow when it is back. The listener reads the stream, not the subjects:
+    an event of an atomic batch arrives once the batch is committed.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class Listener:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Listen; from the moment of entering on, nothing is missed."""
+        """Listen. No event is missed from the moment of entering on."""
         self._next = (await self._js.stream_info(self._stream)).state.last_seq + 1
         task = asyncio.create_task(self._run())
         try:
             yield
         finally:
-            while not task.done():  # Python 3.11 forgets a cancellation that meets a message: say it again.
+            while not task.done():  # Python 3.11 loses a cancellation that arrives with a message: cancel again.
                 task.cancel()
                 await asyncio.wait([task], timeout=0.1)
 
@@ -54,30 +54,30 @@ class Listener:
         while True:
             try:
                 await self._follow()
-            except Exception as error:  # Whatever it was: who stops listening shows old news for ever.
+            except Exception as error:  # Whatever it was: a listener that stops would leave old news on every page.
                 log.info("listening to %s again: %s", self._stream, error or type(error).__name__)
                 await asyncio.sleep(HEARTBEAT / 4)
 
     async def _follow(self) -> None:
-        """Hear what comes until something is amiss: a silence, or a gap in the numbers."""
+        """Pass events on until something is wrong: heartbeats are missing, or numbers have a gap."""
         deliver = self._client.new_inbox()
         subscription = await self._client.subscribe(deliver)
         try:
             await self._js.add_consumer(self._stream, self._config(deliver))
-            heard = 0
+            received = 0
             while True:
                 msg = await subscription.next_msg(timeout=3 * HEARTBEAT)
                 if last := (msg.headers or {}).get("Nats-Last-Consumer"):
-                    if int(last) > heard:
+                    if int(last) > received:
                         return
                     continue
-                if msg.metadata.sequence.consumer != heard + 1:
+                if msg.metadata.sequence.consumer != received + 1:
                     return
-                heard += 1
+                received += 1
                 self._next = msg.metadata.sequence.stream + 1
-                self._tell(msg)
+                self._pass_on(msg)
         finally:
-            with contextlib.suppress(NatsError):  # The server forgets the consumer by itself.
+            with contextlib.suppress(NatsError):  # The server deletes the consumer by itself.
                 await subscription.unsubscribe()
 
     def _config(self, deliver: str) -> ConsumerConfig:
@@ -93,7 +93,7 @@ class Listener:
             num_replicas=1,
         )
 
-    def _tell(self, msg: Msg) -> None:
+    def _pass_on(self, msg: Msg) -> None:
         try:
             event = EVENTS[msg.subject].model_validate_json(msg.data)
         except (ValidationError, KeyError):

@@ -1,4 +1,4 @@
-"""A message as it lies in its stream. No I/O."""
+"""A message as a stream holds it. No I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from common.events import EVENTS, Event
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message, whether or not it is an event that anybody can read. `time` is when it was stored."""
+    """A message, whether or not it is a valid event. `time` is when the stream stored it."""
 
     stream: str
     sequence: int
@@ -19,5 +19,5 @@ class Message:
     body: bytes
 
     def event(self) -> Event:
-        """The event in it. Raises `KeyError` for a subject that nobody knows, `ValidationError` for a body."""
+        """The event in the message. Raises `KeyError` for an unknown subject, `ValidationError` for a wrong body."""
         return EVENTS[self.subject].model_validate_json(self.body)

@@ -1,4 +1,4 @@
-"""Reads what lies in a stream, without consuming it."""
+"""Reads the messages that a stream holds, without consuming them."""
 
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
@@ -12,25 +12,25 @@ from common.bus.message import Message
 from common.bus.subscription import delivered
 
 FETCH_TIMEOUT = 5.0
-"""Seconds until a part of the past that does not come is given up."""
+"""Seconds until a fetch without messages fails."""
 
 FETCH_SIZE = 500
-"""Messages that are asked for at once."""
+"""Messages that one fetch asks for."""
 
 
 async def read_one(js: JetStreamContext, stream: str, sequence: int) -> Message | None:
-    """A message as it lies in its stream; None where it is gone."""
+    """A message of a stream; None if the stream no longer has it."""
     try:
         found = await js.get_msg(stream, sequence)
     except NotFoundError:
         return None
-    assert found.subject  # noqa: S101 - of every stored message
-    assert found.time  # noqa: S101 - of every stored message
+    assert found.subject  # noqa: S101 - every stored message has one
+    assert found.time  # noqa: S101 - every stored message has one
     return Message(stream, sequence, found.subject, found.time, found.headers or {}, found.data or b"")
 
 
 async def read_all(js: JetStreamContext, stream: str, subjects: Sequence[str]) -> AsyncGenerator[Message, None]:
-    """Every message of a stream, under these subjects or any, from the first to the newest there is now."""
+    """Every message of a stream (with one of `subjects`, if any is given), from the first to the newest now."""
     config = ConsumerConfig(
         deliver_policy=DeliverPolicy.ALL,
         ack_policy=AckPolicy.NONE,
@@ -47,5 +47,5 @@ async def read_all(js: JetStreamContext, stream: str, subjects: Sequence[str]) -
                 yield delivered(msg)
     finally:
         await subscription.unsubscribe()
-        with contextlib.suppress(NatsError):  # Without a bus, the server forgets the consumer after 60 s.
+        with contextlib.suppress(NatsError):  # If the bus is lost, the server deletes the consumer after 60 s.
             await js.delete_consumer(stream, info.name)

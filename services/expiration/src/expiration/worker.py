@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 
-from nats.errors import Error as NatsError
-
-from common.bus.connection import Bus
+from common.bus.connection import Bus, BusError
 from common.bus.envelope import Envelope
 from common.events import HoldElapsed, OrderCancelled, OrderPaid, OrderPlaced
 from common.telemetry import RELAYED
@@ -113,6 +111,6 @@ class Worker:
         if error is None:
             log.info("the deadlines are watched again")
         else:
-            known = isinstance(error, (*AWAY, NatsError, Incomplete))
+            known = isinstance(error, (*AWAY, BusError, Incomplete))
             log.warning("no deadlines for now: %s: %s", type(error).__name__, error, exc_info=None if known else error)
         self._trouble = type(error) if error else None

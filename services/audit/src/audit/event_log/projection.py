@@ -28,7 +28,7 @@ class Events(Projection):
     async def expected(self) -> dict[str, State]:
         """See `Projection`."""
         said: dict[str, State] = {}
-        for stream in {stream for _, stream in consumers.stream_handlers} - FAILURE_STREAMS:
+        for stream in {stream for _, stream in consumers.stream_handlers}.difference(FAILURE_STREAMS):
             async with aclosing(self._bus.stored_messages(stream)) as messages:
                 async for message in messages:
                     entry = Entry.of(message)
