@@ -1,8 +1,10 @@
 """Settings come from the environment or from secret files, and a missing one is named."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from common.settings import MongoSettings, load
 from tests.support.sessions import Tokens
@@ -15,9 +17,9 @@ class ShelfSettings(MongoSettings):
 
 
 VALUES = {
-    "NATS_URL": "nats://127.0.0.1:4222",
+    "NATS_URL": "nats://x:the-bus-password@127.0.0.1:4222",
     "JWT_PUBLIC_KEYS": Tokens().jwk_set,
-    "MONGO_URL": "mongodb://127.0.0.1/x",
+    "MONGO_URL": "mongodb://x:the-database-password@127.0.0.1/x",
 }
 
 
@@ -48,10 +50,10 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         "host": "127.0.0.1",
         "port": 8123,
         "log_level": "INFO",
-        "nats_url": VALUES["NATS_URL"],
+        "nats_url": SecretStr(VALUES["NATS_URL"]),
         "nats_replicas": 1,
         "jwt_public_keys": VALUES["JWT_PUBLIC_KEYS"],
-        "mongo_url": VALUES["MONGO_URL"],
+        "mongo_url": SecretStr(VALUES["MONGO_URL"]),
         "hold_seconds": 5,
     }
 
@@ -93,8 +95,15 @@ def test_settings_come_from_secret_files_too_and_the_environment_wins(
 
     settings = load(ShelfSettings)
 
-    assert settings.mongo_url == "mongodb://from-a-file/x"
-    assert settings.nats_url == VALUES["NATS_URL"]
+    assert settings.mongo_url.get_secret_value() == "mongodb://from-a-file/x"
+    assert settings.nats_url.get_secret_value() == VALUES["NATS_URL"]
+
+
+@pytest.mark.parametrize("show", [repr, str, lambda settings: repr(settings.model_dump())], ids=["repr", "str", "dump"])
+def test_settings_that_are_printed_show_no_password(show: Callable[[ShelfSettings], str]) -> None:
+    shown = show(load(ShelfSettings))
+    assert "hold_seconds" in shown
+    assert "password" not in shown
 
 
 @pytest.mark.parametrize("keys", ["", "none", "{}", '{"keys": []}', '{"keys": [{"kty": "x"}]}', "[]"])

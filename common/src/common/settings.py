@@ -5,7 +5,7 @@ import sys
 from typing import Any, TypeVar
 
 import jwt
-from pydantic import ValidationError, field_validator
+from pydantic import SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 S = TypeVar("S", bound="Settings")
@@ -21,7 +21,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = 8000
     log_level: str = "INFO"
-    nats_url: str
+    nats_url: SecretStr
     nats_replicas: int = 1
 
     def __init__(self, **values: Any) -> None:
@@ -47,7 +47,7 @@ class SessionSettings(Settings):
 class MongoSettings(SessionSettings):
     """What a service with a database of its own needs: a connection string that names the database."""
 
-    mongo_url: str
+    mongo_url: SecretStr
 
 
 def load(kind: type[S]) -> S:

@@ -120,7 +120,7 @@ async def test_what_a_dead_process_had_to_report_is_reported_by_another_once(
     settings: PaymentsSettings, listener: Listener, db: Database
 ) -> None:
     def replica() -> AbstractAsyncContextManager[SandboxGateway]:
-        return SandboxGateway.open(db.sandbox_charges, settings.webhook_secret, settings.webhook_url)
+        return SandboxGateway.open(db.sandbox_charges, settings.webhook_secret.get_secret_value(), settings.webhook_url)
 
     async with replica() as dead:
         charges = [a_charge("pm_card_late", hold=timedelta(seconds=-1)) for _ in range(20)]

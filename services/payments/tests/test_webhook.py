@@ -22,7 +22,7 @@ async def call(
 ) -> httpx.Response:
     """POST to the webhook like the gateway does."""
     seconds = int(at or time.time())
-    header = f"t={seconds},v1={signature(secret or settings.webhook_secret, seconds, body)}"
+    header = f"t={seconds},v1={signature(secret or settings.webhook_secret.get_secret_value(), seconds, body)}"
     return await world.http.post("/api/payments/webhook", content=body, headers={"Sandbox-Signature": header})
 
 

@@ -26,8 +26,8 @@ async def start() -> AsyncIterator[Running]:
     """Everything audit needs, for as long as it runs."""
     settings = load(AuditSettings)
     async with (
-        database(settings.mongo_url) as db,
-        Bus.connected(settings.nats_url, "audit", replicas=settings.nats_replicas, away=AWAY) as bus,
+        database(settings.mongo_url.get_secret_value()) as db,
+        Bus.connected(settings.nats_url.get_secret_value(), "audit", replicas=settings.nats_replicas, away=AWAY) as bus,
         Relay.running(bus, db.letters) as relay,
     ):
         log, letters = EventLog(db), LetterStore(db, relay)

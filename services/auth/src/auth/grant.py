@@ -20,8 +20,8 @@ async def change(email: str, *, revoke: bool) -> str | None:
     """Give or take the role of an operator; return a sentence on it, or None where nobody has this address."""
     settings = load(AuthSettings)
     async with (
-        database(settings.mongo_url) as db,
-        Bus.connected(settings.nats_url, "auth", replicas=settings.nats_replicas, away=AWAY) as bus,
+        database(settings.mongo_url.get_secret_value()) as db,
+        Bus.connected(settings.nats_url.get_secret_value(), "auth", replicas=settings.nats_replicas, away=AWAY) as bus,
         Relay.running(bus, db.users) as relay,
     ):
         accounts = AccountStore(db, relay)

@@ -29,8 +29,8 @@ async def start() -> AsyncIterator[Running]:
         signups_per_address=settings.signups_per_address,
     )
     async with (
-        database(settings.mongo_url) as db,
-        Bus.connected(settings.nats_url, "auth", replicas=settings.nats_replicas, away=AWAY) as bus,
+        database(settings.mongo_url.get_secret_value()) as db,
+        Bus.connected(settings.nats_url.get_secret_value(), "auth", replicas=settings.nats_replicas, away=AWAY) as bus,
         Relay.running(bus, db.users) as relay,
         Passwords.ready(settings.password_backlog, settings.passwords_per_address) as passwords,
     ):

@@ -20,8 +20,10 @@ async def start() -> AsyncIterator[Running]:
     """Everything that runs for the life of the process."""
     settings = load(ExpirationSettings)
     async with (
-        redis_at(settings.redis_url) as redis,
-        Bus.connected(settings.nats_url, "expiration", replicas=settings.nats_replicas, away=AWAY) as bus,
+        redis_at(settings.redis_url.get_secret_value()) as redis,
+        Bus.connected(
+            settings.nats_url.get_secret_value(), "expiration", replicas=settings.nats_replicas, away=AWAY
+        ) as bus,
     ):
         deadlines = Deadlines(redis)
         async with (

@@ -49,8 +49,10 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
     """The projections, and what they need."""
     settings = load(ExpirationSettings)
     async with (
-        redis_at(settings.redis_url) as redis,
-        Bus.connected(settings.nats_url, "expiration", replicas=settings.nats_replicas, away=AWAY) as bus,
+        redis_at(settings.redis_url.get_secret_value()) as redis,
+        Bus.connected(
+            settings.nats_url.get_secret_value(), "expiration", replicas=settings.nats_replicas, away=AWAY
+        ) as bus,
     ):
         yield [Holds(bus, Deadlines(redis))]
 

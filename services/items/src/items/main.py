@@ -31,8 +31,8 @@ async def start() -> AsyncIterator[Running]:
     """Everything items needs, for the life of the process."""
     settings = load(ItemsSettings)
     async with (
-        database(settings.mongo_url) as db,
-        Bus.connected(settings.nats_url, "items", replicas=settings.nats_replicas, away=AWAY) as bus,
+        database(settings.mongo_url.get_secret_value()) as db,
+        Bus.connected(settings.nats_url.get_secret_value(), "items", replicas=settings.nats_replicas, away=AWAY) as bus,
         Relay.running(bus, db.items) as relay,
         Studio.ready() as studio,
     ):

@@ -80,8 +80,8 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
     """The projections, and what they need."""
     settings = load(ItemsSettings)
     async with (
-        database(settings.mongo_url) as db,
-        Bus.connected(settings.nats_url, "items", replicas=settings.nats_replicas, away=AWAY) as bus,
+        database(settings.mongo_url.get_secret_value()) as db,
+        Bus.connected(settings.nats_url.get_secret_value(), "items", replicas=settings.nats_replicas, away=AWAY) as bus,
     ):
         yield [Sellers(bus, db), Available(bus, db)]
 

@@ -24,8 +24,10 @@ async def start() -> AsyncIterator[Running]:
     """Everything orders needs, for as long as it runs."""
     settings = load(OrdersSettings)
     async with (
-        database(settings.mongo_url) as db,
-        Bus.connected(settings.nats_url, "orders", replicas=settings.nats_replicas, away=AWAY) as bus,
+        database(settings.mongo_url.get_secret_value()) as db,
+        Bus.connected(
+            settings.nats_url.get_secret_value(), "orders", replicas=settings.nats_replicas, away=AWAY
+        ) as bus,
         Relay.running(bus, db.orders, db.stock) as relay,
     ):
         store = OrderStore(db, relay)

@@ -63,8 +63,10 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
     """The projections, and what they need."""
     settings = load(OrdersSettings)
     async with (
-        database(settings.mongo_url) as db,
-        Bus.connected(settings.nats_url, "orders", replicas=settings.nats_replicas, away=AWAY) as bus,
+        database(settings.mongo_url.get_secret_value()) as db,
+        Bus.connected(
+            settings.nats_url.get_secret_value(), "orders", replicas=settings.nats_replicas, away=AWAY
+        ) as bus,
         Relay.running(bus, db.orders, db.stock) as relay,
     ):
         yield [Stocks(bus, OrderStore(db, relay))]

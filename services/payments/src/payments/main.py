@@ -25,8 +25,10 @@ async def start() -> AsyncIterator[Running]:
     """Everything payments needs, for as long as it runs."""
     settings = load(PaymentsSettings)
     async with (
-        database(settings.mongo_url) as db,
-        Bus.connected(settings.nats_url, "payments", replicas=settings.nats_replicas, away=AWAY) as bus,
+        database(settings.mongo_url.get_secret_value()) as db,
+        Bus.connected(
+            settings.nats_url.get_secret_value(), "payments", replicas=settings.nats_replicas, away=AWAY
+        ) as bus,
         Relay.running(bus, db.payments) as relay,
         opened_gateway(settings, db) as gateway,
     ):
@@ -41,10 +43,14 @@ async def start() -> AsyncIterator[Running]:
 def opened_gateway(settings: PaymentsSettings, db: Database) -> AbstractAsyncContextManager[PaymentGateway]:
     """The gateway that the settings choose."""
     if settings.payment_gateway == "sandbox":
-        return SandboxGateway.open(db.sandbox_charges, settings.webhook_secret, settings.webhook_url)
+        return SandboxGateway.open(db.sandbox_charges, settings.webhook_secret.get_secret_value(), settings.webhook_url)
     from payments.gateways.stripe import StripeGateway  # The SDK is large; a sandbox does without.
 
-    return StripeGateway.open(settings.stripe_secret_key, settings.stripe_webhook_secret, settings.stripe_api_url)
+    return StripeGateway.open(
+        settings.stripe_secret_key.get_secret_value(),
+        settings.stripe_webhook_secret.get_secret_value(),
+        settings.stripe_api_url,
+    )
 
 
 app = create_app("payments", router, start, away=AWAY)

@@ -61,8 +61,10 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
     """The projections, and what they need."""
     settings = load(PaymentsSettings)
     async with (
-        database(settings.mongo_url) as db,
-        Bus.connected(settings.nats_url, "payments", replicas=settings.nats_replicas, away=AWAY) as bus,
+        database(settings.mongo_url.get_secret_value()) as db,
+        Bus.connected(
+            settings.nats_url.get_secret_value(), "payments", replicas=settings.nats_replicas, away=AWAY
+        ) as bus,
     ):
         yield [Dues(bus, db)]
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from common.settings import MongoSettings
@@ -18,23 +18,23 @@ class PaymentsSettings(MongoSettings):
     """Who moves the money, and the secrets between him and us."""
 
     payment_gateway: Literal["sandbox", "stripe"] = "sandbox"
-    webhook_secret: str = Field(default="", validate_default=True, repr=False)
+    webhook_secret: SecretStr = Field(default=SecretStr(""), validate_default=True)
     """Signs the webhook calls of the sandbox."""
-    stripe_secret_key: str = Field(default="", validate_default=True, repr=False)
+    stripe_secret_key: SecretStr = Field(default=SecretStr(""), validate_default=True)
     """Of test mode (`sk_test_`, `rk_test_`): play money. Of live mode: real."""
-    stripe_webhook_secret: str = Field(default="", validate_default=True, repr=False)
+    stripe_webhook_secret: SecretStr = Field(default=SecretStr(""), validate_default=True)
     """Stripe gives one to each webhook endpoint."""
     stripe_api_url: str = "https://api.stripe.com"
 
     @field_validator("webhook_secret", "stripe_secret_key", "stripe_webhook_secret")
     @classmethod
-    def _is_there_where_needed(cls, secret: str, info: ValidationInfo) -> str:
+    def _is_there_where_needed(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
         name = info.field_name or ""
         if name not in NEEDED.get(info.data.get("payment_gateway", ""), ()):
             return secret
         if not secret:
             raise PydanticCustomError("missing", "it is missing")
-        if not secret.startswith(BEGINS.get(name, "")):
+        if not secret.get_secret_value().startswith(BEGINS.get(name, "")):
             raise ValueError(f"it begins with {' or '.join(BEGINS[name])}")
         if len(secret) < 16:
             raise ValueError("it has at least 16 characters")

@@ -42,7 +42,7 @@ async def start() -> AsyncIterator[Running]:
     )
     async with (
         httpx.AsyncClient(timeout=CALL_TIMEOUT, limits=CONNECTIONS, trust_env=False) as client,
-        Bus.connected(settings.nats_url, "web", replicas=settings.nats_replicas) as bus,
+        Bus.connected(settings.nats_url.get_secret_value(), "web", replicas=settings.nats_replicas) as bus,
         AsyncExitStack() as listening,
     ):
         services = Services.at(client, settings)

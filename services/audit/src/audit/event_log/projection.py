@@ -61,8 +61,8 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
     """The projections, and what they need."""
     settings = load(AuditSettings)
     async with (
-        database(settings.mongo_url) as db,
-        Bus.connected(settings.nats_url, "audit", replicas=settings.nats_replicas, away=AWAY) as bus,
+        database(settings.mongo_url.get_secret_value()) as db,
+        Bus.connected(settings.nats_url.get_secret_value(), "audit", replicas=settings.nats_replicas, away=AWAY) as bus,
     ):
         yield [Events(bus, db)]
 
