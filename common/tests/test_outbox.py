@@ -1,7 +1,7 @@
 """State and events in one guarded write; every event reaches the bus, whatever dies on the way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,7 +14,7 @@ from common import outbox as module
 from common.aggregate import Aggregate
 from common.bus.connection import Bus
 from common.bus.envelope import Envelope
-from common.errors import StaleWrite, Unavailable
+from common.errors import Conflict, StaleWrite, Unavailable
 from common.events import StockChanged
 from common.ids import new_id
 from common.mongo.client import Database
@@ -194,25 +194,6 @@ async def test_of_two_saves_of_one_version_in_one_batch_one_wins(db: Database, o
     assert (await loaded(db, shelf)).count == 1
 
 
-async def test_many_concurrent_writers_count_exactly(db: Database, outbox: Outbox, events: Events) -> None:
-    shelf = Shelf.new()
-    await outbox.save(shelf)
-
-    async def put_once() -> None:
-        while True:
-            mine = await loaded(db, shelf)
-            mine.put()
-            try:
-                return await outbox.save(mine)
-            except StaleWrite:
-                continue
-
-    await asyncio.gather(*(put_once() for _ in range(25)))
-
-    assert (await loaded(db, shelf)).count == 25
-    assert sorted(await counts(events, 25)) == list(range(1, 26)), "one event for each that counted"
-
-
 async def test_a_field_that_is_none_is_not_there(db: Database, outbox: Outbox) -> None:
     shelf = Shelf.new()
     shelf.note = "dusty"
@@ -223,6 +204,109 @@ async def test_a_field_that_is_none_is_not_there(db: Database, outbox: Outbox) -
     await outbox.save(shelf)
     assert "note" not in await kept(db, shelf)
     assert (await loaded(db, shelf)).note is None
+
+
+# Updating
+
+
+def loading(db: Database, shelf: Shelf) -> Callable[[], Awaitable[Shelf]]:
+    return lambda: loaded(db, shelf)
+
+
+async def test_many_concurrent_updates_count_exactly(db: Database, outbox: Outbox, events: Events) -> None:
+    shelf = Shelf.new()
+    await outbox.save(shelf)
+
+    await asyncio.gather(*(outbox.update(loading(db, shelf), Shelf.put) for _ in range(25)))
+
+    assert (await loaded(db, shelf)).count == 25
+    assert sorted(await counts(events, 25)) == list(range(1, 26)), "one event for each that counted"
+
+
+async def test_an_update_that_lost_a_race_decides_on_the_newest_state(db: Database, outbox: Outbox) -> None:
+    shelf = Shelf.new()
+    await outbox.save(shelf)
+    stale = await loaded(db, shelf)
+    await outbox.update(loading(db, shelf), Shelf.put)
+    decided_on: list[int] = []
+
+    def put(mine: Shelf) -> None:
+        decided_on.append(mine.count)
+        mine.put()
+
+    updated = await outbox.update(loading(db, shelf), put, loaded=stale)
+
+    assert decided_on == [0, 1]
+    assert (updated.count, updated.version, updated.recorded) == (2, 3, ())
+    assert await loaded(db, shelf) == updated
+
+
+async def test_an_update_that_keeps_losing_raises_stale_write(
+    db: Database, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_RETRY_DELAY", 0.01)
+    shelf = Shelf.new()
+    await outbox.save(shelf)
+    loads: list[Shelf] = []
+
+    async def load_too_early() -> Shelf:
+        loads.append(await loaded(db, shelf))
+        await db.shelves.update_one({"_id": shelf.id}, {"$inc": {"version": 1}})
+        return loads[-1]
+
+    with pytest.raises(StaleWrite):
+        await outbox.update(load_too_early, Shelf.put)
+
+    assert len(loads) == module.UPDATE_ATTEMPTS
+    assert (await loaded(db, shelf)).count == 0
+
+
+@pytest.mark.parametrize("decide", [lambda _: None, lambda shelf: setattr(shelf, "note", None)])
+async def test_an_update_that_changes_nothing_saves_nothing(
+    decide: Callable[[Shelf], None], db: Database, outbox: Outbox
+) -> None:
+    shelf = Shelf.new()
+    await outbox.save(shelf)
+    assert (await outbox.update(loading(db, shelf), decide)).version == 1
+    assert (await loaded(db, shelf)).version == 1
+
+
+async def test_an_update_saves_a_change_without_an_event(db: Database, outbox: Outbox) -> None:
+    shelf = Shelf.new()
+    await outbox.save(shelf)
+    await outbox.update(loading(db, shelf), lambda mine: setattr(mine, "note", "dusty"))
+    assert (await loaded(db, shelf)).note == "dusty"
+
+
+async def test_a_refused_decision_is_not_retried(db: Database, outbox: Outbox) -> None:
+    shelf = Shelf.new()
+    await outbox.save(shelf)
+    asked: list[Shelf] = []
+
+    def refuse(mine: Shelf) -> None:
+        asked.append(mine)
+        mine.put()
+        raise Conflict("the shelf is full")
+
+    with pytest.raises(Conflict, match="full"):
+        await outbox.update(loading(db, shelf), refuse)
+    assert len(asked) == 1
+    assert (await loaded(db, shelf)).version == 1
+
+
+async def test_without_room_a_command_is_refused_but_an_outcome_is_recorded(
+    db: Database, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf.new()
+    await outbox.save(shelf)
+    monkeypatch.setattr(module, "MAX_PENDING", 0)
+
+    with pytest.raises(Unavailable):
+        await outbox.update(loading(db, shelf), Shelf.put)
+    assert (await loaded(db, shelf)).count == 0
+
+    await outbox.update(loading(db, shelf), Shelf.put, command=False)
+    assert (await loaded(db, shelf)).count == 1
 
 
 # Relaying

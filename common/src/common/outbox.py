@@ -7,11 +7,12 @@ told and not saved. Loading never reads `pending`, saving only pushes, relaying 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from pymongo import InsertOne, UpdateOne, WriteConcern
 from pymongo.errors import BulkWriteError, DuplicateKeyError, WriteError, WTimeoutError
@@ -42,6 +43,17 @@ SWEEP_LIMIT = 1_000
 MAX_PENDING = 10_000
 """With so many events unpublished, new commands are refused: `pending` must not grow without end."""
 
+UPDATE_ATTEMPTS = 10
+"""How often an update is tried while other writers are faster."""
+
+RETRY_DELAY = 0.005
+"""Seconds that the first retry of an update waits at most. The maximum doubles with every further one."""
+
+MAX_RETRY_DELAY = 0.2
+"""Seconds that any retry of an update waits at most."""
+
+A = TypeVar("A", bound=Aggregate)
+T = TypeVar("T")
 Write = InsertOne[Document] | UpdateOne
 
 
@@ -205,6 +217,35 @@ class Outbox:
         await self._writes(write_of(aggregate, envelopes))
         self.committed(aggregate, envelopes)
 
+    async def update(
+        self,
+        load: Callable[[], Awaitable[A]],
+        decide: Callable[[A], None],
+        *,
+        loaded: A | None = None,
+        command: bool = True,
+    ) -> A:
+        """Load an aggregate, let `decide` change it, and save it; after a lost race, load and decide again.
+
+        Nothing is saved if `decide` changes nothing. An aggregate that was `loaded` a moment ago saves the first load.
+        Raises what `load` and `decide` raise, `StaleWrite` when `UPDATE_ATTEMPTS` races are lost, and `Unavailable`
+        when too many events wait for the bus. `command=False` is for recording how something ended (money came, a
+        hold is over): that is saved however many events wait.
+        """
+        if command:
+            self.relay.check_room()
+        known = [] if loaded is None else [loaded]
+
+        async def attempt() -> A:
+            aggregate = known.pop() if known else await load()
+            before = aggregate.to_document()
+            decide(aggregate)
+            if aggregate.recorded or aggregate.to_document() != before:
+                await self.save(aggregate)
+            return aggregate
+
+        return await retry_stale(attempt)
+
     def envelopes(self, aggregate: Aggregate, cause: Cause | None = None) -> list[Envelope]:
         """The aggregate's recorded events, wrapped for their way."""
         return [Envelope.of(event, cause) for event in aggregate.recorded]
@@ -220,6 +261,15 @@ class Outbox:
         except BulkWriteError as error:
             return _each(error, len(writes))
         return [None] * len(writes)
+
+
+async def retry_stale(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Repeat `attempt` while it raises `StaleWrite`, up to `UPDATE_ATTEMPTS` times, with growing random delays."""
+    for retries in range(UPDATE_ATTEMPTS - 1):
+        with contextlib.suppress(StaleWrite):
+            return await attempt()
+        await asyncio.sleep(random.uniform(0, min(RETRY_DELAY * 2**retries, MAX_RETRY_DELAY)))  # noqa: S311 - no secret
+    return await attempt()
 
 
 def _each(error: BulkWriteError, count: int) -> list[BaseException | None]:

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import sys
 
+from auth.domain import Account
 from auth.settings import AuthSettings
 from auth.store import AccountStore
 from common.bus.connection import Bus
@@ -24,15 +25,10 @@ async def change(email: str, *, revoke: bool) -> str | None:
         Bus.connected(settings.nats_url.get_secret_value(), "auth", replicas=settings.nats_replicas, away=AWAY) as bus,
         Relay.running(bus, db.users) as relay,
     ):
-        accounts = AccountStore(db, relay)
-        account = await accounts.find(email)
-        if account is None:
-            return None
-        if revoke:
-            account.revoke(OPERATOR)
-        else:
-            account.grant(OPERATOR)
-        await accounts.save(account)
+        decide = Account.revoke if revoke else Account.grant
+        account = await AccountStore(db, relay).change(email, lambda account: decide(account, OPERATOR))
+    if account is None:
+        return None
     return f"{account.email} is {'no longer' if revoke else 'now'} an operator; it counts from the next sign-in on"
 
 

@@ -1,5 +1,7 @@
 """Accounts in MongoDB: the only file of auth that speaks to it."""
 
+from collections.abc import Callable
+
 from pymongo.errors import DuplicateKeyError
 
 from auth.domain import Account, EmailTaken
@@ -22,6 +24,16 @@ class AccountStore:
         """The account with this address, in any case; None if there is none."""
         document = await self._users.find_one({"email": email.lower()}, WITHOUT_PENDING)
         return Account.from_document(document) if document else None
+
+    async def change(self, email: str, decide: Callable[[Account], None]) -> Account | None:
+        """Let `decide` change the account with this address; None if there is none. Raises as `Outbox.update`."""
+        if (account := await self.find(email)) is None:
+            return None
+
+        async def load() -> Account:
+            return Account.from_document(await self._users.find_one({"_id": account.id}, WITHOUT_PENDING) or {})
+
+        return await self._outbox.update(load, decide, loaded=account)
 
     async def save(self, account: Account) -> None:
         """Save state and events. Raises `EmailTaken`, or `StaleWrite` when somebody else saved it first."""

@@ -11,7 +11,6 @@ from typing import Any
 from pymongo import DESCENDING, TEXT, UpdateOne
 
 from common.batching import Batcher
-from common.errors import StaleWrite
 from common.events import ItemStatus, StockChanged
 from common.ids import new_id
 from common.mongo.client import AWAY, WITHOUT_PENDING, Database, Document, look_up
@@ -22,8 +21,6 @@ from items.files import PictureFiles
 from items.pictures import Sizes
 
 log = logging.getLogger(__name__)
-
-TRIES = 10
 
 GRACE = timedelta(hours=1)
 """Files of pictures that are older than this and that no item names were left behind."""
@@ -99,18 +96,8 @@ class ItemStore:
             await self._fill_in(item.seller_id, name)
 
     async def change(self, item_id: str, decide: Callable[[Item], None]) -> Item:
-        """Load, `decide`, save what it recorded; from the start when somebody else saved in between."""
-        self._outbox.relay.check_room()
-        for _ in range(TRIES):
-            item = await self.get(item_id)
-            decide(item)
-            try:
-                if item.recorded:
-                    await self._outbox.save(item)
-            except StaleWrite:
-                continue
-            return item
-        raise StaleWrite("this item is being changed all the time; try again")
+        """Let `decide` change the item and save it. Raises `ItemNotFound`, and what `Outbox.update` does."""
+        return await self._outbox.update(lambda: self.get(item_id), decide)
 
     async def picture(self, item_id: str, picture_id: str, size: str) -> bytes:
         """A WebP file. Raises `PictureNotFound`."""

@@ -18,6 +18,7 @@ from common.errors import IdempotencyKeyReused, SoukError, StaleWrite
 from common.events import CancelReason, ItemState
 from common.ids import new_id, once_arrived
 from common.mongo.client import AWAY, Document
+from common.outbox import retry_stale
 from common.telemetry import Cause, current_cause
 from orders.domain import HoldLimit, ItemNotFound, Order, OrderNotFound, SoldOut, Stock, hold_key
 from orders.store import OrderStore
@@ -117,13 +118,10 @@ class ReservationDesk:
         await self._group(FollowItem(item))
 
     async def _change(self, order_id: str, act: Callable[[Order, Stock], None]) -> Order:
-        while True:
-            try:
-                order = await self._group(ChangeOrder(order_id, act))
-            except StaleWrite:
-                continue  # The order changed in this very group; the next one sees the outcome.
-            assert order is not None  # noqa: S101 - changing answers with an order or an error
-            return order
+        # The order may have changed in this very group: then a later group sees the outcome.
+        order = await retry_stale(lambda: self._group(ChangeOrder(order_id, act)))
+        assert order is not None  # noqa: S101 - changing answers with an order or an error
+        return order
 
     async def _commit(self, commands: Sequence[Command]) -> Sequence[Outcome]:
         async def attempt(session: AsyncClientSession) -> Books:

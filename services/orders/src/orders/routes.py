@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter, status
 from pydantic import BaseModel
 
-from common.errors import IdempotencyKeyReused, StaleWrite
+from common.errors import IdempotencyKeyReused
 from common.events import CancelReason, Currency, ItemId, Quantity
 from common.http.dependencies import IdempotencyKey, Provided
 from common.http.paging import Body, Cursor, Limit, Page
@@ -121,21 +121,15 @@ async def cancel_order(order_id: str, user: CurrentUser, store: Store, desk: Des
 )
 async def refund_order(order_id: str, user: CurrentUser, store: Store) -> OrderView:
     """The seller gives the money back; the order is `refunded` once it has arrived."""
-    store.check_room()
-    while True:
-        order = await store.get(order_id)
-        if order is None or user.id not in {order.seller_id, order.buyer_id}:
+
+    def decide(order: Order) -> None:
+        if user.id not in {order.seller_id, order.buyer_id}:
             raise OrderNotFound("there is no such order")
         if user.id != order.seller_id:
             raise NotSeller("only the seller can refund an order")
         order.request_refund()
-        if not order.recorded:
-            return OrderView.of(order)
-        try:
-            await store.save(order)
-        except StaleWrite:
-            continue  # Somebody changed it meanwhile: ask the newest state.
-        return OrderView.of(order)
+
+    return OrderView.of(await store.change(order_id, decide))
 
 
 async def _own(order_id: str, buyer_id: str, store: OrderStore) -> Order:

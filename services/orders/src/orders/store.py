@@ -15,7 +15,7 @@ from common.events import ItemState
 from common.mongo.client import WITHOUT_PENDING, Collection, Database, Document, look_up
 from common.outbox import Outbox, Relay, write_of
 from common.records import Record, RecordsQuery, records_in
-from orders.domain import Order, OrderStatus, Stock
+from orders.domain import Order, OrderNotFound, OrderStatus, Stock
 
 T = TypeVar("T")
 
@@ -78,6 +78,16 @@ class OrderStore:
         """What orders knows of an item, or None. Concurrent calls share a query."""
         document = await self._find_stock(item_id)
         return Stock.from_document(document) if document else None
+
+    async def change(self, order_id: str, decide: Callable[[Order], None]) -> Order:
+        """Let `decide` change an order whose stock stays as it is. Raises `OrderNotFound`, and as `Outbox.update`."""
+
+        async def load() -> Order:
+            if (order := await self.get(order_id)) is None:
+                raise OrderNotFound("there is no such order")
+            return order
+
+        return await self._outbox.update(load, decide)
 
     async def save(self, order: Order) -> None:
         """One guarded write of an order whose stock does not change. Raises `StaleWrite`."""

@@ -7,7 +7,6 @@ from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from common.batching import Batcher
-from common.errors import StaleWrite
 from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, look_up
 from common.outbox import Outbox, Relay
 from common.records import Record, RecordsQuery, records_in
@@ -58,21 +57,8 @@ class PaymentStore:
         return Payment.from_document(document) if document else None
 
     async def change(self, payment: Payment, transition: Callable[[Payment], None]) -> Payment:
-        """Apply a transition and save; where somebody else was first, apply it to what he left.
-
-        Transitions may be repeated, so this ends as soon as one of both has nothing left to do.
-        """
-        while True:
-            before = payment.model_copy()
-            transition(payment)
-            if payment == before and not payment.recorded:
-                return payment
-            try:
-                await self._outbox.save(payment)
-            except StaleWrite:
-                payment = await self.get(payment.id)
-            else:
-                return payment
+        """Apply a transition and save; after a lost race, apply it to the newest state. Transitions are repeatable."""
+        return await self._outbox.update(lambda: self.get(payment.id), transition, loaded=payment, command=False)
 
     async def rows(self, query: RecordsQuery) -> list[Record]:
         """Payments for the books."""

@@ -191,16 +191,11 @@ class LetterStore:
         return [await self._decide(found[one], decide) for one in wanted]
 
     async def _decide(self, letter: Letter, decide: Callable[[Letter], None]) -> Letter:
-        while True:
-            decide(letter)
-            if not letter.recorded:
-                return letter
-            try:
-                await self._outbox.save(letter)
-            except StaleWrite:
-                [letter] = await self._find({"_id": letter.id}, 1)
-            else:
-                return letter
+        async def load() -> Letter:
+            [newest] = await self._find({"_id": letter.id}, 1)
+            return newest
+
+        return await self._outbox.update(load, decide, loaded=letter, command=False)
 
     async def page(self, state: LetterState | None, limit: int, before: int | None) -> list[Letter]:
         """Letters, newest first, older than the sequence `before`."""
