@@ -1,7 +1,8 @@
-"""Rebuilding a projection: read the streams from the start, compare with what is there, and mend on request.
+"""Rebuilding a projection: read the streams from the start, compare with what is stored, and repair it on request.
 
-It runs beside the service: `python -m orders.projections stock --swap`. What comes in meanwhile is no difference and is
-never overwritten: every mend is guarded by what was seen (docs/decisions/rebuild.md).
+This runs beside the service: `python -m orders.projections orders.stock --swap`. Changes that the service makes
+meanwhile are not differences and are never overwritten: each repair is guarded by the state that was compared
+(docs/decisions/rebuild.md).
 """
 
 import argparse
@@ -15,10 +16,9 @@ from typing import Any, ClassVar
 
 from common.bus.connection import BusError
 from common.errors import SoukError
-from common.mongo.client import AWAY
 
 SETTLE_SECONDS = 2.0
-"""Seconds in which a handler that is merely behind gets there."""
+"""Seconds in which a handler that is only behind catches up."""
 
 MAX_SHOWN = 20
 """Differences that are printed; all are counted."""
@@ -28,7 +28,7 @@ State = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Difference:
-    """A key under which something else is kept than the streams say. None: nothing."""
+    """A key whose stored state is not what the streams say. None means that there is no state."""
 
     key: str
     expected: State | None
@@ -36,33 +36,33 @@ class Difference:
 
     def __str__(self) -> str:
         if self.expected is None or self.found is None:
-            return f"{self.key}: {_told(self.expected)} expected, {_told(self.found)} found"
+            return f"{self.key}: {_shown(self.expected)} expected, {_shown(self.found)} found"
         names = sorted(n for n in {*self.expected, *self.found} if self.expected.get(n) != self.found.get(n))
-        said = (f"{n} {self.expected.get(n)!r} expected, {self.found.get(n)!r} found" for n in names)
-        return f"{self.key}: {'; '.join(said)}"
+        fields = (f"{n} {self.expected.get(n)!r} expected, {self.found.get(n)!r} found" for n in names)
+        return f"{self.key}: {'; '.join(fields)}"
 
 
-def _told(state: State | None) -> str:
+def _shown(state: State | None) -> str:
     return "nothing" if state is None else ", ".join(f"{name} {value!r}" for name, value in state.items())
 
 
 class Projection(ABC):
-    """A copy of what the streams say. Its states are compared with `==`."""
+    """A copy of what the streams say: a state under each key. States are compared with `==`."""
 
     name: ClassVar[str]
-    """As `make rebuild` knows it: `orders.stock`."""
+    """The argument of `make rebuild`, such as `orders.stock`."""
 
     @abstractmethod
     async def expected(self) -> dict[str, State]:
-        """What the streams say, read from the first message to the newest there is."""
+        """The states that the streams say, read from the first message to the newest now."""
 
     @abstractmethod
     async def found(self) -> dict[str, State]:
-        """What is kept."""
+        """The states that are stored."""
 
     @abstractmethod
-    async def mend(self, differences: Sequence[Difference]) -> None:
-        """Keep what is expected, wherever what was found is still there."""
+    async def repair(self, differences: Sequence[Difference]) -> None:
+        """Store the expected state wherever the state that was found is still there."""
 
 
 async def differences_of(projection: Projection) -> list[Difference]:
@@ -89,12 +89,12 @@ async def _compare(projection: Projection) -> tuple[dict[str, State], set[str]]:
 
 
 async def rebuild(projection: Projection, swap: bool) -> int:
-    """Print what differs, mend it if `swap`; return how many differences there are left."""
+    """Print the differences and repair them if `swap`; return how many are left."""
     differences = await differences_of(projection)
     _show(differences)
     if differences and swap:
-        await projection.mend(differences)
-        print(f"{len(differences)} mended; looking again", flush=True)  # noqa: T201
+        await projection.repair(differences)
+        print(f"{len(differences)} repaired; comparing again", flush=True)  # noqa: T201
         differences = await differences_of(projection)
         _show(differences)
     return len(differences)
@@ -108,23 +108,30 @@ def _show(differences: Sequence[Difference]) -> None:
         print(f"  and {len(differences) - MAX_SHOWN} more", flush=True)  # noqa: T201
 
 
-def main(opened: Callable[[], AbstractAsyncContextManager[Sequence[Projection]]]) -> int:
-    """`python -m SERVICE.rebuild NAME [--swap]`. Exit code 1: something differs; 2: it could not be found out."""
-    parser = argparse.ArgumentParser(description="Compare a projection with the streams, and mend it with --swap.")
+def main(
+    opened: Callable[[], AbstractAsyncContextManager[Sequence[Projection]]], away: tuple[type[Exception], ...]
+) -> int:
+    """`python -m SERVICE.projections NAME [--swap]`: compare one of the `opened` projections.
+
+    Returns the exit code: 1 if something differs, 2 if it cannot be compared, because of one of the errors `away`.
+    """
+    # Not pydantic-settings' CliApp: it would also read NAME and SWAP from the environment.
+    parser = argparse.ArgumentParser(description="Compare a projection with the streams; --swap repairs it.")
     parser.add_argument("name")
     parser.add_argument("--swap", action="store_true")
     arguments = parser.parse_args()
-
-    async def run() -> int:
-        async with opened() as projections:
-            chosen = [one for one in projections if one.name == arguments.name]
-            if not chosen:
-                print(f"no such projection; there are: {', '.join(p.name for p in projections)}", file=sys.stderr)  # noqa: T201
-                return 2
-            return int(bool(await rebuild(chosen[0], arguments.swap)))
-
+    unavailable: tuple[type[Exception], ...] = (*away, BusError, OSError, SoukError)
     try:
-        return asyncio.run(run())
-    except (*AWAY, BusError, OSError, SoukError) as error:
-        print(f"it could not be compared: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        return asyncio.run(_run(opened, arguments.name, arguments.swap))
+    except unavailable as error:
+        print(f"cannot compare: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
         return 2
+
+
+async def _run(opened: Callable[[], AbstractAsyncContextManager[Sequence[Projection]]], name: str, swap: bool) -> int:
+    async with opened() as projections:
+        known = {projection.name: projection for projection in projections}
+        if name not in known:
+            print(f"no such projection; there are: {', '.join(known)}", file=sys.stderr)  # noqa: T201
+            return 2
+        return 1 if await rebuild(known[name], swap) else 0

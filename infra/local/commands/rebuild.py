@@ -30,7 +30,7 @@ def main() -> int:
     service = name.partition(".")[0]
     swap = ["--swap"] if os.environ.get("SWAP") in {"1", "true", "yes"} else []
     try:
-        return run_as(service, f"{service}.rebuild", name, *swap)
+        return run_as(service, f"{service}.projections", name, *swap)
     except (NothingRuns, Unusable) as error:
         print(error, file=sys.stderr)
         return 2

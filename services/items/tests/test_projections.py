@@ -52,7 +52,7 @@ async def test_a_mend_never_overwrites_what_came_meanwhile(shop: Shop, projectio
     differences = await differences_of(available)
 
     await shop.events.deliver(StockChanged(item_id=item, stock_version=2, quantity=40, available=30))
-    await available.mend(differences)
+    await available.repair(differences)
 
     assert (await shop.item(item))["available"] == 30
 

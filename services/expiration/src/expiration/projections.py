@@ -21,7 +21,6 @@ class Holds(Projection):
         self._deadlines = deadlines
 
     async def expected(self) -> dict[str, State]:
-        """See `Projection`."""
         held: dict[str, State] = {}
         settled: set[str] = set()
         async with aclosing(self._bus.stored_events(OrderPlaced, OrderCancelled, OrderPaid)) as events:
@@ -33,10 +32,9 @@ class Holds(Projection):
         return {order: due for order, due in held.items() if order not in settled}
 
     async def found(self) -> dict[str, State]:
-        """See `Projection`."""
         return {order: {"due": due} async for order, due in self._deadlines.all()}
 
-    async def mend(self, differences: Sequence[Difference]) -> None:
+    async def repair(self, differences: Sequence[Difference]) -> None:
         """Drop what nobody holds; all else the worker does, who rebuilds what is no longer marked as complete."""
         for difference in differences:
             if difference.expected is None:
@@ -58,4 +56,4 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(opened))
+    raise SystemExit(main(opened, AWAY))

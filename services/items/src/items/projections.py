@@ -23,15 +23,13 @@ class Sellers(Projection):
         self._db = db
 
     async def expected(self) -> dict[str, State]:
-        """See `Projection`."""
         return {event.user_id: {"name": event.name} async for event in self._bus.stored_events(UserRegistered)}
 
     async def found(self) -> dict[str, State]:
-        """See `Projection`."""
         return {d["_id"]: {"name": d.get("name")} async for d in self._db.sellers.find({})}
 
-    async def mend(self, differences: Sequence[Difference]) -> None:
-        """See `Projection`. A name never changes, so what was found is its own guard."""
+    async def repair(self, differences: Sequence[Difference]) -> None:
+        """A name never changes, so what was found is its own guard."""
         for difference in differences:
             key, found = difference.key, difference.found
             if difference.expected is None:
@@ -55,7 +53,6 @@ class Available(Projection):
         self._items = db.items
 
     async def expected(self) -> dict[str, State]:
-        """See `Projection`."""
         newest: dict[str, State] = {}
         async for event in self._bus.stored_events(StockChanged):
             if event.item_id not in newest or newest[event.item_id]["stock_version"] < event.stock_version:
@@ -63,12 +60,11 @@ class Available(Projection):
         return newest
 
     async def found(self) -> dict[str, State]:
-        """See `Projection`. Items that no stock was told of yet show their own quantity and are none of this."""
+        """Items that no stock was told of yet show their own quantity and are none of this."""
         told_of = self._items.find({"stock_version": {"$ne": 0}}, {"available": 1, "stock_version": 1})
         return {d.pop("_id"): d async for d in told_of}
 
-    async def mend(self, differences: Sequence[Difference]) -> None:
-        """See `Projection`."""
+    async def repair(self, differences: Sequence[Difference]) -> None:
         for difference in differences:
             seen = difference.found or {"stock_version": 0}
             if difference.expected is not None:
@@ -87,4 +83,4 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(opened))
+    raise SystemExit(main(opened, AWAY))

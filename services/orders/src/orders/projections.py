@@ -30,7 +30,6 @@ class Stocks(Projection):
         self._told: dict[str, int] = {}
 
     async def expected(self) -> dict[str, State]:
-        """See `Projection`."""
         async for item in self._bus.stored_events(ItemListed, ItemChanged, ItemWithdrawn):
             known = self._offers.get(item.item_id)
             if known is None or known.item_version < item.item_version:
@@ -41,7 +40,6 @@ class Stocks(Projection):
         return {key: {**Stock.open(item).offer(), **exact} for key, item in self._offers.items()}
 
     async def found(self) -> dict[str, State]:
-        """See `Projection`."""
         return {
             stock.id: {
                 **stock.offer(),
@@ -51,8 +49,8 @@ class Stocks(Projection):
             async for stock, live in self._store.stock_and_units()
         }
 
-    async def mend(self, differences: Sequence[Difference]) -> None:
-        """See `Projection`. Stock that no seller ever listed stays: no order can be for it."""
+    async def repair(self, differences: Sequence[Difference]) -> None:
+        """Stock that no seller ever listed stays: no order can be for it."""
         for difference in differences:
             if item := self._offers.get(difference.key):
                 await self._store.restate(item, self._told.get(difference.key, 0))
@@ -73,4 +71,4 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(opened))
+    raise SystemExit(main(opened, AWAY))

@@ -25,7 +25,6 @@ class Dues(Projection):
         self._dues = db.dues
 
     async def expected(self) -> dict[str, State]:
-        """See `Projection`."""
         newest: dict[str, Due] = {}
         async for event in self._bus.stored_events(OrderPlaced, OrderCancelled, OrderPaid):
             due = Due.of(event)
@@ -34,11 +33,10 @@ class Dues(Projection):
         return {key: _as_kept(due) for key, due in newest.items()}
 
     async def found(self) -> dict[str, State]:
-        """See `Projection`."""
         return {document.pop("_id"): document async for document in self._dues.find({})}
 
-    async def mend(self, differences: Sequence[Difference]) -> None:
-        """See `Projection`. The version seen is the guard: nobody writes one again."""
+    async def repair(self, differences: Sequence[Difference]) -> None:
+        """The version seen is the guard: nobody writes one again."""
         for difference in differences:
             document = {"_id": difference.key, **(difference.expected or {})}
             seen = {"_id": difference.key, "order_version": (difference.found or {}).get("order_version")}
@@ -70,4 +68,4 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(opened))
+    raise SystemExit(main(opened, AWAY))

@@ -1,4 +1,4 @@
-"""The log, compared with the streams: `python -m audit.event_log.projection audit.events --swap`."""
+"""The log, compared with the streams: `python -m audit.projections audit.events --swap`."""
 
 import hashlib
 import json
@@ -26,7 +26,6 @@ class Events(Projection):
         self._events = db.events
 
     async def expected(self) -> dict[str, State]:
-        """See `Projection`."""
         said: dict[str, State] = {}
         for stream in {stream for _, stream in consumers.stream_handlers}.difference(FAILURE_STREAMS):
             async with aclosing(self._bus.stored_messages(stream)) as messages:
@@ -36,11 +35,10 @@ class Events(Projection):
         return said
 
     async def found(self) -> dict[str, State]:
-        """See `Projection`."""
         return {document["_id"]: state_of(document) async for document in self._events.find({})}
 
-    async def mend(self, differences: Sequence[Difference]) -> None:
-        """See `Projection`. An entry that no stream has stays: it may be the last trace of what was lost."""
+    async def repair(self, differences: Sequence[Difference]) -> None:
+        """An entry that no stream has stays: it may be the last trace of what was lost."""
         for difference in differences:
             if difference.expected is None:
                 continue
@@ -68,4 +66,4 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(opened))
+    raise SystemExit(main(opened, AWAY))

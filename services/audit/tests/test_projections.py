@@ -2,7 +2,7 @@
 
 import pytest
 
-from audit.event_log.projection import opened
+from audit.projections import opened
 from common import projections as projections_module
 from common.projections import rebuild
 
