@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.events import EVENTS
+from infra.local.stack.services import SERVICES
 
 CONTRACTS = {file.name.removesuffix(".json"): file for file in Path(__file__).parent.glob("*.json")}
 
@@ -28,3 +29,11 @@ def test_a_reader_ignores_what_a_newer_publisher_adds(subject: str) -> None:
     frozen = json.loads(CONTRACTS[subject].read_text())
     event = EVENTS[subject]
     assert event.model_validate(frozen | {"of_the_future": {"a": 1}}) == event.model_validate(frozen)
+
+
+@pytest.mark.parametrize("subject", sorted(EVENTS))
+def test_the_docstring_names_the_owner_and_leaves_the_readers_to_the_readme(subject: str) -> None:
+    [owner] = [service.name for service in SERVICES if service.publishes == subject.partition(".")[0]]
+    text = EVENTS[subject].__doc__ or ""
+    assert f"Owner: {owner}." in text
+    assert "Readers:" not in text

@@ -1,7 +1,9 @@
 """Every event that crosses the bus, and the value types in it. No behaviour.
 
-Events that copy state carry all of it and its version: a reader keeps the newest and drops the rest, so order does
-not matter and nobody waits for a gap. An event is only ever extended, never changed.
+A docstring says what an event means and which service owns it; the README's table says which services read it.
+
+Events that copy state carry all of it, with its version. A reader keeps the newest version and ignores older ones, so
+the order of arrival does not matter. An event may get new fields with a default; the fields it has never change.
 """
 
 from enum import StrEnum
@@ -47,7 +49,7 @@ class ItemStatus(StrEnum):
 
 
 class CancelReason(StrEnum):
-    """Why an order ended without money."""
+    """Why an order ended unpaid."""
 
     BUYER = "buyer"
     EXPIRED = "expired"
@@ -55,7 +57,7 @@ class CancelReason(StrEnum):
 
 
 class RejectReason(StrEnum):
-    """Why money that came for an order goes back."""
+    """Why an order does not accept a payment, which is then refunded."""
 
     SOLD_OUT = "sold_out"
     CANCELLED = "cancelled"
@@ -63,7 +65,7 @@ class RejectReason(StrEnum):
 
 
 class ProviderOperation(StrEnum):
-    """What payments asks of whoever moves the money."""
+    """What payments asks the payment provider to do."""
 
     CHARGE = "charge"
     RETRIEVE = "retrieve"
@@ -71,7 +73,7 @@ class ProviderOperation(StrEnum):
 
 
 class ProviderOutcome(StrEnum):
-    """What came of it. After the last two, nobody knows whether money moved."""
+    """The result of a call to the payment provider. After the last two it is unknown whether money moved."""
 
     CAPTURED = "captured"
     DECLINED = "declined"
@@ -84,9 +86,9 @@ class ProviderOutcome(StrEnum):
 
 
 class Event(BaseModel):
-    """A fact that one service tells the others.
+    """Something that happened, published by the service that owns it.
 
-    `subject` is its address on the bus and its CloudEvents type; `stream`, its owner's, is where it is kept.
+    `subject` is its address on the bus and its CloudEvents type. `stream` is the owner's stream, which stores it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -107,7 +109,7 @@ EVENTS: dict[str, type[Event]] = {}
 
 
 class UserRegistered(Event, subject="users.registered"):
-    """Somebody signed up. Owner: auth. Readers: items (the seller's name)."""
+    """A user signed up. Owner: auth."""
 
     user_id: UserId
     email: str
@@ -130,15 +132,15 @@ class ItemState(Event):
 
 
 class ItemListed(ItemState, subject="items.listed"):
-    """An item is for sale. Owner: items. Readers: orders (opens its stock)."""
+    """An item is for sale. Owner: items."""
 
 
 class ItemChanged(ItemState, subject="items.changed"):
-    """The seller edited an item. Owner: items. Readers: orders. Open orders keep the price they were placed at."""
+    """The seller edited an item. Owner: items. Open orders keep the price they were placed at."""
 
 
 class ItemWithdrawn(ItemState, subject="items.withdrawn"):
-    """No new orders; open ones live on. Owner: items. Readers: orders."""
+    """An item takes no new orders; open orders go on. Owner: items."""
 
 
 class OrderState(Event):
@@ -157,39 +159,36 @@ class OrderState(Event):
 
 
 class OrderPlaced(OrderState, subject="orders.placed"):
-    """A buyer holds `quantity` of an item until `expires_at`.
-
-    Owner: orders. Readers: expiration (starts the clock), payments (copies the amount due).
-    """
+    """A buyer holds `quantity` of an item until `expires_at`. Owner: orders."""
 
 
 class OrderCancelled(OrderState, subject="orders.cancelled"):
-    """The hold is given back. Owner: orders. Readers: expiration (stops the clock), payments (takes no more money)."""
+    """An order ended unpaid, and its units are free again. Owner: orders."""
 
     reason: CancelReason
 
 
 class OrderPaid(OrderState, subject="orders.paid"):
-    """The money came and the units are the buyer's. Owner: orders. Readers: expiration, payments."""
+    """An order is paid: its units are the buyer's. Owner: orders."""
 
     payment_id: PaymentId
 
 
 class OrderPaymentRejected(OrderState, subject="orders.payment_rejected"):
-    """Money came for an order that can no longer be served. Owner: orders. Readers: payments (sends it back)."""
+    """A payment came for an order that can no longer be fulfilled. Owner: orders."""
 
     payment_id: PaymentId
     reason: RejectReason
 
 
 class OrderRefundRequested(OrderState, subject="orders.refund_requested"):
-    """The seller gives the money back. Owner: orders. Readers: payments."""
+    """The seller wants a paid order refunded. Owner: orders."""
 
     payment_id: PaymentId
 
 
 class StockChanged(Event, subject="orders.stock_changed"):
-    """What is left of an item: `available` of `quantity` offered. Owner: orders. Readers: items (shows it), web."""
+    """What is left of an item: `available` of `quantity` offered. Owner: orders."""
 
     item_id: ItemId
     stock_version: int
@@ -198,7 +197,7 @@ class StockChanged(Event, subject="orders.stock_changed"):
 
 
 class HoldElapsed(Event, subject="expiration.elapsed"):
-    """The time of an order's hold is over. Owner: expiration. Readers: orders (releases what is unpaid)."""
+    """The hold of an order has reached its deadline. Owner: expiration."""
 
     order_id: OrderId
 
@@ -215,29 +214,29 @@ class PaymentState(Event):
 
 
 class PaymentProcessing(PaymentState, subject="payments.processing"):
-    """The outcome comes later, perhaps only after the buyer has confirmed. Owner: payments. Readers: web."""
+    """The payment's outcome comes later, perhaps only after the buyer confirms it. Owner: payments."""
 
 
 class PaymentCaptured(PaymentState, subject="payments.captured"):
-    """The money is here. Owner: payments. Readers: orders (paid, or too late)."""
+    """The money of a payment was captured. Owner: payments."""
 
 
 class PaymentFailed(PaymentState, subject="payments.failed"):
-    """No money moved. Owner: payments. Readers: orders (tells the buyer why)."""
+    """A payment failed and no money moved. Owner: payments."""
 
     reason: str
 
 
 class PaymentRefunded(PaymentState, subject="payments.refunded"):
-    """The money went back, once. Owner: payments. Readers: orders."""
+    """The money of a payment went back to the buyer. Owner: payments."""
 
     reason: str
 
 
 class ProviderCalled(Event, subject="payments.provider_called"):
-    """Payments asked the provider and was answered, or not, after `milliseconds`. Owner: payments. Readers: audit.
+    """A call to the payment provider returned, or failed, after `milliseconds`. Owner: payments.
 
-    `reference` is the provider's name for the charge, where it is known.
+    `reference` is the provider's id of the charge, if it is known.
     """
 
     payment_id: PaymentId
@@ -250,9 +249,9 @@ class ProviderCalled(Event, subject="payments.provider_called"):
 
 
 class DeadLetterDecided(Event):
-    """What an operator decided about a dead letter, which a handler of a service gave up.
+    """What an operator decided about a dead letter: a message that a `handler` of a `service` could not handle.
 
-    `source_stream` and `source_sequence` are where the message lies that the letter is about.
+    `source_stream` and `source_sequence` say where the message is stored.
     """
 
     letter_id: str
@@ -267,8 +266,8 @@ class DeadLetterDecided(Event):
 
 
 class DeadLetterReplayed(DeadLetterDecided, subject="letters.replayed"):
-    """The handler is to see the message again. Owner: audit. Readers: every service with handlers."""
+    """The handler gets the message again. Owner: audit."""
 
 
 class DeadLetterDiscarded(DeadLetterDecided, subject="letters.discarded"):
-    """Nothing is to be done about it, for this reason. Owner: audit. Readers: audit."""
+    """Nothing is to be done about the dead letter, for `reason`. Owner: audit."""

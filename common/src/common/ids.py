@@ -1,4 +1,4 @@
-"""Identifiers: UUID version 7 (RFC 9562), so that newer ids sort after older ones and tell when they were minted."""
+"""Identifiers: UUID version 7 (RFC 9562). Newer ids sort after older ones, and each says when it was made."""
 
 import asyncio
 import time
@@ -12,26 +12,31 @@ from common.errors import Unavailable
 
 T = TypeVar("T")
 
-NEWBORN = 5.0  # seconds
-PATIENCE = 2.0  # seconds
-UNHEARD = 60.0  # seconds
+RECENT_SECONDS = 5.0
+"""Age up to which a lookup waits for an id that is not here yet."""
+
+ARRIVAL_TIMEOUT = 2.0
+"""Seconds that such a lookup waits at most."""
+
+UNCERTAIN_SECONDS = 60.0
+"""Age up to which nobody can say that there is no such id: the event that brings it may still be on its way."""
 
 
 def new_id() -> str:
-    """A fresh id: 32 hexadecimal digits, ordered by the time of minting to the millisecond."""
+    """A new id: 32 hexadecimal digits, ordered by time to the millisecond."""
     return uuid7().hex
 
 
 def minted_at(identifier: str) -> float:
-    """When an id of ours was minted, in Unix seconds. Raises `ValueError` for any other id."""
+    """When `new_id` made this id, in Unix seconds. Raises `ValueError` for any other id."""
     uuid = UUID(hex=identifier)
     if uuid.version != 7:
-        raise ValueError(f"{identifier} does not tell when it was minted")
+        raise ValueError(f"{identifier} does not say when it was made")
     return (uuid.int >> 80) / 1000
 
 
-def is_newborn(identifier: str, seconds: float = NEWBORN) -> bool:
-    """Whether this is an id of ours, minted within the last `seconds`. Never raises."""
+def is_recent(identifier: str, seconds: float = RECENT_SECONDS) -> bool:
+    """Whether `new_id` made this id within the last `seconds`. Never raises."""
     try:
         return 0 <= time.time() - minted_at(identifier) < seconds
     except ValueError:
@@ -39,17 +44,16 @@ def is_newborn(identifier: str, seconds: float = NEWBORN) -> bool:
 
 
 async def once_arrived(find: Callable[[str], Awaitable[T | None]], identifier: str) -> T | None:
-    """What `find` finds, waiting up to `PATIENCE` seconds for a newborn's copy to reach this service.
+    """What `find` finds. Waits up to `ARRIVAL_TIMEOUT` for a recent id whose event has not reached this service yet.
 
-    Services copy each other's facts over the bus within milliseconds. A caller who uses an id right after another
-    service gave it to him is not told "not found": only ids minted within `NEWBORN` wait, so a wrong id never does.
-
-    Raises `Unavailable` for an id minted within `UNHEARD` that has not arrived: nobody can say that there is none.
+    Services copy each other's data over the bus within milliseconds, so a caller may use an id just before it arrives
+    here. Only recent ids wait; any other unknown id is None at once. Raises `Unavailable` for an unknown id younger
+    than `UNCERTAIN_SECONDS`: its event may be late.
     """
     found = await find(identifier)
-    if found is not None or not is_newborn(identifier):
+    if found is not None or not is_recent(identifier):
         return _certain(found, identifier)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + ARRIVAL_TIMEOUT
     pause = 0.02
     while found is None and time.monotonic() < deadline:
         await asyncio.sleep(pause)
@@ -59,6 +63,6 @@ async def once_arrived(find: Callable[[str], Awaitable[T | None]], identifier: s
 
 
 def _certain(found: T | None, identifier: str) -> T | None:
-    if found is None and is_newborn(identifier, UNHEARD):
-        raise Unavailable("we have not heard of this yet; try again in a moment")
+    if found is None and is_recent(identifier, UNCERTAIN_SECONDS):
+        raise Unavailable("this is not known here yet; try again in a moment")
     return found
