@@ -1,4 +1,4 @@
-"""The base of everything that is loaded, asked to do one thing, and saved. No I/O."""
+"""The base of everything that is loaded, changed by one method, and saved. No I/O."""
 
 from typing import Self
 
@@ -8,9 +8,9 @@ from common.events import Event
 
 
 class Aggregate(BaseModel):
-    """A consistent whole with one version. A method checks, changes state and records what happened.
+    """A unit of consistency with one version. Its methods check, change the state and record what happened.
 
-    `version` counts the saves: 0 means never saved. Whoever saves an aggregate takes its recorded events with it.
+    `version` counts the saves; 0 means never saved. Saving an aggregate also saves its recorded events.
     """
 
     id: str
@@ -19,7 +19,7 @@ class Aggregate(BaseModel):
 
     @property
     def next_version(self) -> int:
-        """The version this aggregate will have once it is saved; events carry it."""
+        """The version that this aggregate has after the next save; events carry it."""
         return self.version + 1
 
     @property
@@ -28,19 +28,19 @@ class Aggregate(BaseModel):
         return tuple(self._recorded)
 
     def record(self, event: Event) -> None:
-        """Remember that something happened; it leaves with the next save."""
+        """Record an event, to be saved and published with the next save."""
         self._recorded.append(event)
 
     def saved(self) -> None:
-        """State and events are durable: one version on, nothing recorded."""
+        """Call this after a save: it counts the version and clears the recorded events."""
         self.version += 1
         self._recorded.clear()
 
     def to_document(self) -> dict[str, object]:
-        """The state as Mongo keeps it, without id, version and recorded events. None means: not there."""
+        """The state as MongoDB stores it, without id, version and recorded events. None means that a field is unset."""
         return self.model_dump(exclude={"id", "version"})
 
     @classmethod
     def from_document(cls, document: dict[str, object]) -> Self:
-        """The aggregate as it was saved. `pending` is never part of it."""
+        """The aggregate in a document of MongoDB, without its `pending` events."""
         return cls.model_validate({**document, "id": document["_id"]})

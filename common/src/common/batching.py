@@ -1,8 +1,8 @@
 """Natural batching: concurrent calls share one driver call.
 
-A batch is whatever arrived while the last one was in flight. There is no timer, so a lone call waits for nothing, and
-the busier it gets the larger the batches become. A driver call costs more than the web framework around it, so this
-is where a busy service wins its time back (docs/decisions/natural-batching.md has the figures).
+A batch is everything that arrived while the previous one was in flight. There is no timer, so a single call never
+waits; and the more calls there are, the larger the batches become. A driver call costs more CPU than the web framework
+around it, so this is where a busy service saves most (docs/decisions/natural-batching.md has the figures).
 """
 
 import asyncio
@@ -19,14 +19,14 @@ R = TypeVar("R")
 
 
 class Batcher(Generic[T, R]):
-    """Calls `work` with lists of what its callers passed; each caller gets the answer, or the error, of its own.
+    """Calls `work` with lists of its callers' arguments; each caller gets its own result or its own error.
 
-    `work` answers with one result per member, in order; an exception among the results is raised to that member alone.
-    If `work` itself raises, a batch of several is tried again one by one, so that one bad member spoils nobody else's
-    call; errors of the kinds in `shared` (the server is away) are everybody's and go to all at once.
+    `work` returns one result per member, in order; an exception among the results is raised to that member's caller.
+    If `work` itself raises, the members are tried again one by one, so that a bad member does not fail the others.
+    Errors of the types in `shared` (the server is away) concern all members and are raised to all without a retry.
 
-    At most `limit` members a batch; with `backlog` members waiting, the next caller gets `Unavailable` at once. A
-    caller that is cancelled before its batch starts is left out of it; later, the batch goes on without him.
+    A batch has at most `limit` members. When `backlog` members wait, the next caller gets `Unavailable` at once. A
+    caller that is cancelled before its batch starts is left out; after that, the batch goes on without that caller.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Batcher(Generic[T, R]):
         self._closed = False
 
     def __len__(self) -> int:
-        """How many are waiting for their batch to start."""
+        """How many members wait for their batch to start."""
         return len(self._waiting)
 
     async def __call__(self, member: T) -> R:
@@ -54,20 +54,20 @@ class Batcher(Generic[T, R]):
         return await self.put(member)
 
     def put(self, member: T) -> asyncio.Future[R]:
-        """Put `member` into the next batch; the future has its result."""
+        """Put `member` into the next batch; return a future of its result. Raises `Unavailable`."""
         if self._closed:
             raise Unavailable("this service is shutting down; try again")
         if len(self._waiting) >= self._backlog:
-            raise Unavailable("too much is waiting already; try again in a moment")
+            raise Unavailable("too many calls are waiting; try again in a moment")
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((member, answer))
         if self._worker is None:
-            # A context of its own: the worker serves many requests and must not speak in the name of the first.
+            # In its own context: the worker serves many requests and must not log under the id of the first.
             self._worker = asyncio.create_task(self._run(), context=Context())
         return answer
 
     async def close(self) -> None:
-        """Take no more; return when all that waited has its answer."""
+        """Accept no more members; return when all that waited have their results."""
         self._closed = True
         if self._worker is not None:
             await self._worker
@@ -83,8 +83,8 @@ class Batcher(Generic[T, R]):
         finally:
             self._worker = None
             for _, answer in (*batch, *self._waiting):
-                if not answer.done():  # Only when this task was cancelled, as a driver does that is being closed.
-                    answer.set_exception(Unavailable("the work was broken off; try again"))
+                if not answer.done():  # Only if this task was cancelled, as by a driver that is being closed.
+                    answer.set_exception(Unavailable("the work was cancelled; try again"))
             self._waiting.clear()
 
     async def _answer(self, batch: Sequence[tuple[T, asyncio.Future[R]]]) -> None:

@@ -1,10 +1,10 @@
-"""What can go wrong, in the words of the business. `http.py` alone knows which status each kind becomes."""
+"""What can go wrong, in the words of the business. `common.http.problems` knows the HTTP status of each kind."""
 
 from typing import ClassVar
 
 
 class SoukError(Exception):
-    """An error that a caller may be told. `code` is stable: clients branch on it; the text is for people."""
+    """An error that callers may see. `code` is stable and for programs; the message is for people."""
 
     code: ClassVar[str] = "error"
 
@@ -16,7 +16,7 @@ class Invalid(SoukError):
 
 
 class Unauthenticated(SoukError):
-    """Nobody is signed in, or the session does not hold."""
+    """Nobody is signed in, or the session is not valid."""
 
     code = "not_signed_in"
 
@@ -28,37 +28,37 @@ class Forbidden(SoukError):
 
 
 class NotFound(SoukError):
-    """There is no such thing, or it is none of the caller's business."""
+    """There is no such thing, or the caller may not know of it."""
 
     code = "not_found"
 
 
 class Conflict(SoukError):
-    """The request is fine, but the state of things does not allow it."""
+    """The request is valid, but the current state does not allow it."""
 
     code = "conflict"
 
 
 class Declined(SoukError):
-    """The money was refused."""
+    """The payment was refused."""
 
     code = "declined"
 
 
 class TooLarge(SoukError):
-    """More bytes than this route takes."""
+    """More bytes than this route accepts."""
 
     code = "too_large"
 
 
 class Unsupported(SoukError):
-    """A body of a kind that this route does not take."""
+    """A body of a type that this route does not accept."""
 
     code = "unsupported"
 
 
 class TooMany(SoukError):
-    """Too many tries; come back in `retry_after` seconds."""
+    """Too many attempts; the next one is allowed in `retry_after` seconds."""
 
     code = "too_many_requests"
 
@@ -68,13 +68,13 @@ class TooMany(SoukError):
 
 
 class Unavailable(SoukError):
-    """Souk cannot do this right now, through no fault of the caller. Nothing was lost; try again."""
+    """Souk cannot do this right now. It is not the caller's fault, and nothing was lost: try again."""
 
     code = "unavailable"
 
 
 class StaleWrite(Conflict):
-    """Somebody else changed the document since it was loaded. Load it again and decide anew."""
+    """Another writer changed the document since it was loaded. Load it and decide again."""
 
     code = "changed_meanwhile"
 

@@ -1,7 +1,8 @@
-"""The guarded save and the relay: state and events in one write, then every event to JetStream at least once.
+"""The outbox: state and events in one guarded write; then the relay publishes every event at least once.
 
-The events of an aggregate wait in the `pending` array of its own document, so nothing can be saved and not told, or
-told and not saved. Loading never reads `pending`, saving only pushes, relaying only pulls and leaves `version` alone.
+The events of an aggregate wait in the `pending` array of its own document, so no change is saved without its event, and
+no event is published without its change. Loading never reads `pending`, saving only adds to it, and relaying only
+removes from it and leaves `version` alone.
 """
 
 import asyncio
@@ -28,29 +29,31 @@ from common.telemetry import BEHIND, RELAYED, Cause
 log = logging.getLogger(__name__)
 
 HAS_PENDING = {"pending.0": {"$exists": True}}
-"""The partial index's filter and the sweeper's query: they must be the same."""
+"""The filter of the partial index, and the sweeper's query. MongoDB uses the index only if they are the same."""
 
 DUPLICATE_KEY = 11000
+"""MongoDB's error code."""
+
 SWEEP_AFTER = timedelta(seconds=5)
-"""Events older than this were left behind by a crash or a lost answer: the sweeper publishes them."""
+"""The sweeper publishes events older than this: a crash or a lost acknowledgement left them behind."""
 
 PUBLISH_BATCH = 512
-"""Events that leave together."""
+"""Events that are published together at most."""
 
 SWEEP_LIMIT = 1_000
-"""Documents that one sweep of a collection looks at."""
+"""Documents of a collection that one sweep reads at most."""
 
 MAX_PENDING = 10_000
-"""With so many events unpublished, new commands are refused: `pending` must not grow without end."""
+"""Unpublished events at which new commands are refused, so that they do not pile up without end."""
 
 UPDATE_ATTEMPTS = 10
-"""How often an update is tried while other writers are faster."""
+"""How often an update is tried until it gives up against faster writers."""
 
 RETRY_DELAY = 0.005
-"""Seconds that the first retry of an update waits at most. The maximum doubles with every further one."""
+"""Seconds that an update waits at most before its first retry. The maximum doubles with each further retry."""
 
 MAX_RETRY_DELAY = 0.2
-"""Seconds that any retry of an update waits at most."""
+"""Seconds that an update waits at most before any retry."""
 
 A = TypeVar("A", bound=Aggregate)
 T = TypeVar("T")
@@ -59,7 +62,7 @@ Write = InsertOne[Document] | UpdateOne
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """An event that is safe in the `pending` array of document `key`."""
+    """An event that is stored in the `pending` array of document `key`."""
 
     collection: Collection
     key: str
@@ -67,10 +70,10 @@ class Outgoing:
 
 
 def write_of(aggregate: Aggregate, envelopes: Sequence[Envelope]) -> Write:
-    """The one write that makes new state and its events durable, guarded by the version it was loaded at.
+    """The one write that makes new state and its events durable, guarded by the version that was loaded.
 
-    An update of a version that is gone matches nothing and, being an upsert, fails on the `_id` it would insert: so
-    each stale member of a bulk write is reported by itself (MongoDB reports only totals for what did not match).
+    An update of an outdated version matches nothing; as an upsert, it then fails on the `_id` that it would insert. So
+    MongoDB reports each stale member of a bulk write, and not only a total (docs/decisions/stale-by-upsert.md).
     """
     state = aggregate.to_document()
     pending = [envelope.to_document() for envelope in envelopes]
@@ -86,7 +89,7 @@ def write_of(aggregate: Aggregate, envelopes: Sequence[Envelope]) -> Write:
 
 
 class Relay:
-    """Publishes what was written and pulls what JetStream acknowledged. Made by `running`."""
+    """Publishes stored events and removes those that JetStream has acknowledged. Start one with `Relay.running`."""
 
     def __init__(self, bus: Bus, collections: Sequence[Collection], sweep_every: float) -> None:
         self._bus = bus
@@ -103,7 +106,7 @@ class Relay:
     @classmethod
     @asynccontextmanager
     async def running(cls, bus: Bus, *collections: Collection, sweep_every: float = 5.0) -> AsyncIterator["Relay"]:
-        """A relay for these collections, its sweeper running; on leaving, what was handed over is published."""
+        """A relay for these collections, with its sweeper. On leaving, it publishes the events that it was given."""
         relay = cls(bus, collections, sweep_every)
         for collection in collections:
             await collection.create_index("pending.time", name="pending", partialFilterExpression=HAS_PENDING)
@@ -117,23 +120,23 @@ class Relay:
             await relay._publisher.close()
 
     def check_room(self) -> None:
-        """Raise `Unavailable` when so many events wait for the bus that no new command may be taken.
+        """Raise `Unavailable` if too many events wait for the bus to accept another command.
 
-        Commands ask; what only records how something ended (money came, a hold is over) is always written.
+        Only commands call this. What records how something ended (money came, a hold is over) is always saved.
         """
         if self._behind + len(self._publisher) >= MAX_PENDING:
             raise Unavailable("too many events wait for the bus; try again later")
 
     def send(self, outgoing: Sequence[Outgoing]) -> None:
-        """Publish soon. Does not wait: the events are safe, and what fails here is swept up later."""
+        """Publish soon, without waiting: the events are stored, and the sweeper publishes those that fail here."""
         try:
             for one in outgoing:
                 self._publisher.put(one)
         except Unavailable:
-            log.warning("the relay takes no more; %s waits for the sweeper", one.envelope.subject)
+            log.warning("the relay is full; %s waits for the sweeper", one.envelope.subject)
 
     async def _publish(self, batch: Sequence[Outgoing]) -> list[bool]:
-        """Which of the batch JetStream has stored."""
+        """For each event of the batch, whether JetStream has stored it."""
         stored = {envelope.id for envelope in await self._bus.publish([o.envelope for o in batch])}
         done = [o for o in batch if o.envelope.id in stored]
         for o in done:
@@ -142,7 +145,7 @@ class Relay:
             for collection in self._collections:
                 await _pull(collection, [o for o in done if o.collection.name == collection.name])
         except AWAY as error:
-            log.warning("could not pull what was published; the sweeper will publish it again: %s", error)
+            log.warning("could not remove published events; the sweeper will publish them again: %s", error)
         return [o.envelope.id in stored for o in batch]
 
     async def _keep_sweeping(self) -> None:
@@ -150,17 +153,17 @@ class Relay:
         while not self._over:
             try:
                 while await self.sweep(grace) >= SWEEP_LIMIT and not self._over:
-                    log.info("sweeping on: much was left behind")
+                    log.info("sweeping again: many events were left behind")
             except Exception:
-                log.exception("sweeping failed; it goes on in %s s", self._sweep_every)
+                log.exception("sweeping failed; next try in %s s", self._sweep_every)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._sweep_every)
-            # Once the bus is back, nothing has a reason to wait any longer.
+            # When the bus is back, no event has a reason to wait any longer.
             grace = timedelta(0) if self._wake.is_set() else SWEEP_AFTER
             self._wake.clear()
 
     async def sweep(self, grace: timedelta = SWEEP_AFTER) -> int:
-        """Publish what has been waiting for longer than `grace`, oldest first; return how many events were stored."""
+        """Publish events that have waited for longer than `grace`, oldest first; return how many JetStream stored."""
         before = datetime.now(UTC) - grace
         behind = swept = 0
         for collection in self._collections:
@@ -182,7 +185,7 @@ class Relay:
 
 
 def _waiting(collection: Collection, document: Document, before: datetime) -> Iterator[Outgoing]:
-    """What a document has to say that is older than `before`."""
+    """The events of a document that are older than `before`."""
     for pending in document["pending"]:
         try:
             if pending["time"] < before:
@@ -193,7 +196,7 @@ def _waiting(collection: Collection, document: Document, before: datetime) -> It
 
 async def _pull(collection: Collection, published: Sequence[Outgoing]) -> None:
     if published:
-        # w=1: losing a pull costs a second publish of the same id, which is harmless.
+        # w=1: if this write is lost, the event is published again under the same id, which is harmless.
         await collection.with_options(write_concern=WriteConcern(w=1)).update_many(
             {"_id": {"$in": list({o.key for o in published})}},
             {"$pull": {"pending": {"id": {"$in": [o.envelope.id for o in published]}}}},
@@ -201,7 +204,7 @@ async def _pull(collection: Collection, published: Sequence[Outgoing]) -> None:
 
 
 class Outbox:
-    """Saves the aggregates of one collection, concurrent saves sharing one bulk write, and relays their events."""
+    """Saves the aggregates of one collection and relays their events. Concurrent saves share one bulk write."""
 
     def __init__(self, collection: Collection, relay: Relay) -> None:
         self.collection = collection
@@ -211,7 +214,7 @@ class Outbox:
     async def save(self, aggregate: Aggregate) -> None:
         """Make the aggregate's state and events durable in one write, then publish them.
 
-        Raises `StaleWrite` when somebody else saved it first, `DuplicateKeyError` when a unique index refuses it.
+        Raises `StaleWrite` if another writer saved it first, `DuplicateKeyError` if a unique index refuses it.
         """
         envelopes = self.envelopes(aggregate)
         await self._writes(write_of(aggregate, envelopes))
@@ -247,11 +250,11 @@ class Outbox:
         return await retry_stale(attempt)
 
     def envelopes(self, aggregate: Aggregate, cause: Cause | None = None) -> list[Envelope]:
-        """The aggregate's recorded events, wrapped for their way."""
+        """Envelopes for the aggregate's recorded events."""
         return [Envelope.of(event, cause) for event in aggregate.recorded]
 
     def committed(self, aggregate: Aggregate, envelopes: Sequence[Envelope]) -> None:
-        """The write is durable: the aggregate is one version on, its events leave."""
+        """Call this after the write: the aggregate gets its next version, and its events are published."""
         aggregate.saved()
         self.relay.send([Outgoing(self.collection, aggregate.id, envelope) for envelope in envelopes])
 
@@ -273,11 +276,11 @@ async def retry_stale(attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 def _each(error: BulkWriteError, count: int) -> list[BaseException | None]:
-    """What a failed bulk write means for each of its members."""
+    """The error, or None, of each member of a bulk write that failed."""
     results: list[BaseException | None] = [None] * count
     for problem in (error.details or {}).get("writeErrors", []):
         if problem["code"] != DUPLICATE_KEY:
-            # Not `error` itself: its text holds all that was to be written.
+            # Not `error` itself: its text holds all the data of the bulk write.
             results[problem["index"]] = WriteError(problem["errmsg"], problem["code"])
         elif problem.get("keyPattern") == {"_id": 1}:
             results[problem["index"]] = StaleWrite("it was changed meanwhile; load it again")

@@ -1,4 +1,7 @@
-"""Settings come from environment variables, or from files of the same name in the directory SECRETS_DIR."""
+"""Settings: environment variables, or files of the same name in the directory SECRETS_DIR.
+
+What holds a password or a private key is a `SecretStr`, which no log and no traceback shows.
+"""
 
 import os
 import sys
@@ -10,11 +13,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 S = TypeVar("S", bound="Settings")
 
-EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfigured state
+EX_CONFIG = 78
+"""Exit code for a wrong configuration, as in sysexits.h."""
 
 
 class Settings(BaseSettings):
-    """What every service needs. A service adds its own fields; a field without a default must be set."""
+    """Settings of every service. Each service adds its own; a setting without a default is required."""
 
     model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
 
@@ -29,10 +33,10 @@ class Settings(BaseSettings):
 
 
 class SessionSettings(Settings):
-    """What a service needs that people call."""
+    """Settings of a service that signed-in users call."""
 
     jwt_public_keys: str
-    """A JWK set (RFC 7517) of the Ed25519 public keys that sessions are checked against, by `kid`."""
+    """A JWK set (RFC 7517) of the Ed25519 public keys that verify sessions, by `kid`."""
 
     @field_validator("jwt_public_keys")
     @classmethod
@@ -45,13 +49,13 @@ class SessionSettings(Settings):
 
 
 class MongoSettings(SessionSettings):
-    """What a service with a database of its own needs: a connection string that names the database."""
+    """Settings of a service with a database. `mongo_url` names the database."""
 
     mongo_url: SecretStr
 
 
 def load(kind: type[S]) -> S:
-    """The settings from the environment; without a required one, a sentence that names it and exit status 78."""
+    """The settings from the environment. If one is missing or wrong, print which and exit with status 78."""
     try:
         return kind()
     except ValidationError as error:

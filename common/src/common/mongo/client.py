@@ -1,4 +1,4 @@
-"""MongoDB, as every service uses it: one client, one database of its own, majority writes, batched look-ups."""
+"""MongoDB as every service uses it: one client, its own database, majority writes, batched lookups."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,15 +16,15 @@ Collection = AsyncCollection[Document]
 Database = AsyncDatabase[Document]
 
 AWAY = (ConnectionFailure, ExecutionTimeout, WTimeoutError)
-"""Errors that say: the server is away. Nothing is wrong with the request; try again later."""
+"""Errors that mean that the server is away: the call was valid and may succeed later."""
 
 WITHOUT_PENDING: Mapping[str, int] = {"pending": 0}
-"""Projection of every load: the relay alone reads `pending`."""
+"""The projection of every load: only the relay reads `pending`."""
 
 
 @asynccontextmanager
 async def database(url: str) -> AsyncIterator[Database]:
-    """The database that `url` names. Writes wait for the majority; a call gives up after 10 seconds."""
+    """The database that `url` names. Writes wait for the majority; a call fails after 10 seconds."""
     client: AsyncMongoClient[Document] = AsyncMongoClient(
         url, w="majority", tz_aware=True, serverSelectionTimeoutMS=5_000, timeoutMS=10_000
     )
@@ -35,7 +35,7 @@ async def database(url: str) -> AsyncIterator[Database]:
 
 
 def look_up(collection: Collection) -> Batcher[str, Document | None]:
-    """Reads of single documents by id, concurrent ones sharing one query. A missing document is None."""
+    """Looks up a document by its id; None if there is none. Concurrent lookups share one query."""
 
     async def find(ids: Sequence[str]) -> list[Document | None]:
         if len(ids) == 1:

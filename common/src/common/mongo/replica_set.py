@@ -1,9 +1,10 @@
-"""A mongod made into a replica set of one, with its users: on a laptop by who starts it, on a cluster from beside it.
+"""Turns a mongod into a replica set of one member and creates its users.
 
-`python -m common.mongo.replica_set key` writes a key file to KEY_FILE, unless there is one. Without `key` it makes the
-replica set REPLICA_SET of the mongod on this machine, and MONGO_USER with MONGO_PASSWORD; then its port 8000 is open
-until SIGTERM, so that a probe sees that all is prepared. The member's name is the machine's full one: a pod knows its
-own from /etc/hosts, where it is right before it is in DNS, and mongod refuses a name that does not lead to itself.
+On a laptop the stack calls this; on a cluster a sidecar of the mongod runs it. `python -m common.mongo.replica_set key`
+writes a key file to KEY_FILE unless there is one. Without `key` it creates, on the mongod of this machine, the replica
+set REPLICA_SET and the user MONGO_USER with MONGO_PASSWORD. Then it keeps port 8000 open until SIGTERM, as a sign for
+readiness probes. The member is named by the machine's full name: a pod finds its own in /etc/hosts before DNS has it,
+and mongod refuses a name that does not lead to itself.
 """
 
 import asyncio
@@ -27,10 +28,7 @@ _PREPARED_PORT = 8000
 
 
 def administrator(port: int, key: str | None) -> AsyncMongoClient[dict[str, Any]]:
-    """A client that is the server's own internal user, whose password is the key file: no further secret to keep.
-
-    Without a `key` it signs in as nobody.
-    """
+    """A client that signs in as the server's internal user, whose password is the key file. Without `key`: no user."""
     login: dict[str, Any] = {} if key is None else {"username": "__system", "password": key, "authSource": "local"}
     client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
         "127.0.0.1",
@@ -44,9 +42,10 @@ def administrator(port: int, key: str | None) -> AsyncMongoClient[dict[str, Any]
 
 
 async def prepare(client: AsyncMongoClient[dict[str, Any]], name: str, member: str, users: Mapping[str, str]) -> bool:
-    """Whether the replica set `name` of this one `member` takes writes and has its users; makes what is missing.
+    """Create what is missing of the replica set `name` with this one `member` and its `users` (name: password).
 
-    Each of `users` (name: password) may use the database of its own name only. False while the server is not ready yet.
+    Each user may use the database of the same name only. Returns True once all is done and the server accepts writes,
+    False while it is not ready yet.
     """
     try:
         if not (await client.admin.command("hello"))["isWritablePrimary"]:
@@ -83,7 +82,7 @@ async def _grant(client: AsyncMongoClient[dict[str, Any]], name: str, password: 
 
 
 def new_key() -> str:
-    """A key file's text."""
+    """The text of a new key file."""
     return secrets.token_urlsafe(96).replace("_", "/").replace("-", "+")
 
 
@@ -100,7 +99,6 @@ async def _stay_prepared(key: str) -> None:
 
 
 def main() -> None:
-    """See the module."""
     file = Path(os.environ["KEY_FILE"])
     if sys.argv[1:] != ["key"]:
         asyncio.run(_stay_prepared(file.read_text()))
