@@ -12,6 +12,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from audit.dead_letters.domain import Letter
 from audit.event_log.domain import Entry
+from audit.reconciliation import schedule
 from audit.reconciliation.checker import Checker
 from audit.reconciliation.findings import Money, Report, Rule
 from audit.reconciliation.store import ReportStore
@@ -25,6 +26,7 @@ from common.ids import new_id
 from common.mongo.client import Database
 from common.records import Record, Records, RecordsQuery
 from tests.support.bus import Events
+from tests.support.waiting import eventually
 
 from .conftest import World
 
@@ -218,6 +220,28 @@ async def test_without_an_answer_there_is_no_report(bus_url: str, db: Database) 
     async with Bus.connected(bus_url, "audit") as bus:
         with pytest.raises(Unavailable, match=r"nobody answers on books\.items\.items"):
             await Checker(bus, db, 1).check()
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(60.0, "INFO"), (0.0, "WARNING")], ids=["at the start", "later"])
+async def test_services_that_are_not_up_yet_are_a_warning_only_later(
+    seconds: float,
+    level: str,
+    bus_url: str,
+    db: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(schedule, "STARTUP_SECONDS", seconds)
+    caplog.set_level("INFO", logger=schedule.log.name)
+
+    async def logged() -> list[str]:
+        return [record.levelname for record in caplog.records if "nobody answers" in record.getMessage()]
+
+    async with (
+        Bus.connected(bus_url, "audit") as bus,
+        schedule.Watch(Checker(bus, db, 1), ReportStore(db), 1).running(),
+    ):
+        assert set(await eventually(logged)) == {level}
 
 
 async def test_replicas_take_turns_and_a_violation_keeps_its_age(db: Database, market: Market) -> None:

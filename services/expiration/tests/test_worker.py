@@ -231,6 +231,19 @@ async def test_a_redis_that_is_away_is_logged_once(
     assert 1 < len(lines) < 10, lines
 
 
+async def test_redis_without_deadlines_is_a_warning_only_if_the_stream_has_some(
+    redis: Redis, redis_url: str, bus_url: str, expiration: Expiration, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with expiration(redis_url, bus_url) as world:
+        assert not await complained(caplog, "expiration"), "the very first start"
+        await world.held(60)
+
+        await redis.flushdb()
+        await eventually(lambda: redis.exists("marker"))
+
+    assert await complained(caplog, "expiration")
+
+
 async def passed(moment: datetime) -> bool:
     return datetime.now(UTC) > moment
 

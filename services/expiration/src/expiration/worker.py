@@ -89,10 +89,13 @@ class Worker:
         """
         if not await self._deadlines.begin_rebuild():
             return
-        log.warning("Redis does not hold every deadline; reading the orders' events again")
+        lost = False
         changes: dict[str, datetime | None] = {}
         async with aclosing(self._bus.stored_events(OrderPlaced, OrderCancelled, OrderPaid)) as events:
             async for event in events:
+                if not lost:  # At the very first start there is nothing to lose.
+                    log.warning("Redis does not hold every deadline; reading the orders' events again")
+                    lost = True
                 match event:
                     case OrderPlaced():
                         changes.setdefault(event.order_id, event.expires_at)
@@ -102,7 +105,7 @@ class Worker:
                     await self._deadlines.rebuild(changes)
                     changes.clear()
         await self._deadlines.rebuild(changes, complete=True)
-        log.info("every deadline is back")
+        log.info("Redis holds every deadline")
 
     def _report(self, error: Exception | None) -> None:
         """Log what is wrong once, and that it is over."""

@@ -24,6 +24,9 @@ ROWS = Gauge("souk_reconciliation_rows", "What the newest check of the books loo
 SECONDS = Gauge("souk_reconciliation_seconds", "How long the newest check of the books took, in seconds")
 AGE = Gauge("souk_reconciliation_age_seconds", "How long ago the newest check of the books began, in seconds")
 
+STARTUP_SECONDS = 60.0
+"""Seconds after the start of the process in which services that do not answer yet are no reason for a warning."""
+
 LOOK = 5.0
 """Seconds between two looks whether it is time, at most."""
 
@@ -54,6 +57,7 @@ class Watch:
             await asyncio.wait([task], timeout=GOODBYE)  # pymongo on Python 3.11 may swallow the cancellation once.
 
     async def _run(self) -> None:
+        started = time.monotonic()
         while not self._over.is_set():
             try:
                 if await self._reports.take_turn(now(), timedelta(seconds=self._every)):
@@ -61,7 +65,8 @@ class Watch:
                 if report := await self._reports.newest():
                     self._tell(report)
             except (*AWAY, Unavailable) as error:
-                log.warning("the books could not be checked: %s", error)
+                starting = time.monotonic() - started < STARTUP_SECONDS
+                log.log(logging.INFO if starting else logging.WARNING, "could not read all records: %s", error)
                 with contextlib.suppress(*AWAY):
                     await self._reports.give_back(now() + timedelta(seconds=LOOK))
             except Exception:
