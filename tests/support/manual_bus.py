@@ -23,7 +23,8 @@ from common.outbox import Outgoing, Relay
 from expiration.deadlines import KEYS, Deadlines
 from items.domain import Item, ItemIsWithdrawn
 from items.store import ItemStore
-from orders.desk import PlaceOrder, ReservationDesk
+from orders.commands import PlaceOrder
+from orders.desk import ReservationDesk
 from orders.domain import ItemWithdrawn, OrderAlreadyPaid, OrderNotPaid, SoldOut
 from orders.store import OrderStore
 from payments.cashier import Cashier

@@ -14,7 +14,8 @@ from common.events import Currency, ItemListed, ItemStatus
 from common.ids import new_id
 from common.mongo.client import AWAY, Database, database
 from common.outbox import Relay
-from orders.desk import PlaceOrder, ReservationDesk
+from orders.commands import PlaceOrder
+from orders.desk import ReservationDesk
 from orders.domain import HoldLimit, Order, SoldOut
 from orders.store import OrderStore
 

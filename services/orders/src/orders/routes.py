@@ -12,7 +12,8 @@ from common.http.dependencies import IdempotencyKey, Provided
 from common.http.paging import Body, Cursor, Limit, Page
 from common.http.problems import problems
 from common.http.sessions import CurrentUser
-from orders.desk import PlaceOrder, ReservationDesk
+from orders.commands import PlaceOrder
+from orders.desk import ReservationDesk
 from orders.domain import (
     HoldLimit,
     ItemNotFound,

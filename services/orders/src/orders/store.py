@@ -19,10 +19,11 @@ from orders.domain import Order, OrderNotFound, OrderStatus, Stock
 
 T = TypeVar("T")
 
+Session = AsyncClientSession
 Restated = dict[str, tuple[Stock, list[Envelope]]]
 
-PATIENCE = 10.0
-"""Seconds for which a transaction is tried."""
+TRANSACTION_TIMEOUT = 10.0
+"""Seconds after which a transaction, with its retries, is given up."""
 
 ANSWERS_KEPT = 24 * 3600
 """Seconds for which an Idempotency-Key is remembered."""
@@ -139,7 +140,7 @@ class OrderStore:
     async def restate(self, item: ItemState, told: int) -> None:
         """Mend the stock of an item in a transaction: its units are those of its orders. See `Stock.restate`."""
 
-        async def attempt(session: AsyncClientSession) -> Restated:
+        async def attempt(session: Session) -> Restated:
             kept = (await self.stock_in(session, [item.item_id])).get(item.item_id)
             taken = sum((await self.live_units(session, [item.item_id])).get(item.item_id, (0, 0)))
             stock = kept.model_copy() if kept else Stock.open(item)
@@ -153,7 +154,7 @@ class OrderStore:
 
         self.committed((), (await self.in_transaction(attempt)).values())
 
-    async def live_units(self, session: AsyncClientSession, item_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    async def live_units(self, session: Session, item_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
         """Units of each item that are held, and that are sold, as the session sees it; read from an index alone."""
         live = [OrderStatus.AWAITING_PAYMENT, OrderStatus.PAID]
         matching = {"$match": {"item_id": {"$in": item_ids}, "status": {"$in": live}}}
@@ -167,31 +168,31 @@ class OrderStore:
                 units[group["_id"]["item"]] = (group["units"], sold)
         return units
 
-    async def in_transaction(self, work: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
-        """Run `work` on a snapshot and commit it; when somebody else got in between, again, after a jittered pause.
+    async def in_transaction(self, work: Callable[[Session], Awaitable[T]]) -> T:
+        """Run `work` on a snapshot and commit it. After a conflict, run it again after a jittered pause.
 
-        Raises one of `AWAY` when that does not succeed within `PATIENCE`: a process that was killed in the middle of
-        a transaction keeps its locks until the server ends it (`transactionLifetimeLimitSeconds`).
+        Raises one of `AWAY` if that does not succeed within `TRANSACTION_TIMEOUT`. A process that is killed in the
+        middle of a transaction keeps its locks until the server ends it (`transactionLifetimeLimitSeconds`).
         """
-        with pymongo.timeout(PATIENCE):
+        with pymongo.timeout(TRANSACTION_TIMEOUT):
             async with self._client.start_session() as session:
                 return await session.with_transaction(
                     work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
                 )
 
-    async def orders_in(self, session: AsyncClientSession, ids: Iterable[str]) -> dict[str, Order]:
+    async def orders_in(self, session: Session, ids: Iterable[str]) -> dict[str, Order]:
         """The orders of these ids, as the transaction sees them."""
         return {d["_id"]: Order.from_document(d) for d in await _find(self._orders, session, ids)}
 
-    async def stock_in(self, session: AsyncClientSession, ids: Iterable[str]) -> dict[str, Stock]:
+    async def stock_in(self, session: Session, ids: Iterable[str]) -> dict[str, Stock]:
         """The stock of these items, as the transaction sees it."""
         return {d["_id"]: Stock.from_document(d) for d in await _find(self._stock, session, ids)}
 
-    async def answers_in(self, session: AsyncClientSession, keys: Iterable[str]) -> dict[str, Document]:
+    async def answers_in(self, session: Session, keys: Iterable[str]) -> dict[str, Document]:
         """What was answered under these keys, as the transaction sees it."""
         return {d["_id"]: d for d in await _find(self._answers, session, keys)}
 
-    async def held_in(self, session: AsyncClientSession, hold_keys: Iterable[str]) -> dict[str, int]:
+    async def held_in(self, session: Session, hold_keys: Iterable[str]) -> dict[str, int]:
         """Units held under each hold key, read from an index alone; a key without holds is left out."""
         held: dict[str, int] = {}
         if wanted := list(hold_keys):
@@ -202,7 +203,7 @@ class OrderStore:
 
     async def write(
         self,
-        session: AsyncClientSession,
+        session: Session,
         orders: Mapping[str, tuple[Order, Sequence[Envelope]]],
         stock: Mapping[str, tuple[Stock, Sequence[Envelope]]],
         answers: Mapping[str, Document],
@@ -227,7 +228,7 @@ class OrderStore:
             self._stock_outbox.committed(one, envelopes)
 
 
-async def _find(collection: Collection, session: AsyncClientSession, ids: Iterable[str]) -> list[Document]:
+async def _find(collection: Collection, session: Session, ids: Iterable[str]) -> list[Document]:
     wanted = list(ids)
     if not wanted:
         return []

@@ -1,0 +1,51 @@
+"""What can be asked of the reservation desk. Commands that wait at the same time are decided as one `Group`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from common.clock import now
+from common.events import ItemState
+from common.ids import new_id
+from orders.domain import Order, Stock
+
+
+@dataclass(frozen=True)
+class PlaceOrder:
+    """Hold `quantity` units of an item for a buyer. `key` is the buyer's Idempotency-Key."""
+
+    item_id: str
+    quantity: int
+    buyer_id: str
+    buyer_name: str
+    key: str | None = None
+    now: datetime = field(default_factory=now)
+    order_id: str = field(default_factory=new_id)
+
+    @property
+    def answer_key(self) -> str | None:
+        """The id under which the answer is stored: each buyer has keys of their own."""
+        return f"{self.buyer_id}/{self.key}" if self.key else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for requests with the same body."""
+        return f"{self.item_id}/{self.quantity}"
+
+
+@dataclass(frozen=True)
+class ChangeOrder:
+    """Apply a transition to an order and the stock of its item."""
+
+    order_id: str
+    transition: Callable[[Order, Stock], None]
+
+
+@dataclass(frozen=True)
+class FollowItem:
+    """Copy the seller's newest offer of an item."""
+
+    item: ItemState
+
+
+Command = PlaceOrder | ChangeOrder | FollowItem
