@@ -26,7 +26,7 @@ from common.bus.envelope import Envelope
 from common.events import Currency, ItemListed, ItemStatus
 from common.ids import new_id
 from common.mongo.client import Database, database
-from infra.local.stack.services import Program
+from infra.local.stack.program import Program
 from infra.servers.mongo import MongoServer
 from infra.servers.nats import NatsServer
 from infra.servers.process import free_port

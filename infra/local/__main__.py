@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 
-from infra.local.env import Unusable, data_dir, gateway_port, number, servers
+from infra.local.env import StackEnv, Unusable, read
+from infra.local.next_steps import next_steps
 from infra.local.stack.lock import InUse
 from infra.local.stack.ports import PortTaken
 from infra.local.stack.stack import Stack
@@ -15,14 +15,14 @@ from infra.servers.process import MissingBinary, StartFailed
 
 
 async def run() -> None:
-    """Run the stack until Ctrl-C, SIGTERM or SIGHUP; a second one kills what has not ended yet."""
-    terminal = Terminal()
+    """Run the stack until Ctrl-C, SIGTERM or SIGHUP; a second one kills everything that is still running."""
+    env, terminal = read(StackEnv), Terminal()
     stack = Stack(
-        data_dir(),
-        gateway_port(),
-        hold_seconds=number("HOLD_SECONDS", 900, least=1, most=86_400),
-        log_level=os.environ.get("LOG_LEVEL") or "INFO",
-        servers=servers(),
+        env.data_dir,
+        env.port,
+        hold_seconds=env.hold_seconds,
+        log_level=env.log_level,
+        servers=env.servers,
         say=terminal.say,
     )
     running = asyncio.create_task(keep_open(stack, terminal))
@@ -31,7 +31,7 @@ async def run() -> None:
         if running.cancelling():
             stack.kill_all()
         else:
-            terminal.say("souk", "stopping; once more kills what is left")
+            terminal.say("souk", "stopping; a second Ctrl-C kills what is still running")
             running.cancel()
 
     for interruption in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -42,11 +42,13 @@ async def run() -> None:
 
 
 async def keep_open(stack: Stack, terminal: Terminal) -> None:
-    """Start the stack, say what runs where, and keep it until cancelled."""
+    """Start the stack, print what runs where and what to do next, and keep it running until cancelled."""
     async with stack:
+        steps = await next_steps(stack)
+        await stack.quiet()
         for line in table(stack.supervisors.values()):
             terminal.say("souk", line)
-        print(f"ready: http://localhost:{stack.gateway.port}", flush=True)
+        print(f"ready: http://localhost:{stack.gateway.port}", *steps, sep="\n", flush=True)
         await asyncio.Event().wait()
 
 

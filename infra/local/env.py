@@ -1,33 +1,52 @@
-"""What the commands of the laptop stack are told by the environment."""
+"""The environment variables of the laptop stack and of the commands that work on a running one."""
 
-import os
 from pathlib import Path
+from typing import Annotated, Literal, TypeVar
 
-_SERVERS = {"mongod": "MONGO_URL", "nats": "NATS_URL", "redis": "REDIS_URL"}
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+E = TypeVar("E", bound="Env")
 
 
 class Unusable(RuntimeError):
-    """A variable that makes no sense."""
+    """A variable has a value that cannot be used. The message names the variable and says what it should be."""
 
 
-def number(name: str, default: int, least: int, most: int) -> int:
-    """Return a variable as a whole number. `Unusable` where it is none between `least` and `most`."""
-    text = os.environ.get(name) or str(default)
-    if not text.isdecimal() or not least <= int(text) <= most:
-        raise Unusable(f"{name} is {text!r}, but must be a number from {least} to {most}")
-    return int(text)
+class Env(BaseSettings):
+    """Which stack is meant. An empty variable counts as not set."""
 
+    model_config = SettingsConfigDict(env_ignore_empty=True, populate_by_name=True)
 
-def gateway_port() -> int:
-    """The port of the gateway, from which all others are counted. `Unusable` where PORT is none."""
-    return number("PORT", 8080, least=1024, most=65_000)
-
-
-def data_dir() -> Path:
+    port: Annotated[int, Field(ge=1024, le=65_000)] = 8080
+    """The gateway's port, from which all others are counted."""
+    data_dir: Path = Path(".data")
     """Where the stack keeps everything."""
-    return Path(os.environ.get("DATA_DIR") or ".data").resolve()
+    mongo_url: str | None = None
+    nats_url: str | None = None
+    redis_url: str | None = None
+
+    @property
+    def servers(self) -> dict[str, str]:
+        """The URLs of servers that run already, by name: mongod, nats, redis."""
+        urls = {"mongod": self.mongo_url, "nats": self.nats_url, "redis": self.redis_url}
+        return {name: url for name, url in urls.items() if url}
 
 
-def servers() -> dict[str, str]:
-    """The URLs of servers that run already, by name: mongod, nats, redis."""
-    return {name: os.environ[variable] for name, variable in _SERVERS.items() if os.environ.get(variable)}
+class StackEnv(Env):
+    """What `make dev` reads."""
+
+    hold_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+
+
+def read(kind: type[E]) -> E:
+    """Return the variables from the environment. Raises `Unusable` with a sentence for each bad one."""
+    try:
+        return kind()
+    except ValidationError as error:
+        raise Unusable("\n".join(_sentence(**problem) for problem in error.errors())) from None
+
+
+def _sentence(*, loc: tuple[int | str, ...], input: object, msg: str, **_: object) -> str:  # noqa: A002 - pydantic's
+    return f"{str(loc[0]).upper()} is {input!r}, but {msg.removeprefix('Input ')}"

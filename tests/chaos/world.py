@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from infra.local.stack.services import SERVICES, Say, Service
+from infra.local.stack.program import Say
+from infra.local.stack.services import SERVICES, Service
 from infra.local.stack.stack import Stack
 from infra.servers.nats import NatsServer, NatsUser
 from infra.servers.process import Child

@@ -19,7 +19,7 @@ from common.mongo.client import Document, database
 from infra.local.backup.archive import Manifest, NoBackup, files_in
 from infra.local.backup.create import back_up
 from infra.local.backup.restore import restore
-from infra.local.backup.write_lock import frozen
+from infra.local.backup.write_lock import writes_locked
 from infra.local.stack.services import ROOT
 from infra.local.stack.stack import Stack
 from infra.servers.mongo import MongoServer
@@ -126,15 +126,15 @@ async def locked(mongo: MongoServer) -> bool:
         return bool((await client.admin.command("currentOp")).get("fsyncLock"))
 
 
-FREEZE_AND_WAIT = """
+LOCK_AND_WAIT = """
 import asyncio, sys
 from pathlib import Path
 from infra.servers.mongo import MongoServer
-from infra.local.backup.write_lock import frozen
+from infra.local.backup.write_lock import writes_locked
 
 async def main():
-    async with frozen(MongoServer(Path(sys.argv[1]), int(sys.argv[2]), users={})):
-        print("frozen", flush=True)
+    async with writes_locked(MongoServer(Path(sys.argv[1]), int(sys.argv[2]), users={})):
+        print("locked", flush=True)
         await asyncio.Event().wait()
 
 asyncio.run(main())
@@ -143,10 +143,10 @@ asyncio.run(main())
 
 async def test_a_backup_that_is_killed_does_not_leave_the_database_locked(mongo: MongoServer) -> None:
     backup = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", FREEZE_AND_WAIT, str(mongo.folder), str(mongo.port)), cwd=ROOT, stdout=subprocess.PIPE
+        *(sys.executable, "-c", LOCK_AND_WAIT, str(mongo.folder), str(mongo.port)), cwd=ROOT, stdout=subprocess.PIPE
     )
     assert backup.stdout
-    assert await backup.stdout.readline() == b"frozen\n"
+    assert await backup.stdout.readline() == b"locked\n"
     async with database(mongo.url_for("orders")) as db:
         write = asyncio.create_task(db.orders.insert_one({"_id": "waits"}))
         assert await locked(mongo)
@@ -158,11 +158,11 @@ async def test_a_backup_that_is_killed_does_not_leave_the_database_locked(mongo:
 
 async def test_a_backup_during_which_the_database_was_restarted_is_none(mongo: MongoServer) -> None:
     async def copy() -> None:
-        async with frozen(mongo):
+        async with writes_locked(mongo):
             await mongo.kill()
             await mongo.start()
 
-    with pytest.raises(NoBackup, match="not free of writes all the time"):
+    with pytest.raises(NoBackup, match="not locked all the time"):
         await copy()
 
 
@@ -227,8 +227,8 @@ async def test_a_server_from_outside_is_not_backed_up_here(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        ("backup", "no stack runs on the data in {folder}: start it with `make dev`"),
-        ("restore", "which backup? Name its folder with FROM=..."),
+        ("backup.create", "no Souk runs on the data in {folder}: start it with `make dev`"),
+        ("backup.restore", "which backup? Name its folder with FROM=..."),
     ],
 )
 def test_the_commands_say_what_is_missing(command: str, sentence: str, tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ import httpx
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from playwright.async_api import Browser, Page, async_playwright
 
-from infra.local.commands import seed
+from infra.local.commands.api import Api, body_of
 from infra.local.commands.catalogue import SELLERS
+from infra.local.commands.seed import seed
+from infra.local.commands.trade import PASSWORD
 from infra.local.stack.stack import Stack
 from tests.support import browser
 from tests.support.browsing import live
@@ -64,7 +66,7 @@ class Town:
     """A seeded stack with some trade in it."""
 
     def __init__(self, stack: Stack, client: httpx.AsyncClient) -> None:
-        self._url = stack.url
+        self._stack = stack
         self._client = client
         self._tokens = Tokens(stack.keys.private_key)
 
@@ -74,8 +76,8 @@ class Town:
 
     async def pages(self) -> dict[str, tuple[str, str]]:
         """Seed and trade; return the session that looks and the path by the name of the page."""
-        await seed.seed(self._url)
-        seller, seller_id = await seed.sign_in(self._client, SELLERS[0])
+        await seed(self._stack)
+        seller, seller_id, _ = await Api(self._client).sign_in(SELLERS[0].name, SELLERS[0].email, PASSWORD)
         items = (await self.send("GET", "/api/items", "", params={"seller_id": seller_id, "limit": 50}))["items"]
         for item, (name, quantity, end) in zip(items[1:], SALES, strict=False):
             await self._sell(seller, item["id"], name, quantity, end)
@@ -112,7 +114,7 @@ class Town:
     async def send(self, method: str, path: str, session: str, **request: Any) -> Json:
         """Ask for something that is not refused."""
         headers = {"Authorization": f"Bearer {session}"} if session else {}
-        return seed.expect(await self._client.request(method, path, headers=headers, **request))
+        return body_of(await self._client.request(method, path, headers=headers, **request))
 
 
 async def settle(page: Page) -> None:

@@ -1,4 +1,4 @@
-"""A backup as it lies on the disk: files that only their owner reads, and a manifest of what each of them must be."""
+"""A backup on disk: files that only their owner can read, and a manifest with their checksums."""
 
 import hashlib
 import os
@@ -18,24 +18,24 @@ _MANIFEST = "manifest.json"
 
 
 class NoBackup(RuntimeError):
-    """No backup could be made, or this one cannot be used. The message says why, and what to do."""
+    """A backup could not be made or cannot be used. The message says why, and what to do."""
 
 
 class Manifest(BaseModel):
-    """What a backup holds. Written last: a folder without it is no backup."""
+    """What a backup contains. It is written last: a folder without it is not a backup."""
 
     format: Literal[1] = 1
     taken_at: AwareDatetime
     mongod: str
-    """Version of the server that the database files belong to."""
+    """Version of the server that wrote the database files."""
     nats: str
     streams: dict[str, dict[str, Any]]
-    """By name, what the bus said of each stream: its `config` and `state`."""
+    """`config` and `state` of each stream, by name."""
     files: dict[str, str] = {}
     """SHA-256 of every file, by its path in the folder."""
 
     def seal(self, folder: Path) -> None:
-        """Note every file of the folder, once it is safe on the disk, and write the manifest."""
+        """Record every file of the folder, once it is safe on the disk, and write the manifest."""
         self.files = {str(file.relative_to(folder)): checksum(file) for file in files_in(folder)}
         write_private(folder / _MANIFEST, self.model_dump_json(indent=1))
 
@@ -58,12 +58,12 @@ class Manifest(BaseModel):
 
 @contextmanager
 def whole(target: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `target` at the end; after an error nothing is left of it.
+    """Yield a folder to fill, which becomes `target` at the end; after an error nothing is left of it.
 
-    Raises `NoBackup` where `target` holds something already.
+    Raises `NoBackup` if `target` exists and is not an empty folder.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise NoBackup(f"{target} is there already, and nothing is written over it: name a new folder")
+        raise NoBackup(f"{target} exists already, and nothing is written over it: name a new folder")
     making = target.with_name(f"{target.name}.partial")
     shutil.rmtree(making, ignore_errors=True)  # left behind by a process that was killed
     making.mkdir(mode=0o700, parents=True)
@@ -75,18 +75,18 @@ def whole(target: Path) -> Iterator[Path]:
 
 
 def private(file: Path) -> BinaryIO:
-    """Open a new file for writing that only its owner reads."""
+    """Open a new file for writing that only its owner can read."""
     file.touch(mode=0o600)
     return file.open("wb")
 
 
 def files_in(folder: Path) -> Iterator[Path]:
-    """Every file below a folder, in a steady order."""
+    """Yield every file below a folder, sorted by path."""
     return (path for path in sorted(folder.rglob("*")) if path.is_file())
 
 
 def copy_folder(source: Path, target: Path, without: tuple[str, ...] = ()) -> int:
-    """Copy every file below `source` but those whose names begin with one of `without`; return the bytes written."""
+    """Copy all files below `source` except those whose names begin with one of `without`; return the bytes written."""
     copied = 0
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in sorted(source.rglob("*")):
@@ -98,7 +98,7 @@ def copy_folder(source: Path, target: Path, without: tuple[str, ...] = ()) -> in
 
 
 def _copy(source: Path, target: Path) -> int:
-    """Copy a file; blocks of zeros, which MongoDB's journal is full of, take no room."""
+    """Copy a file; blocks of zeros, which fill most of MongoDB's journal, take no space."""
     written = 0
     with source.open("rb") as old, private(target) as new:
         while block := old.read(_BLOCK):

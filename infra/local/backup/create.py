@@ -1,12 +1,11 @@
-"""`python -m infra.local.backup.create`: copy all that a running stack knows, as it is at one moment.
+"""`python -m infra.local.backup.create`: copy all data of a running stack as it is at one moment.
 
 MongoDB takes no writes while its files and the streams are copied. An event is published only after its write and
-acknowledged only after its reader's write: so the streams hold nothing that MongoDB does not, what is not published
-yet waits in `pending`, and what was not acknowledged comes again. Redis is a projection of the streams.
+acknowledged only after its reader's write. So the streams hold nothing that MongoDB lacks, unpublished events wait in
+`pending`, and unacknowledged ones are delivered again. Redis is a projection of the streams and needs no copy.
 """
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -18,21 +17,22 @@ from pymongo.errors import ConnectionFailure, PyMongoError
 
 from infra.local.backup.archive import Manifest, NoBackup, copy_folder, files_in, whole
 from infra.local.backup.stream_snapshots import connected, save_stream
-from infra.local.backup.write_lock import frozen
-from infra.local.env import Unusable, data_dir, gateway_port, servers
-from infra.local.stack.lock import in_use
-from infra.local.stack.stack import BACKUP, Stack
+from infra.local.backup.write_lock import writes_locked
+from infra.local.commands.running import NothingRuns, running_stack
+from infra.local.env import Env, Unusable, read
+from infra.local.stack.servers import BACKUP
+from infra.local.stack.stack import Stack
 from infra.servers.mongo import MongoServer
 from infra.servers.nats import NatsServer
 
 LEFT_OUT = ("mongod.lock", "WiredTiger.lock", "WiredTigerPreplog.")
-"""Names of database files that say something of the running process, or are room for the future."""
+"""Name prefixes of database files that belong to the running process, or are preallocated and empty."""
 
 Say = Callable[[str], None]
 
 
 def own_servers(stack: Stack) -> tuple[MongoServer, NatsServer]:
-    """The servers that hold what a backup holds. Raises `NoBackup` where one of them is not the stack's own."""
+    """Return the servers whose data a backup copies. Raises `NoBackup` if one of them is not the stack's own."""
     match stack.servers.get("mongod"), stack.servers.get("nats"):
         case MongoServer() as mongo, NatsServer() as bus:
             return mongo, bus
@@ -67,44 +67,42 @@ async def _copy(stack: Stack, mongo: MongoServer, bus: NatsServer, to: Path, say
     async with connected(bus, BACKUP) as client:
         bus_version = str(client.connected_server_version)
         manifest = Manifest(taken_at=datetime.now(UTC), mongod=version, nats=bus_version, streams={})
-        async with frozen(mongo):
+        async with writes_locked(mongo):
             began = time.monotonic()
-            say("writes wait")
+            say("writes are paused")
             size = await asyncio.to_thread(copy_folder, mongo.folder / "data", to / "mongo", LEFT_OUT)
             say(f"databases copied: {size / 1e6:.0f} MB")
-            # Dead letters last: what was acknowledged because it became one must be among them.
+            # Dead letters last: a message that was acknowledged because it became one must be among them.
             names = [info.config.name or "" for info in await client.jetstream().streams_info()]
             for name in sorted(names, key=lambda name: (name == "DEAD_LETTERS", name)):
-                said = manifest.streams[name] = await save_stream(client, name, to / "streams" / name)
-                say(f"stream {name} copied: {said['state']['messages']} events")
-        say(f"writes go on after {time.monotonic() - began:.1f} s")
+                stream = manifest.streams[name] = await save_stream(client, name, to / "streams" / name)
+                say(f"stream {name} copied: {stream['state']['messages']} events")
+        say(f"writes resumed after {time.monotonic() - began:.1f} s")
     return manifest
 
 
-def running_stack() -> Stack:
-    """The stack that runs on DATA_DIR and PORT. Raises `NoBackup` where there is none."""
-    folder = data_dir()
-    if not in_use(folder):
-        raise NoBackup(
-            f"no stack runs on the data in {folder}: start it with `make dev`, or name another with DATA_DIR=...; "
-            "of a stack that is stopped, a copy of the folder is a backup"
-        )
-    return Stack(folder, gateway_port(), servers=servers())
+class BackupEnv(Env):
+    """Where the backup goes."""
+
+    to: Path | None = None
 
 
 def main() -> int:
     """Return the exit code: 1 with a sentence on what is in the way."""
-    to = Path(os.environ.get("TO") or f".backups/{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}").resolve()
     try:
+        to = (read(BackupEnv).to or Path(f".backups/{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}")).resolve()
         asyncio.run(back_up(running_stack(), to, lambda line: print(line, flush=True)))
+    except NothingRuns as error:
+        print(f"{error}; of a stack that is stopped, a copy of the folder is a backup", file=sys.stderr)
+        return 1
     except (NoBackup, OSError, Unusable) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; nothing was kept, and writes go on", file=sys.stderr)
+        print("stopped; no backup was kept, and writes have resumed", file=sys.stderr)
         return 1
     size = sum(file.stat().st_blocks * 512 for file in files_in(to))
-    print(f"ready: {to} ({size / 1e6:.0f} MB). It holds the stack's secrets, too: keep it where nobody else reads it")
+    print(f"ready: {to} ({size / 1e6:.0f} MB). It contains the stack's secrets: keep it where nobody else can read it")
     return 0
 
 

@@ -1,7 +1,7 @@
 """Snapshots of JetStream streams with their consumers, by the server's own API; nats-py has no call for it.
 
-The server sends a snapshot in chunks, some of which it wants answered before it goes on; an empty one is the last.
-Restoring is the same the other way round.
+The server sends a snapshot in chunks, some of which must be acknowledged before it goes on; the last one is empty.
+Restoring sends the same chunks back.
 """
 
 import json
@@ -27,8 +27,8 @@ TRIES = 20
 
 @asynccontextmanager
 async def connected(bus: NatsServer, user: str) -> AsyncIterator[Client]:
-    """A connection that is not kept up: when it breaks, so does the copy. `OSError` where nothing answers."""
-    await bus.answers()  # nats-py would try again and again
+    """Connect without reconnecting: when the connection breaks, so does the copy. `OSError` if nothing answers."""
+    await bus.answers()  # nats-py would keep trying
     client = await nats.connect(bus.url_for(user), allow_reconnect=False, max_reconnect_attempts=1, error_cb=_ignore)
     try:
         yield client
@@ -37,53 +37,54 @@ async def connected(bus: NatsServer, user: str) -> AsyncIterator[Client]:
 
 
 async def _ignore(_: Exception) -> None:
-    """Whatever goes wrong is raised where it was asked for, too."""
+    """Errors are also raised by the call that caused them."""
 
 
 async def save_stream(client: Client, name: str, file: Path) -> dict[str, Any]:
-    """Write a snapshot to `file` and return what the server says of the stream: its `config` and `state`.
+    """Write a snapshot to `file` and return the stream's `config` and `state`.
 
-    No consumer in it is ahead of its messages: what came between would take sequences that the consumer believes it
-    has seen. The caller has stopped the writes, so only a few late events can be in the way. Raises `NoBackup`.
+    No consumer in the snapshot is ahead of its messages: new messages would get sequences that the consumer believes
+    it has seen. The caller has locked the writes, so only a few late events can interfere. Raises `NoBackup`.
     """
     js = client.jetstream()
     for _ in range(TRIES):
         last = (await js.stream_info(name)).state.last_seq
-        said = await _snapshot(client, name, file)
+        snapshot = await _snapshot(client, name, file)
         durable = [consumer for consumer in await js.consumers_info(name) if consumer.config.durable_name]
         if all(consumer.delivered and consumer.delivered.stream_seq <= last for consumer in durable):
-            return said
-    raise NoBackup(f"stream {name} did not hold still; try again")
+            return snapshot
+    raise NoBackup(f"stream {name} kept changing; try again")
 
 
 async def _snapshot(client: Client, name: str, file: Path) -> dict[str, Any]:
     inbox = client.new_inbox()
     chunks = await client.subscribe(inbox)
     try:
-        wanted = {"deliver_subject": inbox, "chunk_size": CHUNK, "jsck": True}
-        said = await _ask(client, f"$JS.API.STREAM.SNAPSHOT.{name}", wanted)
+        request = {"deliver_subject": inbox, "chunk_size": CHUNK, "jsck": True}
+        answer = await _ask(client, f"$JS.API.STREAM.SNAPSHOT.{name}", request)
         with private(file) as content:
             while (chunk := await chunks.next_msg(ANSWER_SECONDS)).data:
                 content.write(chunk.data)
                 if chunk.reply:
                     await chunk.respond(b"")
         if chunk.headers:
-            raise NoBackup(f"the bus broke off the snapshot of {name}: {chunk.headers}")
+            raise NoBackup(f"the bus aborted the snapshot of {name}: {chunk.headers}")
     finally:
         await chunks.unsubscribe()
-    return {"config": said["config"], "state": said["state"]}
+    return {"config": answer["config"], "state": answer["state"]}
 
 
-async def load_stream(client: Client, name: str, file: Path, said: dict[str, Any]) -> None:
-    """Make a stream, with its consumers, from a snapshot. Raises `NoBackup` where it is not what it was."""
-    target = (await _ask(client, f"$JS.API.STREAM.RESTORE.{name}", said))["deliver_subject"]
+async def load_stream(client: Client, name: str, file: Path, snapshot: dict[str, Any]) -> None:
+    """Restore a stream and its consumers from a snapshot. Raises `NoBackup` if the result differs from `snapshot`."""
+    target = (await _ask(client, f"$JS.API.STREAM.RESTORE.{name}", snapshot))["deliver_subject"]
     with file.open("rb") as content:
         while chunk := content.read(CHUNK):
             _checked(name, await client.request(target, chunk, timeout=ANSWER_SECONDS))
     _checked(name, await client.request(target, b"", timeout=ANSWER_SECONDS))
     state = (await client.jetstream().stream_info(name)).state
-    if (state.messages, state.last_seq) != (said["state"]["messages"], said["state"]["last_seq"]):
-        raise NoBackup(f"stream {name} came back with {state.messages} events up to {state.last_seq}: {said['state']}")
+    if (state.messages, state.last_seq) != (snapshot["state"]["messages"], snapshot["state"]["last_seq"]):
+        restored = f"{state.messages} events up to {state.last_seq}"
+        raise NoBackup(f"stream {name} was restored with {restored} instead of {snapshot['state']}")
 
 
 async def _ask(client: Client, subject: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +92,7 @@ async def _ask(client: Client, subject: str, body: dict[str, Any]) -> dict[str, 
 
 
 def _checked(what: str, answer: Any) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(answer.data or b"{}")
-    if error := said.get("error"):
+    body: dict[str, Any] = json.loads(answer.data or b"{}")
+    if error := body.get("error"):
         raise NoBackup(f"the bus refused {what}: {error.get('description')}")
-    return said
+    return body

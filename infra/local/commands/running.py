@@ -1,34 +1,34 @@
-"""The stack that runs already, for programs that ask it something."""
+"""The stack that is already running, for commands that work on it."""
 
 import os
 import subprocess
 import sys
 
-from infra.local.env import data_dir, gateway_port, servers
+from infra.local.env import Env, read
 from infra.local.stack.lock import in_use
 from infra.local.stack.services import ROOT
 from infra.local.stack.stack import Stack
 
 
 class NothingRuns(RuntimeError):
-    """There is nobody to ask."""
+    """No stack is running. The message says how to start one."""
 
 
 def running_stack() -> Stack:
-    """The stack that runs on DATA_DIR and PORT. Raises `NothingRuns`, or `Unusable` where a variable makes no sense."""
-    folder = data_dir()
+    """Return the stack that runs on DATA_DIR and PORT. Raises `NothingRuns`, or `Unusable` for a bad variable."""
+    env = read(Env)
+    folder = env.data_dir.resolve()
     if not in_use(folder):
         raise NothingRuns(
             f"no Souk runs on the data in {folder}: start it with `make dev`, or name another with DATA_DIR=..."
         )
-    return Stack(folder, gateway_port(), servers=servers())
+    return Stack(folder, env.port, servers=env.servers)
 
 
-def run_as(service: str, *module: str) -> int:
-    """Run a module of a service, with its arguments, as that service of the running stack; return its exit code.
+def run_as(service: str, *module: str, stack: Stack | None = None) -> int:
+    """Run a module of a service, with its arguments, as that service of a stack; return its exit code.
 
-    Raises what `running_stack` does.
+    Without a `stack`, it is the running one; then it raises what `running_stack` does.
     """
-    variables = running_stack().env(service)
-    command = [sys.executable, "-m", *module]
-    return subprocess.run(command, env={**os.environ, **variables}, cwd=ROOT, check=False).returncode
+    env = (stack or running_stack()).env(service)
+    return subprocess.run([sys.executable, "-m", *module], env={**os.environ, **env}, cwd=ROOT, check=False).returncode

@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 
 from infra.local.stack import probe
-from infra.local.stack.services import ROOT, Program, Say
+from infra.local.stack.program import Program, Say
+from infra.local.stack.services import ROOT
 from infra.servers.process import find_binary
 
 ROUTE_MAP = ROOT / "infra/k8s/base/ingress.yaml"

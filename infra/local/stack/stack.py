@@ -1,4 +1,4 @@
-"""The whole of Souk on one machine: servers, then services, then the gateway; the other way round at the end."""
+"""All of Souk on one machine: servers start first, then services, then the gateway; they stop in reverse order."""
 
 import asyncio
 import signal
@@ -7,28 +7,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import parse_qs, urlsplit
 
 from infra.local.stack.gateway import Gateway, read_routes
 from infra.local.stack.keys import Keys
 from infra.local.stack.lock import lock
 from infra.local.stack.ports import Ports
-from infra.local.stack.services import SERVICES, Program, Say, Service, service_command
+from infra.local.stack.program import Program, Say
+from infra.local.stack.servers import make_servers, with_database
+from infra.local.stack.services import SERVICES, Service, service_command
 from infra.local.stack.supervisor import Supervisor
 from infra.servers.mongo import MongoServer
-from infra.servers.nats import NatsServer, NatsUser
+from infra.servers.nats import NatsServer
 from infra.servers.process import Child, StartFailed
 from infra.servers.redis import RedisServer
 
-BACKUP = "backup"
-"""The user of the bus who takes snapshots of streams."""
-
 DRAIN_SECONDS = 12.0
-"""How long a service may take to end: it finishes requests and events in hand, for at most 10 seconds."""
+"""How long a service may take to stop: it finishes its requests and events, which lasts 10 seconds at most."""
 
 
 class Stack:
-    """Everything that `make dev` starts. An async context manager: ready inside, nothing left behind after."""
+    """Everything that `make dev` starts. An async context manager: ready inside, nothing is left running after."""
 
     def __init__(
         self,
@@ -43,7 +41,7 @@ class Stack:
         servers: Mapping[str, str] | None = None,
         say: Say = print,
     ) -> None:
-        """`port` 0 takes free ports. By service: how many `replicas`, another of `commands`, more `env`.
+        """`port` 0 takes free ports. `replicas`, `commands` and additional `env` are by name of the service.
 
         `servers` (mongod, nats, redis) are URLs of servers that run already and are not started here.
         """
@@ -99,6 +97,11 @@ class Stack:
                 return redis.url
         return self._urls["redis"]
 
+    def env(self, name: str) -> dict[str, str]:
+        """Return the environment of the service of this name, for another program that acts as the service."""
+        [service] = [service for service in SERVICES if service.name == name]
+        return self._env(service)
+
     async def __aenter__(self) -> Self:
         """Start everything and return once it answers. After `InUse`, `PortTaken` or `StartFailed` nothing runs."""
         self._lock = lock(self.data_dir)
@@ -117,23 +120,36 @@ class Stack:
         """Stop everything, the gateway first."""
         await self._stop()
 
-    async def kill(self, name: str) -> None:
-        """End a process (`orders`, `orders-2`, `mongod`) as a crash would; it is started again by itself."""
-        await self.supervisors[name].child.kill()
-
     async def ready(self, limit: float = 60) -> None:
         """Wait until everything answers again. `StartFailed` names what does not within `limit` seconds."""
         deadline = time.monotonic() + limit
         for name, supervisor in self.supervisors.items():
             while not await supervisor.answers():
                 if time.monotonic() > deadline:
-                    raise StartFailed(f"{name} did not come back within {limit:.0f} s:\n{supervisor.child.last_lines()}")
+                    last_lines = supervisor.child.last_lines()
+                    raise StartFailed(f"{name} did not come back within {limit:.0f} s:\n{last_lines}")
                 await asyncio.sleep(0.02)
 
+    async def quiet(self, seconds: float = 0.3, limit: float = 5) -> None:
+        """Wait until no process has written a line for `seconds`, or until `limit` seconds are over."""
+        deadline = time.monotonic() + limit
+        while (now := time.monotonic()) < deadline:
+            if (wait := self._last_wrote + seconds - now) <= 0:
+                return
+            await asyncio.sleep(wait)
+
+    async def kill(self, name: str) -> None:
+        """End a process (`orders`, `orders-2`, `mongod`) as a crash would; its supervisor starts it again."""
+        await self.supervisors[name].child.kill()
+
     def kill_all(self) -> None:
-        """End every process at once; `__aexit__` has then nothing to wait for."""
+        """End every process at once, so that `__aexit__` has nothing to wait for."""
         for child in self.children:
             child.send(signal.SIGKILL)
+
+    @property
+    def _last_wrote(self) -> float:
+        return max(program.last_wrote for program in (*self.services, self.gateway))
 
     def _check_ports(self) -> None:
         needed = {child.name: child.port for child in self.children}
@@ -143,17 +159,8 @@ class Stack:
         self._ports.check(needed)
 
     def _make_servers(self) -> dict[str, Child]:
-        passwords = {service.name: self.keys.password(service.name) for service in SERVICES}
-        owners = {service.name: passwords[service.name] for service in SERVICES if service.uses == "mongod"}
-        users = [service.on_the_bus(passwords[service.name]) for service in SERVICES]
-        users.append(NatsUser(BACKUP, self.keys.password(BACKUP), more=("$JS.SNAPSHOT.>",)))
-        port = self._ports.of
-        made: list[Child] = [
-            MongoServer(self.data_dir / "mongod", port("mongod"), owners),
-            NatsServer(self.data_dir / "nats", port("nats"), users, port("nats monitoring")),
-            RedisServer(self.data_dir / "redis", port("redis"), self.keys.password("redis")),
-        ]
-        return {server.name: server for server in made if server.name not in self._urls}
+        servers = make_servers(self.data_dir, self._ports, self.keys)
+        return {name: server for name, server in servers.items() if name not in self._urls}
 
     def _make_service(self, service: Service, replica: int) -> Program:
         name = f"{service.name}-{replica + 1}" if replica else service.name
@@ -168,13 +175,8 @@ class Stack:
             ports.setdefault(program.name.partition("-")[0], []).append(program.port)
         return Gateway(self.data_dir / "gateway", self._gateway_port, read_routes(), ports, self._say)
 
-    def env(self, name: str) -> dict[str, str]:
-        """Return what the service of this name is env: for a program that speaks in its name."""
-        [service] = [service for service in SERVICES if service.name == name]
-        return self._env(service)
-
     def _env(self, service: Service) -> dict[str, str]:
-        """Return what this service is env: of what is secret, its own only."""
+        """Return what this service needs to know: no secret but its own."""
         env = {
             "LOG_LEVEL": self._log_level,
             "NATS_URL": self.nats_url(service.name),
@@ -193,7 +195,7 @@ class Stack:
             case "payments":
                 env["WEBHOOK_SECRET"] = self.keys.password("webhook")
             case "web":
-                # Through the gateway, which finds every replica; on a cluster each service has an address of its own.
+                # Through the gateway, which finds every replica; on a cluster each service has its own address.
                 env |= {f"{name}_URL": self.url for name in ("AUTH", "ITEMS", "ORDERS", "PAYMENTS", "AUDIT")}
                 env["CSRF_SECRET"] = self.keys.password("csrf")
         return {**env, **self._more_env.get(service.name, {})}
@@ -210,7 +212,7 @@ class Stack:
 
     async def _stop(self) -> None:
         for supervisor in self.supervisors.values():
-            supervisor.let_go()
+            supervisor.release()
         await self.gateway.stop()
         await _stop_all(self.services)
         await _stop_all(self.servers.values())
@@ -222,13 +224,3 @@ class Stack:
 
 async def _stop_all(children: Iterable[Child]) -> None:
     await asyncio.gather(*(child.stop(DRAIN_SECONDS) for child in children))
-
-
-def with_database(url: str, name: str) -> str:
-    """Return a MongoDB URL with the path `name`; who could sign in before still can."""
-    parts = urlsplit(url)
-    query = parts.query
-    if parts.username and "authSource" not in parse_qs(query):
-        source = f"authSource={parts.path.strip('/') or 'admin'}"
-        query = f"{query}&{source}" if query else source
-    return parts._replace(path=f"/{name}", query=query).geturl()

@@ -5,6 +5,9 @@ import os
 import sys
 from collections.abc import Iterable
 
+from rich.console import Console
+from rich.table import Table
+
 from infra.local.stack.supervisor import Supervisor
 
 _NAME_WIDTH = 11
@@ -30,9 +33,11 @@ class Terminal:
 
 def table(supervisors: Iterable[Supervisor]) -> list[str]:
     """Return the lines of a table of what runs where."""
-    rows = [("name", "address", "process", "ready after")]
+    grid = Table("name", "address", "process", "ready after", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for supervisor in supervisors:
         child = supervisor.child
-        rows.append((child.name, f"127.0.0.1:{child.port}", str(child.pid), f"{supervisor.seconds:.1f} s"))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        grid.add_row(child.name, f"127.0.0.1:{child.port}", str(child.pid), f"{supervisor.seconds:.1f} s")
+    console = Console(width=100, color_system=None)
+    with console.capture() as captured:
+        console.print(grid)
+    return [line.rstrip() for line in captured.get().splitlines()]

@@ -1,0 +1,79 @@
+"""A service of the laptop stack as a child process."""
+
+import asyncio
+import os
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from infra.local.stack import probe
+from infra.local.stack.services import ROOT
+from infra.servers.process import Child, spawn
+
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "DOCKER_HOST")
+"""Variables of this process that every program gets."""
+
+_KEPT_LINES = 200
+
+Say = Callable[[str, str], None]
+"""Takes the name of a process and a line of its output."""
+
+
+class Program(Child):
+    """A child whose output goes, line by line, to `say`. Its environment is `env` and `PASSED_ON`, nothing else."""
+
+    def __init__(
+        self, name: str, folder: Path, port: int, command: Sequence[str | Path], env: Mapping[str, str], say: Say
+    ) -> None:
+        super().__init__(name, folder, port)
+        self._command = command
+        self._env = env
+        self._say = say
+        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._reader: asyncio.Task[None] | None = None
+        self.last_wrote = 0.0
+        """When the newest line came, on the clock of `time.monotonic`."""
+
+    def command(self) -> Sequence[str | Path]:
+        return self._command
+
+    def environment(self) -> Mapping[str, str]:
+        return {**{name: os.environ[name] for name in PASSED_ON if name in os.environ}, **self._env}
+
+    async def answers(self) -> bool:
+        """Return whether the program and everything it needs are ready."""
+        return (await probe.get(self.port, "/readyz")).status == 200
+
+    async def wait(self) -> int:
+        """Return the exit code once the program has ended and `say` has got its last line."""
+        code = await super().wait()
+        if self._reader:
+            await asyncio.shield(self._reader)
+        return code
+
+    def last_lines(self, count: int = 15) -> str:
+        return "\n".join(list(self._lines)[-count:])
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        process = await spawn(self.command(), environment=self.environment(), output=subprocess.PIPE, folder=ROOT)
+        self._lines.clear()
+        self._reader = asyncio.create_task(self._read(cast("asyncio.StreamReader", process.stdout)))
+        return process
+
+    async def _read(self, output: asyncio.StreamReader) -> None:
+        rest = b""
+        while chunk := await output.read(65_536):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._take(line)
+        if rest:
+            self._take(rest)
+
+    def _take(self, line: bytes) -> None:
+        text = line.decode(errors="replace")
+        self._lines.append(text)
+        self.last_wrote = time.monotonic()
+        self._say(self.name, text)
