@@ -48,7 +48,7 @@ SECRET = "a secret for the tests alone"
 
 
 def new_order(buyer_id: str, *, hold: timedelta = timedelta(minutes=15), amount: int = 1250) -> OrderPlaced:
-    """An order as orders tells it."""
+    """An order as orders publishes it."""
     return OrderPlaced(
         order_id=new_id(),
         order_version=1,
@@ -79,29 +79,29 @@ class World:
     buyer: User
 
     def new_order(self) -> OrderPlaced:
-        """An order of `buyer` that payments has not heard of."""
+        """An order of `buyer` that payments does not know."""
         return new_order(self.buyer.id)
 
     async def placed_order(self, *, hold: timedelta = timedelta(minutes=15), amount: int = 1250) -> OrderPlaced:
-        """An order of `buyer` that payments has heard of."""
+        """An order of `buyer` that payments knows."""
         order = new_order(self.buyer.id, hold=hold, amount=amount)
         await self.events.deliver(order)
         return order
 
     async def paid(self, order: OrderPlaced, payment_id: str, version: int = 2) -> OrderPaid:
-        """Orders says that the order is paid."""
+        """Orders publishes that the order is paid."""
         event = OrderPaid(**state(order, version), payment_id=payment_id)
         await self.events.deliver(event)
         return event
 
     async def cancelled(self, order: OrderPlaced, version: int = 2) -> OrderCancelled:
-        """Orders says that the order is cancelled."""
+        """Orders publishes that the order is cancelled."""
         event = OrderCancelled(**state(order, version), reason=CancelReason.BUYER)
         await self.events.deliver(event)
         return event
 
     async def rejected(self, order: OrderPlaced, payment_id: str) -> OrderPaymentRejected:
-        """Orders has no use for the money."""
+        """Orders rejects the payment."""
         event = OrderPaymentRejected(**state(order, 3), payment_id=payment_id, reason=RejectReason.SOLD_OUT)
         await self.events.deliver(event)
         return event
@@ -156,15 +156,15 @@ class World:
 
 @dataclass
 class Workshop:
-    """The parts of payments without its HTTP side, for tests that take one of them out of the works."""
+    """The parts of payments without its HTTP side, for tests that use one of them alone."""
 
     payments: PaymentStore
     dues: DueStore
     db: Database
 
-    def cashier(self, gateway: PaymentGateway, patience: float = 10) -> Cashier:
-        """A cashier who uses this gateway; his rounds are not running."""
-        return Cashier(self.payments, self.dues, gateway, timedelta(seconds=patience))
+    def cashier(self, gateway: PaymentGateway, answer_timeout: float = 10) -> Cashier:
+        """A cashier who uses this gateway, without its background work."""
+        return Cashier(self.payments, self.dues, gateway, timedelta(seconds=answer_timeout))
 
     async def due(self) -> Due:
         """Something to pay."""
@@ -181,7 +181,7 @@ class Workshop:
         return due
 
     async def intent(self, method: str = "pm_card_visa", key: str | None = None) -> Payment:
-        """A payment whose process died before it asked the gateway, or before it heard the answer."""
+        """A payment whose process died before it asked the gateway, or before it got the answer."""
         payment = Payment.begin(await self.due(), method=method, request_key=key, now=datetime.now(UTC))
         await self.payments.add(payment)
         return payment
@@ -222,7 +222,7 @@ async def serving(app: ASGIApp, port: int) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def order() -> OrderPlaced:
-    """An order that nobody has heard of."""
+    """An order that payments does not know."""
     return new_order(new_id())
 
 

@@ -91,8 +91,8 @@ async def small_stripe_provider(place: Place) -> AsyncIterator[Provider]:
     async def finish(answer: Processing) -> None:
         stripe.authenticate(answer.client_secret or "")
 
-    url, patience = f"http://127.0.0.1:{port}", timedelta(seconds=1.5)
-    async with place.serve(stripe.app, port), StripeGateway.open(SECRET_KEY, SECRET, url, patience) as gateway:
+    url, timeout = f"http://127.0.0.1:{port}", timedelta(seconds=1.5)
+    async with place.serve(stripe.app, port), StripeGateway.open(SECRET_KEY, SECRET, url, timeout) as gateway:
         yield _stripe(gateway, balance, finish, "pm_card_lost")
 
 

@@ -1,4 +1,4 @@
-"""Every call to the gateway is told of, however it ended."""
+"""Every call to the gateway is published, however it ended."""
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -48,15 +48,15 @@ async def gateway(workshop: "Workshop") -> AsyncIterator[Failing]:
         yield gateway
 
 
-def told(calls: list[ProviderCalled]) -> list[tuple[str, str]]:
-    """What was asked, and what came of it."""
+def outcomes(calls: list[ProviderCalled]) -> list[tuple[str, str]]:
+    """The operation and the outcome of each call."""
     return [(call.operation, call.outcome) for call in calls]
 
 
 @pytest.mark.parametrize(
     ("failure", "outcome"), [(GatewayTimeout("late"), "timed_out"), (GatewayUnavailable("away"), "unavailable")]
 )
-async def test_a_call_without_an_answer_is_told_and_so_is_the_one_that_finds_the_money(
+async def test_a_call_without_an_answer_is_published_and_so_is_the_one_that_finds_the_money(
     workshop: "Workshop", gateway: Failing, events: Events, failure: Exception, outcome: str
 ) -> None:
     cashier, due = workshop.cashier(gateway), await workshop.due()
@@ -66,7 +66,7 @@ async def test_a_call_without_an_answer_is_told_and_so_is_the_one_that_finds_the
     await cashier.settle(payment.id)
 
     calls = await events.published(ProviderCalled, 2)
-    assert told(calls) == [("charge", outcome), ("charge", "captured")]
+    assert outcomes(calls) == [("charge", outcome), ("charge", "captured")]
     assert [call.reference for call in calls] == [None, f"ch_{payment.id}"]
     assert {(call.payment_id, call.order_id) for call in calls} == {(payment.id, due.id)}
     assert all(0 <= call.milliseconds < 60_000 for call in calls)
@@ -74,17 +74,19 @@ async def test_a_call_without_an_answer_is_told_and_so_is_the_one_that_finds_the
     assert captured.payment_version == calls[-1].payment_version
 
 
-async def test_a_call_that_the_gateway_refused_is_told(workshop: "Workshop", gateway: Failing, events: Events) -> None:
+async def test_a_call_that_the_gateway_refused_is_published(
+    workshop: "Workshop", gateway: Failing, events: Events
+) -> None:
     payment = await workshop.intent()
     gateway.failures = [GatewayRefused("no such currency")]
 
     with pytest.raises(GatewayRefused):
         await workshop.cashier(gateway).settle(payment.id)
 
-    assert told(await events.published(ProviderCalled)) == [("charge", "refused")]
+    assert outcomes(await events.published(ProviderCalled)) == [("charge", "refused")]
 
 
-async def test_asking_for_what_takes_long_or_is_gone_is_told(
+async def test_lookups_of_slow_and_of_lost_charges_are_published(
     workshop: "Workshop", gateway: Failing, events: Events
 ) -> None:
     cashier, payment = workshop.cashier(gateway), await workshop.intent("pm_card_slow")
@@ -96,7 +98,7 @@ async def test_asking_for_what_takes_long_or_is_gone_is_told(
         await cashier.settle(payment.id)
 
     calls = await events.published(ProviderCalled, 3)
-    assert told(calls) == [("charge", "processing"), ("retrieve", "processing"), ("retrieve", "not_found")]
+    assert outcomes(calls) == [("charge", "processing"), ("retrieve", "processing"), ("retrieve", "not_found")]
 
 
 async def test_a_refund_names_what_it_was_made_for(workshop: "Workshop", gateway: Failing, events: Events) -> None:

@@ -81,7 +81,7 @@ def charge_of(payment: Payment) -> Charge:
     ],
 )
 @pytest.mark.parametrize("asked", [False, True])
-async def test_whoever_dies_before_he_saved_the_answer_is_followed_by_somebody_who_does(
+async def test_a_payment_whose_process_died_before_it_saved_the_answer_is_finished(
     workshop: "Workshop", gateway: Halting, events: Events, method: str, status: PaymentStatus, asked: bool
 ) -> None:
     payment = await workshop.intent(method)
@@ -98,7 +98,7 @@ async def test_whoever_dies_before_he_saved_the_answer_is_followed_by_somebody_w
 
 
 @pytest.mark.parametrize("moved", [False, True])
-async def test_a_request_that_is_cut_off_in_the_call_is_finished_by_the_rounds(
+async def test_a_request_that_is_cut_off_in_the_call_is_finished_in_the_background(
     workshop: "Workshop", gateway: Halting, events: Events, moved: bool
 ) -> None:
     gateway.before, gateway.after = not moved, moved
@@ -196,7 +196,7 @@ async def test_a_refund_is_woken_and_done(workshop: "Workshop", gateway: Halting
     assert await money(workshop) == 0
 
 
-async def test_whoever_dies_before_he_noted_a_refund_is_followed_by_somebody_who_does(
+async def test_a_refund_whose_process_died_before_it_saved_it_is_finished(
     workshop: "Workshop", gateway: Halting, events: Events
 ) -> None:
     payment = await workshop.intent()
@@ -213,7 +213,7 @@ async def test_whoever_dies_before_he_noted_a_refund_is_followed_by_somebody_who
 
 
 @pytest.mark.parametrize("refund", [False, True])
-async def test_many_who_finish_the_same_payment_at_once_finish_it_once(
+async def test_replicas_that_finish_the_same_payment_at_once_finish_it_once(
     workshop: "Workshop", gateway: Halting, events: Events, refund: bool
 ) -> None:
     payment = await workshop.intent()
@@ -229,7 +229,7 @@ async def test_many_who_finish_the_same_payment_at_once_finish_it_once(
     assert await money(workshop) == (0 if refund else 700)
 
 
-async def test_a_request_that_is_overtaken_by_the_rounds_gives_the_one_answer(
+async def test_a_request_that_is_overtaken_by_the_background_work_gives_the_one_answer(
     workshop: "Workshop", gateway: Halting, events: Events
 ) -> None:
     due = await workshop.due()
@@ -253,19 +253,21 @@ async def test_a_webhook_call_that_comes_before_the_answer_wins(workshop: "Works
     await gateway.reached.wait()
     [payment] = await workshop.payments.made_by(due.buyer_id, None, 10, None)
 
-    assert await workshop.cashier(gateway).hear(*signed(f"ch_{payment.id}"))
+    assert await workshop.cashier(gateway).receive_webhook(*signed(f"ch_{payment.id}"))
     gateway.go_on.set()
 
     assert (await paying).status is PaymentStatus.CAPTURED
     assert (await workshop.payments.get(payment.id)).status is PaymentStatus.CAPTURED
 
 
-async def test_money_that_comes_after_a_failure_is_told(workshop: "Workshop", gateway: Halting, events: Events) -> None:
+async def test_money_that_comes_after_a_failure_is_published(
+    workshop: "Workshop", gateway: Halting, events: Events
+) -> None:
     payment = await workshop.intent()
     await workshop.payments.change(payment, lambda p: p.fail("ch", "card_declined"))
     await gateway.charge(charge_of(payment))
 
-    await workshop.cashier(gateway).hear(*signed(f"ch_{payment.id}"))
+    await workshop.cashier(gateway).receive_webhook(*signed(f"ch_{payment.id}"))
 
     [failed], [captured] = await events.published(PaymentFailed), await events.published(PaymentCaptured)
     assert captured.payment_version > failed.payment_version
@@ -287,7 +289,7 @@ async def test_a_repeated_request_waits_for_the_answer_to_the_first(workshop: "W
     assert await money(workshop) == 700
 
 
-async def test_who_has_waited_too_long_is_told_processing_and_so_is_everybody_else(
+async def test_a_repeated_request_that_waits_too_long_is_answered_processing_and_so_is_the_first(
     workshop: "Workshop", gateway: Halting
 ) -> None:
     due = await workshop.due()
@@ -295,7 +297,7 @@ async def test_who_has_waited_too_long_is_told_processing_and_so_is_everybody_el
     first = asyncio.create_task(workshop.cashier(gateway).pay(due.id, "pm_card_visa", due.buyer_id, "k"))
     await gateway.reached.wait()
 
-    repeated = await workshop.cashier(gateway, patience=0.1).pay(due.id, "pm_card_visa", due.buyer_id, "k")
+    repeated = await workshop.cashier(gateway, answer_timeout=0.1).pay(due.id, "pm_card_visa", due.buyer_id, "k")
     gateway.go_on.set()
 
     assert repeated.answer is PublicStatus.PROCESSING

@@ -54,7 +54,7 @@ async def provider(
 
 
 async def insist(call: Callable[[], Awaitable[T]]) -> T:
-    """Ask until there is an answer, as the rounds do: under a key that is in use right now there may be none."""
+    """Ask until there is an answer, as the leased work does: under a key that is in use there may be none."""
 
     async def answered() -> list[T] | None:
         try:
@@ -177,7 +177,7 @@ async def test_a_refund_gives_the_money_back_once_however_often_it_is_asked_for(
     await refund()
 
     assert await provider.balance() == 70
-    assert await provider.gateway.charge(returned) == answer  # and the charge's key takes nothing anew
+    assert await provider.gateway.charge(returned) == answer  # and the charge's key takes nothing again
     assert await provider.balance() == 70
 
 

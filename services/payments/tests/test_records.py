@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from common.events import Currency
 from common.mongo.client import Database
-from payments.gateways.port import Charge, Entry
+from payments.gateways.port import Charge, ChargeRecord
 from payments.gateways.sandbox import SandboxGateway
 
 
@@ -18,10 +18,10 @@ async def test_the_sandbox_shows_where_the_money_of_each_charge_is(sandbox: Sand
     await sandbox.refund("d", "ch_d")
 
     entries = [
-        Entry("a", 900, "EUR", captured=True, refunded=False),
-        Entry("b", 900, "EUR", captured=False, refunded=False),
-        Entry("c", 900, "EUR", captured=False, refunded=False),
-        Entry("d", 900, "EUR", captured=True, refunded=True),
+        ChargeRecord("a", 900, "EUR", captured=True, refunded=False),
+        ChargeRecord("b", 900, "EUR", captured=False, refunded=False),
+        ChargeRecord("c", 900, "EUR", captured=False, refunded=False),
+        ChargeRecord("d", 900, "EUR", captured=True, refunded=True),
     ]
     assert await sandbox.charges("", 10, None) == entries
     assert await sandbox.charges("b", 1, None) == entries[2:3]

@@ -32,10 +32,10 @@ def a_charge(method: str, *, hold: timedelta = timedelta(minutes=15)) -> Charge:
 
 
 class Listener:
-    """Whoever answers at the webhook's address."""
+    """Answers at the webhook's address."""
 
     def __init__(self) -> None:
-        self.heard: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
         self.busy = 0  # so many calls are refused first
         self.together = asyncio.Barrier(1)
         self.app = FastAPI()
@@ -47,14 +47,14 @@ class Listener:
         if self.busy:
             self.busy -= 1
             return Response(status_code=503)
-        self.heard[notice.reference] += 1
+        self.received[notice.reference] += 1
         return Response(status_code=204)
 
-    async def hears(self, reference: str, times: int = 1) -> datetime:
-        """Wait until a charge was reported so often."""
+    async def receives(self, reference: str, times: int = 1) -> datetime:
+        """Wait until a charge was reported `times` times."""
 
         async def enough() -> bool:
-            return self.heard[reference] == times
+            return self.received[reference] == times
 
         await eventually(enough)
         return datetime.now(UTC)
@@ -83,7 +83,7 @@ async def test_a_slow_card_reports_after_two_seconds(sandbox: SandboxGateway, li
     asked = datetime.now(UTC)
     answer = await sandbox.charge(a_charge("pm_card_slow"))
 
-    heard = await listener.hears(answer.reference)
+    heard = await listener.receives(answer.reference)
     assert timedelta(seconds=2) <= heard - asked < timedelta(seconds=4)
 
 
@@ -91,7 +91,7 @@ async def test_a_late_card_reports_three_seconds_after_the_hold(sandbox: Sandbox
     charge = a_charge("pm_card_late", hold=timedelta(seconds=-2))
     answer = await sandbox.charge(charge)
 
-    heard = await listener.hears(answer.reference)
+    heard = await listener.receives(answer.reference)
     assert timedelta(seconds=3) <= heard - charge.hold_ends_at < timedelta(seconds=5)
 
 
@@ -101,7 +101,7 @@ async def test_a_duplicate_reports_twice_at_the_same_time(
     listener.together = asyncio.Barrier(2)
     answer = await sandbox.charge(a_charge("pm_card_duplicate"))
 
-    await listener.hears(answer.reference, times=2)
+    await listener.receives(answer.reference, times=2)
     await eventually(lambda: delivered(db))
 
 
@@ -111,7 +111,7 @@ async def test_a_call_is_repeated_until_it_is_answered_well(
     listener.busy = 1
     answer = await sandbox.charge(a_charge("pm_card_slow"))
 
-    await listener.hears(answer.reference)
+    await listener.receives(answer.reference)
     await eventually(lambda: delivered(db))
     assert listener.busy == 0
 
@@ -125,9 +125,9 @@ async def test_what_a_dead_process_had_to_report_is_reported_by_another_once(
     async with replica() as dead:
         charges = [a_charge("pm_card_late", hold=timedelta(seconds=-1)) for _ in range(20)]
         references = [(await dead.charge(charge)).reference for charge in charges]
-    assert not listener.heard
+    assert not listener.received
 
     async with replica(), replica():
         await eventually(lambda: delivered(db))
 
-    assert listener.heard == dict.fromkeys(references, 1)
+    assert listener.received == dict.fromkeys(references, 1)

@@ -283,7 +283,7 @@ async def test_webhook_calls_may_come_late_twice_and_in_any_order(
     stripe.authenticate(payment.client_secret, well=well)
 
     for event in (*reversed(stripe.news), *stripe.news):
-        assert await cashier.hear(*stripe.signed(event))
+        assert await cashier.receive_webhook(*stripe.signed(event))
 
     settled = await workshop.payments.get(payment.id)
     assert settled.status is (PaymentStatus.CAPTURED if well else PaymentStatus.FAILED)

@@ -1,4 +1,4 @@
-"""A call to the gateway, and what came of it, as transitions of the payment it was made for. No I/O."""
+"""A call to the gateway and its outcome, as transitions of the payment that it was made for. No I/O."""
 
 import time
 from collections.abc import Callable
@@ -24,12 +24,12 @@ FAILURES = {
     GatewayUnavailable: ProviderOutcome.UNAVAILABLE,
     GatewayRefused: ProviderOutcome.REFUSED,
 }
-"""What a call that raised came to."""
+"""The outcome of a call that raised an error."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call that begins now. However it ends, the payment tells of it in the save that it leads to."""
+    """A call that starts now. However it ends, the save that follows records a `ProviderCalled`."""
 
     operation: ProviderOperation
     began: float = field(default_factory=time.perf_counter)
@@ -61,12 +61,12 @@ class Call:
     def _ended(self, outcome: ProviderOutcome, reference: str, move: Transition | None = None) -> Transition:
         milliseconds = round((time.perf_counter() - self.began) * 1000)
 
-        def tell_and_move(payment: Payment) -> None:
+        def record_and_move(payment: Payment) -> None:
             payment.provider_called(self.operation, outcome, reference or None, milliseconds)
             if move:
                 move(payment)
 
-        return tell_and_move
+        return record_and_move
 
 
 def _capture(reference: str) -> Transition:

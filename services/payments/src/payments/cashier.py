@@ -1,7 +1,7 @@
-"""Takes money and gives it back: every call to the gateway is made here, and what was in flight is finished here.
+"""Takes money and gives it back: makes every call to the gateway, and finishes what was in flight.
 
-An intent is written before the gateway is called, and the call may be repeated under its key. So whatever dies in
-between, the rounds find the payment and go on from what is written.
+An intent is written before the gateway is called, and the call may be repeated under its key. So if a process dies in
+between, the leased work finds the payment and continues from what is written.
 """
 
 import asyncio
@@ -26,41 +26,47 @@ from payments.domain import (
 )
 from payments.gateways.port import (
     Charge,
-    Entry,
+    ChargeRecord,
     GatewayTimeout,
     GatewayUnavailable,
     PaymentGateway,
 )
-from payments.leased_work import Rounds
+from payments.leased_work import LeasedWork
 from payments.store import DueStore, PaymentStore
 
 log = logging.getLogger(__name__)
 
-PATIENCE = timedelta(seconds=10)
-"""How long a repeated request waits for the first one's answer; as long as a gateway may take."""
+ANSWER_TIMEOUT = timedelta(seconds=10)
+"""How long a repeated request waits for the answer to the first one: as long as a gateway may take."""
 
 
 class Cashier:
     """Works on payments that are not settled, through one gateway."""
 
     def __init__(
-        self, payments: PaymentStore, dues: DueStore, gateway: PaymentGateway, patience: timedelta = PATIENCE
+        self,
+        payments: PaymentStore,
+        dues: DueStore,
+        gateway: PaymentGateway,
+        answer_timeout: timedelta = ANSWER_TIMEOUT,
     ) -> None:
         self._payments = payments
         self._dues = dues
         self._gateway = gateway
-        self._patience = patience
-        self._rounds = Rounds(payments.collection, "check_at", self.settle, every=1, first=5, longest=300)
+        self._answer_timeout = answer_timeout
+        self._unsettled = LeasedWork(
+            payments.collection, "check_at", self.settle, poll_seconds=1, first_lease=5, max_lease=300
+        )
 
     def settling(self) -> AbstractAsyncContextManager[None]:
-        """Finish, in the background, what crashes and lost answers left unsettled, and send back what is owed."""
-        return self._rounds.running()
+        """In the background, settle payments that crashes and lost answers left open, and make the refunds due."""
+        return self._unsettled.running()
 
     async def pay(self, order_id: str, method: str, buyer_id: str, request_key: str | None) -> Payment:
-        """Take what is due for an order; `Payment.answer` is what the caller is to be told.
+        """Take what is due for an order. `Payment.answer` of the result is the answer for the caller.
 
         The same key and request again gives the same payment and answer. Raises `UnknownPaymentMethod`,
-        `OrderNotFound`, `OrderNotPayable` or `IdempotencyKeyReused`; then nothing was begun.
+        `OrderNotFound`, `OrderNotPayable` or `IdempotencyKeyReused`; no payment exists then.
         """
         if not self._gateway.accepts(method):
             raise UnknownPaymentMethod(f"there is no payment method {method}")
@@ -69,7 +75,7 @@ class Cashier:
             payment = Payment.begin(due, method=method, request_key=request_key, now=datetime.now(UTC))
             await self._payments.add(payment)
         except (OrderNotFound, OrderNotPayable):
-            # Perhaps because this very request has come before.
+            # Perhaps this is a repeated request.
             earlier = await self._payments.under_key(buyer_id, request_key) if request_key else None
             if earlier is None:
                 raise
@@ -82,34 +88,35 @@ class Cashier:
             log.warning("payment %s stays open: %s", payment.id, error)
             return await self._payments.change(payment, Payment.leave_open)
 
-    async def hear(self, body: bytes, headers: Mapping[str, str]) -> bool:
-        """A webhook call came: read the charge again and believe that. Raises `BadSignature`.
+    async def receive_webhook(self, body: bytes, headers: Mapping[str, str]) -> bool:
+        """Handle a webhook call: read the charge that it names. Raises `BadSignature`.
 
-        Calls come late, twice and out of order, so they only say where to look. False: it is none of our payments.
+        Calls come late, twice and out of order, so only the charge as it is now counts. Returns False if the call is
+        about no payment of Souk.
         """
         reference = self._gateway.verify(body, headers)
         call = Call(ProviderOperation.RETRIEVE)
         found = await self._gateway.retrieve(reference) if reference else None
         payment = await self._payments.find(found.payment_id) if found else None
         if found is None or payment is None:
-            log.warning("ignored a webhook call about %s: no charge of ours", reference)
+            log.warning("ignored a webhook call about %s: not a charge of Souk", reference)
             return False
         await self._payments.change(payment, call.answered(found.answer))
         return True
 
     async def owe_refund(self, payment_id: str, reason: str) -> None:
-        """Send the money back, soon and once. Raises `PaymentNotFound` and `NotCaptured`."""
+        """Refund a payment, soon and once. Raises `PaymentNotFound` and `NotCaptured`."""
         payment = await self._payments.get(payment_id)
         cause = asdict(current_cause())
         await self._payments.change(payment, lambda p: p.owe_refund(reason, datetime.now(UTC), cause))
-        self._rounds.wake()
+        self._unsettled.wake()
 
-    async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[Entry]:
-        """The gateway's own books. Raises what `PaymentGateway.charges` does."""
+    async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[ChargeRecord]:
+        """Charges as the gateway records them. Raises what `PaymentGateway.charges` does."""
         return await self._gateway.charges(after, limit, ids)
 
     async def settle(self, payment_id: str) -> None:
-        """Do the next thing that a payment waits for. Safe at any time and any number of times."""
+        """Do the next step of an open payment. Safe at any time and any number of times."""
         payment = await self._payments.get(payment_id)
         match payment.status:
             case PaymentStatus.CREATED:
@@ -120,7 +127,7 @@ class Cashier:
                 with caused_by(Cause(**payment.refund_cause) if payment.refund_cause else new_cause()):
                     await self._refund(payment)
             case _:
-                return  # Settled since its time came.
+                return  # Settled meanwhile.
 
     async def _due(self, order_id: str, buyer_id: str) -> Due:
         due = await once_arrived(self._dues.find, order_id)
@@ -137,17 +144,17 @@ class Cashier:
             method=payment.method,
             hold_ends_at=payment.hold_ends_at,
         )
-        async with self._asking(payment, ProviderOperation.CHARGE) as call:
+        async with self._calling(payment, ProviderOperation.CHARGE) as call:
             answer = await self._gateway.charge(charge)
         return await self._payments.change(payment, call.answered(answer))
 
     async def _refund(self, payment: Payment) -> None:
-        async with self._asking(payment, ProviderOperation.REFUND) as call:
+        async with self._calling(payment, ProviderOperation.REFUND) as call:
             await self._gateway.refund(payment.id, payment.reference)
         await self._payments.change(payment, call.refunded(payment.reference))
 
     async def _look_up(self, payment: Payment) -> None:
-        async with self._asking(payment, ProviderOperation.RETRIEVE) as call:
+        async with self._calling(payment, ProviderOperation.RETRIEVE) as call:
             found = await self._gateway.retrieve(payment.reference)
         if found is None:
             await self._payments.change(payment, call.not_found(payment.reference))
@@ -155,8 +162,8 @@ class Cashier:
         await self._payments.change(payment, call.answered(found.answer))
 
     @asynccontextmanager
-    async def _asking(self, payment: Payment, operation: ProviderOperation) -> AsyncIterator[Call]:
-        """A call to the gateway; if it fails, the payment tells so, in a save of its own."""
+    async def _calling(self, payment: Payment, operation: ProviderOperation) -> AsyncIterator[Call]:
+        """A call to the gateway. If it fails, the payment records that, in a save of its own."""
         call = Call(operation)
         try:
             yield call
@@ -165,8 +172,8 @@ class Cashier:
             raise
 
     async def _answered(self, payment: Payment) -> Payment:
-        """Wait for the answer to the first request; it may be with another replica, or have died."""
-        deadline = datetime.now(UTC) + self._patience
+        """Wait for the answer to the first request, which may run in another replica, or have died."""
+        deadline = datetime.now(UTC) + self._answer_timeout
         while payment.answer is None and datetime.now(UTC) < deadline:
             await asyncio.sleep(0.02)
             payment = await self._payments.get(payment.id)

@@ -1,4 +1,4 @@
-"""What payments does when orders tells it something. No rules."""
+"""How payments reacts to the events of orders. No rules."""
 
 from common.bus.consumers import Consumers
 from common.events import OrderCancelled, OrderPaid, OrderPaymentRejected, OrderPlaced, OrderRefundRequested, OrderState
@@ -14,17 +14,17 @@ REQUESTED_BY_SELLER = "requested_by_seller"
 
 @consumers.on(OrderPlaced, OrderCancelled, OrderPaid)
 async def copy_amount_due(event: OrderState, dues: DueStore) -> None:
-    """What the buyer owes, and whether he still does."""
+    """Copy what the buyer owes, and whether it is still due."""
     await dues.keep(Due.of(event))
 
 
 @consumers.on(OrderPaymentRejected)
 async def return_rejected_payment(event: OrderPaymentRejected, cashier: Cashier) -> None:
-    """Money came that orders had no use for: it goes back."""
+    """Refund money that came for an order that can no longer be served."""
     await cashier.owe_refund(event.payment_id, event.reason)
 
 
 @consumers.on(OrderRefundRequested)
 async def return_money_of_seller(event: OrderRefundRequested, cashier: Cashier) -> None:
-    """The seller gives the money back."""
+    """Refund an order for its seller."""
     await cashier.owe_refund(event.payment_id, REQUESTED_BY_SELLER)

@@ -1,6 +1,6 @@
 """Payments, and what is due for an order. No I/O.
 
-Every transition may be asked for again, late or out of order: it happens once, and money that moved always counts.
+Every transition may be repeated, late or out of order: it happens once, and money that moved always counts.
 """
 
 from datetime import datetime, timedelta
@@ -30,14 +30,14 @@ from common.events import (
 from common.ids import new_id
 
 ANSWER_GRACE = timedelta(seconds=2)
-"""How long the request that wrote an intent is left alone with it; then somebody else finishes it."""
+"""How long the request that wrote an intent has to finish it. Then the leased work finishes it."""
 
 WEBHOOK_GRACE = timedelta(seconds=10)
-"""How long a gateway that said "processing" may stay silent before it is asked."""
+"""How long after the answer "processing" Souk waits for the webhook before it asks the gateway."""
 
 
 class OrderNotFound(NotFound):
-    """No such order, or another's."""
+    """No such order, or another buyer's."""
 
     code = "order_not_found"
 
@@ -67,13 +67,13 @@ class CardDeclined(Declined):
 
 
 class NotCaptured(Conflict):
-    """There is no money to give back."""
+    """There is no money to refund."""
 
     code = "not_captured"
 
 
 class DueState(StrEnum):
-    """Whether an order still wants money."""
+    """Whether an order still has to be paid."""
 
     OPEN = "open"
     CANCELLED = "cancelled"
@@ -81,7 +81,7 @@ class DueState(StrEnum):
 
 
 class Due(BaseModel):
-    """What a buyer owes for an order, as orders stated it at `order_version`."""
+    """What a buyer owes for an order, according to its event with `order_version`."""
 
     id: OrderId
     order_version: int
@@ -112,7 +112,7 @@ class Due(BaseModel):
         )
 
     def check_payable(self, now: datetime) -> None:
-        """Raise `OrderNotPayable` unless the order waits for money and its hold lasts."""
+        """Raise `OrderNotPayable` unless the order is unpaid and its hold lasts."""
         if self.state is not DueState.OPEN:
             raise OrderNotPayable(f"the order is {self.state} already")
         if now >= self.expires_at:
@@ -160,23 +160,23 @@ class Payment(Aggregate):
     hold_ends_at: datetime
     status: PaymentStatus = PaymentStatus.CREATED
     live_order: str | None = None
-    """The order's id until it is certain that this payment's money is not, or no longer, here: unique."""
+    """The order's id, until the payment failed or was refunded. Unique, so an order has one live payment."""
     request_key: str | None = None
-    """The buyer's Idempotency-Key: unique among his payments."""
+    """The buyer's Idempotency-Key: unique among the payments of the buyer."""
     answer: PublicStatus | None = None
-    """What whoever asked for this payment is told. The first answer stays, so that a repeated request gets the same."""
+    """The answer to the request for this payment. It never changes, so a repeated request gets the same."""
     reference: str = ""
-    """The gateway's name for the charge, once it has given one."""
+    """The gateway's id of the charge, as soon as it is known."""
     client_secret: str | None = None
-    """What the buyer's page needs to let him confirm, while the gateway waits for that. For his eyes only."""
+    """What the buyer's page needs while the gateway waits for a confirmation. Only the buyer may see it."""
     failure_reason: str | None = None
     refund_reason: str | None = None
     refund_cause: dict[str, Any] | None = None
-    """Why the money goes back, as events tell it: the refund itself happens later, and names the same cause."""
+    """The cause of the refund, as events carry it. The refund itself happens later, with the same cause."""
     check_at: datetime | None = None
-    """When somebody must see to this payment, unless it is settled before."""
+    """When the leased work looks at this payment, unless it is settled before."""
     tries: int = 0
-    """How often somebody saw to it in its present status."""
+    """How often the leased work looked at it in its present status."""
 
     @classmethod
     def begin(cls, due: Due, *, method: str, request_key: str | None, now: datetime) -> Self:
@@ -202,7 +202,7 @@ class Payment(Aggregate):
 
     @property
     def reason(self) -> str | None:
-        """Why it failed, or why the money goes back."""
+        """Why it failed, or why it is refunded."""
         match self.status:
             case PaymentStatus.FAILED:
                 return self.failure_reason
@@ -212,7 +212,7 @@ class Payment(Aggregate):
                 return None
 
     def process(self, reference: str, now: datetime, client_secret: str | None = None) -> None:
-        """The gateway is at it, or waits for the buyer to confirm. No news to a payment that is settled."""
+        """The gateway is working, or waits for the buyer to confirm. Changes nothing if the payment is settled."""
         if self.status is PaymentStatus.CREATED:
             self.status = PaymentStatus.PROCESSING
             self.reference = reference
@@ -222,10 +222,10 @@ class Payment(Aggregate):
             self.client_secret = client_secret
 
     def capture(self, reference: str) -> None:
-        """The gateway has the money. Captured twice is captured once.
+        """The gateway has the money. Capturing twice is capturing once.
 
-        Also after a failure: the gateway knows better where the money is. The order is not taken up again then, since
-        another payment may be live for it; orders finishes the order or sends the money back.
+        This also holds after a failure: the gateway knows where the money is. The order does not become live again
+        then, because another payment may be live for it; orders finishes the order or has the money refunded.
         """
         if self.status in {PaymentStatus.CREATED, PaymentStatus.PROCESSING, PaymentStatus.FAILED}:
             self.status = PaymentStatus.CAPTURED
@@ -236,7 +236,7 @@ class Payment(Aggregate):
             self.record(PaymentCaptured(**self._state()))
 
     def fail(self, reference: str, reason: str) -> None:
-        """No money moved: the order may be paid in another way. Money that has moved is not unmoved by this."""
+        """No money moved, so the order may be paid in another way. Changes nothing once money has moved."""
         if self.status in {PaymentStatus.CREATED, PaymentStatus.PROCESSING}:
             self.status = PaymentStatus.FAILED
             self.reference = reference
@@ -248,13 +248,13 @@ class Payment(Aggregate):
             self.record(PaymentFailed(**self._state(), reason=reason))
 
     def leave_open(self) -> None:
-        """The outcome comes later; whoever asked is told, once, that the payment is being processed."""
+        """Answer, once, that the payment is processing: the outcome comes later."""
         if self.answer is None:
             self.answer = PublicStatus.PROCESSING
             self.record(PaymentProcessing(**self._state()))
 
     def owe_refund(self, reason: str, now: datetime, cause: dict[str, Any] | None = None) -> None:
-        """The money must go back, once. Raises `NotCaptured` while there is none."""
+        """The money must be refunded, once. Raises `NotCaptured` while there is none."""
         match self.status:
             case PaymentStatus.CAPTURED:
                 self.status = PaymentStatus.REFUND_DUE
@@ -264,10 +264,10 @@ class Payment(Aggregate):
             case PaymentStatus.REFUND_DUE | PaymentStatus.REFUNDED:
                 return
             case PaymentStatus.CREATED | PaymentStatus.PROCESSING | PaymentStatus.FAILED:
-                raise NotCaptured(f"payment {self.id} is {self.status}; there is no money to give back")
+                raise NotCaptured(f"payment {self.id} is {self.status}; there is no money to refund")
 
     def refunded(self) -> None:
-        """The gateway has sent the money back. Raises `NotCaptured` where nothing was owed."""
+        """The gateway has refunded the money. Raises `NotCaptured` if no refund was due."""
         match self.status:
             case PaymentStatus.REFUND_DUE:
                 self.status = PaymentStatus.REFUNDED
@@ -282,7 +282,7 @@ class Payment(Aggregate):
     def provider_called(
         self, operation: ProviderOperation, outcome: ProviderOutcome, reference: str | None, milliseconds: int
     ) -> None:
-        """The gateway was asked. Changes nothing: whoever follows the payment's story is told."""
+        """Record a call to the gateway, for the payment's timeline. Changes no state."""
         self.record(
             ProviderCalled(
                 payment_id=self.id,

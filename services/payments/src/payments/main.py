@@ -1,4 +1,4 @@
-"""The only file of payments that builds things."""
+"""Payments: builds its parts and serves them."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -44,7 +44,7 @@ def opened_gateway(settings: PaymentsSettings, db: Database) -> AbstractAsyncCon
     """The gateway that the settings choose."""
     if settings.payment_gateway == "sandbox":
         return SandboxGateway.open(db.sandbox_charges, settings.webhook_secret.get_secret_value(), settings.webhook_url)
-    from payments.gateways.stripe import StripeGateway  # The SDK is large; a sandbox does without.
+    from payments.gateways.stripe import StripeGateway  # The SDK is large; the sandbox does not need it.
 
     return StripeGateway.open(
         settings.stripe_secret_key.get_secret_value(),

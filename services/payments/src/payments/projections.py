@@ -1,28 +1,27 @@
-"""What payments copies from orders, compared with the stream: `python -m payments.projections payments.dues --swap`."""
+"""The amounts due, compared with the stream of orders: `python -m payments.projections payments.dues --swap`."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-
-from pymongo.errors import DuplicateKeyError
+from contextlib import asynccontextmanager
 
 from common.bus.connection import Bus
 from common.clock import whole_milliseconds
 from common.events import OrderCancelled, OrderPaid, OrderPlaced
-from common.mongo.client import AWAY, Database, database
+from common.mongo.client import AWAY, database
 from common.projections import Difference, Projection, State, main
 from common.settings import load
 from payments.domain import Due
 from payments.settings import PaymentsSettings
+from payments.store import DueStore
 
 
 class Dues(Projection):
-    """What is due for each order, as orders said last."""
+    """What is due for each order, according to its newest event."""
 
     name = "payments.dues"
 
-    def __init__(self, bus: Bus, db: Database) -> None:
+    def __init__(self, bus: Bus, dues: DueStore) -> None:
         self._bus = bus
-        self._dues = db.dues
+        self._dues = dues
 
     async def expected(self) -> dict[str, State]:
         newest: dict[str, Due] = {}
@@ -30,27 +29,18 @@ class Dues(Projection):
             due = Due.of(event)
             if due.id not in newest or newest[due.id].order_version < due.order_version:
                 newest[due.id] = due
-        return {key: _as_kept(due) for key, due in newest.items()}
+        return {key: _as_stored(due) for key, due in newest.items()}
 
     async def found(self) -> dict[str, State]:
-        return {document.pop("_id"): document async for document in self._dues.find({})}
+        return {document.pop("_id"): document async for document in self._dues.all()}
 
     async def repair(self, differences: Sequence[Difference]) -> None:
-        """The version seen is the guard: nobody writes one again."""
         for difference in differences:
-            document = {"_id": difference.key, **(difference.expected or {})}
-            seen = {"_id": difference.key, "order_version": (difference.found or {}).get("order_version")}
-            if difference.expected is None:
-                await self._dues.delete_one(seen)
-            elif difference.found is None:
-                with suppress(DuplicateKeyError):  # It came meanwhile.
-                    await self._dues.insert_one(document)
-            else:
-                await self._dues.replace_one(seen, document)
+            await self._dues.repair(difference.key, difference.found, difference.expected)
 
 
-def _as_kept(due: Due) -> State:
-    """The due as Mongo gives it back: it keeps whole milliseconds."""
+def _as_stored(due: Due) -> State:
+    """The due as Mongo returns it, with whole milliseconds."""
     return {**due.model_dump(exclude={"id"}), "expires_at": whole_milliseconds(due.expires_at)}
 
 
@@ -64,7 +54,7 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
             settings.nats_url.get_secret_value(), "payments", replicas=settings.nats_replicas, away=AWAY
         ) as bus,
     ):
-        yield [Dues(bus, db)]
+        yield [Dues(bus, DueStore(db))]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What payments shows of its state to who checks it."""
+"""The records of payments that reconciliation reads."""
 
 from common.records import Record, Records, RecordsQuery
 from payments.cashier import Cashier
@@ -9,11 +9,11 @@ records = Records("payments")
 
 @records.on("payments")
 async def show_payments(query: RecordsQuery, payments: PaymentStore) -> list[Record]:
-    """Payments, as they are kept."""
-    return await payments.rows(query)
+    """Payments, as they are stored."""
+    return await payments.records(query)
 
 
 @records.on("charges")
 async def show_charges(query: RecordsQuery, cashier: Cashier) -> list[Record]:
-    """Where the money is, as the gateway says, by payment. Raises `ChargesUnlisted` where it does not say."""
-    return [entry.row() for entry in await cashier.charges(query.after, query.limit, query.ids)]
+    """Charges, as the gateway records them, by payment id. Raises `ChargesUnlisted` if it does not list them."""
+    return [charge.as_dict() for charge in await cashier.charges(query.after, query.limit, query.ids)]

@@ -33,7 +33,7 @@ class NewPayment(Body):
 class PaymentView(BaseModel):
     """A payment. `amount` is in minor units of `currency`.
 
-    `client_secret` is there only while the gateway waits for the buyer to confirm: his page does it with that.
+    `client_secret` is present only while the gateway waits for the buyer, whose page confirms with it.
     """
 
     id: str
@@ -50,7 +50,7 @@ class PaymentView(BaseModel):
 
     @classmethod
     def answering(cls, payment: Payment) -> Self:
-        """What whoever asked for the payment is told, however often he asks. Raises `CardDeclined`."""
+        """The answer to the request for this payment, also when it is repeated. Raises `CardDeclined`."""
         if payment.answer is PublicStatus.FAILED:
             raise CardDeclined(f"the payment was declined: {payment.failure_reason}")
         return cls.of(payment).model_copy(update={"status": payment.answer})
@@ -70,7 +70,7 @@ class PaymentRecord(PaymentView):
 async def pay_order(
     body: NewPayment, user: CurrentUser, cashier: TheCashier, idempotency_key: IdempotencyKey = None
 ) -> PaymentView:
-    """Take what is due for one of the caller's orders. `processing` means: the outcome follows, in the list."""
+    """Take what is due for one of the caller's orders. `processing` means that the outcome follows, in the list."""
     payment = await cashier.pay(body.order_id, body.payment_method, user.id, idempotency_key)
     return PaymentView.answering(payment)
 
@@ -91,10 +91,10 @@ async def list_payments(
 @router.post(
     "/webhook", responses={400: {"description": BadSignature.code, "content": {"application/problem+json": {}}}}
 )
-async def hear_gateway(request: Request, cashier: TheCashier) -> Response:
-    """The payment gateway says that a charge has changed. The signature is over the raw body."""
+async def receive_webhook(request: Request, cashier: TheCashier) -> Response:
+    """The payment gateway reports that a charge has changed. The signature covers the raw body."""
     try:
-        ours = await cashier.hear(await request.body(), request.headers)
+        ours = await cashier.receive_webhook(await request.body(), request.headers)
     except BadSignature as error:
         return problem(status.HTTP_400_BAD_REQUEST, error.code, str(error))
     return JSONResponse({"status": "ok" if ours else "ignored"})

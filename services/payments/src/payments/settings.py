@@ -8,20 +8,20 @@ from pydantic_core import PydanticCustomError
 from common.settings import MongoSettings
 
 NEEDED = {"sandbox": ("webhook_secret",), "stripe": ("stripe_secret_key", "stripe_webhook_secret")}
-"""The secrets of each gateway. Those of the other are not asked for."""
+"""The secrets that each gateway needs. Those of the other gateway may be missing."""
 
-BEGINS = {"stripe_secret_key": ("sk_", "rk_"), "stripe_webhook_secret": ("whsec_",)}
-"""How Stripe's secrets begin, so that one in the place of another is noticed before money moves."""
+PREFIXES = {"stripe_secret_key": ("sk_", "rk_"), "stripe_webhook_secret": ("whsec_",)}
+"""How Stripe's secrets start, so that mixed-up secrets are noticed before money moves."""
 
 
 class PaymentsSettings(MongoSettings):
-    """Who moves the money, and the secrets between him and us."""
+    """The payment gateway and its secrets."""
 
     payment_gateway: Literal["sandbox", "stripe"] = "sandbox"
     webhook_secret: SecretStr = Field(default=SecretStr(""), validate_default=True)
     """Signs the webhook calls of the sandbox."""
     stripe_secret_key: SecretStr = Field(default=SecretStr(""), validate_default=True)
-    """Of test mode (`sk_test_`, `rk_test_`): play money. Of live mode: real."""
+    """A key of test mode (`sk_test_`, `rk_test_`) moves play money, one of live mode real money."""
     stripe_webhook_secret: SecretStr = Field(default=SecretStr(""), validate_default=True)
     """Stripe gives one to each webhook endpoint."""
     stripe_api_url: str = "https://api.stripe.com"
@@ -34,13 +34,13 @@ class PaymentsSettings(MongoSettings):
             return secret
         if not secret:
             raise PydanticCustomError("missing", "it is missing")
-        if not secret.get_secret_value().startswith(BEGINS.get(name, "")):
-            raise ValueError(f"it begins with {' or '.join(BEGINS[name])}")
+        if not secret.get_secret_value().startswith(PREFIXES.get(name, "")):
+            raise ValueError(f"it begins with {' or '.join(PREFIXES[name])}")
         if len(secret) < 16:
             raise ValueError("it has at least 16 characters")
         return secret
 
     @property
     def webhook_url(self) -> str:
-        """Where the sandbox, being inside this process, finds this service's own webhook."""
+        """The webhook of this process, which the sandbox inside it calls."""
         return f"http://{self.host}:{self.port}/api/payments/webhook"

@@ -1,13 +1,14 @@
-"""The only file of payments, beside the sandbox's ledger and the rounds, that speaks Mongo."""
+"""Payments and the amounts due, in MongoDB."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from common.batching import Batcher
-from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, look_up
+from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, Document, look_up
 from common.outbox import Outbox, Relay
 from common.records import Record, RecordsQuery, records_in
 from payments.domain import Due, OrderNotPayable, Payment, PaymentNotFound
@@ -32,7 +33,7 @@ class PaymentStore:
         await self.collection.create_index([("order_id", 1), ("_id", -1)])
 
     async def add(self, payment: Payment) -> None:
-        """Write an intent. Raises `OrderNotPayable` when the order has a live payment, or the key was used."""
+        """Write an intent. Raises `OrderNotPayable` if the order has a live payment, or the key was used."""
         self._outbox.relay.check_room()
         try:
             await self._outbox.save(payment)
@@ -45,7 +46,7 @@ class PaymentStore:
         return Payment.from_document(document) if document else None
 
     async def get(self, payment_id: str) -> Payment:
-        """A payment that must be there. Raises `PaymentNotFound`."""
+        """A payment. Raises `PaymentNotFound`."""
         if (payment := await self.find(payment_id)) is None:
             raise PaymentNotFound(f"there is no payment {payment_id}")
         return payment
@@ -60,8 +61,8 @@ class PaymentStore:
         """Apply a transition and save; after a lost race, apply it to the newest state. Transitions are repeatable."""
         return await self._outbox.update(lambda: self.get(payment.id), transition, loaded=payment, command=False)
 
-    async def rows(self, query: RecordsQuery) -> list[Record]:
-        """Payments for the books."""
+    async def records(self, query: RecordsQuery) -> list[Record]:
+        """Payments, for reconciliation."""
         return await records_in(
             self.collection, query, "order_id", "amount", "currency", "status", "version", "check_at", "tries"
         )
@@ -78,7 +79,7 @@ class PaymentStore:
 
 
 class DueStore:
-    """What is due for each order: a copy of what orders said last, whatever the order it is heard in."""
+    """What is due for each order: a copy of the newest event of orders, in whatever order the events arrive."""
 
     def __init__(self, db: Database) -> None:
         self._dues: Collection = db.dues
@@ -91,14 +92,33 @@ class DueStore:
         return Due.model_validate({**document, "id": document["_id"]}) if document else None
 
     async def keep(self, due: Due) -> None:
-        """Keep the newest: what is not newer than what is here changes nothing. Concurrent calls share a write.
+        """Store a due, unless a newer one is stored. Concurrent calls share a write.
 
-        The query asks for `_id` alone, so that of two first writers at once the server repeats the later one.
+        The query asks for `_id` alone, so that the server retries the later of two concurrent first writes.
         """
         document = {"_id": due.id, **due.model_dump(exclude={"id"})}
         newer = {"$lt": [{"$ifNull": ["$order_version", 0]}, due.order_version]}
         update = [{"$replaceWith": {"$cond": [newer, {"$literal": document}, "$$ROOT"]}}]
         await self._writes(UpdateOne({"_id": due.id}, update, upsert=True))
+
+    async def all(self) -> AsyncIterator[Document]:
+        """Every due, as it is stored."""
+        async for document in self._dues.find({}):
+            yield document
+
+    async def repair(self, order_id: str, found: Mapping[str, Any] | None, expected: Mapping[str, Any] | None) -> None:
+        """Put the `expected` due in the place of the `found` one; None stands for no due.
+
+        Changes nothing if another version was stored meanwhile.
+        """
+        stored = {"_id": order_id, "order_version": (found or {}).get("order_version")}
+        if expected is None:
+            await self._dues.delete_one(stored)
+        elif found is not None:
+            await self._dues.replace_one(stored, {"_id": order_id, **expected})
+        else:
+            with suppress(DuplicateKeyError):  # A consumer stored one meanwhile.
+                await self._dues.insert_one({"_id": order_id, **expected})
 
     async def _write(self, writes: Sequence[UpdateOne]) -> list[None]:
         await self._dues.bulk_write(writes, ordered=False)

@@ -1,4 +1,4 @@
-"""The port to whoever moves the money. `sandbox.py` is one gateway behind it; the cases in test_gateway.py bind all."""
+"""The port to the service that moves the money. Every gateway passes the cases in test_gateway.py."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,14 +23,14 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """The money is here. `reference` is the gateway's name for the charge, here as below."""
+    """The money is here. `reference` is the gateway's id of the charge, here as below."""
 
     reference: str
 
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """No money moved, and none will. `reason` is a short stable word of the gateway's."""
+    """No money moved, and none will. `reason` is a short, stable code of the gateway."""
 
     reference: str
     reason: str
@@ -38,9 +38,9 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class Processing:
-    """The gateway will know later, and then call the webhook.
+    """The outcome comes later, with a call of the webhook.
 
-    With a `client_secret` it waits for the buyer: his page confirms with it. Nobody else may see it.
+    With a `client_secret` the gateway waits for the buyer, whose page confirms with it. Nobody else may see it.
     """
 
     reference: str
@@ -59,8 +59,8 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """Where the money of a charge is now, as the gateway's own books say. `amount` is in minor units."""
+class ChargeRecord:
+    """Where the money of a charge is now, according to the gateway's own records. `amount` is in minor units."""
 
     payment_id: str
     amount: int
@@ -68,8 +68,8 @@ class Entry:
     captured: bool
     refunded: bool
 
-    def row(self) -> dict[str, object]:
-        """The entry as who checks the books reads it."""
+    def as_dict(self) -> dict[str, object]:
+        """The record as reconciliation reads it."""
         return {
             "id": self.payment_id,
             "amount": self.amount,
@@ -86,19 +86,19 @@ class ChargesUnlisted(NotFound):
 
 
 class GatewayTimeout(Unavailable):
-    """No answer in time. Nobody knows what happened: only the same call again tells."""
+    """No answer in time. What happened is unknown until the same call is repeated."""
 
     code = "gateway_timeout"
 
 
 class GatewayUnavailable(Unavailable):
-    """The gateway can't be reached, or answers nonsense. What happened is not known either."""
+    """The gateway can't be reached, or its answer makes no sense. What happened is unknown here, too."""
 
     code = "gateway_unavailable"
 
 
 class GatewayRefused(Exception):
-    """The gateway can make no sense of the call. A mistake of ours; nothing moved."""
+    """The gateway rejects the call as wrong. A mistake in Souk; no money moved."""
 
 
 class BadSignature(SoukError):
@@ -110,8 +110,8 @@ class BadSignature(SoukError):
 class PaymentGateway(Protocol):
     """Moves money, each key once, and answers or raises within 10 seconds.
 
-    Every call may be made again after a crash, by anyone, at any time until the payment is settled: the same key means
-    the same call, and moves nothing a second time. All but `accepts` and `verify` raise `GatewayTimeout` or
+    Any process may repeat a call after a crash, at any time until the payment is settled: the same key means the same
+    call, and moves nothing a second time. All but `accepts` and `verify` raise `GatewayTimeout` or
     `GatewayUnavailable`.
     """
 
@@ -121,30 +121,30 @@ class PaymentGateway(Protocol):
     async def charge(self, charge: Charge) -> Answer:
         """Take the money, under the key `charge.payment_id`; called again, give the first call's answer.
 
-        That answer may be out of date: `retrieve` tells today's. `GatewayRefused` for another charge under a used key.
-        A charge that the gateway finds fault with is declined, whoever's fault it is: nothing moved, and nothing will.
+        That answer may be out of date; `retrieve` returns the current state. Raises `GatewayRefused` for another charge
+        under a used key. A charge that the gateway rejects for any reason is declined: nothing moved, and nothing will.
         """
 
     async def retrieve(self, reference: str) -> Found | None:
-        """A charge as it is now; None for one that is not ours.
+        """The current state of a charge; None for a charge that Souk did not make.
 
-        One that still waits for the buyer to confirm when his hold is over is given up, and declined.
+        A charge that still waits for the buyer's confirmation after the hold is cancelled, and declined.
         """
 
     async def refund(self, payment_id: str, reference: str) -> None:
         """Send the whole amount of a captured charge back, under the key `payment_id`.
 
-        Returns once the gateway has promised it. `GatewayRefused` where no money was captured.
+        Returns once the gateway has accepted it. Raises `GatewayRefused` if no money was captured.
         """
 
-    async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[Entry]:
-        """Up to `limit` charges by ascending payment id above `after`; of these `ids` only, where some are given.
+    async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[ChargeRecord]:
+        """Up to `limit` charges by ascending payment id above `after`; only those of `ids`, if given.
 
-        For who checks the books. Raises `ChargesUnlisted` where the gateway's own books are not read here.
+        For reconciliation. Raises `ChargesUnlisted` if this gateway's own records are not read here.
         """
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> str | None:
-        """The reference of the charge that a webhook call is about; None if it is about none.
+        """The reference of the charge that a webhook call is about, or None.
 
-        `headers` finds names in lower case. Raises `BadSignature`.
+        The names in `headers` are in lower case. Raises `BadSignature`.
         """

@@ -1,45 +1,43 @@
-"""A gateway without a bank: deterministic, inside the service, its ledger in a collection of its own.
+"""A gateway without a bank: deterministic, inside the service, with a ledger of its own.
 
-Everything a charge will ever do is decided in the one write that makes it, so nothing is lost when the process dies.
+One write decides everything that a charge will ever do, so nothing is lost when the process dies.
 The webhook calls are real HTTP, signed like Stripe's: HMAC-SHA256 over "timestamp.body".
 """
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Self
 
 import httpx
 from pydantic import BaseModel, ValidationError
-from pymongo.errors import DuplicateKeyError
 
-from common.mongo.client import AWAY, Collection, Document
+from common.mongo.client import Collection, Document
 from payments.gateways.port import (
     Answer,
     BadSignature,
     Captured,
     Charge,
+    ChargeRecord,
     Declined,
-    Entry,
     Found,
     GatewayRefused,
     GatewayTimeout,
-    GatewayUnavailable,
     Processing,
 )
-from payments.leased_work import Rounds
+from payments.gateways.sandbox_store import SandboxLedger
+from payments.leased_work import LeasedWork
 
 SIGNATURE = "sandbox-signature"
-TOLERANCE = timedelta(minutes=5)
-"""How far the time of a signature may lie from now: what somebody recorded can't be played back later."""
+SIGNATURE_TOLERANCE = timedelta(minutes=5)
+"""How far the time of a signature may be from now. A recorded call can't be replayed later."""
 
 REFERENCE = "ch_"
-"""Begins the name of every charge; the payment's id follows."""
+"""Prefix of the reference of every charge; the payment's id follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class Card:
     answer_lost: bool = False
 
     def captures_at(self, now: datetime, hold_ends_at: datetime) -> datetime | None:
-        """When the money moves; None: never."""
+        """When the money moves, or None if it never does."""
         if self.declined:
             return None
         return (hold_ends_at if self.after_the_hold else now) + (self.delay or timedelta())
@@ -70,7 +68,7 @@ CARDS = {
 
 
 class Notice(BaseModel):
-    """What a webhook call says: this charge has changed. How, whoever is called asks the gateway."""
+    """The body of a webhook call: this charge has changed. The receiver asks the gateway how."""
 
     id: str
     reference: str
@@ -79,21 +77,23 @@ class Notice(BaseModel):
 class SandboxGateway:
     """A `PaymentGateway` for laptops and tests. Made by `open`."""
 
-    def __init__(self, ledger: Collection, secret: str, webhook_url: str, http: httpx.AsyncClient) -> None:
+    def __init__(self, ledger: SandboxLedger, secret: str, webhook_url: str, http: httpx.AsyncClient) -> None:
         self._ledger = ledger
         self._secret = secret
         self._webhook_url = webhook_url
         self._http = http
-        self._courier = Rounds(ledger, "notify_at", self._notify, every=0.2, first=2, longest=60)
+        self._webhooks = LeasedWork(
+            ledger.collection, "notify_at", self._notify, poll_seconds=0.2, first_lease=2, max_lease=60
+        )
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, ledger: Collection, secret: str, webhook_url: str) -> AsyncIterator[Self]:
-        """The gateway, its webhook calls going out to `webhook_url`."""
-        # trust_env: a proxy has no business between this process and itself.
+    async def open(cls, charges: Collection, secret: str, webhook_url: str) -> AsyncIterator[Self]:
+        """Open the gateway. It keeps its ledger in `charges` and sends its webhook calls to `webhook_url`."""
+        # trust_env: no proxy between this process and itself.
         async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
-            gateway = cls(ledger, secret, webhook_url, http)
-            async with gateway._courier.running():
+            gateway = cls(SandboxLedger(charges), secret, webhook_url, http)
+            async with gateway._webhooks.running():
                 yield gateway
 
     def accepts(self, method: str) -> bool:
@@ -101,52 +101,35 @@ class SandboxGateway:
         return method in CARDS
 
     async def charge(self, charge: Charge) -> Answer:
-        """See `PaymentGateway`. `pm_card_lost` moves the money, and then the first call times out."""
+        """`pm_card_lost` moves the money, and then the first call times out."""
         if charge.method not in CARDS:
             raise GatewayRefused(f"no such test card: {charge.method}")
         card = CARDS[charge.method]
-        document = _entry(charge, card)
-        with _away_is_unavailable():
-            try:
-                await self._ledger.insert_one(document)
-            except DuplicateKeyError:
-                first = await self._ledger.find_one({"_id": charge.payment_id}) or {}
-                if any(first.get(name) != document[name] for name in ("amount", "currency", "method")):
-                    raise GatewayRefused(f"key {charge.payment_id} was used for another charge") from None
-                return _answer(first)
+        document = _document(charge, card)
+        stored = await self._ledger.add(document)
+        if stored is not document:
+            if any(stored.get(name) != document[name] for name in ("amount", "currency", "method")):
+                raise GatewayRefused(f"key {charge.payment_id} was used for another charge")
+            return _answer(stored)
         if card.notices:
-            self._courier.wake()
+            self._webhooks.wake()
         if card.answer_lost:
             raise GatewayTimeout("the sandbox did not answer in time")
         return _answer(document)
 
     async def retrieve(self, reference: str) -> Found | None:
-        """See `PaymentGateway`."""
-        with _away_is_unavailable():
-            document = await self._ledger.find_one({"_id": reference.removeprefix(REFERENCE)})
-        return Found(document["_id"], _answer_today(document)) if document else None
+        document = await self._ledger.find(reference.removeprefix(REFERENCE))
+        return Found(document["_id"], _answer_now(document)) if document else None
 
     async def refund(self, payment_id: str, reference: str) -> None:
-        """See `PaymentGateway`."""
-        now = datetime.now(UTC)
-        captured = {"_id": payment_id, "captured_at": {"$lte": now}}
-        # The first refund's time stays: a charge has one refund, whoever asks how often.
-        once = [{"$set": {"refunded_at": {"$ifNull": ["$refunded_at", now]}}}]
-        with _away_is_unavailable():
-            found = await self._ledger.update_one(captured, once)
-        if not found.matched_count:
+        if not await self._ledger.refund(payment_id, datetime.now(UTC)):
             raise GatewayRefused(f"charge {reference} has no money to give back")
 
-    async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[Entry]:
-        """See `PaymentGateway`."""
-        wanted: dict[str, Any] = {"$gt": after} if ids is None else {"$gt": after, "$in": list(ids)}
-        with _away_is_unavailable():
-            found = await self._ledger.find({"_id": wanted}).sort("_id", 1).limit(limit).to_list()
+    async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[ChargeRecord]:
         now = datetime.now(UTC)
-        return [_state(document, now) for document in found]
+        return [_record(document, now) for document in await self._ledger.page(after, limit, ids)]
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> str | None:
-        """See `PaymentGateway`."""
         fields = [field.partition("=") for field in headers.get(SIGNATURE, "").split(",")]
         times = [value for name, _, value in fields if name == "t" and value.isdecimal() and len(value) <= 12]
         given = [value for name, _, value in fields if name == "v1"]
@@ -155,7 +138,7 @@ class SandboxGateway:
         wanted = signature(self._secret, int(times[0]), body)
         if not any(hmac.compare_digest(wanted.encode(), one.encode()) for one in given):
             raise BadSignature("the signature does not fit the call")
-        if abs(datetime.now(UTC).timestamp() - int(times[0])) > TOLERANCE.total_seconds():
+        if abs(datetime.now(UTC).timestamp() - int(times[0])) > SIGNATURE_TOLERANCE.total_seconds():
             raise BadSignature("the signature is too old")
         try:
             return Notice.model_validate_json(body).reference
@@ -163,11 +146,11 @@ class SandboxGateway:
             return None
 
     async def _notify(self, payment_id: str) -> None:
-        """Call the webhook, as often as the card wants, all at once; done when every call was answered with 2xx."""
-        entry = await self._ledger.find_one({"_id": payment_id}) or {}
-        notices = CARDS[entry["method"]].notices
+        """Call the webhook as often as the card says, all at once. Done when every call was answered with 2xx."""
+        charge = await self._ledger.find(payment_id) or {}
+        notices = CARDS[charge["method"]].notices
         await asyncio.gather(*(self._call(payment_id, number) for number in range(notices)))
-        await self._ledger.update_one({"_id": payment_id}, {"$unset": {"notify_at": ""}})
+        await self._ledger.notified(payment_id)
 
     async def _call(self, payment_id: str, number: int) -> None:
         body = Notice(id=f"evt_{payment_id}_{number}", reference=REFERENCE + payment_id).model_dump_json().encode()
@@ -181,21 +164,21 @@ def signature(secret: str, timestamp: int, body: bytes) -> str:
     return hmac.new(secret.encode(), b"%d.%b" % (timestamp, body), hashlib.sha256).hexdigest()
 
 
-def _entry(charge: Charge, card: Card) -> Document:
+def _document(charge: Charge, card: Card) -> Document:
     captured_at = card.captures_at(datetime.now(UTC), charge.hold_ends_at)
-    entry = {
+    document = {
         "_id": charge.payment_id,
         "amount": charge.amount,
         "currency": charge.currency,
         "method": charge.method,
         "captured_at": captured_at,
     }
-    return {**entry, "notify_at": captured_at} if card.notices else entry
+    return {**document, "notify_at": captured_at} if card.notices else document
 
 
-def _state(document: Document, now: datetime) -> Entry:
+def _record(document: Document, now: datetime) -> ChargeRecord:
     captured_at = document["captured_at"]
-    return Entry(
+    return ChargeRecord(
         payment_id=document["_id"],
         amount=document["amount"],
         currency=document["currency"],
@@ -205,7 +188,7 @@ def _state(document: Document, now: datetime) -> Entry:
 
 
 def _answer(document: Document) -> Answer:
-    """What the call that made this charge is told, and every later call under its key."""
+    """The answer to the call that made this charge, and to every later call under its key."""
     reference = REFERENCE + document["_id"]
     card = CARDS[document["method"]]
     if card.declined:
@@ -213,17 +196,9 @@ def _answer(document: Document) -> Answer:
     return Captured(reference) if card.delay is None else Processing(reference)
 
 
-def _answer_today(document: Document) -> Answer:
-    """What is true of this charge now: money that was under way arrives when its time comes."""
+def _answer_now(document: Document) -> Answer:
+    """The state of this charge now: a charge that was processing is captured when its time has come."""
     answer = _answer(document)
     if isinstance(answer, Processing) and document["captured_at"] <= datetime.now(UTC):
         return Captured(answer.reference)
     return answer
-
-
-@contextlib.contextmanager
-def _away_is_unavailable() -> Iterator[None]:
-    try:
-        yield
-    except AWAY as error:
-        raise GatewayUnavailable("the sandbox's ledger is away") from error

@@ -1,6 +1,6 @@
 """Real money, moved by Stripe: one PaymentIntent for each payment, confirmed as it is made.
 
-Nothing is tried again in here: what is not known is found again by the rounds, who outlive a crash.
+Nothing is retried in here. The leased work of the cashier finds open payments again, also after a crash.
 """
 
 import asyncio
@@ -34,9 +34,9 @@ from payments.gateways.port import (
     BadSignature,
     Captured,
     Charge,
+    ChargeRecord,
     ChargesUnlisted,
     Declined,
-    Entry,
     Found,
     GatewayRefused,
     GatewayTimeout,
@@ -46,17 +46,17 @@ from payments.gateways.port import (
 
 log = logging.getLogger(__name__)
 
-PATIENCE = timedelta(seconds=9)
-"""How long one operation may take with all its calls; a bank that is slow to authorise takes several seconds."""
+OPERATION_TIMEOUT = timedelta(seconds=9)
+"""How long one operation may take with all its calls. A slow bank takes several seconds to authorise."""
 
-TOLERANCE = timedelta(minutes=5)
+SIGNATURE_TOLERANCE = timedelta(minutes=5)
 """How old the signature of a webhook call may be."""
 
-KEYS_LAST = timedelta(hours=23)
-"""Stripe forgets idempotency keys after 24 hours (docs.stripe.com/api/idempotent_requests); we stop trusting before."""
+IDEMPOTENCY_KEY_LIFETIME = timedelta(hours=23)
+"""Stripe forgets idempotency keys after 24 hours (docs.stripe.com/api/idempotent_requests); this is a little less."""
 
-LAST_CHANCE = timedelta(minutes=5)
-"""How long after the end of the hold a buyer who is at it may still confirm."""
+CONFIRMATION_GRACE = timedelta(minutes=5)
+"""How long after the end of the hold a buyer may still confirm."""
 
 _METHOD = re.compile(r"(pm|ctoken)_\w{1,90}", re.ASCII)
 _NEWS = {"succeeded", "payment_failed", "canceled", "processing", "requires_action"}
@@ -64,48 +64,47 @@ _WITH_CHARGE = ["latest_charge"]
 
 
 class StripeGateway:
-    """A `PaymentGateway` for real money, or for Stripe's test mode, as the secret key says. Made by `open`."""
+    """A `PaymentGateway` for real money or Stripe's test mode, depending on the secret key. Made by `open`."""
 
-    def __init__(self, client: StripeClient, webhook_secret: str, patience: timedelta) -> None:
+    def __init__(self, client: StripeClient, webhook_secret: str, timeout: timedelta) -> None:
         self._intents = client.v1.payment_intents
         self._refunds = client.v1.refunds
         self._webhook_secret = webhook_secret
-        self._patience = patience.total_seconds()
+        self._timeout = timeout.total_seconds()
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, secret_key: str, webhook_secret: str, api_url: str, patience: timedelta = PATIENCE
+        cls, secret_key: str, webhook_secret: str, api_url: str, timeout: timedelta = OPERATION_TIMEOUT
     ) -> AsyncIterator[Self]:
-        """The gateway, with connections of its own."""
-        logging.getLogger("stripe").setLevel(logging.WARNING)  # Below that it writes down what it sends.
-        http = HTTPXClient(timeout=patience.total_seconds())
+        """Open the gateway, with its own connections."""
+        logging.getLogger("stripe").setLevel(logging.WARNING)  # At INFO it logs what it sends.
+        http = HTTPXClient(timeout=timeout.total_seconds())
         client = StripeClient(secret_key, http_client=http, base_addresses={"api": api_url}, max_network_retries=0)
         try:
-            yield cls(client, webhook_secret, patience)
+            yield cls(client, webhook_secret, timeout)
         finally:
             await http.close_async()  # type: ignore[no-untyped-call]
 
     def accepts(self, method: str) -> bool:
-        """Whether this is named like a PaymentMethod or a ConfirmationToken, which the buyer's page makes."""
+        """Whether this looks like the id of a PaymentMethod or a ConfirmationToken, which the buyer's page creates."""
         return _METHOD.fullmatch(method) is not None
 
     async def charge(self, charge: Charge) -> Answer:
-        """See `PaymentGateway`."""
-        async with self._in_time():
-            if time.time() - minted_at(charge.payment_id) > KEYS_LAST.total_seconds():
+        async with self._limited():
+            if time.time() - minted_at(charge.payment_id) > IDEMPOTENCY_KEY_LIFETIME.total_seconds():
                 return await self._search(charge.payment_id) or Declined("", "abandoned")
             try:
-                intent = await self._intents.create_async(_order_of(charge), {"idempotency_key": charge.payment_id})
+                intent = await self._intents.create_async(_intent_for(charge), {"idempotency_key": charge.payment_id})
             except CardError as error:
                 reason = error.code or "card_declined"
                 made = error.error and error.error.payment_intent
-                return await self._give_up(made.id, reason) if made else Declined("", reason)
+                return await self._cancel(made.id, reason) if made else Declined("", reason)
             except InvalidRequestError as error:
                 log.error("Stripe can't charge payment %s: %s", charge.payment_id, error)  # noqa: TRY400
                 return Declined("", error.code or "invalid_request")
             except APIError as error:
-                # Stripe keeps even an answer like 500 under its key: asking again brings no other.
+                # Stripe stores even a 500 under its key: asking again brings the same answer.
                 again = error.headers and error.headers.get("idempotent-replayed")
                 if again and (found := await self._search(charge.payment_id)):
                     return found
@@ -113,20 +112,19 @@ class StripeGateway:
             return await self._answer(intent)
 
     async def retrieve(self, reference: str) -> Found | None:
-        """See `PaymentGateway`."""
-        async with self._in_time():
+        async with self._limited():
             try:
                 intent = await self._intents.retrieve_async(reference, {"expand": _WITH_CHARGE})
             except InvalidRequestError:
                 return None
             if "payment_id" not in intent.metadata or "hold_ends_at" not in intent.metadata:
-                return None  # The account may sell other things, too.
+                return None  # The account may take other payments, too.
             return Found(intent.metadata["payment_id"], await self._answer(intent))
 
     async def refund(self, payment_id: str, reference: str) -> None:
-        """See `PaymentGateway`. Without its key it is still done once: a charge has no more to give than itself."""
+        """Without its key it is still done once: Stripe refunds a charge only up to its amount."""
         wanted: RefundCreateParams = {"payment_intent": reference, "metadata": {"payment_id": payment_id}}
-        async with self._in_time():
+        async with self._limited():
             try:
                 refund = await self._refunds.create_async(wanted, {"idempotency_key": f"{payment_id}-refund"})
             except InvalidRequestError as error:
@@ -136,17 +134,18 @@ class StripeGateway:
         if refund.status in {"failed", "canceled"}:
             raise GatewayRefused(f"Stripe did not send {reference} back: refund {refund.id} has {refund.status}")
 
-    async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[Entry]:  # noqa: ARG002 - the port's
-        """See `PaymentGateway`: Stripe's dashboard and reports are its books."""
-        raise ChargesUnlisted("the books of Stripe are not read here")
+    async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[ChargeRecord]:  # noqa: ARG002 - the port's
+        """Always raises `ChargesUnlisted`: use Stripe's dashboard and reports."""
+        raise ChargesUnlisted("the charges at Stripe are not read here")
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> str | None:
-        """See `PaymentGateway`."""
         signature = headers.get("stripe-signature")
         try:
-            WebhookSignature.verify_header(body, signature, self._webhook_secret, int(TOLERANCE.total_seconds()))
+            WebhookSignature.verify_header(
+                body, signature, self._webhook_secret, int(SIGNATURE_TOLERANCE.total_seconds())
+            )
         except (SignatureVerificationError, UnicodeDecodeError, TypeError) as error:  # TypeError: not ASCII
-            raise BadSignature("Stripe has not signed this, or too long ago") from error
+            raise BadSignature("Stripe did not sign this, or signed it too long ago") from error
         try:
             event = json.loads(body)
             kind, thing = str(event["type"]), event["data"]["object"]
@@ -160,26 +159,26 @@ class StripeGateway:
     async def _answer(self, intent: PaymentIntent) -> Answer:
         """What an intent's status means for the money.
 
-        An intent that failed can be confirmed again, with another card, by whoever has its secret. So "declined" is
-        said only of one that is cancelled.
+        A failed intent can be confirmed again with another card, by anyone who has its secret. So only a cancelled
+        intent is "declined".
         """
-        over = time.time() > int(intent.metadata["hold_ends_at"]) + LAST_CHANCE.total_seconds()
+        over = time.time() > int(intent.metadata["hold_ends_at"]) + CONFIRMATION_GRACE.total_seconds()
         match intent.status:
             case "succeeded":
                 return Captured(intent.id)
             case "canceled":
                 return Declined(intent.id, _reason(intent))
             case "requires_payment_method" if intent.last_payment_error:
-                return await self._give_up(intent.id, _reason(intent))
+                return await self._cancel(intent.id, _reason(intent))
             case "requires_action" if not over:
                 return Processing(intent.id, intent.client_secret)
             case _ if over:
-                return await self._give_up(intent.id, "abandoned")
+                return await self._cancel(intent.id, "abandoned")
             case _:
                 return Processing(intent.id)
 
-    async def _give_up(self, reference: str, reason: str) -> Answer:
-        """Make sure that nobody pays this intent any more; unless somebody has, and then say so."""
+    async def _cancel(self, reference: str, reason: str) -> Answer:
+        """Cancel an intent, so that nobody can pay it any more. If it is paid already, return that."""
         try:
             await self._intents.cancel_async(reference)
         except InvalidRequestError:
@@ -191,15 +190,15 @@ class StripeGateway:
         return Declined(reference, reason)
 
     async def _search(self, payment_id: str) -> Answer | None:
-        """What became of a payment, without its key; None where Stripe has none, or one that is seconds old."""
+        """The outcome of a payment, without its key. None if Stripe has none, or one that is only seconds old."""
         found = await self._intents.search_async({"query": f"metadata['payment_id']:'{payment_id}'"})
         return await self._answer(found.data[0]) if found.data else None
 
     @asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
-        """Give the calls inside their time, and say in the port's words what is not known after them."""
+    async def _limited(self) -> AsyncIterator[None]:
+        """Limit the time of the calls inside, and raise their failures as the port's errors."""
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 yield
         except TimeoutError as error:
             raise GatewayTimeout("Stripe did not answer in time") from error
@@ -208,16 +207,16 @@ class StripeGateway:
         except IdempotencyError as error:
             raise GatewayRefused(f"Stripe knows this key for another call: {error}") from error
         except StripeError as error:
-            # A wrong or revoked key (401, 403), too many calls (429), a key in use (409), trouble of theirs (5xx).
+            # A wrong or revoked key (401, 403), too many calls (429), a key in use (409), a failure at Stripe (5xx).
             what = error.code or type(error).__name__
             raise GatewayUnavailable(f"Stripe answered {error.http_status}: {what}") from error
 
 
-def _order_of(charge: Charge) -> PaymentIntentCreateParams:
-    """The call that makes and confirms an intent; always the same for the same charge, as its key demands.
+def _intent_for(charge: Charge) -> PaymentIntentCreateParams:
+    """The parameters that create and confirm an intent: always the same for the same charge, as its key requires.
 
-    Stripe counts as we do, in the smallest unit, also yen; in what it counts otherwise (ISK, UGX, three decimals) we
-    do not sell.
+    Stripe counts in the smallest unit, as Souk does. Souk does not sell in the currencies where Stripe differs (ISK,
+    UGX, those with three decimals).
     """
     order: PaymentIntentCreateParams = {
         "amount": charge.amount,
@@ -236,7 +235,7 @@ def _order_of(charge: Charge) -> PaymentIntentCreateParams:
 
 
 def _reason(intent: PaymentIntent) -> str:
-    """Why no money came; what the bank told the shop alone (a lost card, suspected fraud) stays untold."""
+    """Why no money came. What the bank reports to the shop alone (a lost card, suspected fraud) is left out."""
     error, charge = intent.last_payment_error, intent.latest_charge
-    told = error.code if error else charge.failure_code if charge and not isinstance(charge, str) else None
-    return told or intent.cancellation_reason or "canceled"
+    code = error.code if error else charge.failure_code if charge and not isinstance(charge, str) else None
+    return code or intent.cancellation_reason or "canceled"
