@@ -1,7 +1,6 @@
 """A backup of a running Souk becomes another Souk, in which nothing is sold twice and no money is lost."""
 
 import asyncio
-import os
 import stat
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from infra.local.backup.archive import Manifest, NoBackup, files_in
 from infra.local.backup.create import back_up
 from infra.local.backup.restore import restore
 from infra.local.backup.write_lock import writes_locked
+from infra.local.stack.program import passed_on
 from infra.local.stack.services import ROOT
 from infra.local.stack.stack import Stack
 from infra.servers.mongo import MongoServer
@@ -51,6 +51,7 @@ async def contents(stack: Stack, service: str, collection: str) -> list[Document
         return await db[collection].find().to_list()
 
 
+@pytest.mark.servers
 async def test_a_backup_under_load_is_consistent_and_lives_on_elsewhere(tmp_path: Path) -> None:
     over = asyncio.Event()
     async with Stack(tmp_path / "first", hold_seconds=10) as first, AsyncExitStack() as exits:
@@ -141,6 +142,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.servers
 async def test_a_backup_that_is_killed_does_not_leave_the_database_locked(mongo: MongoServer) -> None:
     backup = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", LOCK_AND_WAIT, str(mongo.folder), str(mongo.port)), cwd=ROOT, stdout=subprocess.PIPE
@@ -156,6 +158,7 @@ async def test_a_backup_that_is_killed_does_not_leave_the_database_locked(mongo:
         assert not await locked(mongo)
 
 
+@pytest.mark.servers
 async def test_a_backup_during_which_the_database_was_restarted_is_none(mongo: MongoServer) -> None:
     async def copy() -> None:
         async with writes_locked(mongo):
@@ -227,13 +230,13 @@ async def test_a_server_from_outside_is_not_backed_up_here(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        ("backup.create", "no Souk runs on the data in {folder}: start it with `make dev`"),
-        ("backup.restore", "which backup? Name its folder with FROM=..."),
+        ("create", "no Souk runs on the data in {folder}: start it with `make dev`"),
+        ("restore", "which backup? Name its folder with FROM=..."),
     ],
 )
 def test_the_commands_say_what_is_missing(command: str, sentence: str, tmp_path: Path) -> None:
-    variables = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path / "data")}
-    call = [sys.executable, "-m", f"infra.local.{command}"]
+    variables = passed_on() | {"DATA_DIR": str(tmp_path / "data")}
+    call = [sys.executable, "-m", f"infra.local.backup.{command}"]
     done = subprocess.run(call, cwd=ROOT, env=variables, capture_output=True, text=True)  # noqa: S603 - our own
     assert done.returncode == 1
     assert done.stderr.startswith(sentence.format(folder=tmp_path / "data"))

@@ -1,21 +1,20 @@
-"""Do the books balance? Asked of a whole Souk in which people bought, paid late and gave back; and of a damaged one."""
+"""Reconciliation of a whole Souk in which people bought, paid late and got refunds; and of a damaged one."""
 
 import asyncio
 import importlib
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from audit.reconciliation.checker import reconcile
-from audit.reconciliation.findings import Lag, Money, Report, Rule, Violation
+from audit.reconciliation import checker
+from audit.reconciliation.findings import Rule
 from common.clock import now
 from common.mongo.client import database
 from common.projections import Projection
-from infra.local.commands import rebuild
-from infra.local.commands import reconcile as reconciling
+from infra.local.commands import rebuild, reconcile
+from infra.local.stack.program import passed_on
 from infra.local.stack.services import ROOT
 from infra.local.stack.stack import Stack
 from tests.support.people import People
@@ -24,22 +23,22 @@ from tests.support.shopping import becomes, money, pay, place, sell
 
 async def violations_of(stack: Stack, *ids: str) -> set[Rule]:
     """The rules that these orders, items and payments break."""
-    report = await reconcile(stack.nats_url("audit"), stack.mongo_url("audit"), grace=5)
+    report = await checker.reconcile(stack.nats_url("audit"), stack.mongo_url("audit"), grace=5)
     return {v.rule for v in report.violations if set(v.subject.values()) & set(ids)}
 
 
 async def run(module: str, *arguments: str, **variables: str) -> tuple[int | None, str]:
-    """A program's exit code, and what it said."""
+    """Run a program; return its exit code and what it printed."""
     program = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, *arguments,
-        env={"PATH": os.environ["PATH"], **variables}, cwd=ROOT,
+        env=passed_on() | variables, cwd=ROOT,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await program.communicate()
     return program.returncode, output.decode()
 
 
-async def test_books_balance_whatever_people_do_and_damage_is_found_and_mended(
+async def test_records_stay_consistent_whatever_people_do_and_damage_is_found_and_repaired(
     hasty_stack: Stack, hasty_people: People
 ) -> None:
     seller, slow, fast = [await hasty_people.new(name) for name in ("Sid", "Sue", "Flo")]
@@ -55,6 +54,10 @@ async def test_books_balance_whatever_people_do_and_damage_is_found_and_mended(
     ids = (item, late["id"], quick["id"], held["id"], rejected["id"], paid["payment_id"])
     assert await violations_of(hasty_stack, *ids) == set()
 
+    code, printed = await run("audit.reconcile", "--grace", "5", **hasty_stack.env("audit"))
+    assert code in {0, 1}, printed  # other people's orders may be on their way
+    assert printed.startswith("looked at ")
+
     async with database(hasty_stack.mongo_url("orders")) as orders:
         await orders.stock.update_one({"_id": item}, {"$inc": {"taken": -1}})
     async with database(hasty_stack.mongo_url("payments")) as payments:
@@ -62,8 +65,8 @@ async def test_books_balance_whatever_people_do_and_damage_is_found_and_mended(
     broken = await violations_of(hasty_stack, *ids)
     assert broken == {
         Rule.UNITS_ADD_UP,  # taken is less than what the orders have
-        Rule.BOOKS_AGREE,  # and less than was told
-        Rule.COPIES_AGREE,  # and the item shows what was told
+        Rule.BOOKS_AGREE,  # and less than was published
+        Rule.COPIES_AGREE,  # and the item shows what was published
         Rule.CHARGES_END,  # the gateway has not sent the money back
         Rule.MONEY_BALANCES,
     }
@@ -82,23 +85,7 @@ def test_every_projection_is_listed() -> None:
     assert {projection.name for projection in Projection.__subclasses__()} == set(rebuild.PROJECTIONS)
 
 
-def test_a_report_says_what_is_wrong() -> None:
-    wrong = Violation(rule=Rule.SOLD_ONCE, subject={"item": "lamp"}, expected="5 at most", found="6", since=now())
-    totals = dict.fromkeys(Rule, 0) | {Rule.SOLD_ONCE: 1}
-    report = Report(
-        checked_at=now(), seconds=1, grace=2, counts={"orders": 1_200}, totals=totals, violations=[wrong],
-        balances={"EUR": Money(charged=1_500, sellers=1_500)}, lag=Lag(),
-    )  # fmt: skip
-
-    lines = reconciling.told(report)
-
-    assert lines[0] == "looked at 1,200 orders in 1.0 s"
-    assert "sold_once                 1" in lines
-    assert "EUR         1,500         0    1,500           0           0" in lines
-    assert lines[-2:] == ["sold_once: item lamp: 5 at most expected, 6 found", "the books do not balance"]
-
-
-@pytest.mark.parametrize("command", [reconciling.main, rebuild.main], ids=["reconcile", "rebuild"])
+@pytest.mark.parametrize("command", [reconcile.main, rebuild.main], ids=["reconcile", "rebuild"])
 def test_where_nothing_runs_a_command_says_so(
     command: Callable[[], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,11 +1,24 @@
-"""The catalogue that `make seed` lists, and the posters of it."""
+"""What `make seed` fills a Souk with: the catalogue, its posters, and orders in every state."""
 
+from collections import Counter
+from collections.abc import AsyncIterator
 from io import BytesIO
 
+import httpx
+import pytest
+import pytest_asyncio
 from PIL import Image
 
+from audit.reconciliation.checker import reconcile
+from infra.local.commands.api import Api
 from infra.local.commands.catalogue import SELLERS, items_of, subject_of
 from infra.local.commands.posters import HEIGHT, WIDTH, poster
+from infra.local.commands.seed import seed
+from infra.local.commands.trade import BUYERS, OPERATOR, PASSWORD, sales
+from infra.local.next_steps import next_steps
+from infra.local.stack.stack import Stack
+
+STATUSES = {"awaiting_payment", "paid", "cancelled", "expired", "refunded"}
 
 
 def test_what_a_title_is_about_is_found_in_every_title() -> None:
@@ -26,3 +39,62 @@ def test_each_kind_has_its_poster_always_the_same_and_no_two_alike() -> None:
     for content in first:
         image = Image.open(BytesIO(content))
         assert (image.format, image.size) == ("JPEG", (WIDTH, HEIGHT))
+
+
+def test_no_buyer_orders_a_title_twice() -> None:
+    planned = list(sales())
+    assert len({(sale.buyer, sale.title) for sale in planned}) == len(planned)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def seeded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A Souk with holds of 15 minutes that was seeded once."""
+    async with Stack(tmp_path_factory.mktemp("seeded"), say=lambda *_: None) as stack:
+        await seed(stack)
+        yield stack
+
+
+async def orders_by_status(stack: Stack) -> dict[str, Counter[str]]:
+    """How many orders in each status each buyer has, by email."""
+    found = {}
+    async with httpx.AsyncClient(base_url=stack.url, timeout=30) as client:
+        for name, email in BUYERS:
+            buyer = await Api(client).sign_in(name, email, PASSWORD)
+            orders = await Api(client).all_of("/api/orders", buyer.session)
+            found[email] = Counter(order["status"] for order in orders)
+    return found
+
+
+async def items(stack: Stack) -> list[int]:
+    """How much is left of each item."""
+    async with httpx.AsyncClient(base_url=stack.url, timeout=30) as client:
+        return [item["available"] for item in await Api(client).all_of("/api/items")]
+
+
+@pytest.mark.servers
+async def test_a_seeded_souk_has_orders_in_every_state_and_nothing_is_made_twice(seeded: Stack) -> None:
+    orders, stock = await orders_by_status(seeded), await items(seeded)
+    assert all(set(statuses) == STATUSES for statuses in orders.values())
+    assert 0 in stock
+    report = await reconcile(seeded.nats_url("audit"), seeded.mongo_url("audit"), grace=5)
+    assert report.violations == []
+
+    await seed(seeded)
+
+    assert (await orders_by_status(seeded), await items(seeded)) == (orders, stock)
+
+
+@pytest.mark.servers
+async def test_the_seed_makes_an_operator_who_can_open_the_operators_pages(seeded: Stack) -> None:
+    async with httpx.AsyncClient(base_url=seeded.url, timeout=30) as client:
+        operator = await Api(client).sign_in(OPERATOR.name, OPERATOR.email, PASSWORD)
+        cookies = {"Cookie": f"session={operator.session}"}
+        pages = [await client.get(path, headers=cookies) for path in ("/operator", "/operator/dead-letters")]
+    assert [page.status_code for page in pages] == [200, 200]
+
+
+@pytest.mark.servers
+async def test_a_seeded_souk_says_whom_to_sign_in_as(seeded: Stack) -> None:
+    lines = "\n".join(await next_steps(seeded))
+    assert "make seed PORT" not in lines
+    assert all(word in lines for word in (SELLERS[0].email, BUYERS[0].email, OPERATOR.email, PASSWORD))

@@ -23,6 +23,7 @@ from infra.local.stack.gateway import Route, read_routes
 from infra.local.stack.keys import Keys
 from infra.local.stack.lock import InUse, lock
 from infra.local.stack.ports import OFFSETS
+from infra.local.stack.program import passed_on
 from infra.local.stack.servers import with_database
 from infra.local.stack.services import ROOT, SERVICES
 from infra.local.stack.stack import DRAIN_SECONDS, Stack
@@ -71,6 +72,7 @@ def test_the_routes_are_read_from_the_route_map_of_the_cluster() -> None:
     ]
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize(
     ("path", "service"),
     [
@@ -93,11 +95,13 @@ async def test_the_gateway_sends_a_path_to_its_service(echoes: Stack, path: str,
     assert heard["path"] == path.partition("?")[0]
 
 
+@pytest.mark.servers
 async def test_the_gateway_does_not_believe_a_client_about_its_address(echoes: Stack) -> None:
     heard = await ask(echoes, "/", {"X-Forwarded-For": "203.0.113.7"})
     assert heard["forwarded_for"] == "127.0.0.1"
 
 
+@pytest.mark.servers
 async def test_a_service_is_told_its_own_secrets_only(echoes: Stack) -> None:
     told = {route.service: set((await ask(echoes, route.path))["variables"]) for route in read_routes()}
 
@@ -113,6 +117,7 @@ async def test_a_service_is_told_its_own_secrets_only(echoes: Stack) -> None:
     assert not told["orders"] & {"PYTEST_CURRENT_TEST", "REDIS_URL"}
 
 
+@pytest.mark.servers
 async def test_replicas_share_the_work_and_a_dead_one_fails_no_request(echoes: Stack) -> None:
     async def answering() -> int:
         return int((await ask(echoes, "/api/orders"))["process"])
@@ -132,6 +137,7 @@ async def test_replicas_share_the_work_and_a_dead_one_fails_no_request(echoes: S
     assert dead not in after
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize("name", ["auth", "mongod", "nats", "redis", "gateway"])
 async def test_what_dies_is_started_again(echoes: Stack, name: str) -> None:
     child = echoes.supervisors[name].child
@@ -144,6 +150,7 @@ async def test_what_dies_is_started_again(echoes: Stack, name: str) -> None:
     assert (await ask(echoes, "/api/users"))["service"] == "auth"
 
 
+@pytest.mark.servers
 async def test_what_keeps_dying_is_tried_again_ever_later_and_each_time_a_line_says_so(
     echoes: Stack, said: Said
 ) -> None:
@@ -156,6 +163,7 @@ async def test_what_keeps_dying_is_tried_again_ever_later_and_each_time_a_line_s
     assert sum("web is back" in line for line in said) == 3
 
 
+@pytest.mark.servers
 async def test_the_data_is_there_again_next_time(tmp_path: Path) -> None:
     async with Stack(tmp_path, commands=STAND_INS) as first:
         async with database(first.mongo_url("items")) as items:
@@ -201,6 +209,7 @@ async def test_two_stacks_do_not_share_a_data_directory(tmp_path: Path) -> None:
         await Stack(tmp_path).__aenter__()
 
 
+@pytest.mark.servers
 async def test_a_service_that_does_not_start_ends_the_stack_with_its_last_words(tmp_path: Path) -> None:
     broken = {"items": [sys.executable, "-c", "raise SystemExit('setting MONGO_URL is missing')"]}
     stack = Stack(tmp_path, commands={**STAND_INS, **broken})
@@ -234,7 +243,7 @@ async def command(**variables: str) -> AsyncIterator[asyncio.subprocess.Process]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", WITH_STAND_INS),
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], **variables},
+        env=passed_on() | variables,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -277,6 +286,7 @@ def left_over(pids: Iterable[int]) -> list[int]:
     return [pid for pid in pids if is_alive(pid)]
 
 
+@pytest.mark.servers
 async def test_the_command_says_what_runs_where_and_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     port = free_block()
     async with command(PORT=str(port), DATA_DIR=str(tmp_path)) as process:
@@ -292,6 +302,7 @@ async def test_the_command_says_what_runs_where_and_ctrl_c_leaves_nothing_behind
     assert left_over(pid for _, pid in started.values()) == []
 
 
+@pytest.mark.servers
 async def test_a_second_ctrl_c_does_not_wait_for_what_hangs(tmp_path: Path) -> None:
     async with command(PORT=str(free_block()), DATA_DIR=str(tmp_path)) as process:
         started = processes(await lines_until(process, "ready: "))
@@ -305,6 +316,7 @@ async def test_a_second_ctrl_c_does_not_wait_for_what_hangs(tmp_path: Path) -> N
     assert left_over(pid for _, pid in started.values()) == []
 
 
+@pytest.mark.servers
 async def test_nothing_outlives_a_stack_that_was_killed(tmp_path: Path) -> None:
     async with command(PORT=str(free_block()), DATA_DIR=str(tmp_path)) as process:
         started = processes(await lines_until(process, "ready: "))
@@ -317,6 +329,7 @@ async def test_nothing_outlives_a_stack_that_was_killed(tmp_path: Path) -> None:
     await eventually(gone)
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize("name", ["gateway", "orders", "nats monitoring"])
 async def test_a_port_that_is_taken_is_one_sentence(name: str, tmp_path: Path) -> None:
     port = free_block()

@@ -96,6 +96,7 @@ async def kept(server: Server) -> object:
     return None
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize("server_type", SERVERS)
 async def test_what_was_acknowledged_survives_a_crash_and_a_restart(
     server_type: type[MongoServer | NatsServer | RedisServer], tmp_path: Path
@@ -114,6 +115,7 @@ async def test_what_was_acknowledged_survives_a_crash_and_a_restart(
         assert await kept(server) == 7
 
 
+@pytest.mark.servers
 async def test_mongo_keeps_its_data_when_its_port_changes(tmp_path: Path) -> None:
     async with running(MongoServer(tmp_path)) as server:
         await keep(server)
@@ -123,6 +125,7 @@ async def test_mongo_keeps_its_data_when_its_port_changes(tmp_path: Path) -> Non
         assert await kept(moved) == 7
 
 
+@pytest.mark.servers
 async def test_a_mongo_user_reads_and_writes_the_database_of_its_name_only(tmp_path: Path) -> None:
     users = {"items": "first:pass/word", "orders": "second"}
     async with running(MongoServer(tmp_path, users=users)) as server:
@@ -143,6 +146,7 @@ async def test_a_mongo_user_reads_and_writes_the_database_of_its_name_only(tmp_p
                 await stranger.orders.orders.find_one({})
 
 
+@pytest.mark.servers
 async def test_a_changed_mongo_password_holds_from_the_next_start(tmp_path: Path) -> None:
     async with running(MongoServer(tmp_path, users={"orders": "old"})) as server:
         old = server.url_for("orders")
@@ -158,6 +162,7 @@ async def test_a_changed_mongo_password_holds_from_the_next_start(tmp_path: Path
 USERS = [NatsUser("items", "pass-word_1", "items"), NatsUser("orders", "secret", "orders"), NatsUser("web", "w")]
 
 
+@pytest.mark.servers
 async def test_a_bus_user_publishes_its_own_subjects_and_receives_its_own_deliveries(tmp_path: Path) -> None:
     async with (
         running(NatsServer(tmp_path, users=USERS)) as server,
@@ -180,6 +185,7 @@ async def test_a_bus_user_publishes_its_own_subjects_and_receives_its_own_delive
         assert complaints.empty()
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize(
     "subject",
     ["orders.placed", "dead_letters.orders.x", "retries.orders.x", "deliver.orders.copy", "books.orders.orders"],
@@ -193,6 +199,7 @@ async def test_a_bus_user_cannot_speak_for_another(subject: str, tmp_path: Path)
                 assert "permissions violation for publish" in str(complaint)
 
 
+@pytest.mark.servers
 async def test_a_bus_user_cannot_listen_to_another(tmp_path: Path) -> None:
     server = NatsServer(tmp_path, users=USERS)
     async with running(server), bus(server.url_for("items")) as (client, complaints):
@@ -204,6 +211,7 @@ async def test_a_bus_user_cannot_listen_to_another(tmp_path: Path) -> None:
             assert "permissions violation for subscription" in str(complaint)
 
 
+@pytest.mark.servers
 async def test_a_stranger_is_not_let_in(tmp_path: Path) -> None:
     async with running(NatsServer(tmp_path, users=USERS)) as server:
         answer = await say(server.port, b"CONNECT {}\r\nPING\r\n")
@@ -211,6 +219,7 @@ async def test_a_stranger_is_not_let_in(tmp_path: Path) -> None:
     assert b"PONG" not in answer
 
 
+@pytest.mark.servers
 async def test_redis_asks_for_its_password_and_evicts_nothing(tmp_path: Path) -> None:
     async with running(RedisServer(tmp_path, password='pass "word"')) as server:
         async with Redis.from_url(server.url) as redis:
@@ -236,11 +245,13 @@ class Script(Child):
 READY = "import pathlib, sys, time; pathlib.Path(sys.argv[1], 'ready').touch(); "
 
 
+@pytest.mark.servers
 async def test_a_child_that_dies_at_its_start_is_an_error_with_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(StartFailed, match=r"(?s)script ended at its start with code 3.*no such luck"):
         await Script(tmp_path, "print('no such luck'); raise SystemExit(3)").start()
 
 
+@pytest.mark.servers
 async def test_a_child_that_does_not_answer_in_time_is_ended(tmp_path: Path) -> None:
     child = Script(tmp_path, "import time; print('thinking', flush=True); time.sleep(60)")
 
@@ -250,6 +261,7 @@ async def test_a_child_that_does_not_answer_in_time_is_ended(tmp_path: Path) -> 
     assert await child.wait() == -signal.SIGKILL
 
 
+@pytest.mark.servers
 async def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> None:
     child = Script(
         tmp_path, "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + READY + "time.sleep(60)"
@@ -261,6 +273,7 @@ async def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path: Path)
     assert await child.wait() == -signal.SIGKILL
 
 
+@pytest.mark.servers
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent has died")
 async def test_a_child_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     parent = Script(

@@ -41,7 +41,7 @@ class Program(Child):
         return self._command
 
     def environment(self) -> Mapping[str, str]:
-        return {**{name: os.environ[name] for name in PASSED_ON if name in os.environ}, **self._env}
+        return {**passed_on(), **self._env}
 
     async def answers(self) -> bool:
         """Return whether the program and everything it needs are ready."""
@@ -77,3 +77,8 @@ class Program(Child):
         self._lines.append(text)
         self.last_wrote = time.monotonic()
         self._say(self.name, text)
+
+
+def passed_on() -> dict[str, str]:
+    """Return the variables of this process that every program gets."""
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
