@@ -34,20 +34,20 @@ class World:
     @staticmethod
     def item(title: str = "A lamp", **more: Any) -> ItemListed:
         """An item that is listed."""
-        told = {"item_id": new_id(), "item_version": 1, "seller_id": new_id(), "title": title, "description": ""}
-        told |= {"price": 700, "currency": "EUR", "quantity": 3, "status": ItemStatus.LISTED}
-        return ItemListed.model_validate(told | more)
+        fields = {"item_id": new_id(), "item_version": 1, "seller_id": new_id(), "title": title, "description": ""}
+        fields |= {"price": 700, "currency": "EUR", "quantity": 3, "status": ItemStatus.LISTED}
+        return ItemListed.model_validate(fields | more)
 
     @staticmethod
     def placed(listed: ItemListed, **more: Any) -> OrderPlaced:
         """An order of it."""
-        told = {"order_id": new_id(), "order_version": 1, "buyer_id": new_id(), "seller_id": listed.seller_id}
-        told |= {"item_id": listed.item_id, "item_title": listed.title, "quantity": 2, "unit_price": listed.price}
-        told |= {"currency": "EUR", "expires_at": "2026-11-22T12:15:00Z"}
-        return OrderPlaced.model_validate(told | more)
+        fields = {"order_id": new_id(), "order_version": 1, "buyer_id": new_id(), "seller_id": listed.seller_id}
+        fields |= {"item_id": listed.item_id, "item_title": listed.title, "quantity": 2, "unit_price": listed.price}
+        fields |= {"currency": "EUR", "expires_at": "2026-11-22T12:15:00Z"}
+        return OrderPlaced.model_validate(fields | more)
 
-    async def told(self, event: Event, because: str | None = None, event_id: str | None = None) -> str:
-        """Publish an event as its owner does; the id it has in the log, once it is there."""
+    async def publish(self, event: Event, because: str | None = None, event_id: str | None = None) -> str:
+        """Publish an event as its owner does; return its id once it is in the log."""
         envelope = Envelope.of(event, Cause("request", "00-trace", because), event_id)
         owner = event.subject.partition(".")[0]
         await self.events.js.publish(envelope.subject, envelope.body.encode(), headers=envelope.headers(owner))
@@ -64,8 +64,10 @@ class World:
         """POST as an operator."""
         return await self.http.post(f"/api/audit{path}", json=body, headers=self.tokens.headers(self.operator))
 
-    async def gave_up(self, body: bytes = b"{broken", sequence: int = 17, handler: str = "finish_paid_order") -> str:
-        """A handler of orders gave a message up; the id of the letter, once audit has it."""
+    async def dead_letter(
+        self, body: bytes = b"{broken", sequence: int = 17, handler: str = "finish_paid_order"
+    ) -> str:
+        """A handler of orders dead-letters a message; return the dead letter's id once audit has it."""
         letter_id = f"orders-{handler}:PAYMENTS:{sequence}"
         headers = {
             "Nats-Msg-Id": letter_id,
@@ -96,7 +98,7 @@ class World:
 
 @pytest.fixture
 def environment(mongo_url: str, bus_url: str, tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What audit must be told."""
+    """The environment of audit."""
     monkeypatch.setenv("MONGO_URL", mongo_url)
     monkeypatch.setenv("NATS_URL", bus_url)
     monkeypatch.setenv("JWT_PUBLIC_KEYS", tokens.jwk_set)

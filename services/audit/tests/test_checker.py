@@ -1,4 +1,4 @@
-"""The check as a whole: books that are read over a real bus, a log in a real MongoDB, and time in between."""
+"""The whole check: records that are read over a real bus, a log in a real MongoDB, and time in between."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from nats.js.api import AckPolicy, ConsumerConfig
 
-from audit.dead_letters.domain import Letter
+from audit.dead_letters.domain import DeadLetter
 from audit.event_log.domain import Entry
 from audit.reconciliation import schedule
 from audit.reconciliation.checker import Checker
@@ -46,7 +46,7 @@ class ChargesUnlisted(NotFound):
 
 @dataclass
 class Market:
-    """What all services would answer, and the log."""
+    """The records of all services, and the log."""
 
     db: Database
     bus: Bus
@@ -54,15 +54,15 @@ class Market:
     lists_charges: bool = True
     sequence: int = 0
 
-    def books(self) -> list[Records]:
-        """The books of the other services."""
+    def services(self) -> list[Records]:
+        """The records of the other services."""
         made: dict[str, Records] = {}
         for kind in KINDS:
             service, _, name = kind.partition(".")
-            made.setdefault(service, Records(service)).on(name)(self._keeper(kind))
+            made.setdefault(service, Records(service)).on(name)(self._reader(kind))
         return list(made.values())
 
-    def _keeper(self, kind: str) -> Any:
+    def _reader(self, kind: str) -> Any:
         async def show(query: RecordsQuery) -> list[Record]:
             if kind == "payments.charges" and not self.lists_charges:
                 raise ChargesUnlisted("not here")
@@ -72,8 +72,8 @@ class Market:
 
         return show
 
-    async def tell(self, event: Event) -> None:
-        """The event is in the log."""
+    async def publish(self, event: Event) -> None:
+        """Put the event into the log."""
         self.sequence += 1
         body = event.model_dump_json().encode()
         headers = Envelope.of(event).headers("test")
@@ -81,7 +81,7 @@ class Market:
         await self.db.events.insert_one(Entry.of(message).to_document())
 
     def hold(self) -> OrderPlaced:
-        """An order in the books of orders, which expiration knows; the log knows nothing yet."""
+        """An order in the records of orders and of expiration, but not in the log yet."""
         placed: OrderPlaced = World.placed(World.item(), expires_at=now() + timedelta(minutes=15))
         row = placed.model_dump(include={"item_id", "quantity", "unit_price", "currency", "expires_at"})
         self.rows["orders.orders"][placed.order_id] = {**row, "status": "awaiting_payment", "version": 1}
@@ -89,16 +89,16 @@ class Market:
         return placed
 
     async def check(self, grace: float = 1.0) -> Report:
-        """What a check finds."""
+        """The report of a check."""
         return await Checker(self.bus, self.db, grace).check()
 
 
 @pytest_asyncio.fixture
 async def market(bus_url: str, db: Database) -> AsyncIterator[Market]:
-    """Services whose books can be read, and a log."""
+    """Services whose records can be read, and a log."""
     async with Bus.connected(bus_url, "audit") as bus:
         market = Market(db, bus)
-        [expiration, items, orders, payments] = sorted(market.books(), key=lambda books: books.service)
+        [expiration, items, orders, payments] = sorted(market.services(), key=lambda records: records.service)
         async with (
             expiration.answering(bus, []),
             items.answering(bus, []),
@@ -108,9 +108,9 @@ async def market(bus_url: str, db: Database) -> AsyncIterator[Market]:
             yield market
 
 
-async def test_books_that_balance_are_said_to(market: Market) -> None:
+async def test_consistent_records_have_no_violations(market: Market) -> None:
     for _ in range(3):
-        await market.tell(market.hold())
+        await market.publish(market.hold())
 
     report = await market.check()
 
@@ -125,7 +125,7 @@ async def test_what_is_on_its_way_is_waited_for(market: Market) -> None:
 
     def arrive_late(section: str, _rows: int) -> None:
         if section == "orders":
-            telling.append(asyncio.create_task(market.tell(placed)))
+            telling.append(asyncio.create_task(market.publish(placed)))
 
     report = await Checker(market.bus, market.db, grace=20).check(arrive_late)
 
@@ -145,10 +145,10 @@ async def test_what_never_comes_is_a_violation(market: Market) -> None:
     assert report.totals[Rule.EVENTS_KEPT] == 1
 
 
-async def test_an_order_that_the_books_lost_is_found(market: Market) -> None:
+async def test_an_order_that_is_missing_in_the_records_is_found(market: Market) -> None:
     kept, lost = market.hold(), market.hold()
-    await market.tell(kept)
-    await market.tell(lost)
+    await market.publish(kept)
+    await market.publish(lost)
     del market.rows["orders.orders"][lost.order_id]
 
     report = await market.check(grace=0.3)
@@ -156,9 +156,9 @@ async def test_an_order_that_the_books_lost_is_found(market: Market) -> None:
     assert [(v.rule, v.subject) for v in report.violations] == [(Rule.BOOKS_AGREE, {"order": lost.order_id})]
 
 
-async def test_a_busy_row_is_not_the_same_trouble_twice(market: Market) -> None:
+async def test_a_busy_record_is_not_the_same_problem_twice(market: Market) -> None:
     placed = market.hold()
-    await market.tell(placed)
+    await market.publish(placed)
     row = market.rows["orders.orders"][placed.order_id]
     row["rejected_payments"] = ["first"]
     checking = asyncio.create_task(market.check(grace=0.6))
@@ -189,7 +189,7 @@ async def test_a_gateway_that_lists_nothing_is_not_asked_twice(market: Market) -
     report = await market.check(grace=0.3)
 
     assert report.balances == {"EUR": Money(charged=700, refunded=700)}
-    assert {v.rule for v in report.violations} == {Rule.EVENTS_KEPT}  # nobody told of that refund
+    assert {v.rule for v in report.violations} == {Rule.EVENTS_KEPT}  # no event was published about that refund
 
 
 async def test_a_message_that_nobody_handles_is_found(market: Market, events: Events) -> None:
@@ -207,7 +207,7 @@ async def test_a_message_that_nobody_handles_is_found(market: Market, events: Ev
 
 async def test_a_dead_letter_is_found_until_it_is_settled(market: Market) -> None:
     headers = {"Nats-Msg-Id": "letter", "Souk-Subject": "orders.paid", "Souk-Error": "it broke"}
-    letter = Letter.of(Message("DEAD_LETTERS", 1, "dead_letters.orders.finish", now(), headers, b"{}"))
+    letter = DeadLetter.of(Message("DEAD_LETTERS", 1, "dead_letters.orders.finish", now(), headers, b"{}"))
     await market.db.letters.insert_one({"_id": letter.id, **letter.to_document()})
     [found] = (await market.check(grace=0.3)).violations
     assert (found.rule, found.subject) == (Rule.LETTERS_SETTLED, {"letter": "letter"})
@@ -239,7 +239,7 @@ async def test_services_that_are_not_up_yet_are_a_warning_only_later(
 
     async with (
         Bus.connected(bus_url, "audit") as bus,
-        schedule.Watch(Checker(bus, db, 1), ReportStore(db), 1).running(),
+        schedule.Schedule(Checker(bus, db, 1), ReportStore(db), 1).running(),
     ):
         assert set(await eventually(logged)) == {level}
 

@@ -1,4 +1,4 @@
-"""What audit hears: everything, once, and what becomes of dead letters."""
+"""Audit stores every message once, and operators decide about dead letters."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 async def test_an_event_that_comes_twice_is_kept_once_as_it_came_first(audit: "World") -> None:
     first, later = HoldElapsed(order_id="first"), HoldElapsed(order_id="later")
-    await audit.told(first, event_id="elapsed")
+    await audit.publish(first, event_id="elapsed")
     [before] = (await audit.kept())["events"]
     await audit.events.js.purge_stream("EXPIRATION", keep=0)  # The server no longer knows that it had it.
 
@@ -27,7 +27,7 @@ async def test_an_event_that_comes_twice_is_kept_once_as_it_came_first(audit: "W
     assert (await audit.kept())["events"] == [before]
 
 
-async def test_what_nobody_can_read_is_kept_and_makes_no_dead_letter_here(audit: "World") -> None:
+async def test_an_invalid_event_is_kept_and_makes_no_dead_letter_here(audit: "World") -> None:
     half = b'{"order_id": "half", "email": "\\ud800"}'
     deep = b'{"order_id": "deep", "a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     for body in (b'{"order_id": "order", \xff', b'{"order_id": "order"}', half, deep, b"[]", b""):
@@ -43,7 +43,7 @@ async def test_what_nobody_can_read_is_kept_and_makes_no_dead_letter_here(audit:
 
 
 async def test_a_letter_is_listed_with_what_an_operator_needs(audit: "World") -> None:
-    letter_id = await audit.gave_up(b'{"order_id": "order", "amount": \xff}')
+    letter_id = await audit.dead_letter(b'{"order_id": "order", "amount": \xff}')
 
     listed = await audit.get("/dead-letters", state="open")
 
@@ -70,7 +70,7 @@ async def test_a_letter_is_listed_with_what_an_operator_needs(audit: "World") ->
 
 
 async def test_letters_come_in_pages_newest_first(audit: "World") -> None:
-    ids = [await audit.gave_up(sequence=number) for number in range(1, 4)]
+    ids = [await audit.dead_letter(sequence=number) for number in range(1, 4)]
 
     first = await audit.get("/dead-letters", limit=2)
     rest = await audit.get("/dead-letters", limit=2, cursor=first["next"])
@@ -80,7 +80,7 @@ async def test_letters_come_in_pages_newest_first(audit: "World") -> None:
 
 
 async def test_replaying_at_once_and_again_is_one_replay(audit: "World") -> None:
-    letter_id = await audit.gave_up()
+    letter_id = await audit.dead_letter()
 
     answers = await asyncio.gather(*(audit.post("/dead-letters/replay", ids=[letter_id, letter_id]) for _ in range(5)))
     late = await audit.post("/dead-letters/discard", ids=[letter_id], reason="too late")
@@ -95,7 +95,7 @@ async def test_replaying_at_once_and_again_is_one_replay(audit: "World") -> None
 
 
 async def test_discarding_keeps_who_and_why(audit: "World") -> None:
-    letter_id = await audit.gave_up()
+    letter_id = await audit.dead_letter()
 
     answer = await audit.post("/dead-letters/discard", ids=[letter_id], reason="settled by hand")
 
@@ -111,7 +111,7 @@ async def test_discarding_keeps_who_and_why(audit: "World") -> None:
 
 
 async def test_with_one_letter_that_does_not_exist_nothing_is_decided(audit: "World") -> None:
-    letter_id = await audit.gave_up()
+    letter_id = await audit.dead_letter()
 
     answer = await audit.post("/dead-letters/replay", ids=[letter_id, "no-such-letter"])
 
@@ -129,13 +129,13 @@ async def test_a_choice_has_bounds(audit: "World", body: dict[str, object]) -> N
 async def test_a_database_that_was_lost_is_the_same_again(audit: "World") -> None:
     lamp = audit.item()
     order = audit.placed(lamp)
-    cause = await audit.told(order)
+    cause = await audit.publish(order)
     for event in (lamp, UserRegistered(user_id=new_id(), email="Bea@souk.test", name="Bea")):
-        await audit.told(event, because=cause)
-    await audit.told(HoldElapsed(order_id=order.order_id), event_id="elapsed")
+        await audit.publish(event, because=cause)
+    await audit.publish(HoldElapsed(order_id=order.order_id), event_id="elapsed")
     await audit.events.deliver_raw("orders.paid", b"{broken")
     await audit.events.js.publish("retries.orders.finish_paid_order", b"", headers={"ce-id": cause})
-    discarded, open_letter = await audit.gave_up(sequence=1), await audit.gave_up(sequence=2)
+    discarded, open_letter = await audit.dead_letter(sequence=1), await audit.dead_letter(sequence=2)
     await audit.post("/dead-letters/discard", ids=[discarded], reason="no matter")
     await audit.events.published(DeadLetterDiscarded)
     await audit.events.handled()

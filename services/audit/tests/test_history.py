@@ -1,12 +1,12 @@
-"""Stories, folded from entries alone."""
+"""Histories, folded from entries alone."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from audit.dead_letters.domain import Letter, Retry
+from audit.dead_letters.domain import DeadLetter, Retry
 from audit.event_log.domain import Entry
-from audit.history.timeline import Line, pictures, tell
+from audit.history.timeline import Line, snapshots_of, timeline_of
 from common.bus.message import Message
 from common.events import (
     CancelReason,
@@ -133,19 +133,19 @@ def ids(story: Sequence[Line]) -> list[str]:
 
 
 def test_an_order_that_was_paid_too_late_and_refunded_tells_how_everything_stood_at_each_moment() -> None:
-    story = tell(reversed(LATE))
+    story = timeline_of(reversed(LATE))
 
-    told = [
+    found = [
         (
             line.id,
             p.order and p.order.status,
             p.stock and p.stock.available,
             [one.status for one in p.payments.values()],
         )
-        for line, p in zip(story, pictures(story), strict=True)
+        for line, p in zip(story, snapshots_of(story), strict=True)
     ]
 
-    assert told == [
+    assert found == [
         ("placed", "awaiting_payment", None, []),
         ("held", "awaiting_payment", 0, []),
         ("asked", "awaiting_payment", 0, ["created"]),
@@ -156,7 +156,7 @@ def test_an_order_that_was_paid_too_late_and_refunded_tells_how_everything_stood
         ("rejected", "expired", 2, ["refund_due"]),
         ("given back", "expired", 2, ["refunded"]),
     ]
-    last = pictures(story)[-1]
+    last = snapshots_of(story)[-1]
     assert last.order
     assert last.order.late_payment == "rejected"
     assert last.payments["payment"].reason == "sold_out"
@@ -164,10 +164,10 @@ def test_an_order_that_was_paid_too_late_and_refunded_tells_how_everything_stood
 
 
 def test_stock_that_others_moved_counts_from_its_time_on() -> None:
-    story = tell(LATE)
+    story = timeline_of(LATE)
     others = entry("sold to another", 904, stock(4, 0))
 
-    left = [p.stock and p.stock.available for p in pictures(story, [others])]
+    left = [p.stock and p.stock.available for p in snapshots_of(story, [others])]
 
     assert left == [None, 0, 0, 0, 0, 2, 0, 0, 0]
 
@@ -177,7 +177,7 @@ def test_late_money_that_was_accepted_pays_the_order_and_the_seller_may_refund_i
     asked = entry("asked for", 950, order(OrderRefundRequested, 4, payment_id="payment"))
     refunded = entry("refunded", 951, payment(PaymentRefunded, 5, reason="requested_by_seller"), "asked for")
 
-    shown = [p for p in pictures(tell([*LATE[:7], paid, asked, refunded])) if p.order]
+    shown = [p for p in snapshots_of(timeline_of([*LATE[:7], paid, asked, refunded])) if p.order]
 
     assert [p.order.status for p in shown if p.order][-3:] == ["paid", "paid", "refunded"]
     assert {p.order.late_payment for p in shown[-3:] if p.order} == {"accepted"}
@@ -188,7 +188,7 @@ def test_a_declined_payment_and_the_next_are_two() -> None:
     declined = entry("declined", 2, payment(PaymentFailed, 2, "first", reason="card_declined"))
     captured = entry("captured", 3, payment(PaymentCaptured, 2, "second"))
 
-    last = pictures(tell([LATE[0], declined, captured]))[-1]
+    last = snapshots_of(timeline_of([LATE[0], declined, captured]))[-1]
 
     assert [(p.id, p.status, p.reason) for p in last.payments.values()] == [
         ("first", "failed", "card_declined"),
@@ -202,23 +202,23 @@ def test_a_cause_stands_before_what_it_led_to_whatever_the_clocks_say() -> None:
     third = entry("a", 1, stock(3, 0), "b")
     after = entry("d", 10.5, HoldElapsed(order_id="order"))
 
-    assert ids(tell([third, after, second, first])) == ["c", "b", "a", "d"]
+    assert ids(timeline_of([third, after, second, first])) == ["c", "b", "a", "d"]
 
 
 def test_what_names_itself_as_its_cause_is_told_all_the_same() -> None:
     one = entry("a", 1, HoldElapsed(order_id="order"), "b")
     other = entry("b", 1, HoldElapsed(order_id="order"), "a")
-    assert sorted(ids(tell([one, other]))) == ["a", "b"]
+    assert sorted(ids(timeline_of([one, other]))) == ["a", "b"]
 
 
 def test_retries_and_a_dead_letter_and_its_replay_stand_after_the_event_they_are_about() -> None:
     captured = entry("captured", 5, payment(PaymentCaptured, 2))
     again = entry("paid", 60, order(OrderPaid, 2, payment_id="payment"), "captured")
     retry = Retry.of(failed("retries.orders.finish_paid_order", "captured", 5.1, 1))
-    letter = Letter.of(failed("dead_letters.orders.finish_paid_order", "captured", 5.5, 2))
+    letter = DeadLetter.of(failed("dead_letters.orders.finish_paid_order", "captured", 5.5, 2))
     letter.replay("ola@souk.test", at(50))
 
-    story = tell([again, captured], [retry], [letter])
+    story = timeline_of([again, captured], [retry], [letter])
 
     assert [(line.kind, line.service, line.caused_by) for line in story] == [
         ("event", "payments", None),
@@ -235,12 +235,12 @@ def test_what_nobody_can_read_is_told_as_it_is() -> None:
     broken = Entry.of(Message("PAYMENTS", 3, "payments.captured", BEGAN, {}, b'{"order_id": "order", \xff'))
     wrong = Entry.of(Message("PAYMENTS", 4, "payments.captured", BEGAN, {}, b'{"order_id": "order"}'))
 
-    story = tell([broken, wrong])
+    story = timeline_of([broken, wrong])
 
     assert ids(story) == ["PAYMENTS:3", "PAYMENTS:4"]
     assert story[0].fields == {"body": '{"order_id": "order", \\xff'}
     assert wrong.keys == {"order_id": "order"}
-    assert [p.order for p in pictures(story)] == [None, None]
+    assert [p.order for p in snapshots_of(story)] == [None, None]
 
 
 def test_an_entry_comes_back_whole_from_its_document() -> None:

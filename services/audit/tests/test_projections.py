@@ -12,7 +12,7 @@ from .conftest import World
 async def test_entries_that_were_lost_or_changed_are_read_again(audit: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projections_module, "SETTLE_SECONDS", 0.1)
     item = audit.item()
-    lost, changed, _ = [await audit.told(event) for event in (item, audit.placed(item), audit.placed(item))]
+    lost, changed, _ = [await audit.publish(event) for event in (item, audit.placed(item), audit.placed(item))]
     truth = await audit.kept()
 
     async with opened() as [log]:

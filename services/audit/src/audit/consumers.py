@@ -1,58 +1,46 @@
-"""What audit does with every message of every stream: it keeps it. No rules."""
+"""Audit stores every message of every stream. No rules."""
 
-from audit.dead_letters.domain import Letter, Retry
+from audit.dead_letters.domain import DeadLetter, Retry
+from audit.dead_letters.store import DeadLetterStore, RetryStore
 from audit.event_log.domain import Entry
-from audit.event_log.store import EventLog, LetterStore
-from common.bus.consumers import Consumers
+from audit.event_log.store import EventLog
+from common.bus.consumers import Consumers, Handler
 from common.bus.message import Message
-from common.events import DeadLetterDecided, DeadLetterDiscarded, DeadLetterReplayed
+from common.events import EVENTS, DeadLetterDecided, DeadLetterDiscarded, DeadLetterReplayed
 
 consumers = Consumers("audit")
 
-
-@consumers.on_stream("USERS")
-async def keep_users(message: Message, log: EventLog) -> None:
-    """Who signed up."""
-    await log.keep(Entry.of(message))
+HANDLER_NAMES = {"EXPIRATION": "keep_deadlines"}
+"""Handlers that are not called `keep_<stream>`. A handler's name is its durable consumer's: it must never change."""
 
 
-@consumers.on_stream("ITEMS")
-async def keep_items(message: Message, log: EventLog) -> None:
-    """What sellers said of their items."""
-    await log.keep(Entry.of(message))
+def keeper_of(stream: str) -> Handler:
+    """A handler that stores every event of a stream."""
+
+    async def keep(message: Message, log: EventLog) -> None:
+        await log.keep(Entry.of(message))
+
+    keep.__name__ = HANDLER_NAMES.get(stream, f"keep_{stream.lower()}")
+    return keep
 
 
-@consumers.on_stream("ORDERS")
-async def keep_orders(message: Message, log: EventLog) -> None:
-    """What became of orders and stock."""
-    await log.keep(Entry.of(message))
-
-
-@consumers.on_stream("EXPIRATION")
-async def keep_deadlines(message: Message, log: EventLog) -> None:
-    """Whose time was over."""
-    await log.keep(Entry.of(message))
-
-
-@consumers.on_stream("PAYMENTS")
-async def keep_payments(message: Message, log: EventLog) -> None:
-    """Where money moved, and what the provider was asked."""
-    await log.keep(Entry.of(message))
+for stream in sorted({event.stream for event in EVENTS.values()} - {DeadLetterReplayed.stream}):
+    consumers.on_stream(stream)(keeper_of(stream))
 
 
 @consumers.on_stream("RETRIES")
-async def keep_retry(message: Message, log: EventLog) -> None:
-    """Which handler failed and will see its message again."""
-    await log.keep_retry(Retry.of(message))
+async def keep_retry(message: Message, retries: RetryStore) -> None:
+    """A handler failed and gets its message again."""
+    await retries.keep(Retry.of(message))
 
 
 @consumers.on_stream("DEAD_LETTERS")
-async def keep_letter(message: Message, letters: LetterStore) -> None:
-    """Which handler gave up."""
-    await letters.keep(Letter.of(message))
+async def keep_letter(message: Message, letters: DeadLetterStore) -> None:
+    """A handler could not handle a message."""
+    await letters.keep(DeadLetter.of(message))
 
 
 @consumers.on(DeadLetterReplayed, DeadLetterDiscarded)
-async def remember_decision(event: DeadLetterDecided, letters: LetterStore) -> None:
-    """What an operator decided: news only to a database that was made anew."""
+async def remember_decision(event: DeadLetterDecided, letters: DeadLetterStore) -> None:
+    """An operator decided about a dead letter. Only a new database does not know it yet."""
     await letters.remember(event)

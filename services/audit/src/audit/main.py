@@ -5,11 +5,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from audit.consumers import consumers
-from audit.event_log.backfill import refilling
-from audit.event_log.store import EventLog, LetterStore
-from audit.history.history import Stories
+from audit.dead_letters.store import DeadLetterStore, RetryStore
+from audit.event_log.backfill import backfilling
+from audit.event_log.store import EventLog
+from audit.history.histories import Histories
 from audit.reconciliation.checker import Checker
-from audit.reconciliation.schedule import Watch
+from audit.reconciliation.schedule import Schedule
 from audit.reconciliation.store import ReportStore
 from audit.routes import router
 from audit.settings import AuditSettings
@@ -30,13 +31,13 @@ async def start() -> AsyncIterator[Running]:
         Bus.connected(settings.nats_url.get_secret_value(), "audit", replicas=settings.nats_replicas, away=AWAY) as bus,
         Relay.running(bus, db.letters) as relay,
     ):
-        log, letters = EventLog(db), LetterStore(db, relay)
-        await log.prepare()
-        await letters.prepare()
-        reports = ReportStore(db)
-        parts = [log, letters, reports, Stories(log, letters), Sessions(settings.jwt_public_keys)]
-        watch = Watch(Checker(bus, db, settings.reconcile_grace), reports, settings.reconcile_every)
-        async with bus.consuming(consumers, parts), refilling(bus, log, letters), watch.running():
+        log, retries, letters = EventLog(db), RetryStore(db), DeadLetterStore(db, relay)
+        for store in (log, retries, letters):
+            await store.prepare()
+        kept, reports = [log, retries, letters], ReportStore(db)
+        parts = [*kept, reports, Histories(log, retries, letters), Sessions(settings.jwt_public_keys)]
+        schedule = Schedule(Checker(bus, db, settings.reconcile_grace), reports, settings.reconcile_every)
+        async with bus.consuming(consumers, parts), backfilling(bus, log, kept), schedule.running():
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 

@@ -1,4 +1,4 @@
-"""The log, compared with the streams: `python -m audit.projections audit.events --swap`."""
+"""The projection that audit keeps, for `python -m audit.projections audit.events [--swap]`."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from common.settings import load
 
 
 class Events(Projection):
-    """Every event, by its id: where it lies, and a digest of all that is kept of it."""
+    """The event log: the place of every event in its stream, and a digest of its entry, by event id."""
 
     name = "audit.events"
 
@@ -26,19 +26,19 @@ class Events(Projection):
         self._events = db.events
 
     async def expected(self) -> dict[str, State]:
-        said: dict[str, State] = {}
+        states: dict[str, State] = {}
         for stream in {stream for _, stream in consumers.stream_handlers}.difference(FAILURE_STREAMS):
             async with aclosing(self._bus.stored_messages(stream)) as messages:
                 async for message in messages:
                     entry = Entry.of(message)
-                    said.setdefault(entry.id, state_of(entry.to_document()))
-        return said
+                    states.setdefault(entry.id, state_of(entry.to_document()))
+        return states
 
     async def found(self) -> dict[str, State]:
         return {document["_id"]: state_of(document) async for document in self._events.find({})}
 
     async def repair(self, differences: Sequence[Difference]) -> None:
-        """An entry that no stream has stays: it may be the last trace of what was lost."""
+        """An entry that is in no stream stays: it may be the last trace of a lost event."""
         for difference in differences:
             if difference.expected is None:
                 continue
@@ -49,14 +49,14 @@ class Events(Projection):
 
 
 def state_of(document: Document) -> dict[str, Any]:
-    """Where an entry lies, and a digest of the whole."""
+    """The place of an entry in its stream, and a digest of the whole entry."""
     digest = hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()
     return {"stream": document.get("stream"), "sequence": document.get("sequence"), "digest": digest}
 
 
 @asynccontextmanager
 async def opened() -> AsyncIterator[Sequence[Projection]]:
-    """The projections, and what they need."""
+    """The projections, connected to the database and the bus."""
     settings = load(AuditSettings)
     async with (
         database(settings.mongo_url.get_secret_value()) as db,

@@ -6,9 +6,9 @@ from common.settings import MongoSettings
 
 
 class AuditSettings(MongoSettings):
-    """How often the books are checked, and how long a difference may last before it counts."""
+    """When reconciliation runs, and how long a difference may last before it counts as a violation."""
 
     reconcile_every: PositiveInt = 300
-    """Seconds from the beginning of one check to that of the next, by whichever replica."""
+    """Seconds from the start of one check to the start of the next, over all replicas."""
     reconcile_grace: PositiveInt = 120
-    """Seconds after which what is still on its way counts as lost; a handler tries for 111 before it gives up."""
+    """Seconds after which an event on its way counts as lost. A handler retries for 111 s before it dead-letters."""

@@ -1,4 +1,4 @@
-"""Failures of handlers, and what becomes of the messages that they gave up. No I/O."""
+"""Failures of handlers: retries, and dead letters with what operators decide about them. No I/O."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -13,16 +13,16 @@ from common.errors import NotFound
 from common.events import DeadLetterDecided, DeadLetterDiscarded, DeadLetterReplayed
 
 
-class LetterNotFound(NotFound):
+class DeadLetterNotFound(NotFound):
     """There is no such dead letter."""
 
     code = "letter_not_found"
 
 
 class Failure(BaseModel):
-    """A handler of a service could not handle a message, of which `about` is the event's id.
+    """A handler of a service failed on a message. `about` is the id of the message's event.
 
-    The message lies in `source_stream` under `source_sequence`.
+    The message is in `source_stream`, with the sequence number `source_sequence`.
     """
 
     about: str
@@ -37,56 +37,56 @@ class Failure(BaseModel):
 
 
 class Retry(Failure):
-    """It was to come again."""
+    """A failure after which the message was delivered again."""
 
     id: str
 
     @classmethod
     def of(cls, message: Message) -> Self:
-        """The retry that a note tells of."""
-        return cls(id=place_of(message), **failure_in(message))
+        """The retry in a message of the stream of retries."""
+        return cls(id=message_id_of(message), **failure_in(message))
 
 
-class LetterState(StrEnum):
-    """What became of a dead letter."""
+class DeadLetterState(StrEnum):
+    """What was decided about a dead letter."""
 
     OPEN = "open"
     REPLAYED = "replayed"
     DISCARDED = "discarded"
 
 
-class Letter(Failure, Aggregate):
-    """The message was given up; and what an operator decided about it. He decides once."""
+class DeadLetter(Failure, Aggregate):
+    """A message that its handler could not handle, and the decision about it. The first decision is final."""
 
     sequence: int
-    """Its place in the stream of dead letters."""
+    """Its sequence number in the stream of dead letters."""
     body: str
     keys: dict[str, str]
-    state: LetterState = LetterState.OPEN
+    state: DeadLetterState = DeadLetterState.OPEN
     decided_by: str | None = None
     decided_at: datetime | None = None
     reason: str | None = None
 
     @classmethod
     def of(cls, message: Message) -> Self:
-        """The letter in the stream of dead letters."""
+        """The dead letter in a message of the stream of dead letters."""
         body = text_of(message.body)
-        told = failure_in(message)
-        return cls(id=place_of(message), sequence=message.sequence, body=body, keys=keys_of(body), **told)
+        failure = failure_in(message)
+        return cls(id=message_id_of(message), sequence=message.sequence, body=body, keys=keys_of(body), **failure)
 
     def replay(self, by: str, now: datetime) -> None:
-        """The handler is to see the message again. Changes nothing once it is decided."""
-        if self.state is LetterState.OPEN:
-            self._decide(LetterState.REPLAYED, by, now, None)
+        """Give the message to its handler again. Changes nothing after a decision."""
+        if self.state is DeadLetterState.OPEN:
+            self._decide(DeadLetterState.REPLAYED, by, now, None)
             self.record(DeadLetterReplayed(**self._decision()))
 
     def discard(self, by: str, now: datetime, reason: str) -> None:
-        """Nothing is to be done about it. Changes nothing once it is decided."""
-        if self.state is LetterState.OPEN:
-            self._decide(LetterState.DISCARDED, by, now, reason)
+        """Close it without a replay. Changes nothing after a decision."""
+        if self.state is DeadLetterState.OPEN:
+            self._decide(DeadLetterState.DISCARDED, by, now, reason)
             self.record(DeadLetterDiscarded(**self._decision()))
 
-    def _decide(self, state: LetterState, by: str, now: datetime, reason: str | None) -> None:
+    def _decide(self, state: DeadLetterState, by: str, now: datetime, reason: str | None) -> None:
         self.state, self.decided_by, self.decided_at, self.reason = state, by, now, reason
 
     def _decision(self) -> dict[str, Any]:
@@ -103,16 +103,16 @@ class Letter(Failure, Aggregate):
         }
 
 
-def state_after(event: DeadLetterDecided) -> LetterState:
-    """The state that a decision leads to."""
-    return LetterState.REPLAYED if isinstance(event, DeadLetterReplayed) else LetterState.DISCARDED
+def state_after(event: DeadLetterDecided) -> DeadLetterState:
+    """The state after a decision."""
+    return DeadLetterState.REPLAYED if isinstance(event, DeadLetterReplayed) else DeadLetterState.DISCARDED
 
 
 def failure_in(message: Message) -> dict[str, Any]:
-    """What a note of a retry or a dead letter says in its subject and headers."""
+    """The fields of a `Failure`, from the subject and headers of a retry or dead letter."""
     headers = message.headers
     _, service, handler = [*message.subject.split(".", 2), "", ""][:3]
-    stream, sequence = headers.get("Souk-Stream", ""), number(headers.get("Souk-Sequence"))
+    stream, sequence = headers.get("Souk-Stream", ""), number_in(headers.get("Souk-Sequence"))
     return {
         "about": id_of(headers, stream, sequence),
         "service": service,
@@ -121,16 +121,16 @@ def failure_in(message: Message) -> dict[str, Any]:
         "source_stream": stream,
         "source_sequence": sequence,
         "error": headers.get("Souk-Error", ""),
-        "deliveries": number(headers.get("Souk-Deliveries")),
+        "deliveries": number_in(headers.get("Souk-Deliveries")),
         "failed_at": moment(headers.get("Souk-Failed-At"), message.time),
     }
 
 
-def place_of(message: Message) -> str:
-    """The id of a message that is about another: the server's own, so that one told twice is one."""
+def message_id_of(message: Message) -> str:
+    """The id of a retry or dead letter. One that was published twice has one id."""
     return message.headers.get("Nats-Msg-Id") or f"{message.stream}:{message.sequence}"
 
 
-def number(text: str | None) -> int:
-    """The number in a header, or 0."""
+def number_in(text: str | None) -> int:
+    """The number in a header, or 0 if there is none."""
     return int(text) if text and text.isascii() and text.isdecimal() else 0

@@ -1,14 +1,14 @@
-"""A log that was lost is read again: every stream from its first message on, beside what comes in meanwhile."""
+"""Fills a new database from the streams, from their first message on, while new messages are stored as usual."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 from pydantic import ValidationError
 
 from audit.consumers import consumers
-from audit.event_log.store import EventLog, LetterStore
+from audit.event_log.store import EventLog
 from common.bus.connection import Bus
 from common.bus.consumers import arguments_of
 from common.bus.message import Message
@@ -16,52 +16,52 @@ from common.bus.subscription import StreamFilter
 
 log = logging.getLogger(__name__)
 
-TOGETHER = 500
-"""Messages that are kept at once, so that they share writes."""
+BATCH_SIZE = 500
+"""Messages that are stored at once, so that they share writes."""
 
-PAUSE = 5.0
-"""Seconds until the next try after one that failed."""
+RETRY_SECONDS = 5.0
+"""Seconds until the next try after a failed one."""
 
 
 @asynccontextmanager
-async def refilling(bus: Bus, events: EventLog, letters: LetterStore) -> AsyncIterator[None]:
-    """Fill, in the background, a database that was made anew."""
-    task = asyncio.create_task(_keep_trying(bus, events, letters))
+async def backfilling(bus: Bus, events: EventLog, stores: Sequence[object]) -> AsyncIterator[None]:
+    """Backfill a new database in the background. `stores` are what the handlers need."""
+    task = asyncio.create_task(_keep_trying(bus, events, stores))
     try:
         yield
     finally:
-        while not task.done():  # Python 3.11 forgets a cancellation that meets a message: say it again.
+        while not task.done():  # Python 3.11 may lose a cancellation that arrives together with a message.
             task.cancel()
             await asyncio.wait([task], timeout=0.1)
 
 
-async def _keep_trying(bus: Bus, events: EventLog, letters: LetterStore) -> None:
+async def _keep_trying(bus: Bus, events: EventLog, stores: Sequence[object]) -> None:
     while True:
         try:
             if not await events.is_filled():
-                log.info("read %s messages again", await refill(bus, events, letters))
+                log.info("read %s messages again", await backfill(bus, events, stores))
         except Exception as error:
-            log.warning("reading the streams again failed; next try in %s s: %s", PAUSE, error)
-            await asyncio.sleep(PAUSE)
+            log.warning("reading the streams again failed; next try in %s s: %s", RETRY_SECONDS, error)
+            await asyncio.sleep(RETRY_SECONDS)
         else:
             return
 
 
-async def refill(bus: Bus, events: EventLog, letters: LetterStore) -> int:
-    """Keep every message that lies in a stream, by the handlers' own way; return how many that were.
+async def backfill(bus: Bus, events: EventLog, stores: Sequence[object]) -> int:
+    """Call the handlers with every message of their streams; return how many there were.
 
-    Safe at any time: what is here already changes nothing.
+    This is safe at any time: a message that is already stored changes nothing.
     """
     count = 0
-    # Decisions last: they are about letters.
+    # Decisions come last because they are about dead letters.
     for handler, wanted in sorted(consumers.subscriptions, key=lambda known: known[1].stream == "LETTERS"):
-        arguments = arguments_of(handler, [events, letters])
-        async with aclosing(bus.stored_messages(wanted.stream, *wanted.subjects)) as past:
-            async for some in _together(past):
-                known = [wanted.decode(message) for message in some if _is_readable(message, wanted)]
+        arguments = arguments_of(handler, stores)
+        async with aclosing(bus.stored_messages(wanted.stream, *wanted.subjects)) as messages:
+            async for batch in _batches(messages):
+                known = [wanted.decode(message) for message in batch if _is_readable(message, wanted)]
                 await asyncio.gather(*(handler(one, **arguments) for one in known))
-                count += len(some)
-    await events.filled()
+                count += len(batch)
+    await events.set_filled()
     return count
 
 
@@ -69,16 +69,16 @@ def _is_readable(message: Message, wanted: StreamFilter) -> bool:
     try:
         wanted.decode(message)
     except ValidationError:
-        return False  # Its consumer has made it a dead letter.
+        return False  # Its consumer has dead-lettered it.
     return True
 
 
-async def _together(messages: AsyncIterator[Message]) -> AsyncIterator[list[Message]]:
-    some: list[Message] = []
+async def _batches(messages: AsyncIterator[Message]) -> AsyncIterator[list[Message]]:
+    batch: list[Message] = []
     async for message in messages:
-        some.append(message)
-        if len(some) == TOGETHER:
-            yield some
-            some = []
-    if some:
-        yield some
+        batch.append(message)
+        if len(batch) == BATCH_SIZE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,6 +1,6 @@
-"""What audit keeps: each event as it was told. No I/O.
+"""An entry of the event log: an event exactly as it was published. No I/O.
 
-An entry holds nothing that depends on when it was kept, so a log that is read again from the streams is the same log.
+Nothing in an entry depends on when it was stored, so a log that is read again from the streams is identical.
 """
 
 import json
@@ -14,36 +14,36 @@ from common.clock import whole_milliseconds
 from common.errors import NotFound
 
 KEYS = ("order_id", "item_id", "payment_id", "buyer_id", "seller_id", "user_id")
-"""Ids that an entry is found by."""
+"""Ids by which an entry is found."""
 
 FOLDED = ("email", "title")
-"""Texts that an entry is found by, in any case."""
+"""Texts by which an entry is found, in any case."""
 
-LONGEST_KEY = 300
-"""Letters; nothing longer was ever an id, an address or a title."""
+MAX_KEY_LENGTH = 300
+"""Characters. Ids, email addresses and titles are never longer."""
 
 
 class OrderNotFound(NotFound):
-    """No event tells of such an order."""
+    """No event is about this order."""
 
     code = "order_not_found"
 
 
 class ItemNotFound(NotFound):
-    """No event tells of such an item."""
+    """No event is about this item."""
 
     code = "item_not_found"
 
 
 class PaymentNotFound(NotFound):
-    """No event tells of such a payment."""
+    """No event is about this payment."""
 
     code = "payment_not_found"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event as it lies in its stream, whether or not anybody can read it. `keys` are what it is found by."""
+    """A message as it is in its stream, whether or not it is a valid event. It is found by its `keys`."""
 
     id: str
     stream: str
@@ -59,7 +59,7 @@ class Entry:
 
     @classmethod
     def of(cls, message: Message) -> Self:
-        """The entry of a message. A message twice is one entry: its id is the event's."""
+        """The entry of a message. A message that comes twice is one entry, because the event's id is the entry's."""
         headers, body = message.headers, text_of(message.body)
         return cls(
             id=id_of(headers, message.stream, message.sequence),
@@ -76,51 +76,51 @@ class Entry:
         )
 
     def to_document(self) -> dict[str, Any]:
-        """As Mongo keeps it. None means: not there."""
+        """The document to store. Fields that are None are left out."""
         flat = {name: value for name, value in asdict(self).items() if value is not None and name != "keys"}
         return {"_id": flat.pop("id"), **flat, **self.keys}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Back from Mongo."""
+        """The entry of a stored document."""
         names = ("stream", "sequence", "subject", "time", "source", "caused_by", "request_id", "traceparent", "body")
         keys = {name: document[name] for name in (*KEYS, *FOLDED) if name in document}
         return cls(id=document["_id"], keys=keys, **{name: document.get(name) for name in names})  # type: ignore[arg-type]
 
 
 def id_of(headers: Mapping[str, str], stream: str, sequence: int) -> str:
-    """The event's id; its place, where a message says nothing of itself."""
+    """The event's id, or else the message's place in its stream."""
     return headers.get("ce-id") or f"{stream}:{sequence}"
 
 
 def text_of(body: bytes) -> str:
-    """The body as text; what is no UTF-8 in it is escaped."""
+    """The body as text. Bytes that are not UTF-8 are escaped."""
     return body.decode("utf-8", "backslashreplace")
 
 
-def said_in(body: str) -> dict[str, Any] | None:
-    """What a message says; None where it says nothing under names that could be passed on."""
-    said = _parsed(body)
-    return said if _is_text(json.dumps(said, ensure_ascii=False)) else None
+def fields_in(body: str) -> dict[str, Any] | None:
+    """The fields of a body that is a JSON object; None for any other body, or if it is not valid Unicode."""
+    fields = _parsed(body)
+    return fields if _is_text(json.dumps(fields, ensure_ascii=False)) else None
 
 
 def keys_of(body: str) -> dict[str, str]:
-    """What a message is found by, also where it is no event that anybody can read."""
-    said = _parsed(body) or {}
-    told = {name: said[name] for name in (*KEYS, *FOLDED) if isinstance(said.get(name), str)}
-    return {k: v.lower() if k in FOLDED else v for k, v in told.items() if len(v) <= LONGEST_KEY and _is_text(v)}
+    """The keys in a body, also if it is not a valid event."""
+    fields = _parsed(body) or {}
+    found = {name: fields[name] for name in (*KEYS, *FOLDED) if isinstance(fields.get(name), str)}
+    return {k: v.lower() if k in FOLDED else v for k, v in found.items() if len(v) <= MAX_KEY_LENGTH and _is_text(v)}
 
 
 def _parsed(body: str) -> dict[str, Any] | None:
     try:
-        said = json.loads(body)
+        parsed = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return said if isinstance(said, dict) else None
+    return parsed if isinstance(parsed, dict) else None
 
 
 def _is_text(text: str) -> bool:
-    """Whether it could be written down: JSON may hold half of a surrogate pair."""
+    """Whether it can be encoded: JSON may contain half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -129,9 +129,9 @@ def _is_text(text: str) -> bool:
 
 
 def moment(text: str | None, otherwise: datetime) -> datetime:
-    """The time in a header, in whole milliseconds; `otherwise` where there is none."""
+    """The time in a header, in whole milliseconds; `otherwise` if there is none or it is not valid."""
     try:
-        told = datetime.fromisoformat(text) if text else otherwise
+        time = datetime.fromisoformat(text) if text else otherwise
     except ValueError:
-        told = otherwise
-    return whole_milliseconds(told if told.tzinfo else otherwise)
+        time = otherwise
+    return whole_milliseconds(time if time.tzinfo else otherwise)

@@ -1,4 +1,4 @@
-"""Where an order, its item's stock and its payments stand, as the events up to a moment tell. Pure."""
+"""The state of an order, its item's stock and its payments at a moment, folded from the events until then. No I/O."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -46,7 +46,7 @@ class OrderThen(BaseModel):
 
 
 class PaymentThen(BaseModel):
-    """A payment at a moment. The amount of one that only the provider was asked about is not known."""
+    """A payment at a moment. Its amount is unknown until payments has published an event about it."""
 
     id: str
     status: str = "created"
@@ -56,7 +56,7 @@ class PaymentThen(BaseModel):
 
 
 class StockThen(BaseModel):
-    """What was left of an item at a moment."""
+    """The stock of an item at a moment."""
 
     item_id: str
     version: int
@@ -65,43 +65,43 @@ class StockThen(BaseModel):
 
 
 @dataclass(frozen=True)
-class Picture:
-    """Everything about one order at a moment. `after` an event it is a new picture."""
+class Snapshot:
+    """An order, its item's stock and its payments by id at a moment."""
 
     order: OrderThen | None = None
     stock: StockThen | None = None
     payments: dict[str, PaymentThen] = field(default_factory=dict)
 
-    def after(self, event: Event) -> "Picture":
-        """How things stood once this was told, too; what is not newer than what is known changes nothing."""
+    def after(self, event: Event) -> "Snapshot":
+        """The snapshot after one more event. An event that is not newer than what is known changes nothing."""
         match event:
             case OrderState():
-                return self._order_said(event)
+                return self._after_order(event)
             case StockChanged():
-                return self._stock_said(event)
+                return self._after_stock(event)
             case PaymentState():
-                return self._payment_said(event)
+                return self._after_payment(event)
             case ProviderCalled():
                 return self._with(self.payments.get(event.payment_id, PaymentThen(id=event.payment_id)))
             case _:
                 return self
 
-    def _with(self, payment: PaymentThen) -> "Picture":
+    def _with(self, payment: PaymentThen) -> "Snapshot":
         return replace(self, payments={**self.payments, payment.id: payment})
 
-    def _order_said(self, event: OrderState) -> "Picture":
+    def _after_order(self, event: OrderState) -> "Snapshot":
         known = self.order
         if known and event.order_version <= known.version:
             return self
-        picture = replace(self, order=_order(event, known))
+        snapshot = replace(self, order=_order(event, known))
         if isinstance(event, OrderPaymentRejected | OrderRefundRequested):
             payment = self.payments.get(event.payment_id)
             if payment and payment.status == "captured":
                 reason = event.reason if isinstance(event, OrderPaymentRejected) else "requested_by_seller"
-                return picture._with(payment.model_copy(update={"status": "refund_due", "reason": reason}))
-        return picture
+                return snapshot._with(payment.model_copy(update={"status": "refund_due", "reason": reason}))
+        return snapshot
 
-    def _stock_said(self, event: StockChanged) -> "Picture":
+    def _after_stock(self, event: StockChanged) -> "Snapshot":
         if self.stock and event.stock_version <= self.stock.version:
             return self
         return replace(
@@ -114,19 +114,19 @@ class Picture:
             ),
         )
 
-    def _payment_said(self, event: PaymentState) -> "Picture":
+    def _after_payment(self, event: PaymentState) -> "Snapshot":
         known = self.payments.get(event.payment_id)
         status, reason = _payment_status(event)
         if known and status == "processing" and known.status != "created":
             return self
-        told = PaymentThen(
+        payment = PaymentThen(
             id=event.payment_id, status=status, amount=event.amount, currency=event.currency, reason=reason
         )
-        picture = self._with(told)
+        snapshot = self._with(payment)
         order = self.order
-        if isinstance(event, PaymentRefunded) and order and (order.status, order.payment_id) == ("paid", told.id):
-            return replace(picture, order=order.model_copy(update={"status": "refunded"}))
-        return picture
+        if isinstance(event, PaymentRefunded) and order and (order.status, order.payment_id) == ("paid", payment.id):
+            return replace(snapshot, order=order.model_copy(update={"status": "refunded"}))
+        return snapshot
 
 
 def _order(event: OrderState, known: OrderThen | None) -> OrderThen:

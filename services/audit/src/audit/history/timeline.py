@@ -1,4 +1,4 @@
-"""A story: what all services told of one order, item or payment, on one time line. Pure."""
+"""A timeline: what happened to an order, item or payment in all services. No I/O."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from audit.dead_letters.domain import Letter, LetterState, Retry
-from audit.event_log.domain import Entry, said_in
-from audit.history.snapshot import Picture
+from audit.dead_letters.domain import DeadLetter, DeadLetterState, Retry
+from audit.event_log.domain import Entry, fields_in
+from audit.history.snapshot import Snapshot
 from common.events import (
     EVENTS,
     Event,
@@ -21,16 +21,16 @@ from common.events import (
     StockChanged,
 )
 
-MOVES_STOCK = frozenset(event.subject for event in (OrderPlaced, OrderCancelled, OrderPaid))
-"""What may have changed stock in the same write. A refund's stock change names the refund as its cause."""
+STOCK_CHANGING = frozenset(event.subject for event in (OrderPlaced, OrderCancelled, OrderPaid))
+"""Subjects of events whose write may also have changed stock. A refund's stock change names the refund as its cause."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that happened: an event, a call to the provider, a failure, or what somebody decided about one.
+    """One thing that happened: an event, a call to the payment provider, a failure, or a decision about a dead letter.
 
-    `caused_by` is the id of the event (of a decision: of the letter) that led to it; `request_id` is what it all
-    began with. `place` orders what was told in the same millisecond.
+    `caused_by` is the id of the event that caused it (of a decision: the dead letter's id). `request_id` is the HTTP
+    request where it started. `place` orders lines of the same millisecond.
     """
 
     id: str
@@ -45,8 +45,10 @@ class Line:
     event: Event | None = None
 
 
-def tell(entries: Iterable[Entry], retries: Iterable[Retry] = (), letters: Iterable[Letter] = ()) -> list[Line]:
-    """The story: by time, but what was caused always after its cause, however the services' clocks differ."""
+def timeline_of(
+    entries: Iterable[Entry], retries: Iterable[Retry] = (), letters: Iterable[DeadLetter] = ()
+) -> list[Line]:
+    """The lines by time, but every effect after its cause, even if the services' clocks differ."""
     known = {entry.id: entry for entry in entries}
     lines = [
         *map(_of_entry, known.values()),
@@ -56,25 +58,25 @@ def tell(entries: Iterable[Entry], retries: Iterable[Retry] = (), letters: Itera
     return sorted(lines, key=_order_of(lines))
 
 
-def pictures(story: Sequence[Line], stock: Sequence[Entry] = ()) -> list[Picture]:
-    """How order, stock and payments stood after each line of an order's story.
+def snapshots_of(timeline: Sequence[Line], stock: Sequence[Entry] = ()) -> list[Snapshot]:
+    """The snapshot after each line of a timeline.
 
-    `stock` is what others' orders changed meanwhile: each counts from its time on.
+    `stock` are stock changes by other orders. Each applies from its time on.
     """
     changes = [(entry.time, event) for entry in stock if isinstance(event := event_in(entry), StockChanged)]
     changes.sort(key=lambda change: (change[0], change[1].stock_version))
-    picture, told = Picture(), []
-    for line in story:
+    snapshot, found = Snapshot(), []
+    for line in timeline:
         while changes and changes[0][0] <= line.time:
-            picture = picture.after(changes.pop(0)[1])
+            snapshot = snapshot.after(changes.pop(0)[1])
         if line.event:
-            picture = picture.after(line.event)
-        told.append(picture)
-    return told
+            snapshot = snapshot.after(line.event)
+        found.append(snapshot)
+    return found
 
 
 def event_in(entry: Entry) -> Event | None:
-    """The event of an entry; None where nobody can read it."""
+    """The event in an entry; None if the body is not valid."""
     try:
         return EVENTS[entry.subject].model_validate_json(entry.body)
     except (KeyError, ValidationError):
@@ -91,7 +93,7 @@ def _of_entry(entry: Entry) -> Line:
         time=entry.time,
         caused_by=entry.caused_by,
         request_id=entry.request_id,
-        fields=said if (said := said_in(entry.body)) is not None else {"body": entry.body},
+        fields=fields if (fields := fields_in(entry.body)) is not None else {"body": entry.body},
         place=(entry.stream, entry.sequence),
         event=event,
     )
@@ -111,8 +113,8 @@ def _of_retry(retry: Retry, known: Mapping[str, Entry]) -> Line:
     )
 
 
-def _of_letter(letter: Letter, known: Mapping[str, Entry]) -> list[Line]:
-    given_up = Line(
+def _of_letter(letter: DeadLetter, known: Mapping[str, Entry]) -> list[Line]:
+    failed = Line(
         id=letter.id,
         kind="dead_letter",
         service=letter.service,
@@ -128,8 +130,8 @@ def _of_letter(letter: Letter, known: Mapping[str, Entry]) -> list[Line]:
         },
         place=("RETRIES", letter.deliveries + 1),
     )
-    if letter.state is LetterState.OPEN or letter.decided_at is None:
-        return [given_up]
+    if letter.state is DeadLetterState.OPEN or letter.decided_at is None:
+        return [failed]
     decided = Line(
         id=f"{letter.id}:{letter.state}",
         kind=letter.state,
@@ -140,7 +142,7 @@ def _of_letter(letter: Letter, known: Mapping[str, Entry]) -> list[Line]:
         request_id=None,
         fields={"handler": letter.handler, "by": letter.decided_by, "reason": letter.reason},
     )
-    return [given_up, decided]
+    return [failed, decided]
 
 
 def _request_of(event_id: str, known: Mapping[str, Entry]) -> str | None:
@@ -152,7 +154,7 @@ def _order_of(lines: Sequence[Line]) -> Callable[[Line], tuple[datetime, int, tu
     ranks: dict[str, tuple[datetime, int]] = {}
 
     def rank(line: Line) -> tuple[datetime, int]:
-        """No earlier than its cause, and how many causes lie before it."""
+        """A time no earlier than the cause's, and the number of causes before it."""
         path = [line]
         while (cause := by_id.get(path[-1].caused_by or "")) and cause.id not in ranks and cause not in path:
             path.append(cause)

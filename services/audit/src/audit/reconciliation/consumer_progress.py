@@ -1,19 +1,19 @@
-"""Whether every event was handled by every reader, or is a dead letter that somebody has settled."""
+"""Whether every consumer has handled every event, and every dead letter is settled."""
 
 from collections.abc import AsyncIterator, Sequence
 
 from audit.reconciliation.findings import Finding, Rule
-from audit.reconciliation.log_reader import Told
-from audit.reconciliation.sections import Seen
+from audit.reconciliation.log_reader import LogReader
+from audit.reconciliation.sections import Outcome
 from common.bus.connection import Bus
 from common.clock import now
 
-MOST_LETTERS = 1_000
-"""Open dead letters that are listed."""
+MAX_DEAD_LETTERS = 1_000
+"""Open dead letters that are checked."""
 
 
-class Readers:
-    """Every durable consumer has handled all there is. `messages` and `seconds`: how far they were behind at most."""
+class ConsumerProgress:
+    """Every durable consumer has handled every message. `messages` and `seconds` are the largest lag seen."""
 
     name = "readers"
 
@@ -22,47 +22,47 @@ class Readers:
         self.messages = 0
         self.seconds = 0.0
 
-    async def scan(self) -> AsyncIterator[Seen]:
-        """Look at every consumer."""
-        yield await self.look(())
+    async def scan(self) -> AsyncIterator[Outcome]:
+        """Check every consumer."""
+        yield await self.recheck(())
 
-    async def look(self, _ids: Sequence[str], /) -> Seen:
-        """Look at every consumer, whichever are asked for: they are few."""
-        seen = Seen()
-        for backlog in await self._bus.consumer_lags():
-            seen.rows += 1
-            if not backlog.messages:
+    async def recheck(self, _ids: Sequence[str], /) -> Outcome:
+        """Check every consumer again: they are few."""
+        outcome = Outcome()
+        for lag in await self._bus.consumer_lags():
+            outcome.checked += 1
+            if not lag.messages:
                 continue
-            age = (now() - backlog.since).total_seconds() if backlog.since else 0.0
-            self.messages = max(self.messages, backlog.messages)
+            age = (now() - lag.since).total_seconds() if lag.since else 0.0
+            self.messages = max(self.messages, lag.messages)
             self.seconds = max(self.seconds, age)
             waiting = Finding(
                 rule=Rule.EVERYTHING_READ,
-                subject={"consumer": backlog.consumer},
-                expected=f"message {backlog.oldest} of {backlog.stream} handled",
-                found=f"it waits since {backlog.since}, with {backlog.messages - 1} more",
+                subject={"consumer": lag.consumer},
+                expected=f"message {lag.oldest} of {lag.stream} handled",
+                found=f"it has waited since {lag.since}, with {lag.messages - 1} more",
             )
-            seen.add(backlog.consumer, [waiting])
-        return seen
+            outcome.add(lag.consumer, [waiting])
+        return outcome
 
 
-class Letters:
+class OpenDeadLetters:
     """Every dead letter was replayed or discarded."""
 
     name = "letters"
 
-    def __init__(self, told: Told) -> None:
-        self._told = told
+    def __init__(self, log: LogReader) -> None:
+        self._log = log
 
-    async def scan(self) -> AsyncIterator[Seen]:
-        """Look at every open letter."""
-        yield await self.look(())
+    async def scan(self) -> AsyncIterator[Outcome]:
+        """Check every open dead letter."""
+        yield await self.recheck(())
 
-    async def look(self, _ids: Sequence[str], /) -> Seen:
-        """Look at every open letter, whichever are asked for: they should be few."""
-        seen = Seen()
-        for letter in await self._told.open_letters(MOST_LETTERS):
-            seen.rows += 1
+    async def recheck(self, _ids: Sequence[str], /) -> Outcome:
+        """Check every open dead letter again: there should be few."""
+        outcome = Outcome()
+        for letter in await self._log.open_letters(MAX_DEAD_LETTERS):
+            outcome.checked += 1
             open_letter = Finding(
                 rule=Rule.LETTERS_SETTLED,
                 subject={"letter": letter["_id"]},
@@ -70,5 +70,5 @@ class Letters:
                 found=f"{letter['service']} could not handle {letter['subject']}: {letter['error']}"[:300],
                 certain=True,
             )
-            seen.add(letter["_id"], [open_letter])
-        return seen
+            outcome.add(letter["_id"], [open_letter])
+        return outcome

@@ -1,4 +1,4 @@
-"""What a check finds, and what it reports. No I/O."""
+"""The findings of a check, and its report. No I/O."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -9,13 +9,13 @@ from common.errors import NotFound
 
 
 class NotChecked(NotFound):
-    """The books were never checked."""
+    """No check has finished yet."""
 
     code = "not_checked"
 
 
 class Rule(StrEnum):
-    """What must hold; docs/operations.md says each in a sentence."""
+    """What must hold. docs/operations.md explains each rule in a sentence."""
 
     UNITS_ADD_UP = "units_add_up"
     SOLD_ONCE = "sold_once"
@@ -30,28 +30,28 @@ class Rule(StrEnum):
 
 
 class Finding(BaseModel):
-    """Something is not as it should be: for good if `certain`, else unless it is only on its way."""
+    """Something breaks a rule: surely if `certain`, otherwise unless an event is still on its way."""
 
     model_config = ConfigDict(frozen=True)
 
     rule: Rule
     subject: dict[str, str]
-    """Which order, item, payment or consumer: ids by kind."""
+    """The order, item, payment or consumer: ids by kind."""
     expected: str
     found: str
     certain: bool = False
 
     @property
     def key(self) -> str:
-        """The same for the same trouble, seen again: what was expected says of which version."""
+        """The same when the same problem is found again. `expected` names the version, where there is one."""
         return f"{self.rule} {self.subject} {self.expected}"
 
 
 class Money(BaseModel):
-    """Where the money of charges is, in minor units of one currency: a double entry for each.
+    """Where the money of charges is, in minor units of one currency.
 
-    What was charged has been refunded, is with a seller whose order is paid, or is in transit: on its way to one of
-    both. `charged` and `refunded` are the gateway's word, `sellers` that of orders, `in_transit` that of payments.
+    Charged money was refunded, belongs to the seller of a paid order, or is in transit to one of the two. `charged`
+    and `refunded` come from the gateway's records, `sellers` from those of orders, `in_transit` from payments.
     """
 
     charged: int = 0
@@ -62,7 +62,7 @@ class Money(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def difference(self) -> int:
-        """Zero, or money is lost or made."""
+        """Zero, unless money was lost or created."""
         return self.charged - self.refunded - self.sellers - self.in_transit
 
     def __add__(self, other: "Money") -> "Money":
@@ -75,7 +75,7 @@ class Money(BaseModel):
 
 
 class Violation(BaseModel):
-    """A finding that is no lag. `since` is when the first of the checks began that all saw it."""
+    """A finding that lasted. `since` is the start of the first of the consecutive checks that found it."""
 
     rule: Rule
     subject: dict[str, str]
@@ -85,7 +85,7 @@ class Violation(BaseModel):
 
 
 class Lag(BaseModel):
-    """What was on its way: messages not yet handled, the age of the oldest, and findings that went away by waiting."""
+    """Unhandled messages, the age of the oldest in seconds, and the number of findings that disappeared by waiting."""
 
     messages: int = 0
     seconds: float = 0
@@ -93,7 +93,7 @@ class Lag(BaseModel):
 
 
 class Report(BaseModel):
-    """The outcome of one check. `counts` says how many of what were looked at; `totals`, violations by rule."""
+    """The report of one check. `counts` is the number of records by kind, `totals` of violations by rule."""
 
     checked_at: datetime
     seconds: float
@@ -105,14 +105,14 @@ class Report(BaseModel):
     lag: Lag
 
     def after(self, earlier: "Report") -> "Report":
-        """The same report, where what the check before saw, too, is as old as that."""
+        """This report, where violations that the earlier report has too keep their age."""
         known = {_key(violation): violation.since for violation in earlier.violations}
         aged = [v.model_copy(update={"since": known.get(_key(v), v.since)}) for v in self.violations]
         return self.model_copy(update={"violations": aged})
 
     @property
     def ok(self) -> bool:
-        """Whether everything is as it should be."""
+        """Whether there is no violation."""
         return not any(self.totals.values())
 
 

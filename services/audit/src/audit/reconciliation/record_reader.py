@@ -1,4 +1,4 @@
-"""Reads the books of the other services, over the bus."""
+"""Reads the records of the other services over the bus."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import islice
@@ -6,67 +6,75 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from audit.reconciliation.records import ChargeRow, DeadlineRow, ItemRow, OrderRow, PaymentRow, Row, StockRow
+from audit.reconciliation.records import (
+    ChargeRecord,
+    DeadlineRecord,
+    ItemRecord,
+    OrderRecord,
+    PaymentRecord,
+    Record,
+    StockRecord,
+)
 from common.bus.connection import Bus
 from common.errors import Unavailable
 from common.records import MAX_RECORDS, RecordsPage, RecordsQuery
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=Record)
 
-UNLISTED = "charges_unlisted"
-"""Code of the answer of a payment gateway that does not list its charges."""
+NOT_LISTED = "charges_unlisted"
+"""The error code of a payment gateway that does not list its charges."""
 
-KINDS: dict[type[Row], str] = {
-    OrderRow: "orders.orders",
-    StockRow: "orders.stock",
-    ItemRow: "items.items",
-    PaymentRow: "payments.payments",
-    ChargeRow: "payments.charges",
-    DeadlineRow: "expiration.deadlines",
+KINDS: dict[type[Record], str] = {
+    OrderRecord: "orders.orders",
+    StockRecord: "orders.stock",
+    ItemRecord: "items.items",
+    PaymentRecord: "payments.payments",
+    ChargeRecord: "payments.charges",
+    DeadlineRecord: "expiration.deadlines",
 }
 
 
-class Unlisted(Exception):
-    """These books are not to be had."""
+class NotListed(Exception):
+    """The service cannot list these records."""
 
 
-class Books:
-    """The books of every service. Raises `Unavailable` where one does not answer."""
+class RecordReader:
+    """The records of every service. Raises `Unavailable` if a service does not answer."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
     async def page(self, kind: type[R], page: RecordsQuery) -> tuple[list[R], str | None]:
-        """Rows by ascending id, and after which id the next page begins: None on the last."""
+        """Records by ascending id, and the id after which the next page starts: None on the last page."""
         name = KINDS[kind]
         answer = RecordsPage.model_validate_json(
             await self._bus.request(f"books.{name}", page.model_dump_json().encode())
         )
-        if answer.code == UNLISTED:
-            raise Unlisted(answer.error)
+        if answer.code == NOT_LISTED:
+            raise NotListed(answer.error)
         if answer.error:
-            raise Unavailable(f"the books of {name} cannot be read: {answer.error}")
+            raise Unavailable(f"the records of {name} cannot be read: {answer.error}")
         return TypeAdapter(list[kind]).validate_python(answer.rows), answer.next  # type: ignore[valid-type]
 
     async def find(self, kind: type[R], ids: Iterable[str]) -> dict[str, R]:
-        """The rows of these ids that there are."""
+        """Those of the records with these ids that exist."""
         found: dict[str, R] = {}
         for some in batched(sorted(set(ids)), MAX_RECORDS):
             page: RecordsQuery | None = RecordsQuery(ids=some)
             while page is not None:
-                rows, after = await self.page(kind, page)
-                found |= {row.id: row for row in rows}
+                records, after = await self.page(kind, page)
+                found |= {record.id: record for record in records}
                 page = RecordsQuery(ids=some, after=after) if after else None
         return found
 
 
-async def pages(books: Books, kind: type[R]) -> AsyncIterator[tuple[list[R], str, str | None]]:
-    """Every row, page by page, with the range of ids of each: above the first, up to the second (None: no end)."""
+async def pages(reader: RecordReader, kind: type[R]) -> AsyncIterator[tuple[list[R], str, str | None]]:
+    """Every record, page by page, with each page's range of ids: above the first, up to the second (None: no end)."""
     after: str | None = ""
     while after is not None:
         begin = after
-        rows, after = await books.page(kind, RecordsQuery(after=begin))
-        yield rows, begin, after
+        records, after = await reader.page(kind, RecordsQuery(after=begin))
+        yield records, begin, after
 
 
 def batched(ids: Sequence[str], size: int) -> Iterable[list[str]]:

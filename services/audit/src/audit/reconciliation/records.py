@@ -1,4 +1,4 @@
-"""What the other services' books say, row by row. `pending` is how many events of a row have not left yet."""
+"""The records of the other services. `pending` is the number of a record's events that are not published yet."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -6,8 +6,8 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 
-class Row(BaseModel):
-    """A row of somebody's books."""
+class Record(BaseModel):
+    """A record of a service."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -15,7 +15,7 @@ class Row(BaseModel):
 
 
 class OrderStatus(StrEnum):
-    """Where an order stands."""
+    """The status of an order."""
 
     AWAITING_PAYMENT = "awaiting_payment"
     PAID = "paid"
@@ -24,8 +24,8 @@ class OrderStatus(StrEnum):
     REFUNDED = "refunded"
 
 
-class OrderRow(Row):
-    """An order, as orders keeps it."""
+class OrderRecord(Record):
+    """An order in orders."""
 
     item_id: str
     quantity: int
@@ -44,8 +44,8 @@ class OrderRow(Row):
         return self.quantity * self.unit_price
 
 
-class StockRow(Row):
-    """The stock of an item, as orders keeps it, and what its orders held and had bought at the same moment."""
+class StockRecord(Record):
+    """The stock of an item in orders, and the units that its orders held and had paid at the same moment."""
 
     offered: int
     taken: int
@@ -62,8 +62,8 @@ class StockRow(Row):
         return max(0, self.offered - self.taken) if self.status == "listed" else 0
 
 
-class ItemRow(Row):
-    """An item, as items keeps it, with its copy of what is left."""
+class ItemRecord(Record):
+    """An item in items, with its copy of the available units."""
 
     quantity: int
     status: str
@@ -74,7 +74,7 @@ class ItemRow(Row):
 
 
 class PaymentStatus(StrEnum):
-    """Where a payment stands."""
+    """The status of a payment."""
 
     CREATED = "created"
     PROCESSING = "processing"
@@ -88,8 +88,8 @@ CHARGED = {PaymentStatus.CAPTURED, PaymentStatus.REFUND_DUE, PaymentStatus.REFUN
 OPEN = {PaymentStatus.CREATED, PaymentStatus.PROCESSING}
 
 
-class PaymentRow(Row):
-    """A payment, as payments keeps it. `check_at` is when somebody must see to it."""
+class PaymentRecord(Record):
+    """A payment in payments, which asks the gateway about it again at `check_at`."""
 
     order_id: str
     amount: int
@@ -100,8 +100,8 @@ class PaymentRow(Row):
     pending: int = 0
 
 
-class ChargeRow(Row):
-    """A charge, as the payment gateway's own books have it; its id is the payment's."""
+class ChargeRecord(Record):
+    """A charge in the payment gateway. Its id is the payment's."""
 
     amount: int
     currency: str
@@ -109,7 +109,7 @@ class ChargeRow(Row):
     refunded: bool
 
 
-class DeadlineRow(Row):
-    """When expiration will end the hold of an order, in milliseconds since 1970."""
+class DeadlineRecord(Record):
+    """The deadline of an order in expiration, in milliseconds since 1970."""
 
     due: int

@@ -1,4 +1,4 @@
-"""The books are checked again and again, by one replica at a time, and every replica tells Prometheus the outcome."""
+"""Reconciliation on a schedule: one replica checks, and every replica exports the newest report to Prometheus."""
 
 import asyncio
 import contextlib
@@ -19,69 +19,69 @@ from common.mongo.client import AWAY
 
 log = logging.getLogger(__name__)
 
-VIOLATIONS = Gauge("souk_reconciliation_violations", "What the newest check of the books found wrong", ["rule"])
-ROWS = Gauge("souk_reconciliation_rows", "What the newest check of the books looked at", ["kind"])
-SECONDS = Gauge("souk_reconciliation_seconds", "How long the newest check of the books took, in seconds")
-AGE = Gauge("souk_reconciliation_age_seconds", "How long ago the newest check of the books began, in seconds")
+VIOLATIONS = Gauge("souk_reconciliation_violations", "Violations that the newest reconciliation found", ["rule"])
+RECORDS = Gauge("souk_reconciliation_rows", "Records that the newest reconciliation checked", ["kind"])
+SECONDS = Gauge("souk_reconciliation_seconds", "Duration of the newest reconciliation, in seconds")
+AGE = Gauge("souk_reconciliation_age_seconds", "Time since the newest reconciliation began, in seconds")
 
 STARTUP_SECONDS = 60.0
 """Seconds after the start of the process in which services that do not answer yet are no reason for a warning."""
 
-LOOK = 5.0
-"""Seconds between two looks whether it is time, at most."""
+POLL_SECONDS = 5.0
+"""Seconds between two questions whether a check is due, at most."""
 
-GOODBYE = 5.0
-"""Seconds that a check has to end when the process does; the next turn begins it anew."""
+STOP_SECONDS = 5.0
+"""Seconds that a running check has to end when the process stops. The next turn starts it again."""
 
 
-class Watch:
-    """Sees to it that the books are checked every so many seconds."""
+class Schedule:
+    """Checks every `every` seconds."""
 
     def __init__(self, checker: Checker, reports: ReportStore, every: float) -> None:
         self._checker = checker
         self._reports = reports
         self._every = every
-        self._over = asyncio.Event()
+        self._stopped = asyncio.Event()
         self._began = float("nan")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Check the books in the background."""
+        """Check in the background."""
         AGE.set_function(lambda: time.time() - self._began)
         task = asyncio.create_task(self._run())
         try:
             yield
         finally:
-            self._over.set()
+            self._stopped.set()
             task.cancel()
-            await asyncio.wait([task], timeout=GOODBYE)  # pymongo on Python 3.11 may swallow the cancellation once.
+            await asyncio.wait([task], timeout=STOP_SECONDS)  # Python 3.11 may lose one cancellation.
 
     async def _run(self) -> None:
         started = time.monotonic()
-        while not self._over.is_set():
+        while not self._stopped.is_set():
             try:
                 if await self._reports.take_turn(now(), timedelta(seconds=self._every)):
                     await self._reports.keep(await self._checker.check())
                 if report := await self._reports.newest():
-                    self._tell(report)
+                    self._export(report)
             except (*AWAY, Unavailable) as error:
                 starting = time.monotonic() - started < STARTUP_SECONDS
                 log.log(logging.INFO if starting else logging.WARNING, "could not read all records: %s", error)
                 with contextlib.suppress(*AWAY):
-                    await self._reports.give_back(now() + timedelta(seconds=LOOK))
+                    await self._reports.give_back(now() + timedelta(seconds=POLL_SECONDS))
             except Exception:
-                log.exception("the books could not be checked")
+                log.exception("reconciliation failed")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), min(LOOK, self._every))
+                await asyncio.wait_for(self._stopped.wait(), min(POLL_SECONDS, self._every))
 
-    def _tell(self, report: Report) -> None:
+    def _export(self, report: Report) -> None:
         if (began := report.checked_at.timestamp()) == self._began:
             return
         self._began = began
         for rule, count in report.totals.items():
             VIOLATIONS.labels(rule).set(count)
         for kind, count in report.counts.items():
-            ROWS.labels(kind).set(count)
+            RECORDS.labels(kind).set(count)
         SECONDS.set(report.seconds)
         for violation in report.violations[:10]:
             log.error(

@@ -1,4 +1,4 @@
-"""What a check goes through, section by section: rows of one kind, and what must agree with them."""
+"""The sections of a check: the records of one kind, and what must agree with them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
 from audit.reconciliation.findings import Finding, Money, Rule
-from audit.reconciliation.log_reader import ITEMS, ORDERS, PAYMENTS, STOCK, Span, Told
-from audit.reconciliation.record_reader import Books, Unlisted, pages
+from audit.reconciliation.log_reader import ITEMS, ORDERS, PAYMENTS, STOCK, KeyRange, LogReader
+from audit.reconciliation.record_reader import NotListed, RecordReader, pages
 from audit.reconciliation.records import (
     CHARGED,
-    ChargeRow,
-    DeadlineRow,
-    ItemRow,
-    OrderRow,
+    ChargeRecord,
+    DeadlineRecord,
+    ItemRecord,
+    OrderRecord,
     OrderStatus,
-    PaymentRow,
+    PaymentRecord,
     PaymentStatus,
-    Row,
-    StockRow,
+    Record,
+    StockRecord,
 )
 from audit.reconciliation.rules import (
     check_charge,
@@ -28,178 +28,173 @@ from audit.reconciliation.rules import (
     check_paid,
     check_payment,
     check_stock,
-    missing_row,
+    missing_record,
 )
 from common.clock import now
 from common.events import Event, OrderState
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=Record)
 
 
 @dataclass
-class Seen:
-    """What a look at some rows brought: how many they were, findings by row, and the money of each charge."""
+class Outcome:
+    """What checking some records found: their number, findings by record, and the money of each charge."""
 
-    rows: int = 0
+    checked: int = 0
     findings: dict[str, list[Finding]] = field(default_factory=dict)
     money: dict[str, tuple[str, Money]] = field(default_factory=dict)
 
     def add(self, key: str, findings: Iterable[Finding]) -> None:
-        """Keep what was found about a row."""
+        """Add findings about a record."""
         if found := list(findings):
             self.findings.setdefault(key, []).extend(found)
 
-    def add_missing(self, kind: str, service: str, told: Iterable[str], rows: Iterable[Row]) -> None:
-        """Keep what the log tells of and the books of a service do not have."""
-        for key in set(told) - {row.id for row in rows}:
-            self.add(key, [missing_row(kind, key, service)])
+    def add_missing(self, kind: str, service: str, events: Iterable[str], records: Iterable[Record]) -> None:
+        """Add findings about what the log has and the records of a service lack."""
+        for key in set(events) - {record.id for record in records}:
+            self.add(key, [missing_record(kind, key, service)])
 
 
 class Section(ABC, Generic[R]):
-    """One kind of rows and its rules."""
+    """One kind of records and its rules."""
 
     name: ClassVar[str]
     kind: type[R]
 
-    def __init__(self, books: Books, told: Told) -> None:
-        self.books = books
-        self.told = told
+    def __init__(self, reader: RecordReader, log: LogReader) -> None:
+        self.reader = reader
+        self.log = log
 
-    async def scan(self) -> AsyncIterator[Seen]:
-        """Look at everything, page by page."""
+    async def scan(self) -> AsyncIterator[Outcome]:
+        """Check every record, page by page."""
         try:
-            async for rows, after, upto in pages(self.books, self.kind):
-                yield await self.see(rows, Span(after, upto))
-        except Unlisted:
+            async for records, after, upto in pages(self.reader, self.kind):
+                yield await self.check(records, KeyRange(after, upto))
+        except NotListed:
             return
 
-    async def look(self, ids: Sequence[str], /) -> Seen:
-        """Look at these again."""
-        return await self.see(list((await self.books.find(self.kind, ids)).values()), Span(ids=ids))
+    async def recheck(self, ids: Sequence[str], /) -> Outcome:
+        """Check these records again."""
+        return await self.check(list((await self.reader.find(self.kind, ids)).values()), KeyRange(ids=ids))
 
     @abstractmethod
-    async def see(self, rows: Sequence[R], span: Span, /) -> Seen:
-        """What these rows, all there are in the span, and what was told of the span have to say."""
+    async def check(self, records: Sequence[R], keys: KeyRange, /) -> Outcome:
+        """Check `records`, which are all in the range `keys`, and the events about that range."""
 
 
-class Orders(Section[OrderRow]):
-    """Orders: as told, paid for, and ending."""
+class Orders(Section[OrderRecord]):
+    """Orders agree with their events, are paid for, and end."""
 
     name = "orders"
-    kind = OrderRow
+    kind = OrderRecord
 
-    async def see(self, rows: Sequence[OrderRow], span: Span, /) -> Seen:
-        """See `Section`."""
-        waiting = [row.id for row in rows if row.status is OrderStatus.AWAITING_PAYMENT]
-        deadlines = await self.books.find(DeadlineRow, waiting)
-        payments = await self.books.find(PaymentRow, [row.payment_id for row in rows if row.payment_id])
-        told = await self.told.of("order_id", span, ORDERS)
-        seen, moment = Seen(), now()
-        for row in rows:
-            seen.rows += 1
-            deadline, payment = deadlines.get(row.id), payments.get(row.payment_id or "")
-            unpaid = list(check_paid(row, payment))
-            seen.add(row.id, check_order(row, told.get(row.id, [])))
-            seen.add(row.id, check_end(row, deadline.due if deadline else None, moment))
-            seen.add(row.id, unpaid)
-            if unpaid and row.status is OrderStatus.PAID and (payment is None or payment.order_id != row.id):
-                seen.money[row.id] = (row.currency, Money(sellers=row.total))
-        told_of = (key for key, events in told.items() if any(isinstance(event, OrderState) for event in events))
-        seen.add_missing("order", "orders", told_of, rows)
-        return seen
+    async def check(self, records: Sequence[OrderRecord], keys: KeyRange, /) -> Outcome:
+        waiting = [record.id for record in records if record.status is OrderStatus.AWAITING_PAYMENT]
+        deadlines = await self.reader.find(DeadlineRecord, waiting)
+        payments = await self.reader.find(PaymentRecord, [record.payment_id for record in records if record.payment_id])
+        events = await self.log.of("order_id", keys, ORDERS)
+        outcome, moment = Outcome(), now()
+        for record in records:
+            outcome.checked += 1
+            deadline, payment = deadlines.get(record.id), payments.get(record.payment_id or "")
+            unpaid = list(check_paid(record, payment))
+            outcome.add(record.id, check_order(record, events.get(record.id, [])))
+            outcome.add(record.id, check_end(record, deadline.due if deadline else None, moment))
+            outcome.add(record.id, unpaid)
+            if unpaid and record.status is OrderStatus.PAID and (payment is None or payment.order_id != record.id):
+                outcome.money[record.id] = (record.currency, Money(sellers=record.total))
+        published = (key for key, some in events.items() if any(isinstance(event, OrderState) for event in some))
+        outcome.add_missing("order", "orders", published, records)
+        return outcome
 
 
-class Payments(Section[PaymentRow]):
-    """Payments: as told, and each charge ending in one sale or one refund."""
+class Payments(Section[PaymentRecord]):
+    """Payments agree with their events, and each charge ends in one sale or one refund."""
 
     name = "payments"
-    kind = PaymentRow
+    kind = PaymentRecord
 
-    async def see(self, rows: Sequence[PaymentRow], span: Span, /) -> Seen:
-        """See `Section`."""
-        orders = await self.books.find(OrderRow, [row.order_id for row in rows])
+    async def check(self, records: Sequence[PaymentRecord], keys: KeyRange, /) -> Outcome:
+        orders = await self.reader.find(OrderRecord, [record.order_id for record in records])
         try:
-            charges = await self.books.find(ChargeRow, [row.id for row in rows])
-        except Unlisted:
-            charges = {row.id: _as_paid(row) for row in rows}
-        told = await self.told.of("payment_id", span, PAYMENTS)
-        seen, moment = Seen(), now()
-        for row in rows:
-            seen.rows += 1
-            money, findings = check_charge(row, orders.get(row.order_id), charges.get(row.id), moment)
-            seen.add(row.id, check_payment(row, told.get(row.id, [])))
-            seen.add(row.id, findings)
-            seen.money[row.id] = (row.currency, money)
-        seen.add_missing("payment", "payments", told, rows)
-        return seen
+            charges = await self.reader.find(ChargeRecord, [record.id for record in records])
+        except NotListed:
+            charges = {record.id: _as_paid(record) for record in records}
+        events = await self.log.of("payment_id", keys, PAYMENTS)
+        outcome, moment = Outcome(), now()
+        for record in records:
+            outcome.checked += 1
+            money, findings = check_charge(record, orders.get(record.order_id), charges.get(record.id), moment)
+            outcome.add(record.id, check_payment(record, events.get(record.id, [])))
+            outcome.add(record.id, findings)
+            outcome.money[record.id] = (record.currency, money)
+        outcome.add_missing("payment", "payments", events, records)
+        return outcome
 
 
-def _as_paid(row: PaymentRow) -> ChargeRow:
-    """The charge as the payment has it, where the gateway does not say."""
-    return ChargeRow(
-        id=row.id,
-        amount=row.amount,
-        currency=row.currency,
-        captured=row.status in CHARGED,
-        refunded=row.status is PaymentStatus.REFUNDED,
+def _as_paid(record: PaymentRecord) -> ChargeRecord:
+    """The charge as the payment implies it, if the gateway does not list charges."""
+    return ChargeRecord(
+        id=record.id,
+        amount=record.amount,
+        currency=record.currency,
+        captured=record.status in CHARGED,
+        refunded=record.status is PaymentStatus.REFUNDED,
     )
 
 
-class Charges(Section[ChargeRow]):
-    """Charges that the gateway has: each is one of our payments."""
+class Charges(Section[ChargeRecord]):
+    """Each charge of the gateway belongs to a payment."""
 
     name = "charges"
-    kind = ChargeRow
+    kind = ChargeRecord
 
-    async def see(self, rows: Sequence[ChargeRow], _span: Span, /) -> Seen:
-        """See `Section`."""
-        payments = await self.books.find(PaymentRow, [row.id for row in rows])
-        seen = Seen()
-        for row in rows:
-            seen.rows += 1
-            if row.id not in payments:
+    async def check(self, records: Sequence[ChargeRecord], _keys: KeyRange, /) -> Outcome:
+        payments = await self.reader.find(PaymentRecord, [record.id for record in records])
+        outcome = Outcome()
+        for record in records:
+            outcome.checked += 1
+            if record.id not in payments:
                 unknown = Finding(
                     rule=Rule.CHARGES_END,
-                    subject={"payment": row.id},
+                    subject={"payment": record.id},
                     expected="a payment for every charge of the gateway",
-                    found=f"{row.amount} {row.currency} of nobody",
+                    found=f"{record.amount} {record.currency} without a payment",
                 )
-                seen.add(row.id, [unknown])
-                if row.captured and not row.refunded:
-                    seen.money[row.id] = (row.currency, Money(charged=row.amount))
-        return seen
+                outcome.add(record.id, [unknown])
+                if record.captured and not record.refunded:
+                    outcome.money[record.id] = (record.currency, Money(charged=record.amount))
+        return outcome
 
 
-class Stocks(Section[StockRow]):
-    """Stock: offered = free + held + sold, and nothing sold twice."""
+class Stocks(Section[StockRecord]):
+    """Stock: offered = free + held + sold, and nothing is sold twice."""
 
     name = "stock"
-    kind = StockRow
+    kind = StockRecord
 
-    async def see(self, rows: Sequence[StockRow], span: Span, /) -> Seen:
-        """See `Section`."""
-        told = await self.told.of("item_id", span, STOCK)
-        seen = Seen()
-        for row in rows:
-            seen.rows += 1
-            seen.add(row.id, check_stock(row, told.get(row.id, [])))
-        seen.add_missing("item", "orders", told, rows)
-        return seen
+    async def check(self, records: Sequence[StockRecord], keys: KeyRange, /) -> Outcome:
+        events = await self.log.of("item_id", keys, STOCK)
+        outcome = Outcome()
+        for record in records:
+            outcome.checked += 1
+            outcome.add(record.id, check_stock(record, events.get(record.id, [])))
+        outcome.add_missing("item", "orders", events, records)
+        return outcome
 
 
-class Items(Section[ItemRow]):
-    """Items: as told, and the same in orders and in items."""
+class Items(Section[ItemRecord]):
+    """Items agree with their events, and are the same in orders and in items."""
 
     name = "items"
-    kind = ItemRow
+    kind = ItemRecord
 
-    async def see(self, rows: Sequence[ItemRow], span: Span, /) -> Seen:
-        """See `Section`."""
-        stock = await self.books.find(StockRow, [row.id for row in rows])
-        told: dict[str, list[Event]] = await self.told.of("item_id", span, ITEMS)
-        seen = Seen()
-        for row in rows:
-            seen.rows += 1
-            seen.add(row.id, check_item(row, stock.get(row.id), told.get(row.id, [])))
-        seen.add_missing("item", "items", told, rows)
-        return seen
+    async def check(self, records: Sequence[ItemRecord], keys: KeyRange, /) -> Outcome:
+        stock = await self.reader.find(StockRecord, [record.id for record in records])
+        events: dict[str, list[Event]] = await self.log.of("item_id", keys, ITEMS)
+        outcome = Outcome()
+        for record in records:
+            outcome.checked += 1
+            outcome.add(record.id, check_item(record, stock.get(record.id), events.get(record.id, [])))
+        outcome.add_missing("item", "items", events, records)
+        return outcome

@@ -1,4 +1,4 @@
-"""The newest report, and whose turn it is to check, in MongoDB."""
+"""The newest report, and when the next check is due, in MongoDB."""
 
 from datetime import datetime, timedelta
 
@@ -18,25 +18,25 @@ class ReportStore:
         self._reports: Collection = db.reports
 
     async def take_turn(self, now: datetime, every: timedelta) -> bool:
-        """Whether it is time for a check, and it is the caller's; whoever asks next waits for `every` from now."""
+        """Whether a check is due and the caller is to make it. The next one is due `every` from now."""
         due = {"_id": TURN, "at": {"$lte": now}}
         try:
             await self._reports.update_one(due, {"$set": {"at": now + every}}, upsert=True)
-        except DuplicateKeyError:  # It is there, and not due.
+        except DuplicateKeyError:  # The document exists and is not due.
             return False
         return True
 
     async def give_back(self, at: datetime) -> None:
-        """The check came to nothing: it is anybody's turn from `at` on."""
+        """The check failed: the next one is due at `at`."""
         await self._reports.update_one({"_id": TURN}, {"$min": {"at": at}})
 
     async def newest(self) -> Report | None:
-        """The newest report; None before the first."""
+        """The newest report; None before the first one."""
         document = await self._reports.find_one({"_id": NEWEST})
         return Report.model_validate(document) if document else None
 
     async def keep(self, report: Report) -> None:
-        """Make this the newest report."""
+        """Store this as the newest report."""
         earlier = await self.newest()
         aged = report.after(earlier) if earlier else report
         await self._reports.replace_one({"_id": NEWEST}, aged.model_dump(), upsert=True)

@@ -1,0 +1,149 @@
+"""HTTP models and routes of histories and of the search for them. No rules, no queries."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, StringConstraints
+
+from audit.event_log.domain import ItemNotFound, OrderNotFound, PaymentNotFound
+from audit.history.histories import Histories, History, Hit
+from audit.history.snapshot import OrderThen, PaymentThen, Snapshot, StockThen
+from audit.history.timeline import Line, event_in
+from common.events import ItemState, OrderState
+from common.http.dependencies import Provided
+from common.http.paging import Cursor, Limit, Page
+from common.http.problems import problems
+
+router = APIRouter()
+
+TheHistories = Annotated[Histories, Provided(Histories)]
+SearchText = Annotated[str, StringConstraints(min_length=1, max_length=254, strip_whitespace=True), Query()]
+
+
+class HitView(BaseModel):
+    """Something found. `kind` is order, item or payment."""
+
+    kind: str
+    id: str
+    label: str
+    time: datetime
+
+    @classmethod
+    def of(cls, hit: Hit) -> Self:
+        """The view of what was found."""
+        match event_in(hit.entry):
+            case OrderState(item_title=title, quantity=quantity):
+                label = f"{quantity} x {title}"
+            case ItemState(title=title):
+                label = title
+            case _:
+                label = hit.entry.keys.get("order_id", hit.id)
+        return cls(kind=hit.kind, id=hit.id, label=label, time=hit.entry.time)
+
+
+class LineView(BaseModel):
+    """One thing that happened. A cause always comes before its effects."""
+
+    id: str
+    kind: str
+    service: str
+    subject: str
+    time: datetime
+    caused_by: str | None
+    request_id: str | None
+    fields: dict[str, Any]
+
+    @classmethod
+    def all_of(cls, timeline: Sequence[Line]) -> list[Self]:
+        """The views of a timeline."""
+        return [cls.model_validate(line, from_attributes=True) for line in timeline]
+
+
+class StateView(BaseModel):
+    """The state of an order, its item's stock and its payments at a moment."""
+
+    at: datetime
+    order: OrderThen | None
+    stock: StockThen | None
+    payments: list[PaymentThen]
+
+    @classmethod
+    def of(cls, at: datetime, snapshot: Snapshot) -> Self:
+        """The view of a snapshot."""
+        return cls(at=at, order=snapshot.order, stock=snapshot.stock, payments=list(snapshot.payments.values()))
+
+    @classmethod
+    def all_of(cls, history: History) -> list[Self]:
+        """The state after each line of the timeline."""
+        return [cls.of(line.time, snapshot) for line, snapshot in zip(history.timeline, history.snapshots, strict=True)]
+
+
+class OrderHistory(BaseModel):
+    """An order as it is now, what happened to it, and the state after each step."""
+
+    order: OrderThen | None
+    story: list[LineView]
+    states: list[StateView]
+
+
+class PaymentHistory(BaseModel):
+    """A payment as it is now, its order, and what happened to it."""
+
+    payment: PaymentThen | None
+    order_id: str | None
+    story: list[LineView]
+
+
+class ItemHistory(BaseModel):
+    """An item as its seller last described it, its stock, its newest events, and its orders."""
+
+    item: dict[str, Any]
+    stock: StockThen | None
+    story: list[LineView]
+    orders: Page[HitView]
+
+
+def page_of(hits: Sequence[Hit], limit: int) -> Page[HitView]:
+    """A page of hits. The last id is the cursor of the next page."""
+    return Page(items=[HitView.of(hit) for hit in hits], next=hits[-1].id if len(hits) == limit else None)
+
+
+@router.get("/search")
+async def search(q: SearchText, histories: TheHistories, limit: Limit = 20, cursor: Cursor = None) -> Page[HitView]:
+    """Search by id, by a buyer's id or email (their orders, newest first), or by the beginning of an item's title."""
+    return page_of(await histories.search(q, limit, cursor), limit)
+
+
+@router.get("/orders/{order_id}", responses=problems(OrderNotFound))
+async def order_history(order_id: str, histories: TheHistories) -> OrderHistory:
+    """The history of an order across all services."""
+    history = await histories.order(order_id)
+    states = StateView.all_of(history)
+    return OrderHistory(order=states[-1].order, story=LineView.all_of(history.timeline), states=states)
+
+
+@router.get("/payments/{payment_id}", responses=problems(PaymentNotFound))
+async def payment_history(payment_id: str, histories: TheHistories) -> PaymentHistory:
+    """The history of a payment. The history of its order has more."""
+    history = await histories.payment(payment_id)
+    order_ids = [line.fields["order_id"] for line in history.timeline if "order_id" in line.fields]
+    return PaymentHistory(
+        payment=history.snapshots[-1].payments.get(payment_id),
+        order_id=order_ids[0] if order_ids else None,
+        story=LineView.all_of(history.timeline),
+    )
+
+
+@router.get("/items/{item_id}", responses=problems(ItemNotFound))
+async def item_history(item_id: str, histories: TheHistories, limit: Limit = 20, cursor: Cursor = None) -> ItemHistory:
+    """The newest events of an item, and its orders, newest first."""
+    history = await histories.item(item_id)
+    orders = page_of(await histories.orders_of_item(item_id, limit, cursor), limit)
+    offers = [line.event for line in history.timeline if isinstance(line.event, ItemState)]
+    offer = max(offers, key=lambda offer: offer.item_version).model_dump(mode="json") if offers else {}
+    item = {"id": item_id, "version": offer.pop("item_version", None), **offer}
+    item.pop("item_id", None)
+    timeline = LineView.all_of(history.timeline)
+    return ItemHistory(item=item, stock=history.snapshots[-1].stock, story=timeline, orders=orders)

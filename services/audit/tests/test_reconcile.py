@@ -1,0 +1,48 @@
+"""The command that checks all records: what it prints, and its exit codes."""
+
+import pytest
+
+from audit import reconcile
+from audit.reconciliation.findings import Lag, Money, Report, Rule, Violation
+from common.clock import now
+
+
+def report_of(*violations: Violation) -> Report:
+    """A report with these violations."""
+    totals = {rule: sum(violation.rule is rule for violation in violations) for rule in Rule}
+    return Report(
+        checked_at=now(), seconds=1, grace=2, counts={"orders": 1_200}, totals=totals, violations=list(violations),
+        balances={"EUR": Money(charged=1_500, sellers=1_500)}, lag=Lag(),
+    )  # fmt: skip
+
+
+def test_a_report_says_what_is_wrong() -> None:
+    wrong = Violation(rule=Rule.SOLD_ONCE, subject={"item": "lamp"}, expected="5 at most", found="6", since=now())
+
+    lines = reconcile.lines_of(report_of(wrong))
+
+    assert lines[0] == "looked at 1,200 orders in 1.0 s"
+    assert "sold_once                 1" in lines
+    assert "EUR         1,500         0    1,500           0           0" in lines
+    assert lines[-2:] == ["sold_once: item lamp: 5 at most expected, 6 found", "the books do not balance"]
+
+
+def test_a_report_without_violations_says_so() -> None:
+    assert reconcile.lines_of(report_of())[-1] == "the books balance"
+
+
+def test_where_a_service_does_not_answer_the_command_says_so(
+    environment: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reconcile.main(["--grace", "1"]) == 2
+    assert "cannot check: Unavailable: nobody answers on books.items.items" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("grace", ["0", "long", "3601"])
+def test_a_grace_that_makes_no_sense_is_refused(
+    grace: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GRACE", grace)
+
+    assert reconcile.main([]) == 2
+    assert capsys.readouterr().err.startswith(f"GRACE is '{grace}', but ")
