@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from audit.consumers import consumers
 from audit.main import app
 from common.events import DeadLetterDiscarded, DeadLetterReplayed, HoldElapsed, UserRegistered
 from common.ids import new_id
@@ -152,3 +153,19 @@ async def test_a_database_that_was_lost_is_the_same_again(audit: "World") -> Non
         discarded: "discarded",
         open_letter: "open",
     }
+
+
+def test_the_durable_consumers_keep_their_names() -> None:
+    names = {stream: handler.__name__ for handler, stream in consumers.stream_handlers}
+    assert (
+        names.items()
+        >= {
+            "USERS": "keep_users",
+            "ITEMS": "keep_items",
+            "ORDERS": "keep_orders",
+            "EXPIRATION": "keep_deadlines",
+            "PAYMENTS": "keep_payments",
+            "RETRIES": "keep_retry",
+            "DEAD_LETTERS": "keep_letter",
+        }.items()
+    )

@@ -1,1 +1,1 @@
-"""The story of every order, item and payment, and whether the books balance."""
+"""The event log, the histories of orders, items and payments, dead letters, and reconciliation."""
