@@ -23,7 +23,7 @@ dev: $(READY) $(PAGES) ## Start all of Souk on this machine (PORT=8080 DATA_DIR=
 operator: $(READY) ## Make somebody an operator of the running Souk (EMAIL=a@b.c), or no longer (REVOKE=1)
 	@$(BIN)/python -m infra.local.commands.operator
 
-seed: $(READY) ## Fill the running Souk (PORT=8080) with sellers and a few hundred items
+seed: $(READY) ## Fill the running Souk (PORT=8080 DATA_DIR=.data) with people, items and orders in every state
 	@$(BIN)/python -m infra.local.commands.seed
 
 backup: $(READY) ## Copy all data of the running Souk (PORT=8080 DATA_DIR=.data) as it is at one moment into a new folder (TO=...)
