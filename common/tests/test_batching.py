@@ -1,4 +1,4 @@
-"""Concurrent calls share one; each caller still gets his own answer, or his own error."""
+"""Concurrent calls share one call of the driver; each caller still gets its own result or its own error."""
 
 import asyncio
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def driver() -> Driver:
 
 
 async def occupied(driver: Driver, batcher: Batcher[int, int]) -> asyncio.Future[int]:
-    """The answer to a first call that is under way: whoever comes now waits for the next batch."""
+    """The result of a first call that is under way: further calls wait for the next batch."""
     driver.busy = True
     first = batcher.put(0)
     await asyncio.sleep(0)
@@ -96,7 +96,7 @@ async def test_an_idle_batcher_works_again(driver: Driver) -> None:
     assert driver.batches == [[1], [2]]
 
 
-async def test_who_is_cancelled_before_his_batch_begins_is_left_out(driver: Driver) -> None:
+async def test_a_caller_that_is_cancelled_before_its_batch_starts_is_left_out(driver: Driver) -> None:
     batcher = Batcher(driver)
     first = await occupied(driver, batcher)
     stays, leaves = asyncio.create_task(batcher(1)), asyncio.create_task(batcher(2))
@@ -111,7 +111,7 @@ async def test_who_is_cancelled_before_his_batch_begins_is_left_out(driver: Driv
         await leaves
 
 
-async def test_nothing_is_done_for_a_batch_that_all_have_left(driver: Driver) -> None:
+async def test_nothing_is_done_for_a_batch_whose_callers_are_all_cancelled(driver: Driver) -> None:
     batcher = Batcher(driver)
     first = await occupied(driver, batcher)
     for n in (1, 2):
@@ -123,7 +123,7 @@ async def test_nothing_is_done_for_a_batch_that_all_have_left(driver: Driver) ->
     assert driver.batches == [[0], [3]]
 
 
-async def test_who_is_cancelled_while_his_batch_is_under_way_stops_nobody_else(driver: Driver) -> None:
+async def test_a_caller_that_is_cancelled_during_its_batch_stops_no_other(driver: Driver) -> None:
     batcher = Batcher(driver)
     driver.busy = True
     leaves, stays = asyncio.create_task(batcher(1)), asyncio.create_task(batcher(2))
@@ -190,7 +190,7 @@ async def test_a_lone_call_that_fails_is_not_tried_again() -> None:
 @pytest.mark.parametrize(
     ("error", "shared"), [(ConnectionError("away"), None), (TimeoutError("away"), None), (KeyError("x"), (KeyError,))]
 )
-async def test_a_server_that_is_away_is_away_for_all_at_once(
+async def test_an_unavailable_server_fails_the_whole_batch_without_a_retry(
     error: Exception, shared: tuple[type[Exception], ...] | None
 ) -> None:
     fragile = Fragile(error)
@@ -209,7 +209,7 @@ async def test_a_batcher_goes_on_after_a_failure() -> None:
     assert await batcher(3) == 6
 
 
-async def test_work_that_loses_results_is_an_error_and_nobody_gets_another_ones() -> None:
+async def test_work_that_loses_results_is_an_error_and_no_caller_gets_the_result_of_another() -> None:
     async def forgetful(members: Sequence[int]) -> list[int | BaseException]:
         return list(members[1:])
 
@@ -218,8 +218,8 @@ async def test_work_that_loses_results_is_an_error_and_nobody_gets_another_ones(
     assert [type(result) for result in results] == [RuntimeError, RuntimeError]
 
 
-async def test_work_that_is_cancelled_from_within_leaves_nobody_waiting(driver: Driver) -> None:
-    """A driver does so when it is closed: it cancels what it waits for."""
+async def test_work_that_is_cancelled_from_within_leaves_no_caller_waiting(driver: Driver) -> None:
+    """A driver that is closed cancels what it waits for."""
     fragile = Fragile(asyncio.CancelledError())
     batcher = Batcher(fragile)
     fragile.busy = True
@@ -234,7 +234,7 @@ async def test_work_that_is_cancelled_from_within_leaves_nobody_waiting(driver: 
     assert await batcher(4) == 8
 
 
-async def test_closing_waits_for_all_that_came_and_refuses_what_comes(driver: Driver) -> None:
+async def test_closing_waits_for_the_members_it_has_and_refuses_new_ones(driver: Driver) -> None:
     batcher = Batcher(driver)
     first = await occupied(driver, batcher)
     second = batcher.put(1)
@@ -270,7 +270,7 @@ async def test_a_full_backlog_refuses_at_once_and_has_room_again(driver: Driver)
     assert await batcher(3) == 6
 
 
-async def test_a_batch_does_not_speak_in_the_name_of_its_first_caller(driver: Driver) -> None:
+async def test_a_batch_does_not_log_under_the_request_of_its_first_caller(driver: Driver) -> None:
     batcher = Batcher(driver)
     with caused_by(new_cause("the-first")):
         await batcher(1)

@@ -1,4 +1,4 @@
-"""The bus on a real NATS server: nothing is lost, nothing is dropped silently, one bad message stops nobody."""
+"""The bus on a real NATS server: nothing is lost or dropped silently, and one bad message does not stop the others."""
 
 import asyncio
 import json
@@ -32,23 +32,23 @@ class Away(Exception):
 
 
 def stock(version: int = 1) -> StockChanged:
-    """What is left of an item; here the version tells one event from another."""
+    """An event; its version tells it from the others."""
     return StockChanged(item_id="chair", stock_version=version, quantity=1, available=0)
 
 
 def stocks(count: int) -> list[Envelope]:
-    """So many events on their way, versions from 0."""
+    """Envelopes of `count` events, with versions from 0."""
     return [Envelope.of(stock(version)) for version in range(count)]
 
 
 async def versions(events: Events, count: int) -> list[int]:
-    """The versions of the stocks in the stream, in its order, once there are so many."""
+    """The versions of the events in the stream, in its order, once there are `count`."""
     return [event.stock_version for event in await events.published(StockChanged, count)]
 
 
 @asynccontextmanager
 async def items(url: str, handle: Handle, **options: Any) -> AsyncIterator[Bus]:
-    """A process of the service `items`, whose one consumer `copy_stock` does this with every event."""
+    """A process of the service `items`, whose one consumer `copy_stock` calls `handle`."""
     consumers = Consumers("items")
 
     @consumers.on(StockChanged)
@@ -61,14 +61,14 @@ async def items(url: str, handle: Handle, **options: Any) -> AsyncIterator[Bus]:
 
 @pytest.fixture
 async def orders(bus_url: str) -> AsyncIterator[Bus]:
-    """The bus as the service `orders` has it, which owns the events here."""
+    """The bus of the service `orders`, which owns the events here."""
     async with Bus.connected(bus_url, "orders") as bus:
         yield bus
 
 
 @pytest.fixture
 def seen() -> list[StockChanged]:
-    """What a handler has seen, in its order."""
+    """The events that a handler got, in order."""
     return []
 
 
@@ -94,7 +94,7 @@ async def test_an_event_published_again_is_one_message(count: int, orders: Bus, 
     assert await versions(events, count) == list(range(count))
 
 
-async def test_an_event_that_is_there_already_holds_up_no_others(orders: Bus, events: Events) -> None:
+async def test_an_event_that_is_stored_already_does_not_stop_the_others(orders: Bus, events: Events) -> None:
     sent = stocks(100)
     await orders.publish(sent[40:60])
     assert await orders.publish(sent) == sent
@@ -147,7 +147,7 @@ async def test_a_handler_is_given_the_parts_it_asks_for(orders: Bus, events: Eve
     assert shelf.left == 0
 
 
-async def test_a_handler_that_asks_for_what_nobody_built_fails_at_the_start(orders: Bus) -> None:
+async def test_a_handler_with_a_parameter_that_no_part_fits_fails_at_the_start(orders: Bus) -> None:
     consumers = Consumers("items")
 
     @consumers.on(StockChanged)
@@ -185,7 +185,7 @@ async def test_what_was_published_before_the_first_start_is_handled_too(
         await events.handled("ORDERS")
     async with items(bus_url, handle):
         await events.handled("ORDERS")
-    assert [event.stock_version for event in seen] == list(range(20)), "once: the second start finds nothing to do"
+    assert [event.stock_version for event in seen] == list(range(20)), "each once: the second start has nothing to do"
 
 
 async def test_two_processes_of_a_service_share_its_work(orders: Bus, bus_url: str, events: Events) -> None:
@@ -252,7 +252,7 @@ async def test_a_request_is_followed_from_event_to_event(orders: Bus, bus_url: s
 # Failing
 
 
-async def test_a_handler_that_fails_is_tried_again_later_and_later(bus_url: str, events: Events) -> None:
+async def test_a_handler_that_fails_is_called_again_with_growing_delays(bus_url: str, events: Events) -> None:
     delays = (0.1, 0.3, 0.9)
     times: list[float] = []
 
@@ -270,7 +270,7 @@ async def test_a_handler_that_fails_is_tried_again_later_and_later(bus_url: str,
     assert await events.dead_letters(0) == []
 
 
-async def test_a_message_that_nobody_can_handle_is_kept_with_its_story_and_the_next_ones_go_on(
+async def test_a_message_that_cannot_be_handled_is_a_dead_letter_and_the_next_ones_go_on(
     orders: Bus, bus_url: str, events: Events, seen: list[StockChanged]
 ) -> None:
     async def handle(event: StockChanged) -> None:
@@ -302,7 +302,7 @@ async def test_a_message_that_nobody_can_handle_is_kept_with_its_story_and_the_n
 
 
 @pytest.mark.parametrize("body", [b"{broken", b"\xff\xfe", b'"text"', b'{"item_id": 7}', b""])
-async def test_a_poison_message_is_a_dead_letter_at_once_and_the_next_ones_go_on(
+async def test_a_message_that_cannot_be_read_is_a_dead_letter_at_once_and_the_next_ones_go_on(
     body: bytes, bus_url: str, events: Events, seen: list[StockChanged]
 ) -> None:
     async def handle(event: StockChanged) -> None:
@@ -335,7 +335,7 @@ async def test_a_handler_may_ask_to_be_called_later_and_that_is_no_failure(bus_u
     assert await events.dead_letters(0) == []
 
 
-async def test_a_server_that_is_away_is_waited_for_however_long_and_never_a_dead_letter(
+async def test_handlers_wait_for_a_server_that_is_away_and_make_no_dead_letter(
     bus_url: str, events: Events, caplog: pytest.LogCaptureFixture
 ) -> None:
     tries: list[int] = []
@@ -361,7 +361,7 @@ async def test_a_server_that_is_away_is_waited_for_however_long_and_never_a_dead
     assert lines == ["waiting for a server that is away: Away"], "once, not for every message and try"
 
 
-async def test_a_message_that_ends_its_process_again_and_again_is_a_dead_letter_unseen(
+async def test_a_message_that_keeps_killing_its_process_is_a_dead_letter(
     orders: Bus, bus_url: str, events: Events, seen: list[StockChanged]
 ) -> None:
     async def handle(event: StockChanged) -> None:
@@ -395,7 +395,7 @@ async def test_a_message_that_ends_its_process_again_and_again_is_a_dead_letter_
 # Stopping and crashing
 
 
-async def test_leaving_finishes_what_is_in_hand_and_takes_no_more(
+async def test_leaving_finishes_the_messages_in_hand_and_takes_no_more(
     orders: Bus, bus_url: str, events: Events, seen: list[StockChanged]
 ) -> None:
     in_hand, finish = asyncio.Event(), asyncio.Event()
@@ -425,7 +425,7 @@ async def test_leaving_finishes_what_is_in_hand_and_takes_no_more(
 
 
 async def unheard(events: Events) -> bool:
-    """Whether no process listens to the one consumer of the orders any more."""
+    """Whether no process is subscribed to the consumer any more."""
     [consumer] = await events.js.consumers_info("ORDERS")
     return not consumer.push_bound
 
@@ -511,7 +511,9 @@ async def replayed(bus: Bus, *kinds: type[Event]) -> list[Event]:
     return [event async for event in bus.stored_events(*kinds)]
 
 
-async def test_the_past_is_read_from_its_first_event_in_order_and_leaves_no_trace(orders: Bus, events: Events) -> None:
+async def test_stored_events_are_read_from_the_first_in_order_and_leave_no_consumer(
+    orders: Bus, events: Events
+) -> None:
     await orders.publish(stocks(1_200))
     await events.deliver_raw("orders.stock_changed", b"{broken")
     await events.deliver_raw("orders.paid", b"{}")
@@ -523,11 +525,11 @@ async def test_the_past_is_read_from_its_first_event_in_order_and_leaves_no_trac
     assert await events.js.consumers_info("ORDERS") == []
 
 
-async def test_an_empty_past_is_no_event(orders: Bus) -> None:
+async def test_an_empty_stream_has_no_stored_events(orders: Bus) -> None:
     assert await replayed(orders, StockChanged, OrderPaid) == []
 
 
-async def test_the_past_ends_where_it_ended_when_reading_began(orders: Bus, events: Events) -> None:
+async def test_reading_stored_events_ends_at_the_newest_of_its_start(orders: Bus, events: Events) -> None:
     await orders.publish(stocks(3))
     past: list[Event] = []
     async with aclosing(orders.stored_events(StockChanged)) as replay:
@@ -537,14 +539,16 @@ async def test_the_past_ends_where_it_ended_when_reading_began(orders: Bus, even
     assert past == [stock(version) for version in range(3)]
 
 
-async def test_reading_the_past_may_be_broken_off(orders: Bus, events: Events) -> None:
+async def test_reading_stored_events_may_end_early(orders: Bus, events: Events) -> None:
     await orders.publish(stocks(20))
     async with aclosing(orders.stored_events(StockChanged)) as replay:
         assert await anext(replay) == stock(0)
     assert await events.js.consumers_info("ORDERS") == []
 
 
-async def test_an_event_that_is_too_large_stays_behind_and_costs_nobody_anything(orders: Bus, events: Events) -> None:
+async def test_an_event_that_is_too_large_stays_behind_and_the_others_are_published(
+    orders: Bus, events: Events
+) -> None:
     sent = stocks(10)
     giant = replace(sent[4], body="x" * 2_000_000)
 

@@ -1,4 +1,4 @@
-"""What fails is told of, and a dead letter that is replayed goes to the handler that gave it up, and to no other."""
+"""Failures are reported, and a replayed dead letter goes to the handler that failed and to no other."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -54,7 +54,7 @@ def stock(version: int = 1) -> Envelope:
 
 
 def replay(sequence: int = 1, service: str = "items", handler: str = "copy_stock") -> DeadLetterReplayed:
-    """An operator wants this handler to see message `sequence` of ORDERS again."""
+    """An operator replays message `sequence` of ORDERS to this handler."""
     return DeadLetterReplayed(
         letter_id="letter",
         letter_version=2,
@@ -68,9 +68,7 @@ def replay(sequence: int = 1, service: str = "items", handler: str = "copy_stock
     )
 
 
-async def test_a_failure_that_comes_again_is_noted_with_what_it_is_about(
-    shop: Shop, bus_url: str, events: Events
-) -> None:
+async def test_a_retry_is_reported_with_the_message_that_it_is_about(shop: Shop, bus_url: str, events: Events) -> None:
     async with shop.open(bus_url) as bus:
         await bus.publish([stock()])
         await events.dead_letters()
@@ -87,7 +85,7 @@ async def test_a_failure_that_comes_again_is_noted_with_what_it_is_about(
     }
 
 
-async def test_a_replayed_letter_is_handled_by_its_handler_alone_as_the_message_it_was(
+async def test_a_replayed_dead_letter_goes_to_its_handler_alone_as_the_original_message(
     shop: Shop, bus_url: str, events: Events
 ) -> None:
     async with shop.open(bus_url) as bus:
@@ -102,7 +100,7 @@ async def test_a_replayed_letter_is_handled_by_its_handler_alone_as_the_message_
     assert shop.noticed == [1, 2]
 
 
-async def test_what_fails_again_is_a_new_letter_about_the_same_message(
+async def test_a_replay_that_fails_is_a_new_dead_letter_about_the_same_message(
     shop: Shop, bus_url: str, events: Events
 ) -> None:
     async with shop.open(bus_url) as bus:
@@ -118,7 +116,7 @@ async def test_what_fails_again_is_a_new_letter_about_the_same_message(
     assert (second.subject, second.data) == (first.subject, first.data)
 
 
-async def test_a_letter_of_another_service_is_none_of_ours(shop: Shop, bus_url: str, events: Events) -> None:
+async def test_a_service_ignores_the_replays_of_another(shop: Shop, bus_url: str, events: Events) -> None:
     async with shop.open(bus_url) as bus:
         await bus.publish([stock()])
         await events.dead_letters()
@@ -139,7 +137,7 @@ async def test_a_letter_of_another_service_is_none_of_ours(shop: Shop, bus_url: 
     ],
     ids=["handler", "message", "letter"],
 )
-async def test_what_cannot_be_replayed_is_a_letter_itself(
+async def test_a_replay_that_is_impossible_is_a_dead_letter_itself(
     shop: Shop, bus_url: str, events: Events, letter: DeadLetterReplayed | None, error: str
 ) -> None:
     async with shop.open(bus_url):
@@ -154,7 +152,9 @@ async def test_what_cannot_be_replayed_is_a_letter_itself(
     assert error in refused.headers["Souk-Error"]
 
 
-async def test_a_reader_of_failures_that_fails_begets_no_failures(bus_url: str, events: Events, shop: Shop) -> None:
+async def test_a_handler_of_failures_that_fails_causes_no_further_failures(
+    bus_url: str, events: Events, shop: Shop
+) -> None:
     consumers, seen = Consumers("audit"), list[Message]()
 
     @consumers.on_stream("DEAD_LETTERS")
@@ -175,7 +175,7 @@ async def test_a_reader_of_failures_that_fails_begets_no_failures(bus_url: str, 
     assert {note.subject for note in await events.messages("RETRIES", "retries.>")} == {"retries.items.copy_stock"}
 
 
-async def test_a_whole_stream_is_read_as_it_is(bus_url: str, events: Events) -> None:
+async def test_a_whole_stream_is_read_undecoded(bus_url: str, events: Events) -> None:
     consumers, seen = Consumers("audit"), list[Message]()
 
     @consumers.on_stream("ORDERS")

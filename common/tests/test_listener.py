@@ -1,4 +1,4 @@
-"""Listening hears what JetStream has stored, in every process, also over a restart of the server."""
+"""Every listener gets every event that JetStream stores, also across a restart of the server."""
 
 from collections.abc import Awaitable, Callable
 
@@ -18,7 +18,7 @@ async def publish(bus: Bus, *events: Event) -> None:
     assert len(await bus.publish([Envelope.of(event) for event in events])) == len(events)
 
 
-def heard(events: list[Event], *expected: Event) -> Callable[[], Awaitable[bool]]:
+def has_received(events: list[Event], *expected: Event) -> Callable[[], Awaitable[bool]]:
     async def all_of_them() -> bool:
         assert events == list(expected)
         return True
@@ -26,7 +26,7 @@ def heard(events: list[Event], *expected: Event) -> Callable[[], Awaitable[bool]
     return all_of_them
 
 
-async def test_every_listener_hears_every_event_in_order_from_its_start_on(bus_url: str, events: Events) -> None:
+async def test_every_listener_gets_every_event_from_its_start_on_in_order(bus_url: str, events: Events) -> None:
     first: list[Event] = []
     second: list[Event] = []
     async with Bus.connected(bus_url, "orders") as bus, Bus.connected(bus_url, "web") as web:
@@ -36,11 +36,11 @@ async def test_every_listener_hears_every_event_in_order_from_its_start_on(bus_u
             await publish(bus, *batch)  # Enough for an atomic batch.
             await publish(bus, stock(22))
 
-            await eventually(heard(first, *batch, stock(22)))
-            await eventually(heard(second, *batch, stock(22)))
+            await eventually(has_received(first, *batch, stock(22)))
+            await eventually(has_received(second, *batch, stock(22)))
 
 
-async def test_other_events_of_the_stream_are_not_heard(bus_url: str, events: Events) -> None:
+async def test_a_listener_gets_no_other_events_of_the_stream(bus_url: str, events: Events) -> None:
     elapsed: list[Event] = []
     async with (
         Bus.connected(bus_url, "expiration") as bus,
@@ -50,21 +50,21 @@ async def test_other_events_of_the_stream_are_not_heard(bus_url: str, events: Ev
         await events.deliver_raw("expiration.elapsed", b"not an event")
         await publish(bus, HoldElapsed(order_id="o1"))
 
-        await eventually(heard(elapsed, HoldElapsed(order_id="o1")))
+        await eventually(has_received(elapsed, HoldElapsed(order_id="o1")))
 
 
 async def test_a_restart_of_the_server_loses_nothing(nats_server: Callable[[], NatsServer]) -> None:
     server = nats_server()
     await server.start()
     try:
-        told: list[Event] = []
+        received: list[Event] = []
         async with (
             Bus.connected(server.url, "orders") as bus,
             Bus.connected(server.url, "web") as web,
-            web.listening(told.append, StockChanged),
+            web.listening(received.append, StockChanged),
         ):
             await publish(bus, stock(1))
-            await eventually(heard(told, stock(1)))
+            await eventually(has_received(received, stock(1)))
 
             await server.kill()
             await server.start()
@@ -73,6 +73,6 @@ async def test_a_restart_of_the_server_loses_nothing(nats_server: Callable[[], N
                 return bool(await bus.publish([Envelope.of(stock(2), event_id="second")]))
 
             await eventually(published)
-            await eventually(heard(told, stock(1), stock(2)))
+            await eventually(has_received(received, stock(1), stock(2)))
     finally:
         await server.stop()

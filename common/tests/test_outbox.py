@@ -73,7 +73,7 @@ async def loaded(db: Database, shelf: Shelf) -> Shelf:
 
 
 async def counts(events: Events, count: int) -> list[int]:
-    """How much was on the shelves, as the bus heard it, in order."""
+    """What was on the shelves according to the published events, in order."""
     return [event.available for event in await events.published(StockChanged, count)]
 
 
@@ -115,7 +115,7 @@ async def test_publishing_leaves_the_version_alone(db: Database, outbox: Outbox,
     assert await counts(events, 5) == [1, 2, 3, 4, 5]
 
 
-async def test_an_event_says_which_request_it_comes_from(outbox: Outbox, events: Events) -> None:
+async def test_an_event_carries_the_id_of_its_request(outbox: Outbox, events: Events) -> None:
     first, second = Shelf.new(), Shelf.new()
     for request, shelf in (("request-1", first), ("request-2", second)):
         shelf.put()
@@ -126,7 +126,7 @@ async def test_an_event_says_which_request_it_comes_from(outbox: Outbox, events:
     assert {m.headers["ce-requestid"] for m in messages} == {"request-1", "request-2"}
 
 
-async def test_what_somebody_else_saved_first_is_not_overwritten(db: Database, outbox: Outbox, events: Events) -> None:
+async def test_what_another_writer_saved_first_is_not_overwritten(db: Database, outbox: Outbox, events: Events) -> None:
     shelf = Shelf.new()
     await outbox.save(shelf)
     mine, theirs = await loaded(db, shelf), await loaded(db, shelf)
@@ -140,7 +140,7 @@ async def test_what_somebody_else_saved_first_is_not_overwritten(db: Database, o
 
     assert (await loaded(db, shelf)).name == shelf.name
     await eventually(lambda: nothing_pending(db))
-    assert await counts(events, 1) == [1], "and nothing is told of it"
+    assert await counts(events, 1) == [1], "and no event is published"
     assert (mine.version, len(mine.recorded)) == (1, 1), "it is as it was"
 
 
@@ -152,7 +152,7 @@ async def test_a_new_aggregate_never_replaces_one_that_is_there(db: Database, ou
     assert (await loaded(db, shelf)).name == shelf.name
 
 
-async def test_in_a_batch_each_has_his_own_fate(db: Database, outbox: Outbox, events: Events) -> None:
+async def test_in_a_batch_each_member_has_its_own_result(db: Database, outbox: Outbox, events: Events) -> None:
     good, stale, taken = Shelf.new(), Shelf.new(), Shelf.new()
     for shelf in (good, stale, taken):
         await outbox.save(shelf)
@@ -328,8 +328,8 @@ async def test_what_a_crash_left_behind_is_published_oldest_first_and_once(
     async with Relay.running(bus, db.shelves):
         await eventually(lambda: nothing_pending(db))
 
-    told = await events.published(StockChanged, 3)
-    assert [(e.item_id, e.available) for e in told] == [(older.id, 1), (shelf.id, 1), (shelf.id, 2)]
+    published = await events.published(StockChanged, 3)
+    assert [(e.item_id, e.available) for e in published] == [(older.id, 1), (shelf.id, 1), (shelf.id, 2)]
     assert (await kept(db, shelf))["version"] == 2
 
 
@@ -397,10 +397,10 @@ async def test_while_the_bus_is_away_commands_succeed_and_their_events_leave_whe
             late.put()
             await outbox.save(late)
             await eventually(lambda: nothing_pending(db))
-            told = [event async for event in bus.stored_events(StockChanged)]
+            published = [event async for event in bus.stored_events(StockChanged)]
     finally:
         await server.stop()
-    assert sorted(event.item_id for event in told if isinstance(event, StockChanged)) == sorted(
+    assert sorted(event.item_id for event in published if isinstance(event, StockChanged)) == sorted(
         shelf.id for shelf in (*shelves, late)
     )
 

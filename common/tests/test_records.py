@@ -1,4 +1,4 @@
-"""A service's books: every row once, in pages that the bus can carry, and an answer to whatever is asked."""
+"""A service's records: each one once, in pages that fit on the bus, and an answer to every query."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,7 +15,7 @@ records = Records("larder")
 
 
 class Larder:
-    """Where the rows are."""
+    """Where the records are."""
 
     def __init__(self, jars: Collection) -> None:
         self.jars = jars
@@ -60,7 +60,7 @@ async def all_ids(bus: Bus, **query: Any) -> list[str]:
     return ids
 
 
-async def test_every_row_is_in_one_page(bus: Bus, db: Database) -> None:
+async def test_every_record_is_on_one_page(bus: Bus, db: Database) -> None:
     names = [f"{number:03}" for number in range(25)]
     await db.jars.insert_many([{"_id": name, "label": "plum"} for name in reversed(names)])
 
@@ -68,7 +68,7 @@ async def test_every_row_is_in_one_page(bus: Bus, db: Database) -> None:
     assert await all_ids(bus, limit=25) == names
 
 
-async def test_rows_that_are_asked_for_by_id_come_if_they_are_there(bus: Bus, db: Database) -> None:
+async def test_records_that_exist_are_found_by_id(bus: Bus, db: Database) -> None:
     await db.jars.insert_one({"_id": "a", "label": "plum", "secret": "spoon", "pending": [1, 2]})
 
     answer = await ask(bus, "jars", ids=["b", "a"])
@@ -86,7 +86,7 @@ async def test_a_page_too_large_for_the_bus_is_cut(bus: Bus, db: Database) -> No
     assert await all_ids(bus, ids=names) == names
 
 
-async def test_what_goes_wrong_is_said(bus: Bus) -> None:
+async def test_errors_are_part_of_the_answer(bus: Bus) -> None:
     refused = await ask(bus, "spoons")
     assert (refused.rows, refused.code) == ([], "nothing_listed")
 

@@ -13,10 +13,9 @@ from tests.support.waiting import eventually
 
 
 class Bare(MongoServer):
-    """A mongod that nobody has prepared."""
+    """A mongod without a replica set."""
 
     async def answers(self) -> bool:
-        """See `Child`: its port is open."""
         _, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.close()
         await writer.wait_closed()

@@ -25,7 +25,7 @@ VALUES = {
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything that is needed, and nothing else of ours."""
+    """All required settings, and no others."""
     for name in ("HOST", "PORT", "LOG_LEVEL", "NATS_REPLICAS", "HOLD_SECONDS", "SECRETS_DIR"):
         monkeypatch.delenv(name, raising=False)
     for name, value in VALUES.items():
@@ -33,7 +33,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def complaint(capsys: pytest.CaptureFixture[str]) -> str:
-    """What a process says that cannot start, on standard error."""
+    """What a process that cannot start prints on standard error."""
     with pytest.raises(SystemExit) as end:
         load(ShelfSettings)
     assert end.value.code == 78
@@ -107,7 +107,7 @@ def test_settings_that_are_printed_show_no_password(show: Callable[[ShelfSetting
 
 
 @pytest.mark.parametrize("keys", ["", "none", "{}", '{"keys": []}', '{"keys": [{"kty": "x"}]}', "[]"])
-def test_keys_that_are_none_are_refused(
+def test_what_is_not_a_key_set_is_refused(
     keys: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("JWT_PUBLIC_KEYS", keys)

@@ -1,7 +1,7 @@
-"""An event on its way: CloudEvents 1.0 in the NATS binding's binary mode.
+"""The envelope of an event: CloudEvents 1.0 in binary mode of its NATS binding.
 
-Attributes travel in `ce-` headers, the event is the JSON body. `Nats-Msg-Id` is the event's id, so publishing again
-within the server's window is one message.
+The attributes are `ce-` headers and the event is the JSON body. `Nats-Msg-Id` is the event's id, so the server drops an
+event that is published again within its deduplication window.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from common.telemetry import Cause, current_cause
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """An event on its way: what CloudEvents says about it, and its body."""
+    """The CloudEvents attributes of an event, and its body."""
 
     id: str
     subject: str
@@ -25,13 +25,13 @@ class Envelope:
 
     @classmethod
     def of(cls, event: Event, cause: Cause | None = None, event_id: str | None = None) -> "Envelope":
-        """Wrap an event that happens now, because of what runs now."""
+        """Wrap an event that happens now. Without `cause`, the current one is its cause."""
         return cls(
             event_id or new_id(), event.subject, datetime.now(UTC), event.model_dump_json(), cause or current_cause()
         )
 
     def to_document(self) -> dict[str, Any]:
-        """The form in which it waits in the `pending` array of its document."""
+        """The form in which a `pending` array stores it."""
         return {
             "id": self.id,
             "subject": self.subject,
@@ -44,12 +44,12 @@ class Envelope:
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> "Envelope":
-        """Back from a `pending` array."""
+        """Read one from a `pending` array."""
         cause = Cause(document["request_id"], document["traceparent"], document["caused_by"])
         return cls(document["id"], document["subject"], document["time"], document["body"], cause)
 
     def headers(self, source: str) -> dict[str, str]:
-        """The message's headers. `ce-requestid` and `ce-causationid` are extension attributes of ours."""
+        """The message's headers. `ce-requestid` and `ce-causationid` are Souk's extension attributes."""
         headers = {
             "Nats-Msg-Id": self.id,
             "ce-specversion": "1.0",
