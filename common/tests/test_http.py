@@ -1,22 +1,26 @@
 """What every service answers: problems with a code, bounded bodies, request ids, and nothing of its inside."""
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 from fastapi import APIRouter, Request
-from pydantic import Field
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
 from pymongo.errors import AutoReconnect, ConnectionFailure, ServerSelectionTimeoutError
 
 from common import errors
 from common.http.app import Running, create_app
 from common.http.dependencies import IdempotencyKey
-from common.http.paging import Body, Limit, Page
+from common.http.paging import Body, Cursor, Limit, Page, page_of
 from common.http.problems import problems
+from common.ids import new_id
 from common.telemetry import current_cause
 from tests.support.serving import running
 
@@ -40,6 +44,15 @@ class Chair(Body):
 
     title: str = Field(min_length=1)
     sizes: tuple[Size, ...] = ()
+
+
+class Seat(BaseModel):
+    """A row of a list."""
+
+    id: str
+
+
+SEATS = sorted((new_id() for _ in range(4)), reverse=True)
 
 
 class Faults:
@@ -80,6 +93,22 @@ async def client(faults: Faults) -> AsyncIterator[httpx.AsyncClient]:
     @router.get("/chairs/{number}")
     async def chairs(number: int, limit: Limit = 20) -> Page[int]:
         return Page(items=list(range(number, number + limit)), next=None)
+
+    @router.get("/chairs")
+    async def list_chairs(limit: Limit = 20, cursor: Cursor = None) -> Page[Seat]:
+        async def find(most: int) -> list[str]:
+            return [seat for seat in SEATS if cursor is None or seat < cursor][:most]
+
+        return await page_of(find, limit, lambda seat: Seat(id=seat), str)
+
+    @router.get("/endless")
+    async def endless() -> StreamingResponse:
+        async def ticks() -> AsyncIterator[bytes]:
+            while True:
+                yield b"tick"
+                await asyncio.sleep(0.01)
+
+        return StreamingResponse(ticks(), media_type="text/event-stream")
 
     @router.get("/cause")
     async def cause() -> dict[str, str]:
@@ -163,7 +192,7 @@ async def test_a_path_that_nobody_serves_and_a_method_that_nobody_offers(client:
     assert_problem(await client.get("/api/nothing"), 404, "not_found")
     answer = await client.delete("/api/chairs")
     assert_problem(answer, 405, "method_not_allowed")
-    assert answer.headers["allow"] == "POST"
+    assert answer.headers["allow"] == "GET, HEAD, POST"
 
 
 async def test_wrong_fields_are_named(client: httpx.AsyncClient) -> None:
@@ -219,6 +248,55 @@ async def test_a_strange_body_is_the_callers_mistake(body: bytes, client: httpx.
 async def test_what_a_problem_quotes_cannot_break_its_encoding(client: httpx.AsyncClient, faults: Faults) -> None:
     faults.error = errors.Invalid("a \ud800 lone surrogate and a ü")
     assert assert_problem(await client.get("/api/fails"), 422, "invalid")["detail"] == str(faults.error)
+
+
+# Lists
+
+
+@pytest.mark.parametrize(
+    ("limit", "sizes"), [(1, [1, 1, 1, 1]), (2, [2, 2]), (3, [3, 1]), (4, [4]), (5, [4])], ids=lambda v: str(v)
+)
+async def test_only_the_last_page_has_no_next(limit: int, sizes: list[int], client: httpx.AsyncClient) -> None:
+    pages, more = [], {}
+    while more is not None:
+        page = (await client.get("/api/chairs", params={"limit": limit, **more})).json()
+        pages.append([seat["id"] for seat in page["items"]])
+        more = {"cursor": page["next"]} if page["next"] else None
+
+    assert [len(page) for page in pages] == sizes
+    assert [seat for page in pages for seat in page] == SEATS
+
+
+OURS = "019a1b2c3d4e7f00a1b2c3d4e5f60718"
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    ["zzz", "", 32 * "0", OURS.upper(), OURS[:-1], OURS + "\n", OURS.replace("7", "4", 1), str(UUID(OURS))],
+    ids=lambda cursor: repr(cursor),
+)
+async def test_a_cursor_that_is_none_of_ours_is_named(cursor: str, client: httpx.AsyncClient) -> None:
+    answer = await client.get("/api/chairs", params={"cursor": cursor})
+    [field] = assert_problem(answer, 422, "validation_failed")["errors"]
+    assert field["field"] == "cursor"
+
+
+# HEAD
+
+
+@pytest.mark.parametrize("path", ["/api/chairs/7", "/api/chairs?limit=2", "/api/chairs/seven", "/api/nothing"])
+async def test_head_answers_like_get_without_the_body(path: str, client: httpx.AsyncClient) -> None:
+    got, head = await client.get(path), await client.head(path)
+
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    assert {**head.headers, "x-request-id": ""} == {**got.headers, "x-request-id": ""}
+    assert int(head.headers["content-length"]) == len(got.content)
+
+
+async def test_head_of_a_stream_ends(client: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(5):
+        answer = await client.head("/api/endless")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
 
 
 # Bodies

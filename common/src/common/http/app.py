@@ -1,4 +1,4 @@
-"""The app factory: a service's HTTP side, and the process that serves it."""
+"""Makes the HTTP side of a service, and serves it."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -8,8 +8,9 @@ from types import FrameType
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
 
-from common.http.middleware import RequestMiddleware
+from common.http.middleware import HeadMiddleware, RequestMiddleware
 from common.http.operations import operations
 from common.http.problems import add_problem_handlers
 from common.settings import Settings, load
@@ -18,9 +19,10 @@ from common.telemetry import log_as_json
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What `main.py` built: the parts that routes ask for by type, and a check for each server they need.
+    """What a service's `main.py` has built, while the service runs.
 
-    `leaving` is called when the process is told to end: answers that would last for ever end now.
+    `parts` are the objects that routes get with `Provided(type)`. `checks` has, by server name, a call that raises if
+    the server does not answer; `/readyz` makes them. `leaving` is called on SIGTERM, to end answers that never end.
     """
 
     parts: Sequence[object]
@@ -37,11 +39,10 @@ def create_app(
     max_body: int = 64 * 1024,
     larger_bodies: Mapping[re.Pattern[str], int] | None = None,
 ) -> FastAPI:
-    """A service's HTTP side. `start` runs for the life of the process.
+    """The HTTP side of a service. `start` is entered when the process starts, and left when it ends.
 
-    An error of one of the kinds in `away` means that a server is unreachable; the caller gets a 503.
-
-    Bodies over `max_body` bytes are refused; `larger_bodies` says how many bytes a path that it matches may have.
+    The errors in `away` mean that a server is unreachable; they are answered with 503. A body may have `max_body`
+    bytes; for paths that match a pattern in `larger_bodies`, as many as are given there.
     """
 
     @asynccontextmanager
@@ -52,16 +53,21 @@ def create_app(
             app.state.leaving = running.leaving
             yield
 
-    app = FastAPI(title=f"Souk {service}", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.include_router(router)  # before the rest: routes are tried in this order
+    app = _App(title=f"Souk {service}", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.include_router(router)  # First: routes are tried in this order.
     app.include_router(operations)
     app.add_middleware(RequestMiddleware, max_body=max_body, larger_bodies=larger_bodies or {})
     add_problem_handlers(app, away)
     return app
 
 
+class _App(FastAPI):
+    def build_middleware_stack(self) -> ASGIApp:
+        return HeadMiddleware(super().build_middleware_stack())  # Outermost: all others see the GET.
+
+
 def serve(app: FastAPI, kind: type[Settings], service: str) -> None:
-    """Run the service until SIGTERM: requests are finished, consumers drained, the outbox relayed."""
+    """Run the service until SIGTERM. Then finish requests, drain the consumers and relay the outbox."""
     settings = load(kind)
     log_as_json(service, settings.log_level)
     config = uvicorn.Config(

@@ -1,4 +1,4 @@
-"""What any route may ask for in its signature: the time, an object that `main.py` built, an idempotency key."""
+"""Dependencies that any route can have: the time, an object that `main.py` has built, an idempotency key."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
 
 
 async def current_time() -> datetime:
-    """The clock, as a dependency."""
+    """The current time in UTC, to the millisecond. A test can override this dependency to set the clock."""
     return now()
 
 
@@ -20,7 +20,10 @@ Now = Annotated[datetime, Depends(current_time)]
 
 
 def Provided(kind: type[Any]) -> Any:  # noqa: N802 - used like a type: Annotated[OrderStore, Provided(OrderStore)]
-    """A dependency: the one object of this type that `main.py` built."""
+    """A dependency on the object of this type among the `parts` that `main.py` has built (see `Running`).
+
+    `Annotated[OrderStore, Provided(OrderStore)]` in a route's signature gives it the service's `OrderStore`.
+    """
 
     async def provided(request: Request) -> Any:
         return request.app.state.parts[kind]

@@ -1,4 +1,4 @@
-"""The one middleware: request id, bounded body, one log line and one metric a request, and a 500 when code fails."""
+"""What every request passes through: HEAD, request ids, the limit of a body, one log line, one metric, and a 500."""
 
 import logging
 import re
@@ -18,13 +18,33 @@ log = logging.getLogger(__name__)
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 MOST_DISCARDED = 64 * 1024 * 1024
-"""Bytes of a body that is too large are read to the end up to here; over that, the connection just ends."""
+"""A body that is too large is still read to its end if it has at most so many bytes; else the connection is closed."""
 
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
+class HeadMiddleware:
+    """Answers HEAD wherever GET is answered: the same status and headers, without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application see a GET, and end its answer after the headers."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body"})  # From here on, the server reports a disconnect.
+
+        await self.app({**scope, "method": "GET"}, receive, send_headers)
+
+
 class RequestMiddleware:
-    """Gives every request an id and its cause, bounds its body, logs and measures it, and answers when code fails."""
+    """Gives every request an id and a cause, limits its body, logs and measures it, and answers 500 when code fails."""
 
     def __init__(self, app: ASGIApp, max_body: int, larger_bodies: Mapping[re.Pattern[str], int]) -> None:
         self.app = app
@@ -32,7 +52,7 @@ class RequestMiddleware:
         self.larger_bodies = larger_bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, from its first byte to the last of its answer."""
+        """Handle one request."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         # Raw headers, read and written: this runs for every request, and the wrappers would double its cost.
@@ -60,7 +80,7 @@ class RequestMiddleware:
             except Exception:
                 log.exception("%s %s failed", scope["method"], scope["path"])
                 if status:
-                    raise  # The answer has begun: only breaking the connection tells the truth.
+                    raise  # Part of the answer is sent; only a broken connection shows that it is not all of it.
                 failed = problem(500, "internal_error", "something went wrong here; the request id helps us find it")
                 await failed(scope, receive, send_with_id)
             finally:
@@ -79,7 +99,7 @@ class RequestMiddleware:
 
 
 def _after_the_body(answer: ASGIApp, length: int) -> ASGIApp:
-    """The answer, once the body has been read and thrown away: a client that is still sending would not see it."""
+    """Send the answer after the body has been read: a client that is still sending would not see it."""
 
     async def read_and_answer(scope: Scope, receive: Receive, send: Send) -> None:
         if length <= MOST_DISCARDED:

@@ -1,4 +1,4 @@
-"""What probes and scrapers ask of every service: /healthz, /readyz, /metrics."""
+"""The routes of every service for probes and scrapers: /healthz, /readyz, /metrics."""
 
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -8,7 +8,7 @@ from common.http.problems import problem
 
 
 async def _not_through_the_gateway(request: Request) -> None:
-    """Operations are for probes and scrapers beside the process, not for the world."""
+    """Probes and scrapers ask the process directly. What came through the gateway gets a 404."""
     if "x-forwarded-for" in request.headers:
         raise errors.NotFound("there is nothing here")
 
@@ -18,13 +18,13 @@ operations = APIRouter(include_in_schema=False, dependencies=[Depends(_not_throu
 
 @operations.get("/healthz")
 async def healthz() -> dict[str, str]:
-    """The process lives. Looks at nothing else."""
+    """The process is alive. Checks nothing else."""
     return {"status": "ok"}
 
 
 @operations.get("/readyz")
 async def readyz(request: Request) -> Response:
-    """Every server this service needs answers; otherwise 503 with the names of those that do not."""
+    """200 if every server that this service needs answers; otherwise 503 with the names of those that do not."""
     away = {}
     for name, check in request.app.state.checks.items():
         try:
@@ -38,5 +38,5 @@ async def readyz(request: Request) -> Response:
 
 @operations.get("/metrics")
 async def metrics() -> Response:
-    """Prometheus text format."""
+    """The metrics in Prometheus text format."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,24 +1,42 @@
 """What request and response models share: strict bodies, and keyset-paginated lists."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict
 
 T = TypeVar("T")
+S = TypeVar("S")
+
+ID = r"^[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}$"
+"""An id as `common.ids.new_id` makes it."""
 
 Limit = Annotated[int, Query(ge=1, le=100)]
-Cursor = Annotated[str | None, Query(min_length=1, max_length=64)]
+Cursor = Annotated[str | None, Query(pattern=ID)]
+"""The `next` of an earlier page. Anything else is answered with 422."""
 
 
 class Body(BaseModel):
-    """Base of request bodies: a field nobody knows is an error, not a silence."""
+    """Base of request bodies. A field that the model does not name is an error."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
 
 class Page(BaseModel, Generic[T]):
-    """One page of a list, and the cursor of the next: null on the last."""
+    """One page of a list. `next` is the cursor of the next page, null on the last."""
 
     items: list[T]
     next: str | None
+
+
+async def page_of(
+    find: Callable[[int], Awaitable[Sequence[S]]], limit: int, view: Callable[[S], T], cursor: Callable[[S], str]
+) -> Page[T]:
+    """A page of up to `limit` views. `find` returns as many rows as it is asked for, if there are so many.
+
+    It is asked for one more than the page shows: only if that one exists is there a next page.
+    """
+    found = await find(limit + 1)
+    shown = found[:limit]
+    return Page(items=[view(row) for row in shown], next=cursor(shown[-1]) if len(found) > limit else None)

@@ -9,10 +9,13 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from common import errors
 
 log = logging.getLogger(__name__)
+
+METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 STATUS: Mapping[type[errors.SoukError], HTTPStatus] = {
     errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -29,14 +32,14 @@ STATUS: Mapping[type[errors.SoukError], HTTPStatus] = {
 
 
 def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: object) -> Response:
-    """An RFC 9457 answer. ASCII, so that no input echoed in it can break its encoding."""
+    """An RFC 9457 answer. It is in ASCII, so that nothing it quotes from the input can break its encoding."""
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail}
     content = json.dumps({**body, **more})
     return Response(content, status, media_type="application/problem+json", headers=dict(headers or {}))
 
 
 def problems(*kinds: type[errors.SoukError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route in OpenAPI: which errors it answers with."""
+    """The `responses` of a route in its OpenAPI document: the errors that it answers with."""
     responses: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
         known = responses.setdefault(_status(kind), {"description": "", "content": {"application/problem+json": {}}})
@@ -69,20 +72,33 @@ async def _validation_error(_: Request, error: Exception) -> Response:
     return problem(422, "validation_failed", "some fields are wrong", errors=fields)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type
     code = HTTPStatus(error.status_code).name.lower()
-    return problem(error.status_code, code, str(error.detail), error.headers)
+    headers = error.headers
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": ", ".join(_allowed(request))}
+    return problem(error.status_code, code, str(error.detail), headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of all routes with this path: the framework's own `Allow` names those of the first one only."""
+    path = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
+    routes = request.app.routes
+    allowed = {
+        method for method in METHODS if any(r.matches({**path, "method": method})[0] is Match.FULL for r in routes)
+    }
+    return sorted({*allowed, "HEAD"} if "GET" in allowed else allowed)
 
 
 async def _away(_: Request, error: Exception) -> Response:
-    log.warning("a server is away: %s", error)
+    log.warning("a server is unreachable: %s", error)
     unavailable = errors.Unavailable("a part of Souk is away for a moment; try again")
     return await _souk_error(_, unavailable)
 
 
 def add_problem_handlers(app: FastAPI, away: Sequence[type[Exception]]) -> None:
-    """Answer every error as problem+json; one of `away` means that a server is unreachable, and is a 503."""
+    """Answer every error as problem+json. The errors in `away` mean that a server is unreachable: they become a 503."""
     app.add_exception_handler(errors.SoukError, _souk_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

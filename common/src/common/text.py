@@ -1,0 +1,29 @@
+"""Text that people type: `Line` for what fits on one line, such as a title or a name, and `Text` for descriptions.
+
+Control characters (C0, DEL and C1) have no place in either; a `Text` may have tabs and ends of lines. Both are for
+what comes in: a value that was stored before a rule existed must still load.
+"""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL_IN_TEXT = re.compile(r"(?!\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def _line(value: str) -> str:
+    if _CONTROL.search(value):
+        raise ValueError("a line cannot contain a control character")
+    return value
+
+
+def _text(value: str) -> str:
+    if _CONTROL_IN_TEXT.search(value):
+        raise ValueError("a text cannot contain a control character other than tabs and ends of lines")
+    return value
+
+
+Line = Annotated[str, AfterValidator(_line)]
+Text = Annotated[str, AfterValidator(_text)]
