@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 import httpx
-import pytest
 import pytest_asyncio
 
 from common.http.sessions import User
@@ -116,15 +115,8 @@ class Visitors:
         return Visitor(visitor.http, user)
 
 
-@pytest_asyncio.fixture(scope="session")
-async def souk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """All of Souk."""
-    async with Stack(tmp_path_factory.mktemp("web")) as running:
-        yield running
-
-
 @pytest_asyncio.fixture
-async def visitors(souk: Stack) -> AsyncIterator[Visitors]:
+async def visitors(stack: Stack) -> AsyncIterator[Visitors]:
     """People at the gateway."""
     async with AsyncExitStack() as exits:
-        yield Visitors(souk, exits)
+        yield Visitors(stack, exits)

@@ -1,0 +1,40 @@
+"""Whole stacks that many tests share, and people who use them."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+import pytest_asyncio
+
+from infra.local.stack.stack import Stack
+from tests.support.people import People
+
+
+@pytest_asyncio.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """Souk with holds of 15 minutes. No test may make a service log a stack trace."""
+    lines: list[str] = []
+    async with Stack(tmp_path_factory.mktemp("souk"), say=lambda _, line: lines.append(line)) as running:
+        yield running
+    assert [line for line in lines if "Traceback" in line] == []
+
+
+@pytest_asyncio.fixture(scope="session")
+async def hasty_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """Souk with holds of 5 seconds."""
+    async with Stack(tmp_path_factory.mktemp("hasty"), hold_seconds=5) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def people(stack: Stack) -> AsyncIterator[People]:
+    """People at `stack`."""
+    async with AsyncExitStack() as exits:
+        yield People(stack, exits)
+
+
+@pytest_asyncio.fixture
+async def hasty_people(hasty_stack: Stack) -> AsyncIterator[People]:
+    """People at `hasty_stack`."""
+    async with AsyncExitStack() as exits:
+        yield People(hasty_stack, exits)
