@@ -232,16 +232,30 @@ WITH_STAND_INS = """
 import sys
 from infra.local.stack import stack
 from infra.local.__main__ import main
-stack.service_command = lambda name: [sys.executable, "-m", "tests.support.echo", name]
+stack.service_command = lambda name: [sys.executable, *sys.argv[1:], name]
 raise SystemExit(main())
+"""
+
+LATE_LINES = """
+import os, sys, threading
+from http.server import ThreadingHTTPServer
+from tests.support.echo import Echo
+
+class Late(Echo):
+    def do_GET(self):
+        super().do_GET()
+        if not self.path.endswith("z"):
+            threading.Timer(0.1, print, [f"GET {self.path}"], {"flush": True}).start()
+
+ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Late).serve_forever()
 """
 
 
 @asynccontextmanager
-async def command(**variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def command(*stand_in: str, **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """`python -m infra.local` with stand-ins for the services, as `make dev` runs it."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", WITH_STAND_INS),
+        *(sys.executable, "-c", WITH_STAND_INS, *(stand_in or ("-m", "tests.support.echo"))),
         cwd=ROOT,
         env=passed_on() | variables,
         stdout=asyncio.subprocess.PIPE,
@@ -300,6 +314,21 @@ async def test_the_command_says_what_runs_where_and_ctrl_c_leaves_nothing_behind
     expected = {"gateway", "mongod", "nats", "redis", *STAND_INS}
     assert {name: port for name, (port, _) in started.items()} == {name: port + OFFSETS[name] for name in expected}
     assert left_over(pid for _, pid in started.values()) == []
+
+
+@pytest.mark.servers
+async def test_what_to_do_next_is_the_last_thing_printed(tmp_path: Path) -> None:
+    """The services log the first requests a moment after they have answered them."""
+    port = free_block()
+    async with command("-c", LATE_LINES, PORT=str(port), DATA_DIR=str(tmp_path)) as process:
+        before = await lines_until(process, "ready: ")
+        after = await lines_until(process, "  make operator")
+        process.send_signal(signal.SIGINT)
+        rest = await lines_until(process, "souk        stopping")
+
+    assert any("GET /api/users" in line for line in before)
+    assert after[0].startswith(f"  next: make seed PORT={port} DATA_DIR={tmp_path} ")
+    assert (len(after), len(rest)) == (2, 1)
 
 
 @pytest.mark.servers
