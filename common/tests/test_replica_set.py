@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from common.mongo.replica_set import prepare
 from infra.servers.mongo import MongoServer
 from tests.support.waiting import eventually
@@ -22,6 +24,7 @@ class Bare(MongoServer):
         return True
 
 
+@pytest.mark.servers
 async def test_a_bare_server_becomes_a_replica_set_with_its_users(tmp_path: Path) -> None:
     server = Bare(tmp_path, users={})
     await server.start()

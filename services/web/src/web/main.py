@@ -38,7 +38,10 @@ async def start() -> AsyncIterator[Running]:
     files = Assets()
     app.state.secure = settings.cookie_secure
     site = Site.of(
-        files, Csrf(settings.csrf_secret), secure=settings.cookie_secure, stripe_key=settings.stripe_publishable_key
+        files,
+        Csrf(settings.csrf_secret.get_secret_value()),
+        secure=settings.cookie_secure,
+        stripe_key=settings.stripe_publishable_key,
     )
     async with (
         httpx.AsyncClient(timeout=CALL_TIMEOUT, limits=CONNECTIONS, trust_env=False) as client,

@@ -1,6 +1,6 @@
 """What web reads from the environment."""
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from common.settings import SessionSettings
@@ -14,7 +14,7 @@ class WebSettings(SessionSettings):
     orders_url: str
     payments_url: str
     audit_url: str
-    csrf_secret: str
+    csrf_secret: SecretStr
     """Signs the forms. The same on every replica."""
     cookie_secure: bool = False
     """Souk is reached over https only: cookies travel no other way, and browsers are told so (HSTS)."""
