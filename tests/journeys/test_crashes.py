@@ -3,13 +3,14 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import nats
 import pytest
+import pytest_asyncio
 
 from common.bus.connection import STREAMS
 from infra.local.stack.stack import Stack
@@ -18,11 +19,30 @@ from tests.support.people import People, Person
 from tests.support.shopping import Json, becomes, leaves, money, ok, place, sell
 from tests.support.waiting import eventually
 
+SERVICES = ("items", "orders", "payments", "expiration", "auth")
 
-@asynccontextmanager
-async def people_at(stack: Stack) -> AsyncIterator[People]:
+
+@dataclass(frozen=True)
+class CrashStack:
+    """Souk with a fault point in every service that publishes; `faults` has a file for each fault that is armed."""
+
+    stack: Stack
+    faults: Path
+
+
+@pytest_asyncio.fixture(scope="module")
+async def crash_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[CrashStack]:
+    folder = tmp_path_factory.mktemp("crashes")
+    commands = {service: [sys.executable, "-m", "tests.support.crashing", service] for service in SERVICES}
+    env = {service: {"FAULT": str(folder / service)} for service in SERVICES}
+    async with Stack(folder / "souk", hold_seconds=8, commands=commands, env=env) as stack:
+        yield CrashStack(stack, folder)
+
+
+@pytest_asyncio.fixture
+async def buyers_and_sellers(crash_stack: CrashStack) -> AsyncIterator[People]:
     async with AsyncExitStack() as exits:
-        yield People(stack, exits)
+        yield People(crash_stack.stack, exits)
 
 
 async def insisting(http: httpx.AsyncClient, path: str, body: Json, key: str | None = None) -> Json:
@@ -48,89 +68,76 @@ async def all_handled(stack: Stack) -> None:
     await client.close()
 
 
-@pytest.mark.parametrize("service", ["items", "orders", "payments", "expiration", "auth"])
-async def test_killed_between_the_write_and_the_publish(service: str, tmp_path: Path) -> None:
-    crashed = tmp_path / "crashed"
-    command = [sys.executable, "-m", "tests.support.crashing", service]
-    async with (
-        Stack(
-            tmp_path / "souk",
-            hold_seconds=6,
-            commands={service: command},
-            env={service: {"CRASHED": str(crashed)}},
-        ) as stack,
-        people_at(stack) as people,
-    ):
-        seller, buyer = await people.new("Sid"), await people.new("Bea")
-        if service == "auth":
-            user = {"email": "sid@souk.test", "password": "correct horse", "name": "Sid"}
-            assert (await seller.http.post("/api/users/signup", json=user)).status_code == 502
-        item = (
-            await insisting(
-                seller.http,
-                "/api/items",
-                {"title": "A seat", "price": 4500, "currency": "EUR", "quantity": 2},
-            )
-        )["id"]
-        kept = await insisting(buyer.http, "/api/orders", {"item_id": item}, key="kept")
-        left = await insisting(buyer.http, "/api/orders", {"item_id": item}, key="left")
-        await insisting(
-            buyer.http, "/api/payments", {"order_id": kept["id"], "payment_method": "pm_card_visa"}, key="pay"
-        )
+@pytest.mark.parametrize("service", SERVICES)
+async def test_killed_between_the_write_and_the_publish(
+    service: str, crash_stack: CrashStack, buyers_and_sellers: People
+) -> None:
+    seller, buyer = await buyers_and_sellers.new("Sid"), await buyers_and_sellers.new("Bea")
+    fault = crash_stack.faults / service
+    fault.touch()
+    if service == "auth":
+        user = {"email": "sid@souk.test", "password": "correct horse", "name": "Sid"}
+        assert (await seller.http.post("/api/users/signup", json=user)).status_code == 502
+    seats = {"title": "A seat", "price": 4500, "currency": "EUR", "quantity": 2}
+    item = (await insisting(seller.http, "/api/items", seats))["id"]
+    kept = await insisting(buyer.http, "/api/orders", {"item_id": item}, key="kept")
+    left = await insisting(buyer.http, "/api/orders", {"item_id": item}, key="left")
+    payment = {"order_id": kept["id"], "payment_method": "pm_card_visa"}
+    await insisting(buyer.http, "/api/payments", payment, key="pay")
 
-        await becomes(buyer, kept["id"], "paid")
-        await becomes(buyer, left["id"], "expired")
-        await money(buyer, kept["id"], "captured")
-        await leaves(buyer, item, 1)
-        await all_handled(stack)
-        assert crashed.exists(), f"{service} never came to its fault point"
+    await becomes(buyer, kept["id"], "paid")
+    await becomes(buyer, left["id"], "expired")
+    await money(buyer, kept["id"], "captured")
+    await leaves(buyer, item, 1)
+    await all_handled(crash_stack.stack)
+    assert not fault.exists(), f"{service} never reached its fault point"
 
 
 @pytest.mark.parametrize("victims", [["nats"], ["mongod"], ["redis"], ["orders", "payments"], ["mongod", "nats"]])
-async def test_killed_while_people_are_buying(victims: Sequence[str], tmp_path: Path) -> None:
-    async with Stack(tmp_path, hold_seconds=8) as stack, people_at(stack) as people:
-        seller = await people.new("Sid")
-        item = await sell(seller, 20)
-        buyers = [await people.new(f"B{n}") for n in range(12)]
-        await place(buyers[0], item)  # the item has arrived at orders
-        told: list[tuple[Person, Json, bool]] = []
+async def test_killed_while_people_are_buying(
+    victims: Sequence[str], crash_stack: CrashStack, buyers_and_sellers: People
+) -> None:
+    stack = crash_stack.stack
+    seller = await buyers_and_sellers.new("Sid")
+    item = await sell(seller, 20)
+    buyers = [await buyers_and_sellers.new(f"B{n}") for n in range(12)]
+    await place(buyers[0], item)  # orders knows the item
+    orders: list[tuple[Person, Json, bool]] = []
 
-        async def buy(buyer: Person, pays: bool) -> None:
-            placed = await insisting(buyer.http, "/api/orders", {"item_id": item}, key="order")
-            if pays:
-                body = {"order_id": placed["id"], "payment_method": "pm_card_visa"}
-                await insisting(buyer.http, "/api/payments", body, key="pay")
-            told.append((buyer, placed, pays))
+    async def buy(buyer: Person, pays: bool) -> None:
+        placed = await insisting(buyer.http, "/api/orders", {"item_id": item}, key="order")
+        if pays:
+            body = {"order_id": placed["id"], "payment_method": "pm_card_visa"}
+            await insisting(buyer.http, "/api/payments", body, key="pay")
+        orders.append((buyer, placed, pays))
 
-        async def strike() -> None:
-            await eventually(lambda: some_are_told(told))
-            await asyncio.gather(*(stack.kill(victim) for victim in victims))
+    async def two_have_bought() -> bool:
+        return len(orders) >= 2
 
-        async def one_after_the_other(some: Sequence[Person], pays: bool) -> None:
-            for buyer in some:
-                await buy(buyer, pays)
+    async def kill() -> None:
+        await eventually(two_have_bought)
+        await asyncio.gather(*(stack.kill(victim) for victim in victims))
 
-        await asyncio.gather(
-            strike(),
-            one_after_the_other(buyers[1:5], True),
-            one_after_the_other(buyers[5:9], True),
-            one_after_the_other(buyers[9:], False),
-        )
-        await stack.ready()
+    async def one_after_the_other(some: Sequence[Person], pays: bool) -> None:
+        for buyer in some:
+            await buy(buyer, pays)
 
-        paid = 0
-        for buyer, placed, pays in told:
-            if pays:
-                found = await settled(buyer, placed["id"])
-                paid += found == "paid"
-            else:
-                await becomes(buyer, placed["id"], "expired")
-        await leaves(buyers[0], item, 20 - paid)
-        await all_handled(stack)
+    await asyncio.gather(
+        kill(),
+        one_after_the_other(buyers[1:5], True),
+        one_after_the_other(buyers[5:9], True),
+        one_after_the_other(buyers[9:], False),
+    )
+    await stack.ready()
 
-
-async def some_are_told(told: Sequence[Any]) -> bool:
-    return len(told) >= 2
+    paid = 0
+    for buyer, placed, pays in orders:
+        if pays:
+            paid += await settled(buyer, placed["id"]) == "paid"
+        else:
+            await becomes(buyer, placed["id"], "expired")
+    await leaves(buyers[0], item, 20 - paid)
+    await all_handled(stack)
 
 
 async def settled(buyer: Person, order_id: str) -> str:

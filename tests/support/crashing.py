@@ -1,8 +1,8 @@
-"""A service with a fault point: `python -m tests.support.crashing orders` dies once, right after the write.
+"""A service with a fault point: `python -m tests.support.crashing orders` can be made to die right after a write.
 
 State and event are in the database; the process is killed before anything is published. In expiration, which has no
-outbox, the deadline is claimed and the process is killed before the event is published. The file named by CRASHED
-marks that it has happened: the next process of the service lives on.
+outbox, the deadline is claimed and the process is killed before the event is published. The fault is armed by the file
+named by FAULT. The process that dies of it removes the file first, so the next process of the service survives.
 """
 
 import os
@@ -17,27 +17,30 @@ from common.bus.connection import Bus
 from common.outbox import Relay
 
 
-def dies_first(method: Any) -> Any:
-    """The method, but the first call with something to publish ends the process."""
+def with_fault(method: Any) -> Any:
+    """Return the method, but the first call with something to publish after the fault is armed ends the process."""
 
-    def call(self: Any, what: Sequence[object]) -> Any:
-        if what:
-            try:
-                Path(os.environ["CRASHED"]).open("x").close()
-            except FileExistsError:
-                pass
-            else:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return method(self, what)
+    def call(self: Any, outgoing: Sequence[object]) -> Any:
+        if outgoing:
+            die_if_armed()
+        return method(self, outgoing)
 
     return call
+
+
+def die_if_armed() -> None:
+    try:
+        Path(os.environ["FAULT"]).unlink()
+    except FileNotFoundError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
     service = sys.argv[1]
     if service == "expiration":
-        Bus.publish = dies_first(Bus.publish)  # type: ignore[method-assign]
+        Bus.publish = with_fault(Bus.publish)  # type: ignore[method-assign]
     else:
-        Relay.send = dies_first(Relay.send)  # type: ignore[method-assign]
+        Relay.send = with_fault(Relay.send)  # type: ignore[method-assign]
     sys.argv = [service]
     runpy.run_module(f"{service}.main", run_name="__main__")
