@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from common.mongo.client import Database, database
 from tests.chaos.end_state import stream_reader
 from tests.chaos.repeats import Repeats
@@ -26,6 +28,7 @@ async def units(db: Database, item: str) -> tuple[int, int]:
     return stock["taken"], sum(order["quantity"] for order in orders)
 
 
+@pytest.mark.servers
 async def test_never_more_is_held_and_sold_than_there_is(tmp_path: Path) -> None:
     chance = random.Random(11)  # noqa: S311 - the same story every time
     async with (
