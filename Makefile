@@ -5,6 +5,7 @@ SERVICES := auth items orders expiration payments web audit
 BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/pytest $(ARGS)
+PARALLEL := -n auto --dist loadgroup
 PAGES := services/web/src/web/static/souk.css
 MODULES := services/web/node_modules/.package-lock.json
 PROJECTS := $(wildcard common/pyproject.toml services/*/pyproject.toml)
@@ -12,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-package souk-common $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev operator seed backup restore reconcile rebuild secrets bench chaos test test-k8s test-cluster test-images test-compose test-common $(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams \
+.PHONY: help dev operator seed backup restore reconcile rebuild secrets bench chaos check test prove test-k8s test-cluster test-images test-compose test-common $(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams \
 	images base-images lock clean
 
 ##@ Run
@@ -46,8 +47,14 @@ bench: $(READY) ## Measure Souk against bare FastAPI, in one run on this machine
 
 ##@ Check (ARGS="-k word -x" goes to pytest)
 
-test: $(READY) $(PAGES) browser ## Run every test
-	$(PYTEST)
+check: lint ## Check what can be checked in a minute, without a server: style, types, architecture, the domain
+	$(PYTEST) -m "not servers and not prove"
+
+test: $(READY) $(PAGES) browser ## Run every test but the long proofs, several at a time
+	$(PYTEST) $(PARALLEL)
+
+prove: $(READY) $(PAGES) browser ## Run the long proofs: every injected bug, minutes of chaos, the guide to adding a service
+	$(PYTEST) $(PARALLEL) -m prove
 
 test-common: $(READY) ## Test what the services share
 	$(PYTEST) common
@@ -69,7 +76,7 @@ browser: $(READY) ## Get a Chromium for the tests of web, where there is none
 	@$(BIN)/python -m tests.support.browser
 
 test-journeys: $(READY) $(PAGES) browser ## Test what crosses services: journeys through the gateway, the laptop stack
-	$(PYTEST) tests
+	$(PYTEST) $(PARALLEL) tests
 
 test-k8s: $(READY) ## Check the manifests: against the schemas of Kubernetes, and what is promised of them
 	$(PYTEST) tests/k8s
