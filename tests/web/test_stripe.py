@@ -120,6 +120,7 @@ async def says_what_it_needs(page: Page) -> None:
     assert "stripe" not in front.headers["content-security-policy"]
 
 
+@pytest.mark.servers
 async def test_a_card_is_taken_by_stripe_and_the_bank_is_asked(shop: Shop) -> None:
     seller, buyer = await shop.buyer("Bo"), await shop.buyer("Ada")
     item = await listed(seller, "A seat at the opera")
