@@ -1,11 +1,10 @@
-"""Text that people type: `Line` for what fits on one line, such as a title or a name, and `Text` for descriptions.
+"""What people may type: `LINE` is for titles and names, `TEXT` for descriptions, as in `Annotated[str, LINE]`.
 
-Control characters (C0, DEL and C1) have no place in either; a `Text` may have tabs and ends of lines. Both are for
-what comes in: a value that was stored before a rule existed must still load.
+Control characters (C0, DEL and C1) have no place in either, but a `TEXT` may have tabs and ends of lines. Both are for
+requests only: what was stored before this rule existed must still load.
 """
 
 import re
-from typing import Annotated
 
 from pydantic import AfterValidator
 
@@ -25,5 +24,5 @@ def _text(value: str) -> str:
     return value
 
 
-Line = Annotated[str, AfterValidator(_line)]
-Text = Annotated[str, AfterValidator(_text)]
+LINE = AfterValidator(_line)
+TEXT = AfterValidator(_text)

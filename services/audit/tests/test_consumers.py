@@ -78,6 +78,7 @@ async def test_letters_come_in_pages_newest_first(audit: "World") -> None:
 
     assert [one["id"] for one in (*first["items"], *rest["items"])] == ids[::-1]
     assert rest["next"] is None
+    assert (await audit.get("/dead-letters", limit=3))["next"] is None, "there are three"
 
 
 async def test_replaying_at_once_and_again_is_one_replay(audit: "World") -> None:

@@ -47,6 +47,10 @@ async def test_an_order_is_found_by_its_id_its_buyer_his_mail_and_its_item(audit
         first = await audit.get("/search", q=q, limit=2)
         rest = await audit.get("/search", q=q, limit=2, cursor=first["next"])
         assert [one["id"] for one in (*first["items"], *rest["items"])] == [one.order_id for one in reversed(orders)]
+        assert (await audit.get("/search", q=q, limit=3))["next"] is None, "there are three"
+    for path in ("/search?q=a&cursor=zzz", f"/items/{lamp.item_id}?cursor=zzz", "/dead-letters?cursor=zzz"):
+        refused = await audit.http.get(f"/api/audit{path}", headers=audit.tokens.headers(audit.operator))
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "cursor")
     of_item = (await audit.get(f"/items/{lamp.item_id}"))["orders"]["items"]
     assert len(of_item) == 4
     assert (await audit.get("/search", q="nobody@souk.test"))["items"] == []

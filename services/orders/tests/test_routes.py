@@ -161,6 +161,10 @@ async def test_lists_are_newest_first_and_go_on_by_cursor(orders: World) -> None
 
     assert [o["id"] for o in first["items"] + second["items"]] == placed[::-1]
     assert second["next"] is None
+    assert (await orders.get("?limit=5", buyer)).json()["next"] is None, "there are five"
+    for path in ("?cursor=zzz", "/sales?cursor=zzz"):
+        refused = await orders.get(path, buyer)
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "cursor")
     sales = (await orders.get("/sales?limit=100", SELLER)).json()["items"]
     assert {o["id"] for o in sales if o["item_id"] == item} >= set(placed)
     assert (await orders.get("/sales", buyer)).json() == {"items": [], "next": None}

@@ -169,6 +169,9 @@ async def test_the_list_shows_the_callers_own_newest_first_in_pages(world: "Worl
 
     assert [p["id"] for p in first["items"] + rest["items"]] == made[::-1]
     assert rest["next"] is None
+    assert (await world.listed(limit=3))["next"] is None, "there are three"
+    foreign = await world.http.get("/api/payments?cursor=zzz", headers=world.tokens.headers(world.buyer))
+    assert (foreign.status_code, foreign.json()["errors"][0]["field"]) == (422, "cursor")
     assert [p["id"] for p in (await world.listed(order_id=orders[1].order_id))["items"]] == [made[1]]
     world.buyer = person("Grace")
     assert await world.listed() == {"items": [], "next": None}

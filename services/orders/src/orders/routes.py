@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from common.errors import IdempotencyKeyReused
 from common.events import CancelReason, Currency, ItemId, Quantity
 from common.http.dependencies import IdempotencyKey, Provided
-from common.http.paging import Body, Cursor, Limit, Page
+from common.http.paging import Body, Cursor, Limit, Page, page_of
 from common.http.problems import problems
 from common.http.sessions import CurrentUser
 from orders.commands import PlaceOrder
@@ -72,11 +72,6 @@ class OrderView(BaseModel):
         return cls.model_validate(order, from_attributes=True)
 
 
-def page_of(orders: list[Order], limit: int) -> Page[OrderView]:
-    """A page of views; the last id is the cursor of the next page."""
-    return Page(items=[OrderView.of(o) for o in orders], next=orders[-1].id if len(orders) == limit else None)
-
-
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
@@ -93,13 +88,13 @@ async def place_order(
 @router.get("")
 async def list_orders(user: CurrentUser, store: Store, limit: Limit = 20, cursor: Cursor = None) -> Page[OrderView]:
     """The caller's own orders, newest first."""
-    return page_of(await store.bought_by(user.id, limit, cursor), limit)
+    return await page_of(lambda most: store.bought_by(user.id, most, cursor), limit, OrderView.of, lambda o: o.id)
 
 
 @router.get("/sales")
 async def list_sales(user: CurrentUser, store: Store, limit: Limit = 20, cursor: Cursor = None) -> Page[OrderView]:
     """Orders on the caller's items, newest first."""
-    return page_of(await store.sold_by(user.id, limit, cursor), limit)
+    return await page_of(lambda most: store.sold_by(user.id, most, cursor), limit, OrderView.of, lambda o: o.id)
 
 
 @router.get("/{order_id}", responses=problems(OrderNotFound))

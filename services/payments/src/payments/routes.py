@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from common.errors import IdempotencyKeyReused
 from common.events import Currency, OrderId
 from common.http.dependencies import IdempotencyKey, Provided
-from common.http.paging import Body, Cursor, Limit, Page
+from common.http.paging import Body, Cursor, Limit, Page, page_of
 from common.http.problems import problem, problems
 from common.http.sessions import CurrentUser
 from payments.cashier import Cashier
@@ -84,8 +84,9 @@ async def list_payments(
     cursor: Cursor = None,
 ) -> Page[PaymentRecord]:
     """The caller's own payments, of one order or all, newest first."""
-    found = await store.made_by(user.id, order_id, limit, cursor)
-    return Page(items=[PaymentRecord.of(p) for p in found], next=found[-1].id if len(found) == limit else None)
+    return await page_of(
+        lambda most: store.made_by(user.id, order_id, most, cursor), limit, PaymentRecord.of, lambda payment: payment.id
+    )
 
 
 @router.post(

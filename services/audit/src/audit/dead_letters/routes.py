@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from audit.dead_letters.domain import DeadLetter, DeadLetterNotFound, DeadLetterState
 from audit.dead_letters.store import DeadLetterStore
 from common.http.dependencies import Now, Provided
-from common.http.paging import Body, Limit, Page
+from common.http.paging import Body, Limit, Page, page_of
 from common.http.problems import problems
 from common.http.sessions import Operator
 
@@ -76,9 +76,10 @@ async def list_dead_letters(
     letters: DeadLetters, state: DeadLetterState | None = None, limit: Limit = 20, cursor: SequenceCursor = None
 ) -> DeadLetterPage:
     """Dead letters, newest first."""
-    found = await letters.page(state, limit, cursor)
-    more = str(found[-1].sequence) if len(found) == limit else None
-    return DeadLetterPage(items=[DeadLetterView.of(letter) for letter in found], next=more, open=await letters.open())
+    page = await page_of(
+        lambda most: letters.page(state, most, cursor), limit, DeadLetterView.of, lambda letter: str(letter.sequence)
+    )
+    return DeadLetterPage(items=page.items, next=page.next, open=await letters.open())
 
 
 @router.post("/replay", status_code=status.HTTP_202_ACCEPTED, responses=problems(DeadLetterNotFound))

@@ -13,7 +13,7 @@ from audit.history.snapshot import OrderThen, PaymentThen, Snapshot, StockThen
 from audit.history.timeline import Line, event_in
 from common.events import ItemState, OrderState
 from common.http.dependencies import Provided
-from common.http.paging import Cursor, Limit, Page
+from common.http.paging import Cursor, Limit, Page, page_of
 from common.http.problems import problems
 
 router = APIRouter()
@@ -105,15 +105,10 @@ class ItemHistory(BaseModel):
     orders: Page[HitView]
 
 
-def page_of(hits: Sequence[Hit], limit: int) -> Page[HitView]:
-    """A page of hits. The last id is the cursor of the next page."""
-    return Page(items=[HitView.of(hit) for hit in hits], next=hits[-1].id if len(hits) == limit else None)
-
-
 @router.get("/search")
 async def search(q: SearchText, histories: TheHistories, limit: Limit = 20, cursor: Cursor = None) -> Page[HitView]:
     """Search by id, by a buyer's id or email (their orders, newest first), or by the beginning of an item's title."""
-    return page_of(await histories.search(q, limit, cursor), limit)
+    return await page_of(lambda most: histories.search(q, most, cursor), limit, HitView.of, lambda hit: hit.id)
 
 
 @router.get("/orders/{order_id}", responses=problems(OrderNotFound))
@@ -140,7 +135,9 @@ async def payment_history(payment_id: str, histories: TheHistories) -> PaymentHi
 async def item_history(item_id: str, histories: TheHistories, limit: Limit = 20, cursor: Cursor = None) -> ItemHistory:
     """The newest events of an item, and its orders, newest first."""
     history = await histories.item(item_id)
-    orders = page_of(await histories.orders_of_item(item_id, limit, cursor), limit)
+    orders = await page_of(
+        lambda most: histories.orders_of_item(item_id, most, cursor), limit, HitView.of, lambda hit: hit.id
+    )
     offers = [line.event for line in history.timeline if isinstance(line.event, ItemState)]
     offer = max(offers, key=lambda offer: offer.item_version).model_dump(mode="json") if offers else {}
     item = {"id": item_id, "version": offer.pop("item_version", None), **offer}
