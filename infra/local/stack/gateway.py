@@ -15,7 +15,7 @@ from infra.servers.process import find_binary
 ROUTE_MAP = ROOT / "infra/k8s/base/ingress.yaml"
 
 _AMBIGUOUS = ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash")
-"""No route has them in its path, and gateway and service could read them differently."""
+"""Encoded characters that no route has in its path, and that gateway and service could decode differently."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def read_routes(route_map: Path = ROUTE_MAP) -> list[Route]:
 
 
 def static_config(port: int, dynamic: Path) -> dict[str, Any]:
-    """Return what Traefik is started with."""
+    """Return the configuration that Traefik starts with."""
     return {
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
         "log": {"level": "ERROR", "noColor": True},
@@ -89,7 +89,7 @@ def _load_balancer(ports: Sequence[int]) -> dict[str, Any]:
     return {
         "loadBalancer": {
             "servers": [{"url": f"http://127.0.0.1:{port}"} for port in ports],
-            # Its own life only: with a database away, a replica still answers better than the gateway could.
+            # The process's life only: without its database, a replica still answers better than the gateway could.
             "healthCheck": {"path": "/healthz", "interval": "1s", "unhealthyInterval": "200ms", "timeout": "2s"},
         }
     }
@@ -106,7 +106,6 @@ class Gateway(Program):
         self._ports = ports
 
     def command(self) -> Sequence[str | Path]:
-        """See `Child`."""
         static, dynamic = self.folder / "traefik.yaml", self.folder / "routes.yaml"
         static.write_text(yaml.safe_dump(static_config(self.port, dynamic)))
         dynamic.write_text(yaml.safe_dump(dynamic_config(self._routes, self._ports)))
@@ -114,6 +113,6 @@ class Gateway(Program):
         return [binary, f"--configFile={static}"]
 
     async def answers(self) -> bool:
-        """See `Child`. An answer of a service carries X-Request-ID; one of the gateway itself does not."""
+        """Return whether every route reaches its service: their answers carry X-Request-ID, its own do not."""
         heads = [await probe.get(self.port, route.path) for route in self._routes]
         return all("x-request-id" in head.headers for head in heads)

@@ -1,4 +1,4 @@
-"""Passwords and keys of the laptop stack: made at the first start, kept in files that only their owner reads."""
+"""Passwords and keys of the laptop stack, created at the first start, in files that only their owner can read."""
 
 import json
 import secrets
@@ -14,7 +14,7 @@ from infra.servers.server import write_private
 
 
 class Keys:
-    """One file a secret in `folder`."""
+    """The secrets in `folder`, one file for each."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -22,12 +22,12 @@ class Keys:
 
     def password(self, name: str) -> str:
         """Return the password called `name`: 32 letters, digits, `-` and `_`."""
-        return self._kept(name, lambda: secrets.token_urlsafe(24))
+        return self._stored(name, lambda: secrets.token_urlsafe(24))
 
     @property
     def private_pem(self) -> str:
         """The key that signs sessions, as PKCS 8 in PEM."""
-        return self._kept("jwt_private_key.pem", _new_private_key)
+        return self._stored("jwt_private_key.pem", _new_private_key)
 
     @property
     def private_key(self) -> Ed25519PrivateKey:
@@ -44,7 +44,7 @@ class Keys:
         """The JWK set (RFC 7517) that sessions are checked against."""
         return json.dumps({"keys": [self.public_jwk]})
 
-    def _kept(self, name: str, make: Callable[[], str]) -> str:
+    def _stored(self, name: str, make: Callable[[], str]) -> str:
         file = self._folder / name
         if not file.exists():
             write_private(file, make())

@@ -1,4 +1,4 @@
-"""One stack a data directory."""
+"""A lock that allows only one stack for each data directory."""
 
 import fcntl
 import os
@@ -7,11 +7,11 @@ from typing import TextIO
 
 
 class InUse(RuntimeError):
-    """Another stack runs on the same data."""
+    """Another stack is running on the same data."""
 
 
 def in_use(folder: Path) -> bool:
-    """Return whether a stack runs on the data in a folder."""
+    """Return whether a stack is running on the data in a folder."""
     try:
         lock(folder).close()
     except InUse:
@@ -22,7 +22,7 @@ def in_use(folder: Path) -> bool:
 
 
 def lock(folder: Path) -> TextIO:
-    """Take the folder for this process until the file is closed. `InUse` when another process has it."""
+    """Lock the folder for this process until the file is closed. Raises `InUse` if another process holds the lock."""
     file = (folder / "lock").open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Where everything on the laptop listens, counted from the gateway's port."""
+"""The ports of everything on the laptop, at fixed offsets from the gateway's port."""
 
 from collections.abc import Mapping
 
@@ -18,10 +18,10 @@ OFFSETS = {
     "redis": 92,
     "nats monitoring": 93,
 }
-"""Two stacks whose gateways are 100 ports apart live side by side."""
+"""Two stacks whose gateways are 100 ports apart can run side by side."""
 
 REPLICA_STEP = 10
-"""The second replica of a service listens 10 ports above the first, and so on, up to eight."""
+"""The second replica of a service listens 10 ports above the first, and so on, for up to eight replicas."""
 
 
 class PortTaken(RuntimeError):
@@ -35,11 +35,11 @@ class Ports:
         self.first = first
 
     def of(self, name: str, replica: int = 0) -> int:
-        """Return the port of a replica, counted from 0; where any will do, another one each time."""
+        """Return the port of a replica, counted from 0; without fixed offsets, a new free one each time."""
         return self.first + OFFSETS[name] + REPLICA_STEP * replica if self.first else free_port()
 
     def check(self, ports: Mapping[str, int]) -> None:
-        """Raise `PortTaken`, with the name of who needs it, for a port that nobody could listen on now."""
+        """Raise `PortTaken`, naming the program that needs it, if a port is not free."""
         for name, port in ports.items():
             if not is_free(port):
                 raise PortTaken(

@@ -1,4 +1,4 @@
-"""Ask a local HTTP server for a page and look at the head of its answer only."""
+"""Send a GET request to a local HTTP server and read only the head of its answer."""
 
 import asyncio
 import contextlib
