@@ -8,7 +8,7 @@ import yaml
 
 from common.bus.consumers import RETRY_DELAYS, Consumers
 from common.events import EVENTS, DeadLetterReplayed, Event
-from infra.local.stack.services import SERVICES
+from infra.services import SERVICES
 
 ROOT = Path(__file__).parents[2]
 ROUTE_MAP = ROOT / "infra/k8s/base/ingress.yaml"

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from infra.local.stack.services import SERVICES
+from infra.services import SERVICES
 
 FILE = Path(__file__).parent / "base/nats/users.conf"
 

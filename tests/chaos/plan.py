@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from infra.local.stack.services import SERVICES
+from infra.services import SERVICES
 
 SERVERS = ("mongod", "nats", "redis")
 REPLICAS = tuple(name for service in SERVICES for name in (service.name, f"{service.name}-2"))

@@ -17,8 +17,8 @@ import yaml
 from common.ids import new_id
 from infra.k8s.make_secrets import OVERLAY, make_secrets
 from infra.local.stack.keys import Keys
-from infra.local.stack.services import SERVICES
 from infra.servers.process import free_port
+from infra.services import SERVICES
 from tests.support.waiting import eventually
 
 PATIENCE = "300s"

@@ -19,8 +19,8 @@ from playwright.async_api import expect
 from pydantic_settings import BaseSettings
 
 from common.ids import new_id
-from infra.local.stack.services import SERVICES
 from infra.local.stack.stack import DRAIN_SECONDS, Stack
+from infra.services import SERVICES
 from tests.journeys.test_journeys import test_a_sale_from_sign_up_to_refund  # noqa: F401 - with the `stack` of this file
 from tests.support.browsing import Open, listed, signed_up
 from tests.support.waiting import eventually

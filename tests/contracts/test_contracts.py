@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.events import EVENTS
-from infra.local.stack.services import SERVICES
+from infra.services import SERVICES
 
 CONTRACTS = {file.name.removesuffix(".json"): file for file in Path(__file__).parent.glob("*.json")}
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
-from infra.local.stack.services import SERVICES
+from infra.services import SERVICES
 
 PUBLIC = {"jwt_public_keys", "stripe_publishable_key"}
 """Keys that everybody may see."""

@@ -8,7 +8,7 @@ from common.bus.consumers import Consumers
 from common.events import EVENTS
 from common.settings import Settings
 from infra.local.stack.gateway import read_routes
-from infra.local.stack.services import SERVICES
+from infra.services import SERVICES
 
 NAMES = tuple(service.name for service in SERVICES)
 

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from infra.k8s.make_secrets import make_secrets
-from infra.local.stack.services import ROOT
 from infra.servers.process import find_binary
+from infra.services import ROOT
 
 Object = dict[str, Any]
 

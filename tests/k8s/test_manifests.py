@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.stack.services import ROOT
+from infra.services import ROOT
 from tests.k8s import promises, servers
 from tests.k8s.environment import environment
 from tests.k8s.mutations import BREAKAGES

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from infra.local.stack.services import ROOT
+from infra.services import ROOT
 from tests.k8s.code_facts import NAMES
 from tests.k8s.objects import Objects
 

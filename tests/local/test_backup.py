@@ -20,9 +20,9 @@ from infra.local.backup.create import back_up
 from infra.local.backup.restore import restore
 from infra.local.backup.write_lock import writes_locked
 from infra.local.stack.program import passed_on
-from infra.local.stack.services import ROOT
 from infra.local.stack.stack import Stack
 from infra.servers.mongo import MongoServer
+from infra.services import ROOT
 from tests.journeys.test_crashes import all_handled
 from tests.support.people import People, Person
 from tests.support.shopping import becomes, leaves, money, ok, pay, place, sell

@@ -15,8 +15,8 @@ from common.mongo.client import database
 from common.projections import Projection
 from infra.local.commands import rebuild, reconcile
 from infra.local.stack.program import passed_on
-from infra.local.stack.services import ROOT
 from infra.local.stack.stack import Stack
+from infra.services import ROOT
 from tests.support.people import People
 from tests.support.shopping import becomes, money, pay, place, sell
 

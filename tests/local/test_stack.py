@@ -25,9 +25,9 @@ from infra.local.stack.lock import InUse, lock
 from infra.local.stack.ports import OFFSETS
 from infra.local.stack.program import passed_on
 from infra.local.stack.servers import with_database
-from infra.local.stack.services import ROOT, SERVICES
 from infra.local.stack.stack import DRAIN_SECONDS, Stack
 from infra.servers.process import StartFailed, free_port, reserve_port
+from infra.services import ROOT, SERVICES
 from tests.support.waiting import eventually, is_alive
 
 STAND_INS = {service.name: [sys.executable, "-m", "tests.support.echo", service.name] for service in SERVICES}

@@ -15,8 +15,8 @@ from pathlib import Path
 from pymongo.errors import PyMongoError
 
 from infra.local.backup.archive import NoBackup
-from infra.local.stack.services import ROOT
 from infra.servers.mongo import MongoServer
+from infra.services import ROOT
 
 LONGEST_SECONDS = 60.0
 """The longest that writes wait. A service's call times out after 10 seconds and is tried again: nothing is lost."""

@@ -12,9 +12,9 @@ import httpx
 from infra.local.commands.api import Api, Json, Refused
 from infra.local.commands.trade import Sale
 from infra.local.stack.program import Program
-from infra.local.stack.services import service_command
 from infra.local.stack.stack import Stack
 from infra.servers.process import free_port
+from infra.services import service_command
 
 LIMIT_SECONDS = 30.0
 """How long an order may take to reach a status."""

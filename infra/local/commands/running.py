@@ -6,8 +6,8 @@ import sys
 
 from infra.local.env import Env, read
 from infra.local.stack.lock import in_use
-from infra.local.stack.services import ROOT
 from infra.local.stack.stack import Stack
+from infra.services import ROOT
 
 
 class NothingRuns(RuntimeError):

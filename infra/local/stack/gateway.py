@@ -9,8 +9,8 @@ import yaml
 
 from infra.local.stack import probe
 from infra.local.stack.program import Program, Say
-from infra.local.stack.services import ROOT
 from infra.servers.process import find_binary
+from infra.services import ROOT
 
 ROUTE_MAP = ROOT / "infra/k8s/base/ingress.yaml"
 

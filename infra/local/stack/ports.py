@@ -3,16 +3,11 @@
 from collections.abc import Mapping
 
 from infra.servers.process import free_port, is_free
+from infra.services import SERVICES
 
 OFFSETS = {
     "gateway": 0,
-    "auth": 1,
-    "items": 2,
-    "orders": 3,
-    "expiration": 4,
-    "payments": 5,
-    "web": 6,
-    "audit": 7,
+    **{service.name: service.port for service in SERVICES},
     "mongod": 90,
     "nats": 91,
     "redis": 92,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import cast
 
 from infra.local.stack import probe
-from infra.local.stack.services import ROOT
 from infra.servers.process import Child, spawn
+from infra.services import ROOT
 
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "DOCKER_HOST")
 """Variables of this process that every program gets."""

@@ -5,11 +5,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from infra.local.stack.keys import Keys
 from infra.local.stack.ports import Ports
-from infra.local.stack.services import SERVICES
 from infra.servers.mongo import MongoServer
 from infra.servers.nats import NatsServer, NatsUser
 from infra.servers.process import Child
 from infra.servers.redis import RedisServer
+from infra.services import SERVICES
 
 BACKUP = "backup"
 """The user of the bus that takes snapshots of streams."""

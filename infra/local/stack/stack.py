@@ -14,12 +14,12 @@ from infra.local.stack.lock import lock
 from infra.local.stack.ports import Ports
 from infra.local.stack.program import Program, Say
 from infra.local.stack.servers import make_servers, with_database
-from infra.local.stack.services import SERVICES, Service, service_command
 from infra.local.stack.supervisor import Supervisor
 from infra.servers.mongo import MongoServer
 from infra.servers.nats import NatsServer
 from infra.servers.process import Child, StartFailed
 from infra.servers.redis import RedisServer
+from infra.services import SERVICES, Service, service_command
 
 DRAIN_SECONDS = 12.0
 """How long a service may take to stop: it finishes its requests and events, which lasts 10 seconds at most."""
