@@ -259,6 +259,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"password": "\ud800" * 8}, "password"),
     ({"name": "   "}, "name"),
     ({"name": "x" * 101}, "name"),
+    ({"name": "A\0da"}, "name"),
+    ({"name": "A\nda"}, "name"),
+    ({"name": "A\x85da"}, "name"),
     ({"is_admin": True}, "is_admin"),
 ]
 

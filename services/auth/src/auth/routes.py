@@ -1,5 +1,6 @@
 """Sign up, sign in, sign out, and who am I."""
 
+from datetime import datetime
 from typing import Annotated
 
 from email_validator import EmailNotValidError, validate_email
@@ -15,7 +16,8 @@ from common.errors import StaleWrite, TooMany, Unavailable
 from common.http.dependencies import Now, Provided
 from common.http.paging import Body
 from common.http.problems import problems
-from common.http.sessions import OptionalUser, User
+from common.http.sessions import COOKIE, OptionalUser, User
+from common.text import LINE
 
 router = APIRouter(prefix="/api/users", tags=["users"])
 
@@ -34,7 +36,7 @@ async def client_address(request: Request) -> str:
 
 
 Email = Annotated[str, Field(max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_normal)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100), LINE]
 NewPassword = Annotated[str, StringConstraints(min_length=8, max_length=128, strip_whitespace=False)]
 AnyPassword = Annotated[str, StringConstraints(max_length=128, strip_whitespace=False)]
 
@@ -83,7 +85,7 @@ async def sign_up(
     account = Account.register(email=body.email, name=body.name, password_hash=password_hash)
     await accounts.save(account)
     user = _user(account)
-    sessions.begin(response, user, now)
+    _begin_session(response, sessions, user, now)
     return user
 
 
@@ -110,20 +112,26 @@ async def sign_in(
     if stronger_hash:
         await _strengthen(account, stronger_hash, accounts)
     user = _user(account)
-    sessions.begin(response, user, now)
+    _begin_session(response, sessions, user, now)
     return user
 
 
 @router.post("/signout", status_code=status.HTTP_204_NO_CONTENT)
 async def sign_out(response: Response, sessions: Issuer) -> None:
-    """Clear the cookie; also fine when nobody is signed in."""
-    sessions.end(response)
+    """Clear the cookie, if there is one. No service looks sessions up: a copy of the token is valid until it expires."""
+    response.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=sessions.secure)
 
 
 @router.get("/currentuser")
 async def current_user(user: OptionalUser) -> WhoAmI:
     """Who the session says is asking."""
     return WhoAmI(current_user=user)
+
+
+def _begin_session(response: Response, sessions: SessionIssuer, user: User, now: datetime) -> None:
+    """Set the session cookie. Scripts in a page cannot read it."""
+    token, seconds = sessions.token(user, now), sessions.seconds(user)
+    response.set_cookie(COOKIE, token, seconds, httponly=True, samesite="lax", secure=sessions.secure)
 
 
 async def _strengthen(account: Account, password_hash: str, accounts: AccountStore) -> None:

@@ -6,9 +6,8 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from fastapi import Response
 
-from common.http.sessions import ALGORITHM, COOKIE, ISSUER, User, public_jwk
+from common.http.sessions import ALGORITHM, ISSUER, User, public_jwk
 
 LONGEST_WITH_A_ROLE = 12 * 3600
 """Seconds that a session with a role lasts at most. Nobody looks it up: a role that was taken away lives as long."""
@@ -26,14 +25,14 @@ def signing_key(pem: str) -> Ed25519PrivateKey:
 
 
 class SessionIssuer:
-    """Signs session tokens and puts them into the cookie; scripts in a page cannot read it."""
+    """Signs session tokens."""
 
     def __init__(self, key: Ed25519PrivateKey, seconds: int, secure: bool) -> None:
-        """Sessions last `seconds`; `secure` cookies travel over https only."""
+        """Sessions last `seconds`. With `secure`, their cookies are for HTTPS only."""
         self._key = key
         self._kid = public_jwk(key.public_key())["kid"]
         self._seconds = seconds
-        self._secure = secure
+        self.secure = secure
 
     def seconds(self, user: User) -> int:
         """How long a session of this user lasts."""
@@ -52,12 +51,3 @@ class SessionIssuer:
             "aud": ISSUER,
         }
         return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self._kid})
-
-    def begin(self, response: Response, user: User, now: datetime) -> None:
-        """Give the caller a session."""
-        token = self.token(user, now)
-        response.set_cookie(COOKIE, token, self.seconds(user), httponly=True, samesite="lax", secure=self._secure)
-
-    def end(self, response: Response) -> None:
-        """Take the cookie away. A copy of the token holds until it expires: no service looks sessions up."""
-        response.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=self._secure)
