@@ -118,7 +118,7 @@ async def sign_in(
 
 @router.post("/signout", status_code=status.HTTP_204_NO_CONTENT)
 async def sign_out(response: Response, sessions: Issuer) -> None:
-    """Clear the cookie, if there is one. No service looks sessions up: a copy of the token is valid until it expires."""
+    """Clear the cookie, if there is one. A copy of the token stays valid until it expires: no service looks it up."""
     response.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=sessions.secure)
 
 
