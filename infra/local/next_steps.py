@@ -2,7 +2,7 @@
 
 import httpx
 
-from infra.local.commands.catalogue import SELLERS
+from infra.local.commands.catalogue import SELLERS, items_of
 from infra.local.commands.trade import how_to_sign_in
 from infra.local.env import Env
 from infra.local.stack.stack import Stack
@@ -19,15 +19,15 @@ async def next_steps(stack: Stack) -> list[str]:
 
 
 async def is_seeded(url: str) -> bool:
-    """Return whether the first seller of the seed has items."""
-    name = SELLERS[0].name
+    """Return whether the first item of the seed is on sale."""
+    title = next(items_of(SELLERS[0]))["title"]
     async with httpx.AsyncClient(base_url=url, timeout=5, trust_env=False) as client:
         try:
-            answer = await client.get("/api/items", params={"q": name, "limit": 1})
+            answer = await client.get("/api/items", params={"q": str(title)})
             found = answer.raise_for_status().json().get("items", [])
         except httpx.HTTPError:
             return False
-    return any(item["seller_name"] == name for item in found)
+    return any(item["title"] == title for item in found)
 
 
 def variables_of(stack: Stack) -> str:
