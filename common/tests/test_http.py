@@ -257,9 +257,10 @@ async def test_what_a_problem_quotes_cannot_break_its_encoding(client: httpx.Asy
     ("limit", "sizes"), [(1, [1, 1, 1, 1]), (2, [2, 2]), (3, [3, 1]), (4, [4]), (5, [4])], ids=lambda v: str(v)
 )
 async def test_only_the_last_page_has_no_next(limit: int, sizes: list[int], client: httpx.AsyncClient) -> None:
-    pages, more = [], {}
+    pages: list[list[str]] = []
+    more: dict[str, str] | None = {}
     while more is not None:
-        page = (await client.get("/api/chairs", params={"limit": limit, **more})).json()
+        page = (await client.get("/api/chairs", params={"limit": str(limit), **more})).json()
         pages.append([seat["id"] for seat in page["items"]])
         more = {"cursor": page["next"]} if page["next"] else None
 

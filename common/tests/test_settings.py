@@ -26,7 +26,7 @@ VALUES = {
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """All required settings, and no others."""
-    for name in ("HOST", "PORT", "LOG_LEVEL", "NATS_REPLICAS", "HOLD_SECONDS", "SECRETS_DIR"):
+    for name in ("HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "NATS_REPLICAS", "HOLD_SECONDS", "SECRETS_DIR"):
         monkeypatch.delenv(name, raising=False)
     for name, value in VALUES.items():
         monkeypatch.setenv(name, value)
@@ -50,6 +50,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         "host": "127.0.0.1",
         "port": 8123,
         "log_level": "INFO",
+        "log_format": None,
         "nats_url": SecretStr(VALUES["NATS_URL"]),
         "nats_replicas": 1,
         "jwt_public_keys": VALUES["JWT_PUBLIC_KEYS"],

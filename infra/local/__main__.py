@@ -22,6 +22,7 @@ async def run() -> None:
         env.port,
         hold_seconds=env.hold_seconds,
         log_level=env.log_level,
+        log_format=env.log_format or terminal.log_format,
         servers=env.servers,
         say=terminal.say,
     )

@@ -6,6 +6,8 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from common.telemetry import LogFormat
+
 E = TypeVar("E", bound="Env")
 
 
@@ -38,6 +40,8 @@ class StackEnv(Env):
 
     hold_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_format: LogFormat | None = None
+    """By default `text` on a terminal, else `json`."""
 
 
 def read(kind: type[E]) -> E:

@@ -58,7 +58,7 @@ def test_every_setting_is_explained() -> None:
         for name in kind.model_fields
     }
     told = set(re.findall(r"`([A-Z][A-Z_]+)`", OPERATIONS.split("## Settings")[1].split("## ")[0]))
-    assert told - {"SECRETS_DIR", "FORWARDED_ALLOW_IPS", "DEBUG", "INFO"} == wanted
+    assert told - {"SECRETS_DIR", "FORWARDED_ALLOW_IPS", "NO_COLOR", "DEBUG", "INFO"} == wanted
 
 
 def headings(page: Path) -> set[str]:

@@ -5,7 +5,7 @@ What holds a password or a private key is a `SecretStr`, which no log and no tra
 
 import os
 import sys
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import jwt
 from pydantic import SecretStr, ValidationError, field_validator
@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = 8000
     log_level: str = "INFO"
+    log_format: Literal["text", "json"] | None = None
+    """By default `text` if standard output is a terminal, else `json`."""
     nats_url: SecretStr
     nats_replicas: int = 1
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from common.telemetry import LogFormat
 from infra.local.stack.gateway import Gateway, read_routes
 from infra.local.stack.keys import Keys
 from infra.local.stack.lock import lock
@@ -35,6 +36,7 @@ class Stack:
         *,
         hold_seconds: int = 900,
         log_level: str = "INFO",
+        log_format: LogFormat = "json",
         replicas: Mapping[str, int] | None = None,
         commands: Mapping[str, Sequence[str]] | None = None,
         env: Mapping[str, Mapping[str, str]] | None = None,
@@ -49,6 +51,7 @@ class Stack:
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._hold_seconds = hold_seconds
         self._log_level = log_level
+        self._log_format = log_format
         self._commands = commands or {}
         self._more_env = env or {}
         self._urls = servers or {}
@@ -179,6 +182,7 @@ class Stack:
         """Return what this service needs to know: no secret but its own."""
         env = {
             "LOG_LEVEL": self._log_level,
+            "LOG_FORMAT": self._log_format,
             "NATS_URL": self.nats_url(service.name),
             "JWT_PUBLIC_KEYS": self.keys.public_keys,
         }

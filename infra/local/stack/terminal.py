@@ -1,24 +1,30 @@
-"""What the person at the terminal sees: every line with the name of its process, and a table of what runs where."""
+"""What `make dev` prints: every line with the name of its process, and a table of what runs where."""
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
 
+from common.telemetry import LogFormat
 from infra.local.stack.supervisor import Supervisor
 
 _NAME_WIDTH = 11
-_COLOURS = (32, 33, 34, 35, 36, 92, 93, 94, 95, 96)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_COLOURS = (32, 34, 35, 36, 92, 94, 95, 96)
+"""For the names of processes. Red and yellow are left for errors and warnings."""
 
 
 class Terminal:
-    """Standard output; coloured where a person looks at it."""
+    """Standard output. It has colours if it is a terminal, unless `NO_COLOR` is set (no-color.org)."""
 
     def __init__(self) -> None:
-        self._coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        self.log_format: LogFormat = "text" if sys.stdout.isatty() else "json"
+        """The format of the services' logs that suits it."""
+        self._coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         self._colours: dict[str, int] = {}
 
     def say(self, name: str, line: str) -> None:
@@ -27,6 +33,8 @@ class Terminal:
         if self._coloured:
             colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
             prefix = f"\x1b[{colour}m{prefix}\x1b[0m"
+        else:
+            line = _COLOUR.sub("", line)
         with contextlib.suppress(OSError):  # The reader of a pipe, or the terminal, may be gone.
             print(f"{prefix} {line}", flush=True)
 

@@ -14,7 +14,7 @@ from common.http.middleware import HeadMiddleware, RequestMiddleware
 from common.http.operations import operations
 from common.http.problems import add_problem_handlers
 from common.settings import Settings, load
-from common.telemetry import log_as_json
+from common.telemetry import log_to_stdout
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class _App(FastAPI):
 def serve(app: FastAPI, kind: type[Settings], service: str) -> None:
     """Run the service until SIGTERM. Then finish requests, drain the consumers and relay the outbox."""
     settings = load(kind)
-    log_as_json(service, settings.log_level)
+    log_to_stdout(service, settings.log_level, settings.log_format)
     config = uvicorn.Config(
         app,
         host=settings.host,
