@@ -1,1 +1,1 @@
-"""Souk under faults: people buy and sell while processes die and wires break, and then a checker does the books."""
+"""Souk under faults: people buy and sell while processes die and connections break; then a checker looks for damage."""

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: Souk under faults for SECONDS, then the checker. Exit code 1: a promise was broken."""
+"""`python -m tests.chaos`: Souk under faults for SECONDS, then the checker. Exit code 1 if a promise was broken."""
 
 import asyncio
 import contextlib
@@ -20,17 +20,17 @@ from tests.chaos.report import write_report
 from tests.chaos.run import Run
 from tests.chaos.world import World
 
-SAY_EVERY = 10.0
-"""Seconds between two lines where no person is looking."""
+REPORT_EVERY = 10.0
+"""Seconds between two lines of progress if the output is not a terminal."""
 
 
 def number(name: str, default: int) -> int:
-    """Return a variable as a whole number."""
+    """Return an environment variable as a whole number."""
     return int(os.environ.get(name) or default)
 
 
 class Progress:
-    """Where a run is: a line that changes, or a line now and then."""
+    """Shows the progress of a run: one changing line on a terminal, else a line every `REPORT_EVERY` seconds."""
 
     def __init__(self, console: Console, run: Run) -> None:
         self._console = console
@@ -39,12 +39,12 @@ class Progress:
         self._since = time.monotonic()
 
     def step(self, name: str) -> None:
-        """The run does something else now."""
+        """Note that the next step of the run has begun."""
         self._step, self._since = name, time.monotonic()
 
     @asynccontextmanager
     async def showing(self) -> AsyncIterator[None]:
-        """Show it meanwhile."""
+        """Show the progress inside the context."""
         with Live(self.line(), console=self._console, transient=True) as live:
             task = asyncio.create_task(self._keep_showing(live))
             try:
@@ -55,27 +55,27 @@ class Progress:
                     await task
 
     async def _keep_showing(self, live: Live) -> None:
-        seen = self._console.is_terminal
+        terminal = self._console.is_terminal
         while True:
             live.update(self.line())
-            if not seen:
+            if not terminal:
                 self._console.print(self.line())
-            await asyncio.sleep(0.5 if seen else SAY_EVERY)
+            await asyncio.sleep(0.5 if terminal else REPORT_EVERY)
 
     def line(self) -> Text:
-        """Say where it is."""
+        """Return the progress as one line."""
         history = self._run.history
-        done = self._run.done
-        last = f" (last: {done[-1].fault.kind} {done[-1].fault.target})" if done else ""
+        results = self._run.faults
+        last = f" (last: {results[-1].fault.kind} {results[-1].fault.target})" if results else ""
         seconds = time.monotonic() - self._since
         return Text.assemble(
             (f"{self._step} {seconds:.0f} s", "bold"),
-            f"  {len(history.operations):,} operations  {history.orders:,} orders  {len(done)} faults{last}",
+            f"  {len(history.operations):,} operations  {history.orders:,} orders  {len(results)} faults{last}",
         )
 
 
 async def main(out: Path) -> int:
-    """Run, and say how it went; everything is written into the folder `out`."""
+    """Run, write the report into the folder `out` and print its summary. Return the exit code."""
     console = Console()
     hold = number("HOLD_SECONDS", 6)
     run = Run(number("SEED", 1), number("SECONDS", 60), number("BUYERS", 12), hold)
@@ -88,14 +88,15 @@ async def main(out: Path) -> int:
             say=lambda name, line: print(f"{time.time():.3f} {name} {line}", file=log),
         )
         async with progress.showing(), world:
-            await run.happen(world, progress.step)
-    said = write_report(run, out)
+            await run.execute(world, progress.step)
+    report = write_report(run, out)
     for violation in run.violations:
         console.print(f"[red]{violation.rule}[/] {violation.subject} {violation.what}", highlight=False)
     console.print(
-        f"{len(run.violations)} violations  {said['orders_completed']:,} orders completed  "
-        f"{said['operations_in_all']:,} operations  {said['faults_in_all']} faults of {len(said['faults'])} kinds  "
-        f"quiet after {said['seconds_to_quiet']} s  {(out / 'report.html').resolve().as_uri()}",
+        f"{len(run.violations)} violations  {report['orders_completed']:,} orders completed  "
+        f"{report['operations_in_all']:,} operations  "
+        f"{report['faults_in_all']} faults of {len(report['faults'])} kinds  "
+        f"quiet after {report['seconds_to_quiet']} s  {(out / 'report.html').resolve().as_uri()}",
         soft_wrap=True,
         highlight=False,
     )

@@ -1,11 +1,11 @@
-"""Rules about answers: no answer was a lie, and what was promised was kept."""
+"""Rules about answers: every answer was true when it was given, and what it promised came about."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from tests.chaos.end_state import Final
+from tests.chaos.end_state import EndState
 from tests.chaos.history import AWAY, History, Json, Operation
-from tests.chaos.sightings import went_back
+from tests.chaos.observations import only_forward
 from tests.chaos.violation import Violation
 
 ALLOWED: dict[str, set[int]] = {
@@ -28,58 +28,60 @@ ALLOWED: dict[str, set[int]] = {
     "pay": {201, 402, 409},
     "list payments": {200},
 }
-"""What each question may be answered with, besides `AWAY`. Never 404: people ask for what they were told of."""
+"""Possible statuses of each kind of request, besides `AWAY`. Never 404: people ask for what exists."""
 
 REMEMBERED = {"sold_out", "hold_limit", "card_declined"}
-"""Refusals that the same Idempotency-Key gets again."""
+"""Refusals that are repeated for the same Idempotency-Key."""
 
 
-def allowed(history: History, _: Final) -> Iterable[Violation]:
-    """No answer but those that the contract knows."""
+def allowed(history: History, _: EndState) -> Iterable[Violation]:
+    """Every answer is one that the API documents."""
     for o in history.operations:
         if o.status not in AWAY and o.status not in ALLOWED[o.kind]:
             yield Violation("unexpected", _subject(o), f"{o.kind} was answered with {o.outcome}: {o.body}")
 
 
-def listed(history: History, final: Final) -> Iterable[Violation]:
-    """Whoever was told that he is a user, or that his item is on sale, was told the truth."""
+def listed(history: History, end: EndState) -> Iterable[Violation]:
+    """Everyone who signed up exists, and every item that was put on sale is there."""
     for o in history.of("sign up"):
-        if o.status == 201 and final.users.get(o.body["id"], {}).get("email") != o.about["email"]:
+        if o.status == 201 and end.users.get(o.body["id"], {}).get("email") != o.about["email"]:
             yield Violation("lost", o.body["id"], "a user who signed up is not there")
     for o in history.of("list item"):
-        if o.status == 201 and final.items.get(o.body["id"], {}).get("seller_id") != o.who:
+        if o.status == 201 and end.items.get(o.body["id"], {}).get("seller_id") != o.who:
             yield Violation("lost", o.body["id"], "an item that was put on sale is not there")
 
 
-def placed(history: History, final: Final) -> Iterable[Violation]:
-    """Whoever got 201 has his order, as it was told."""
+def placed(history: History, end: EndState) -> Iterable[Violation]:
+    """Every order that was answered with 201 exists, as the answer showed it."""
     for o in history.of("place"):
         if o.status == 201:
-            order = final.orders.get(o.body["id"], {})
+            order = end.orders.get(o.body["id"], {})
             names = ("item_id", "quantity", "unit_price", "currency", "buyer_id")
             if any(order.get(name) != o.body[name] for name in names) or o.body["quantity"] != o.about["quantity"]:
-                yield Violation("lost", o.body["id"], f"an order that was placed is not there as it was told: {order}")
+                yield Violation("lost", o.body["id"], f"the order differs from the answer to its buyer: {order}")
 
 
-def paid_for(history: History, final: Final) -> Iterable[Violation]:
-    """What somebody was told of his payment is so."""
-    by_key = {(p["buyer_id"], p.get("request_key")): p for p in final.payments.values()}
+def paid_for(history: History, end: EndState) -> Iterable[Violation]:
+    """Every payment is what the answer to its buyer said."""
+    by_key = {(p["buyer_id"], p.get("request_key")): p for p in end.payments.values()}
     for o in history.of("pay"):
         if o.status == 201:
-            payment = final.payments.get(o.body["id"], {})
+            payment = end.payments.get(o.body["id"], {})
             if payment.get("order_id") != o.about["order_id"] or payment["amount"] != o.body["amount"]:
-                yield Violation("lost", o.about["order_id"], f"payment {o.body['id']} is not there as it was told")
+                yield Violation(
+                    "lost", o.about["order_id"], f"payment {o.body['id']} differs from the answer to its buyer"
+                )
             elif o.body["status"] == "captured" and payment["status"] not in {"captured", "refund_due", "refunded"}:
-                yield Violation("lie", o.about["order_id"], f"payment {o.body['id']} was captured, they said")
+                yield Violation("lie", o.about["order_id"], f"the answer said that payment {o.body['id']} was captured")
         if o.status == 402 and by_key.get((o.who, o.key), {}).get("status") != "failed":
-            yield Violation("lie", o.about["order_id"], "a card was declined, they said")
+            yield Violation("lie", o.about["order_id"], "the answer said that the card was declined")
 
 
-def kept(history: History, final: Final) -> Iterable[Violation]:
-    """What was promised for later has happened."""
+def kept(history: History, end: EndState) -> Iterable[Violation]:
+    """What an answer promised for later has happened."""
     for o in history.of("cancel", "refund"):
         order_id = o.about["order_id"]
-        status = final.orders.get(order_id, {}).get("status")
+        status = end.orders.get(order_id, {}).get("status")
         match o.kind, o.status, o.code:
             case "cancel", 200, _:
                 if o.body["status"] == "cancelled" and status != "cancelled":
@@ -87,32 +89,32 @@ def kept(history: History, final: Final) -> Iterable[Violation]:
                 if o.body["status"] not in {"cancelled", "expired"}:
                     yield Violation("lie", order_id, f"cancelling was answered with {o.body['status']}")
             case "cancel", 409, _ if status not in {"paid", "refunded"}:
-                yield Violation("lie", order_id, f"was paid, they said, and is {status}")
+                yield Violation("lie", order_id, f"the answer said that it was paid, and it is {status}")
             case "refund", 202, _ if status != "refunded":
                 yield Violation("lie", order_id, f"a refund was promised, and the order is {status}")
 
 
-def same_again(history: History, _: Final) -> Iterable[Violation]:
-    """The same Idempotency-Key, the same answer."""
+def same_again(history: History, _: EndState) -> Iterable[Violation]:
+    """The same Idempotency-Key gets the same answer."""
     by_key: dict[tuple[str, str], list[Operation]] = defaultdict(list)
     for o in history.of("place", "pay"):
         if o.key and o.known:
             by_key[o.kind, o.key].append(o)
     for answers in by_key.values():
-        final_ones = [o for o in answers if o.status == 201 or o.code in REMEMBERED]
-        if not final_ones:
+        counting = [o for o in answers if o.status == 201 or o.code in REMEMBERED]
+        if not counting:
             continue
-        first = final_ones[0]
+        first = counting[0]
         for o in answers:
-            # Before the first that counts, a refusal may have been of the moment: nothing was begun.
-            counts = o.sent > first.answered or o in final_ones
-            if counts and (o.status, _told(o)) != (first.status, _told(first)):
-                what = f"key {o.key} was answered with {first.outcome} {_told(first)}, then {o.outcome} {_told(o)}"
+            # A refusal before the first answer that counts may have been temporary: nothing was started.
+            counts = o.sent > first.answered or o in counting
+            if counts and (o.status, _answer(o)) != (first.status, _answer(first)):
+                what = f"key {o.key} was answered with {first.outcome} {_answer(first)}, then {o.outcome} {_answer(o)}"
                 yield Violation("two answers", _subject(o), what)
 
 
-def possible(history: History, _: Final) -> Iterable[Violation]:
-    """Nobody saw less than nothing, or more than there is."""
+def possible(history: History, _: EndState) -> Iterable[Violation]:
+    """No answer shows a negative number of units, or more than are on offer."""
     for o in history.of("show item", "list items", "search", "list item", "edit item", "withdraw item"):
         if o.status in {200, 201}:
             for item in o.body.get("items", [o.body]):
@@ -121,8 +123,8 @@ def possible(history: History, _: Final) -> Iterable[Violation]:
                     yield Violation("impossible", item["id"], what)
 
 
-def complete(history: History, _: Final) -> Iterable[Violation]:
-    """Whoever lists his orders sees every order that he was told of before."""
+def complete(history: History, _: EndState) -> Iterable[Violation]:
+    """A list of a buyer's orders has every order that an earlier answer showed."""
     mine: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for o in history.of("place"):
         if o.status == 201:
@@ -135,21 +137,21 @@ def complete(history: History, _: Final) -> Iterable[Violation]:
                     yield Violation("missing", order_id, f"operation {o.number} listed the buyer's orders without it")
 
 
-def fair(history: History, final: Final) -> Iterable[Violation]:
-    """A payment is refused only for a reason: another payment, a cancellation, or the end of the hold."""
+def fair(history: History, end: EndState) -> Iterable[Violation]:
+    """A payment is refused only because of another payment, a cancellation, or the end of the hold."""
     tries: dict[str, list[Operation]] = defaultdict(list)
     for o in history.of("pay", "cancel"):
         tries[o.about["order_id"]].append(o)
     for order_id, operations in tries.items():
         first = operations[0]
-        order = final.orders.get(order_id)
+        order = end.orders.get(order_id)
         alone = len(operations) == 1 and first.code == "order_not_payable"
         if alone and order and first.answered < order["expires_at"].timestamp():
             yield Violation("unfair", order_id, "the only payment for it was refused while the hold lasted")
 
 
-def sessions(history: History, _: Final) -> Iterable[Violation]:
-    """Whoever is signed in is known, and nobody else."""
+def sessions(history: History, _: EndState) -> Iterable[Violation]:
+    """Souk knows who is signed in, and nobody else."""
     signed_in: dict[str, bool] = defaultdict(lambda: True)
     for o in history.of("sign in", "sign out", "who am i"):
         if o.status in {200, 204} and o.who:
@@ -158,7 +160,7 @@ def sessions(history: History, _: Final) -> Iterable[Violation]:
             signed_in[o.who] = o.kind == "sign in" if o.kind != "who am i" else signed_in[o.who]
 
 
-def _told(o: Operation) -> Json | str:
+def _answer(o: Operation) -> Json | str:
     return o.body if o.status == 201 else o.code
 
 
@@ -167,7 +169,7 @@ def _subject(o: Operation) -> str:
     return str(o.about.get("order_id") or o.about.get("item_id") or body.get("id") or o.who)
 
 
-RULES: tuple[Callable[[History, Final], Iterable[Violation]], ...] = (
+RULES: tuple[Callable[[History, EndState], Iterable[Violation]], ...] = (
     allowed,
     listed,
     placed,
@@ -178,5 +180,5 @@ RULES: tuple[Callable[[History, Final], Iterable[Violation]], ...] = (
     complete,
     fair,
     sessions,
-    went_back,
+    only_forward,
 )

@@ -1,4 +1,4 @@
-"""What a buyer does: everything that the API allows with an order, in every order that a person could think of."""
+"""What a buyer does: everything that the API allows with an order, in any sequence."""
 
 import asyncio
 import contextlib
@@ -11,14 +11,14 @@ CARDS = ("pm_card_visa", "pm_card_slow", "pm_card_duplicate", "pm_card_lost", "p
 
 
 class Buyer:
-    """Holds, pays, cancels, forgets."""
+    """Places orders, then pays, cancels or forgets them."""
 
     def __init__(self, person: Person, market: Market) -> None:
         self.person = person
         self._market = market
 
     async def act(self) -> None:
-        """One story, from looking around to the end that the person chooses for it."""
+        """Look around, place one order, and end it in one of the possible ways."""
         await self._look()
         item = self._market.choose(self.person.chance)
         if item is None:
@@ -58,7 +58,7 @@ class Buyer:
                 await person.ask("who am i", "GET", "/api/users/currentuser")
 
     async def _change_session(self) -> None:
-        """Now and then somebody signs out and in again, or comes back as somebody new."""
+        """Sometimes sign out and in again, or sign up as a new user."""
         match self.person.chance.randrange(20):
             case 0 | 1:
                 await self.person.sign_out_and_in()
@@ -116,10 +116,10 @@ class Buyer:
         await self._pay(order)
 
     async def _forget(self, _: Json) -> None:
-        """Nothing more: the hold runs out."""
+        """Do nothing: the hold runs out."""
 
     async def _pay_at_the_end(self, order: Json) -> None:
-        """Within a second around the end of the hold."""
+        """Pay within a second of the end of the hold."""
         await asyncio.sleep(self._market.hold_seconds - self.person.chance.uniform(-0.2, 0.8))
         await self._pay(order)
 

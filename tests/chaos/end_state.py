@@ -1,4 +1,4 @@
-"""What is true in the end: read from every database, the provider's ledger and the streams."""
+"""The state after a run: read from every database, the provider's ledger and the streams."""
 
 import json
 import time
@@ -20,8 +20,8 @@ BATCH = 500
 
 
 @dataclass(frozen=True)
-class Told:
-    """An event in a stream, where it stands first."""
+class PublishedEvent:
+    """An event, at its first place in a stream."""
 
     place: Place
     subject: str
@@ -33,11 +33,11 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Letter:
-    """A dead letter."""
+class DeadLetter:
+    """A message that a consumer could not handle."""
 
     place: Place
-    """Of the message that could not be handled."""
+    """Of the message in its own stream."""
     consumer: str
     subject: str
     error: str
@@ -46,8 +46,8 @@ class Letter:
 
 
 @dataclass
-class Final:
-    """Documents by their ids; of the people of one run only."""
+class EndState:
+    """Documents by id, of the people of one run only."""
 
     users: dict[str, Json] = field(default_factory=dict)
     items: dict[str, Json] = field(default_factory=dict)
@@ -56,42 +56,42 @@ class Final:
     payments: dict[str, Json] = field(default_factory=dict)
     charges: dict[str, Json] = field(default_factory=dict)
     """The provider's ledger, by payment id."""
-    told: list[Told] = field(default_factory=list)
-    letters: list[Letter] = field(default_factory=list)
+    events: list[PublishedEvent] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
     readers: dict[str, set[str]] = field(default_factory=dict)
-    """Durable consumers by the subject that they read."""
-    restless: list[str] = field(default_factory=list)
-    """What was still going on when the time to become quiet was over."""
+    """The durable consumers of each subject."""
+    unsettled: list[str] = field(default_factory=list)
+    """What was still going on at the end of the time in which all had to settle."""
     at: float = field(default_factory=time.time)
 
 
-async def read_final(world: World, people: Iterable[str], began: float, restless: list[str]) -> Final:
+async def read_end_state(world: World, people: Iterable[str], began: float, unsettled: list[str]) -> EndState:
     """Read everything about these people (user ids), and the dead letters since `began` (Unix seconds)."""
     ids = {"$in": list(people)}
-    final = Final(restless=restless)
+    end = EndState(unsettled=unsettled)
     async with (
         database(world.mongo_url("auth")) as auth,
         database(world.mongo_url("items")) as items,
         database(world.mongo_url("orders")) as orders,
         database(world.mongo_url("payments")) as payments,
-        stream_reader(world) as js,
+        open_streams(world) as js,
     ):
-        final.users = await _found(auth.users, {"_id": ids})
-        final.items = await _found(items.items, {"seller_id": ids})
-        final.stock = await _found(orders.stock, {"seller_id": ids})
-        final.orders = await _found(orders.orders, {"buyer_id": ids})
-        final.payments = await _found(payments.payments, {"buyer_id": ids})
-        final.charges = await _found(payments.sandbox_charges, {"_id": {"$in": list(final.payments)}})
-        final.told = await _told(js)
+        end.users = await _found(auth.users, {"_id": ids})
+        end.items = await _found(items.items, {"seller_id": ids})
+        end.stock = await _found(orders.stock, {"seller_id": ids})
+        end.orders = await _found(orders.orders, {"buyer_id": ids})
+        end.payments = await _found(payments.payments, {"buyer_id": ids})
+        end.charges = await _found(payments.sandbox_charges, {"_id": {"$in": list(end.payments)}})
+        end.events = await _events(js)
         letters = [_letter(headers) async for _, _, headers, _ in _messages(js, "DEAD_LETTERS")]
-        final.letters = [letter for letter in letters if letter.at >= began]
-        final.readers = await _readers(js)
-    return final
+        end.dead_letters = [letter for letter in letters if letter.at >= began]
+        end.readers = await _readers(js)
+    return end
 
 
 @asynccontextmanager
-async def stream_reader(world: World) -> AsyncIterator[JetStreamContext]:
-    """The streams, for somebody who may read all of them."""
+async def open_streams(world: World) -> AsyncIterator[JetStreamContext]:
+    """Connect as a user who may read all streams."""
     client = await nats.connect(world.bus_url)
     try:
         yield client.jetstream(timeout=10)
@@ -103,14 +103,14 @@ async def _found(collection: Collection, query: Json) -> dict[str, Json]:
     return {document["_id"]: document async for document in collection.find(query)}
 
 
-async def _told(js: JetStreamContext) -> list[Told]:
-    """Every readable event once, in the order of time."""
-    first: dict[str, Told] = {}
+async def _events(js: JetStreamContext) -> list[PublishedEvent]:
+    """Return every readable event once, oldest first."""
+    first: dict[str, PublishedEvent] = {}
     for stream in STREAMS:
         async for place, subject, headers, data in _messages(js, stream):
             if headers.get("ce-id", "") in first or "ce-time" not in headers:
                 continue
-            first[headers["ce-id"]] = Told(
+            first[headers["ce-id"]] = PublishedEvent(
                 place,
                 subject,
                 headers["ce-id"],
@@ -119,13 +119,13 @@ async def _told(js: JetStreamContext) -> list[Told]:
                 headers.get("ce-requestid", ""),
                 headers.get("ce-causationid", ""),
             )
-    return sorted(first.values(), key=lambda told: told.at)
+    return sorted(first.values(), key=lambda event: event.at)
 
 
-def _letter(headers: dict[str, str]) -> Letter:
+def _letter(headers: dict[str, str]) -> DeadLetter:
     place = Place(headers["Souk-Stream"], int(headers["Souk-Sequence"]))
     at = datetime.fromisoformat(headers["Souk-Failed-At"]).timestamp()
-    return Letter(place, headers["Souk-Consumer"], headers["Souk-Subject"], headers["Souk-Error"], at)
+    return DeadLetter(place, headers["Souk-Consumer"], headers["Souk-Subject"], headers["Souk-Error"], at)
 
 
 async def _messages(js: JetStreamContext, stream: str) -> AsyncIterator[tuple[Place, str, dict[str, str], bytes]]:

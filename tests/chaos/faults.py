@@ -1,4 +1,4 @@
-"""Makes the faults of a plan happen, each for its time, and heals everything at the end."""
+"""Causes the faults of a plan, each for its time, and heals everything at the end."""
 
 import asyncio
 import contextlib
@@ -26,21 +26,21 @@ from tests.chaos.repeats import Place, Repeats
 from tests.chaos.world import World
 
 UNREADABLE = b'{"order_id": '
-"""No event."""
+"""Not an event: the JSON is cut off."""
 
 FILLER = "FILLER"
 PIECE = bytes(1_000_000)
 
 SLOW = 0.15
-"""Seconds that each piece of data takes on a slow wire."""
+"""Delay of each piece of data on a slow connection, in seconds."""
 
 IMPOSSIBLE = (NatsError, RedisError, OSError, httpx.TransportError, TimeoutError)
-"""Another fault made this one impossible."""
+"""Errors which mean that another fault made this one impossible."""
 
 
 @dataclass(frozen=True)
-class Done:
-    """A fault that happened from `began` to `ended` (Unix seconds); or could not happen, and `note` says why."""
+class FaultResult:
+    """A fault that happened from `began` to `ended` (Unix seconds), or that was impossible; `note` then says why."""
 
     fault: Fault
     began: float
@@ -50,17 +50,17 @@ class Done:
 
 
 @dataclass
-class Trouble:
-    """Made by `brewing`."""
+class Faults:
+    """Causes faults in a running world. Made by `connected`."""
 
     world: World
     history: History
     bus: Client
     chance: random.Random
-    done: list[Done]
-    """What has happened is added here."""
+    results: list[FaultResult]
+    """The outcome of each fault is appended here."""
     unreadable: dict[Place, str] = field(default_factory=dict)
-    """The subject of each message made to be a dead letter."""
+    """The subjects of messages that were sent to become dead letters."""
 
     def __post_init__(self) -> None:
         self._js = self.bus.jetstream(timeout=3)
@@ -82,39 +82,41 @@ class Trouble:
 
     @classmethod
     @asynccontextmanager
-    async def brewing(cls, world: World, history: History, seed: int, done: list[Done]) -> AsyncIterator["Trouble"]:
-        """Trouble for a world that runs; what has happened is added to `done`."""
+    async def connected(
+        cls, world: World, history: History, seed: int, results: list[FaultResult]
+    ) -> AsyncIterator["Faults"]:
+        """Connect to the bus of a running world."""
 
         async def quiet(_: Exception) -> None:
-            """The bus is killed all the time."""
+            """Ignore errors: faults kill the bus."""
 
         bus = await nats.connect(world.bus_url, max_reconnect_attempts=-1, reconnect_time_wait=0.2, error_cb=quiet)
         try:
-            yield cls(world, history, bus, random.Random(seed), done)
+            yield cls(world, history, bus, random.Random(seed), results)
         finally:
             await bus.close()
 
-    async def strike(self, plan: Sequence[Fault]) -> None:
-        """Let everything of the plan happen at its time from now; return when the last fault is over."""
+    async def cause_all(self, plan: Sequence[Fault]) -> None:
+        """Cause every fault of the plan at its time from now; return when the last one is over."""
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for fault in plan:
                 await asyncio.sleep(max(0.0, began + fault.at - time.monotonic()))
-                group.create_task(self.happen(fault))
+                group.create_task(self.cause(fault))
 
-    async def happen(self, fault: Fault) -> None:
-        """Let one fault happen, to its end."""
+    async def cause(self, fault: Fault) -> None:
+        """Cause one fault, and return when it is over."""
         began, note, happened = time.time(), "", True
         act = self._kinds["kill" if fault.kind.startswith("kill ") else fault.kind]
         try:
-            said = await act(fault)
-            note = f"{said} of them" if isinstance(said, int) else ""
+            count = await act(fault)
+            note = f"{count} of them" if isinstance(count, int) else ""
         except IMPOSSIBLE as error:
             note, happened = f"{type(error).__name__}: {error}", False
-        self.done.append(Done(fault, began, time.time(), happened, note))
+        self.results.append(FaultResult(fault, began, time.time(), happened, note))
 
     async def heal(self) -> None:
-        """Nothing is wrong any more, and everything answers."""
+        """End every fault and wait until everything answers."""
         for wire in self.world.wires.values():
             wire.heal()
         for child in self.world.children:
@@ -148,7 +150,7 @@ class Trouble:
         wire.heal()
 
     async def _repeat_webhooks(self) -> int:
-        """The provider calls again, in another order, about payments of any age, each twice."""
+        """Send webhooks of the provider again, in another order, for payments of any age, each twice."""
         known = [o.body["id"] for o in self.history.of("pay") if o.status == 201]
         payments = self.chance.sample(known, min(10, len(known))) * 2
         self.chance.shuffle(payments)
@@ -165,7 +167,7 @@ class Trouble:
         self.unreadable[Place(ack.stream, ack.seq)] = fault.target
 
     async def _fill_bus(self, fault: Fault) -> int:
-        """Store until the bus refuses. Returns how many megabytes that took."""
+        """Store data until the bus refuses it. Return the number of megabytes."""
         config = StreamConfig(name=FILLER, subjects=["filler.>"], storage=StorageType.FILE, max_bytes=-1)
         await self._js.add_stream(config)
         pieces = 0
@@ -189,7 +191,7 @@ class Trouble:
                 await asyncio.sleep(0.5)
 
     async def _fill_redis(self, fault: Fault) -> None:
-        """Every write is refused for want of memory."""
+        """Make Redis refuse every write because its memory is full."""
         async with redis.asyncio.from_url(self.world.redis_url) as client:
             await client.config_set("maxmemory", "1")
             await asyncio.sleep(fault.seconds)

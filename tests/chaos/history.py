@@ -1,4 +1,4 @@
-"""What people asked and what they were told: the only thing that the promises are about."""
+"""The requests of a run and their answers: promises are about what clients see."""
 
 import json
 import time
@@ -10,7 +10,7 @@ from typing import Any
 Json = dict[str, Any]
 
 AWAY = frozenset({None, 429, 502, 503, 504})
-"""No answer, or one that says: try again. Whether it was done is not known."""
+"""No answer, or one that says: try again. Whether the request was carried out is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Operation:
     who: str
     kind: str
     about: Json
-    """What was asked, and of which order or item."""
+    """The body of the request, and the order or item that it is about."""
     key: str | None
     sent: float
     answered: float
@@ -30,23 +30,23 @@ class Operation:
 
     @property
     def known(self) -> bool:
-        """Whether the answer says what was done."""
+        """Whether the answer says what was done, as opposed to `AWAY`."""
         return self.status not in AWAY
 
     @property
     def code(self) -> str:
-        """The code of a problem, else nothing."""
+        """The `code` of a problem, else an empty string."""
         return str(self.body.get("code", "")) if isinstance(self.body, dict) and (self.status or 0) >= 400 else ""
 
     @property
     def outcome(self) -> str:
-        """The answer in a word or two."""
+        """The answer in a few words."""
         return "no answer" if self.status is None else f"{self.status} {self.code}".strip()
 
 
 @dataclass
 class History:
-    """Every operation of a run, and what each person is called."""
+    """Every operation of a run, and the people who took part."""
 
     people: dict[str, str] = field(default_factory=dict)
     """Mail address by user id."""
@@ -56,14 +56,14 @@ class History:
     def add(
         self, *, who: str, kind: str, about: Json, key: str | None, sent: float, status: int | None, body: Any
     ) -> Operation:
-        """Note an answer, or that none came."""
+        """Record an answer, or with `status` None that none came."""
         operation = Operation(len(self.operations) + 1, who, kind, about, key, sent, time.time(), status, body)
         self.operations.append(operation)
         return operation
 
     @property
     def orders(self) -> int:
-        """How many orders people were told that they have."""
+        """The number of orders that were answered with 201."""
         return len({operation.body["id"] for operation in self.of("place") if operation.status == 201})
 
     def of(self, *kinds: str) -> Iterator[Operation]:
@@ -71,7 +71,7 @@ class History:
         return (operation for operation in self.operations if operation.kind in kinds)
 
     def write(self, file: Path) -> None:
-        """One line of JSON for each operation."""
+        """Write one line of JSON for each operation."""
         with file.open("w") as out:
             for operation in self.operations:
                 out.write(json.dumps(asdict(operation)) + "\n")

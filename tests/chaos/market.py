@@ -1,4 +1,4 @@
-"""What is for sale as far as people know, and what a seller does with it."""
+"""The items that people know, and what a seller does with them."""
 
 import random
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from tests.chaos.history import Json
 from tests.chaos.people import Person
 
 MOST = 12
-"""Items on sale at a time: few, so that people want the same."""
+"""Items on sale at a time: few, so that buyers compete."""
 
 HOT = 0.5
-"""How often a buyer wants what everybody wants: the newest."""
+"""Probability that a buyer wants the newest item, like everybody else."""
 
 
 @dataclass
@@ -23,14 +23,14 @@ class Market:
     items: list[str] = field(default_factory=list)
 
     def choose(self, chance: random.Random) -> str | None:
-        """Return an item that somebody wants, if there is any."""
+        """Return the item that a buyer wants, or None if nothing is on sale."""
         if not self.items:
             return None
         return self.items[-1] if chance.random() < HOT else chance.choice(self.items)
 
 
 class Seller:
-    """Lists, edits, withdraws, gives money back."""
+    """Lists, edits and withdraws items, and refunds orders."""
 
     def __init__(self, person: Person, market: Market) -> None:
         self.person = person
@@ -38,7 +38,7 @@ class Seller:
         self._own: list[Json] = []
 
     async def act(self) -> None:
-        """One thing that a seller does."""
+        """Do one thing that a seller does."""
         acts = {self._list: 5, self._edit: 4, self._withdraw: 1, self._refund: 4}
         if not self._own or len(self._market.items) < 3:
             acts = {self._list: 1}

@@ -1,4 +1,4 @@
-"""People at the gateway: each does what a person does, one thing after the other, and remembers nothing but history."""
+"""Simulated people at the gateway. Whatever they do goes into the history."""
 
 import asyncio
 import random
@@ -14,28 +14,28 @@ from tests.chaos.history import History, Json, Operation
 TRUST = ssl.create_default_context()
 """Shared: a client of its own context takes as long as a dozen requests."""
 
-PATIENCE = 8.0
-"""Seconds until somebody no longer waits for an answer."""
+ANSWER_TIMEOUT = 8.0
+"""Seconds that a client waits for an answer."""
 
-PATIENCE_AT_THE_DOOR = 30.0
-"""The same for who signs up or in: passwords take long, and who asks again at once makes it longer."""
+SIGN_IN_TIMEOUT = 30.0
+"""The same for sign-up and sign-in: hashing a password is slow, and every repetition makes it slower."""
 
 TRIES = 12
 PAUSES = (0.3, 1.0)
-"""Seconds until somebody asks again who got no answer."""
+"""Seconds before a request without an answer is repeated, at least and at most."""
 
 KEPT = ("id", "order_id", "status", "version", "quantity", "available")
-"""What is remembered of each row of a list."""
+"""The fields of each row of a list that go into the history."""
 
 PASSWORD = "correct horse"
 
 
 class NotSignedUp(RuntimeError):
-    """Nobody answered for a long time: a fault, or a machine that is too busy for a run."""
+    """Sign-up got no answer for a long time: a fault, or a machine that is too busy for a run."""
 
 
 class Person:
-    """Somebody with a client of his own; `chance` decides what he does."""
+    """Somebody with an HTTP client; `chance` decides what they do."""
 
     def __init__(self, url: str, history: History, name: str, chance: random.Random) -> None:
         self.name = name
@@ -51,7 +51,7 @@ class Person:
         await self._http.aclose()
 
     def new_key(self) -> str:
-        """An Idempotency-Key that was not used before."""
+        """Return an Idempotency-Key that was not used before."""
         self._keys += 1
         return f"{self.name}-{self._keys}"
 
@@ -66,26 +66,26 @@ class Person:
         params: Mapping[str, str | int] | None = None,
         key: str | None = None,
     ) -> Operation:
-        """Ask once, and note what came of it."""
+        """Send a request once and record its answer."""
         sent = time.time()
         status: int | None = None
-        told: Any = None
+        content: Any = None
         try:
             headers = {"Idempotency-Key": key} if key else None
-            patience = PATIENCE_AT_THE_DOOR if kind.startswith("sign") else PATIENCE
-            answer = await self._http.request(method, path, json=body, params=params, headers=headers, timeout=patience)
-            # An answer of Souk carries an id; the gateway's own, while it starts, says 404 of everything.
+            timeout = SIGN_IN_TIMEOUT if kind.startswith("sign") else ANSWER_TIMEOUT
+            answer = await self._http.request(method, path, json=body, params=params, headers=headers, timeout=timeout)
+            # A service's answer has an id. The gateway itself answers everything with 404 while it starts.
             from_souk = "x-request-id" in answer.headers or answer.status_code >= 500
-            status, told = answer.status_code if from_souk else None, _read(answer)
+            status, content = answer.status_code if from_souk else None, _read(answer)
         except httpx.TransportError as error:
-            told = repr(error)
+            content = repr(error)
         about = {**(about or {}), **(body or {})}
-        return self.history.add(who=self.id, kind=kind, about=about, key=key, sent=sent, status=status, body=told)
+        return self.history.add(who=self.id, kind=kind, about=about, key=key, sent=sent, status=status, body=content)
 
     async def insist(
         self, kind: str, method: str, path: str, about: Json | None = None, *, body: Json | None = None, key: str = ""
     ) -> Operation:
-        """Ask until the answer says what was done, under one key; the last answer after `TRIES`."""
+        """Repeat a request under one key until the answer says what was done, at most `TRIES` times more."""
         operation = await self.ask(kind, method, path, about, body=body, key=key or None)
         for _ in range(TRIES):
             if operation.known:
@@ -95,9 +95,9 @@ class Person:
         return operation
 
     async def sign_up(self) -> None:
-        """Become a new user. Who was told nothing and is then told that the address is taken signs in.
+        """Become a new user. If an attempt without an answer has taken the address, sign in.
 
-        Raises `NotSignedUp`, and is then who he was before.
+        Raises `NotSignedUp`; the person is then the same user as before.
         """
         before = self.email
         self.email = f"{self.name.lower()}-{self.chance.randrange(10**9)}@souk.test"
@@ -111,13 +111,13 @@ class Person:
         self.history.people[self.id] = self.email
 
     async def sign_in(self) -> Operation:
-        """Begin a session."""
+        """Start a session."""
         return await self.insist(
             "sign in", "POST", "/api/users/signin", body={"email": self.email, "password": PASSWORD}
         )
 
     async def sign_out_and_in(self) -> None:
-        """End the session and begin another."""
+        """End the session and start another."""
         await self.insist("sign out", "POST", "/api/users/signout")
         await self.ask("who am i", "GET", "/api/users/currentuser")
         await self.sign_in()

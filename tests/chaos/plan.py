@@ -1,4 +1,4 @@
-"""What goes wrong, and when. Pure: the same seed gives the same plan."""
+"""Which faults happen when. Pure: the same seed gives the same plan."""
 
 import random
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ REPLICAS = tuple(name for service in SERVICES for name in (service.name, f"{serv
 WIRES = tuple(
     f"{service.name}:{server}" for service in SERVICES for server in ("nats", service.uses) if server is not None
 )
-"""A service's connections to a server; `people:gateway` are everybody's to the gateway."""
+"""The connections of a service to a server. `people:gateway` are those of all people to the gateway."""
 
 GAPS = (1.5, 4.5)
 """Seconds from one fault to the next."""
@@ -19,7 +19,7 @@ GAPS = (1.5, 4.5)
 
 @dataclass(frozen=True)
 class Fault:
-    """At `at` seconds `kind` befalls `target`, for `seconds` (0: it happens once)."""
+    """A fault of this kind at `target`, `at` seconds after the start, for `seconds` (0: it happens once)."""
 
     at: float
     kind: str
@@ -29,7 +29,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a kind of fault can befall, for how many seconds, and how often it comes while others come once."""
+    """The targets of a kind of fault, its duration in seconds, and how often it comes while others come once."""
 
     targets: tuple[str, ...] = ("",)
     lasts: tuple[float, float] = (0.0, 0.0)

@@ -1,6 +1,6 @@
 """Bugs planted into a service at its start: `python -m tests.chaos.planted_bugs orders`. The checker must catch each.
 
-A bug bites while the file named by BUG holds its name. So one stack serves for all of them, one after the other.
+A bug is active while the file named by BUG contains its name, so one stack can have all of them in turn.
 """
 
 import asyncio
@@ -34,28 +34,28 @@ BUGS = (
 )
 
 
-IN_HAND = 0.3
-"""Seconds for which a message that was acknowledged too early is in hand: who is killed meanwhile has lost it."""
+HANDLING_DELAY = 0.3
+"""Seconds between acknowledging a message too early and handling it. A process killed meanwhile loses the message."""
 
 
-def bites(bug: str) -> bool:
-    """Whether this bug is the one that bites now."""
+def is_active(bug: str) -> bool:
+    """Return whether this is the bug that is active now."""
     assert bug in BUGS
     return Path(os.environ["BUG"]).read_text() == bug
 
 
-def planted(owner: Any, name: str, bug: str, wrong: Callable[..., Any]) -> None:
-    """Let `wrong` take the place of a method while the bug bites."""
+def plant(owner: Any, name: str, bug: str, wrong: Callable[..., Any]) -> None:
+    """Replace a method by `wrong` while the bug is active."""
     right = getattr(owner, name)
 
     def either(*args: Any, **kwargs: Any) -> Any:
-        return (wrong if bites(bug) else right)(*args, **kwargs)
+        return (wrong if is_active(bug) else right)(*args, **kwargs)
 
     setattr(owner, name, either)
 
 
 def take_unguarded(stock: Stock, quantity: int) -> None:
-    """Nobody looks whether so many are free."""
+    """Take units without checking whether they are free."""
     stock.taken += quantity
     stock._changed()
 
@@ -64,14 +64,14 @@ right_take = Consumer._take
 
 
 async def ack_first(consumer: Consumer, msg: Msg) -> None:
-    """The message is done before anything is done about it, and what fails then has failed for good."""
+    """Acknowledge a message before it is handled: what fails then is never delivered again."""
     await msg.ack()
 
     async def no_more(**_: object) -> None:
-        """The server knows nothing of it any more."""
+        """Do nothing: the server has forgotten the message."""
 
     msg.ack = msg.nak = no_more  # type: ignore[assignment, method-assign]
-    await asyncio.sleep(IN_HAND)
+    await asyncio.sleep(HANDLING_DELAY)
     await right_take(consumer, msg)
 
 
@@ -79,20 +79,20 @@ right_publish = Bus.publish
 
 
 async def publish_some(bus: Bus, envelopes: Sequence[Envelope]) -> list[Envelope]:
-    """Of what is said to be published, the news of captured money is not."""
+    """Report all events as published, but do not publish captured payments."""
     sent = await right_publish(bus, [e for e in envelopes if e.subject != PaymentCaptured.subject])
     return [e for e in envelopes if e in sent or e.subject == PaymentCaptured.subject]
 
 
 async def nothing(*_: object, **__: object) -> None:
-    """What should happen does not."""
+    """Do nothing instead of what should be done."""
 
 
 right_owe = Payment.owe_refund
 
 
 def owe_again(payment: Payment, *args: Any) -> None:
-    """Asked for again, a refund that was made is made again."""
+    """Make a refund again if it is requested again."""
     if payment.status is PaymentStatus.REFUNDED:
         payment.status = PaymentStatus.CAPTURED
     right_owe(payment, *args)
@@ -101,23 +101,23 @@ def owe_again(payment: Payment, *args: Any) -> None:
 right_post = JetStreamContext.publish
 
 
-async def post_no_letter(js: JetStreamContext, subject: str, *args: Any, **kwargs: Any) -> Any:
-    """What nobody can handle is forgotten."""
+async def publish_no_dead_letter(js: JetStreamContext, subject: str, *args: Any, **kwargs: Any) -> Any:
+    """Drop messages that no handler could handle."""
     return None if subject.startswith("dead_letters.") else await right_post(js, subject, *args, **kwargs)
 
 
-def plant() -> None:
-    """Plant every bug; none bites yet."""
-    planted(Stock, "take", "unguarded stock", take_unguarded)
-    planted(Consumer, "_take", "ack before write", ack_first)
-    planted(Bus, "publish", "event lost after write", publish_some)
-    planted(Payment, "owe_refund", "refund twice", owe_again)
-    planted(Cashier, "owe_refund", "refund never", nothing)
-    planted(ReservationDesk, "expire", "deadline ignored", nothing)
-    planted(JetStreamContext, "publish", "dropped dead letter", post_no_letter)
+def plant_all() -> None:
+    """Plant every bug. None is active yet."""
+    plant(Stock, "take", "unguarded stock", take_unguarded)
+    plant(Consumer, "_take", "ack before write", ack_first)
+    plant(Bus, "publish", "event lost after write", publish_some)
+    plant(Payment, "owe_refund", "refund twice", owe_again)
+    plant(Cashier, "owe_refund", "refund never", nothing)
+    plant(ReservationDesk, "expire", "deadline ignored", nothing)
+    plant(JetStreamContext, "publish", "dropped dead letter", publish_no_dead_letter)
 
 
 if __name__ == "__main__":
-    plant()
+    plant_all()
     sys.argv = sys.argv[1:]
     runpy.run_module(f"{sys.argv[0]}.main", run_name="__main__")

@@ -1,4 +1,4 @@
-"""A wire that can be cut, slowed down and held: a TCP proxy to a port of 127.0.0.1."""
+"""A connection that can be cut, slowed down and held: a TCP proxy to a port of 127.0.0.1."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ CHUNK = 65_536
 
 
 class Proxy:
-    """Passes on what comes to `port`. `open` and `close` it; `heal` ends every fault."""
+    """Forwards connections from `port` to the target. `open` and `close` it; `heal` ends every fault."""
 
     def __init__(self, target: int) -> None:
         self.port = free_port()
@@ -28,11 +28,11 @@ class Proxy:
         self._delay = 0.0
 
     async def open(self) -> None:
-        """Listen."""
+        """Start to listen."""
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
 
     async def close(self) -> None:
-        """Listen no more and break what is connected."""
+        """Stop listening and break every connection."""
         if self._server:
             self._server.close()
         self._break()
@@ -41,20 +41,20 @@ class Proxy:
             await asyncio.wait(self._tasks)
 
     def cut(self) -> None:
-        """Break every connection, and each new one at once."""
+        """Break every connection, and every new one at once."""
         self._refusing = True
         self._break()
 
     def slow_down(self, delay: float) -> None:
-        """From now on every piece of data takes `delay` seconds, one after the other."""
+        """Delay every piece of data by `delay` seconds, one after the other."""
         self._delay = delay
 
     def hold(self) -> None:
-        """Nothing passes, and nobody is told; what is sent arrives after `heal`."""
+        """Forward nothing, without an error: what is sent arrives after `heal`."""
         self._flowing.clear()
 
     def heal(self) -> None:
-        """A good wire again."""
+        """Forward everything at once again."""
         self._refusing = False
         self._delay = 0.0
         self._flowing.set()
@@ -74,7 +74,7 @@ class Proxy:
         try:
             await self._serve(reader, writer)
         except OSError:
-            pass  # Whoever dialled sees a broken connection.
+            pass  # The client sees a broken connection.
         finally:
             writer.transport.abort()
             self._writers.discard(writer)

@@ -1,4 +1,4 @@
-"""Wait until everything has come to rest, and say what has not."""
+"""Wait until everything has settled, and report what has not."""
 
 import asyncio
 import time
@@ -10,16 +10,16 @@ from nats.js import JetStreamContext
 from common.bus.connection import STREAMS
 from common.mongo.client import Collection, Database, database
 from common.outbox import HAS_PENDING
-from tests.chaos.end_state import stream_reader
+from tests.chaos.end_state import open_streams
 from tests.chaos.history import Json
 from tests.chaos.world import World
 
 PAUSE = 0.3
-"""Seconds between two looks; what is quiet is so in two of them."""
+"""Seconds between two checks. The world is quiet if two in a row find nothing."""
 
 
 async def until_quiet(world: World, people: Iterable[str], limit: float) -> list[str]:
-    """Return what does not come to rest within `limit` seconds: nothing, if all is well."""
+    """Return what has not settled within `limit` seconds: an empty list if all is well."""
     deadline = time.monotonic() + limit
     quiet_before = False
     async with (
@@ -28,14 +28,14 @@ async def until_quiet(world: World, people: Iterable[str], limit: float) -> list
         database(world.mongo_url("orders")) as orders,
         database(world.mongo_url("payments")) as payments,
         redis.asyncio.from_url(world.redis_url) as deadlines,
-        stream_reader(world) as js,
+        open_streams(world) as js,
     ):
         ids = {"$in": list(people)}
         while True:
             busy = [one async for one in _in_databases(auth, items, orders, payments, ids)]
             busy += [one async for one in _in_streams(js)]
             if waiting := await deadlines.zcard("deadlines"):
-                busy.append(f"{waiting} deadlines have not come")
+                busy.append(f"{waiting} deadlines are still to come")
             if (not busy and quiet_before) or time.monotonic() > deadline:
                 return busy
             quiet_before = not busy
@@ -47,11 +47,11 @@ async def _in_databases(
 ) -> AsyncIterator[str]:
     unsettled = {"status": {"$in": ["created", "processing", "refund_due"]}}
     looks: list[tuple[Collection, Json, str]] = [
-        (auth.users, {"_id": ids, **HAS_PENDING}, "users have events to tell"),
-        (items.items, {"seller_id": ids, **HAS_PENDING}, "items have events to tell"),
-        (orders.stock, {"seller_id": ids, **HAS_PENDING}, "stocks have events to tell"),
-        (orders.orders, {"buyer_id": ids, **HAS_PENDING}, "orders have events to tell"),
-        (payments.payments, {"buyer_id": ids, **HAS_PENDING}, "payments have events to tell"),
+        (auth.users, {"_id": ids, **HAS_PENDING}, "users have unpublished events"),
+        (items.items, {"seller_id": ids, **HAS_PENDING}, "items have unpublished events"),
+        (orders.stock, {"seller_id": ids, **HAS_PENDING}, "stocks have unpublished events"),
+        (orders.orders, {"buyer_id": ids, **HAS_PENDING}, "orders have unpublished events"),
+        (payments.payments, {"buyer_id": ids, **HAS_PENDING}, "payments have unpublished events"),
         (orders.orders, {"buyer_id": ids, "status": "awaiting_payment"}, "orders are not settled"),
         (orders.orders, {"buyer_id": ids, "status": "paid", "refund_requested": True}, "refunds are not done"),
         (payments.payments, {"buyer_id": ids, **unsettled}, "payments are not settled"),

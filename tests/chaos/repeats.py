@@ -1,4 +1,4 @@
-"""Messages that come again: late, in another order, under a new message id. A bus may do that."""
+"""Messages that are delivered again: late, in another order, under a new message id, as a bus may do."""
 
 import random
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ STREAMS = tuple(sorted({event.stream for event in EVENTS.values()}))
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """Where a message is kept."""
+    """The place of a message in a stream."""
 
     stream: str
     sequence: int
 
 
 class Repeats:
-    """Publishes events that are in the streams once more; what is a repetition, or no event, is not repeated."""
+    """Publishes events of the streams again, except for repetitions and messages that are not events."""
 
     def __init__(self, js: JetStreamContext, chance: random.Random) -> None:
         self._ours: set[Place] = set()

@@ -1,4 +1,4 @@
-"""One run: people at work, trouble, healing, quiet, and then the books."""
+"""One run: people trade under faults, all faults are healed, and the checker looks at what is left."""
 
 import asyncio
 import contextlib
@@ -9,76 +9,75 @@ from dataclasses import dataclass, field
 
 from tests.chaos.buying import Buyer
 from tests.chaos.checker import check
-from tests.chaos.end_state import Final, read_final
-from tests.chaos.faults import Done, Trouble
+from tests.chaos.end_state import EndState, read_end_state
+from tests.chaos.faults import FaultResult, Faults
 from tests.chaos.history import History
 from tests.chaos.market import Market, Seller
 from tests.chaos.people import Person
 from tests.chaos.plan import Fault, make_plan
 from tests.chaos.quiescence import until_quiet
-from tests.chaos.second_opinion import second_opinion
+from tests.chaos.reconciliation import audit_violations
 from tests.chaos.violation import Violation
 from tests.chaos.world import World
 from tests.support.waiting import eventually
 
 SELLERS = 3
 CALM = 240.0
-"""Seconds within which the orders before the trouble must have come."""
+"""Seconds within which the orders before the first fault must have been placed."""
 
-DOORS = 3
-"""How many sign up at a time: a password costs a tenth of a second of a core."""
+SIGN_UPS = 3
+"""Sign-ups at a time: hashing a password takes a tenth of a second of a core."""
 
 BUYER_PAUSE = 0.4
 SELLER_PAUSE = 1.6
-"""Seconds between what one person does and the next, at most."""
+"""Longest pause of a person between two actions, in seconds."""
 
 
 @dataclass
 class Run:
-    """What is done in a run, and what came of it."""
+    """The parameters of a run and its results."""
 
     seed: int
     seconds: float
     buyers: int
     hold_seconds: int
     quiet_limit: float = 150
-    """Seconds, from the healing on, within which everything must have come to rest."""
+    """Seconds after the healing within which everything must have settled."""
     plan: Sequence[Fault] | None = None
-    """The seed's own plan, if there is none."""
+    """None stands for the plan of the seed."""
     calm_orders: int = 0
-    """Trouble begins once people have so many orders."""
+    """The first fault comes once people have placed so many orders."""
     least_orders: int = 0
-    """On a slow machine, trade goes on until people have so many."""
+    """On a slow machine, trade goes on until people have placed so many."""
     offers: Sequence[int] = (3, 8, 20, 40)
-    """How many units sellers offer."""
-    second_opinion: bool = True
-    """Whether audit is asked, too: it sees all people of a world, not only those of this run."""
+    """Quantities that sellers offer."""
+    ask_audit: bool = True
+    """Whether audit checks, too. It sees all people of a world, not only those of this run."""
     history: History = field(default_factory=History)
-    done: list[Done] = field(default_factory=list)
-    """The faults that have happened."""
-    final: Final = field(default_factory=Final)
+    faults: list[FaultResult] = field(default_factory=list)
+    end: EndState = field(default_factory=EndState)
     violations: list[Violation] = field(default_factory=list)
     seconds_to_quiet: float = 0.0
 
-    async def happen(self, world: World, say: Callable[[str], None] = lambda _: None) -> None:
-        """Let everything happen in a world that runs; `say` hears where it is."""
+    async def execute(self, world: World, step: Callable[[str], None] = lambda _: None) -> None:
+        """Execute the run in a running world. `step` is called with the name of each step."""
         async with contextlib.AsyncExitStack() as exits:
-            say("signing up")
+            step("signing up")
             persons = await self._people(world, exits)
-            trouble = await exits.enter_async_context(Trouble.brewing(world, self.history, self.seed, self.done))
-            say("trading")
-            await self._trade(persons, trouble)
-            say("healing")
-            await trouble.heal()
-        say("waiting until quiet")
+            faults = await exits.enter_async_context(Faults.connected(world, self.history, self.seed, self.faults))
+            step("trading")
+            await self._trade(persons, faults)
+            step("healing")
+            await faults.heal()
+        step("waiting until quiet")
         healed = time.monotonic()
-        restless = await until_quiet(world, self.history.people, self.quiet_limit)
+        unsettled = await until_quiet(world, self.history.people, self.quiet_limit)
         self.seconds_to_quiet = time.monotonic() - healed
-        say("checking")
-        self.final = await read_final(world, self.history.people, self.history.began, restless)
-        self.violations = check(self.history, self.final, trouble.unreadable)
-        if self.second_opinion:
-            self.violations += await second_opinion(world)
+        step("checking")
+        self.end = await read_end_state(world, self.history.people, self.history.began, unsettled)
+        self.violations = check(self.history, self.end, faults.unreadable)
+        if self.ask_audit:
+            self.violations += await audit_violations(world)
 
     async def _people(self, world: World, exits: contextlib.AsyncExitStack) -> list[Person]:
         persons = []
@@ -86,28 +85,28 @@ class Run:
             persons.append(Person(world.front, self.history, f"P{number}", random.Random(f"{self.seed}/{number}")))
             exits.push_async_callback(persons[-1].leave)
         async with asyncio.TaskGroup() as group:
-            for door in range(DOORS):
-                group.create_task(_sign_up(persons[door::DOORS]))
+            for first in range(SIGN_UPS):
+                group.create_task(_sign_up(persons[first::SIGN_UPS]))
         return persons
 
-    async def _trade(self, persons: Sequence[Person], trouble: Trouble) -> None:
+    async def _trade(self, persons: Sequence[Person], faults: Faults) -> None:
         market = Market(self.hold_seconds, self.offers)
         self.history.began = time.time()
         until = time.monotonic() + self.seconds
 
         def over() -> bool:
-            return time.monotonic() >= until and self.history.orders >= self.least_orders and striking.done()
+            return time.monotonic() >= until and self.history.orders >= self.least_orders and causing.done()
 
         async with asyncio.TaskGroup() as group:
-            striking = group.create_task(self._strike(trouble))
+            causing = group.create_task(self._cause_faults(faults))
             for person in persons[:SELLERS]:
                 group.create_task(_live(Seller(person, market), SELLER_PAUSE, over))
             for person in persons[SELLERS:]:
                 group.create_task(_live(Buyer(person, market), BUYER_PAUSE, over))
 
-    async def _strike(self, trouble: Trouble) -> None:
+    async def _cause_faults(self, faults: Faults) -> None:
         await eventually(self._calm_is_over, seconds=CALM, why=f"{self.calm_orders} orders")
-        await trouble.strike(make_plan(self.seed, self.seconds) if self.plan is None else self.plan)
+        await faults.cause_all(make_plan(self.seed, self.seconds) if self.plan is None else self.plan)
 
     async def _calm_is_over(self) -> bool:
         return self.history.orders >= self.calm_orders

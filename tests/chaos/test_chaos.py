@@ -26,7 +26,7 @@ async def test_every_promise_is_kept_under_every_kind_of_fault(tmp_path: Path) -
 async def check_run(folder: Path, run: Run, *, orders: int, kinds: int) -> None:
     """The run finds no violation, with at least so many completed orders and kinds of faults."""
     async with World(folder, hold_seconds=HOLD_SECONDS, say=lambda *_: None) as world:
-        await run.happen(world)
+        await run.execute(world)
 
     report = figures(run)
     assert report["violations"] == []

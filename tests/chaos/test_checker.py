@@ -1,4 +1,4 @@
-"""Each rule: a world that keeps the promise, and one that breaks it."""
+"""Each rule, with a history and an end state that break it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.checker import check
-from tests.chaos.end_state import Final, Letter, Told
+from tests.chaos.end_state import DeadLetter, EndState, PublishedEvent
 from tests.chaos.history import History, Json
 from tests.chaos.repeats import Place
 
@@ -42,40 +42,40 @@ class Town:
         self.item["seller_id"] = "sid"
         self.payment: Json = {"_id": "p1", "order_id": "o1", "buyer_id": "bea", "amount": 1000, "status": "captured"}
         self.charge: Json = {"amount": 1000, "captured_at": CAPTURED_AT}
-        self.told: list[Told] = []
-        self.final = Final(
+        self.events: list[PublishedEvent] = []
+        self.end = EndState(
             items={"i1": self.item},
             stock={"i1": self.stock},
             orders={"o1": self.order},
             payments={"p1": self.payment},
             charges={"p1": self.charge},
-            told=self.told,
+            events=self.events,
             readers={"orders.placed": {"payments-copy_amount_due"}},
             at=END.timestamp(),
         )
-        self.tells("items.listed", item_id="i1", quantity=5)
-        self.tells("orders.placed", order_id="o1", item_id="i1")
-        self.tells("payments.captured", order_id="o1", payment_id="p1")
-        self.tells("orders.paid", order_id="o1", payment_id="p1")
+        self.publish("items.listed", item_id="i1", quantity=5)
+        self.publish("orders.placed", order_id="o1", item_id="i1")
+        self.publish("payments.captured", order_id="o1", payment_id="p1")
+        self.publish("orders.paid", order_id="o1", payment_id="p1")
 
-    def tells(self, subject: str, **body: Any) -> None:
-        """An event in the streams."""
-        place = Place(subject.partition(".")[0].upper(), len(self.told) + 1)
-        at = NOW + timedelta(seconds=len(self.told))
-        self.told.append(Told(place, subject, f"e{len(self.told)}", at, body, "", ""))
+    def publish(self, subject: str, **body: Any) -> None:
+        """Add an event to the streams."""
+        place = Place(subject.partition(".")[0].upper(), len(self.events) + 1)
+        at = NOW + timedelta(seconds=len(self.events))
+        self.events.append(PublishedEvent(place, subject, f"e{len(self.events)}", at, body, "", ""))
 
-    def untold(self, subject: str) -> None:
-        """An event that was lost."""
-        self.told[:] = [told for told in self.told if told.subject != subject]
+    def lose(self, subject: str) -> None:
+        """Remove an event from the streams."""
+        self.events[:] = [event for event in self.events if event.subject != subject]
 
     def asked(self, kind: str, status: int | None, body: Any, key: str | None = None, **about: Any) -> None:
-        """An operation of the buyer's, after those before it."""
+        """Add an operation of the buyer, after the previous one."""
         asked = self.history.add(who="bea", kind=kind, about=about, key=key, sent=self._clock, status=status, body=body)
         self.history.operations[-1] = replace(asked, answered=self._clock + 0.5)
         self._clock += 1
 
     def saw(self, version: int, status: str, kind: str = "show order") -> None:
-        """The buyer was shown the order."""
+        """Show the order to the buyer."""
         self.asked(kind, 202 if kind == "refund" else 200, self.view(version, status), order_id="o1")
 
     def view(self, version: int = 1, status: str = "awaiting_payment") -> Json:
@@ -83,17 +83,17 @@ class Town:
         names = ("buyer_id", "item_id", "quantity", "unit_price", "currency")
         return {"id": "o1", "version": version, "status": status, **{name: self.order[name] for name in names}}
 
-    def letter(self, place: Place, consumer: str) -> None:
-        """A dead letter."""
-        self.final.letters.append(Letter(place, consumer, "orders.placed", "ValueError: no", END.timestamp()))
+    def add_dead_letter(self, place: Place, consumer: str) -> None:
+        """Add a dead letter."""
+        self.end.dead_letters.append(DeadLetter(place, consumer, "orders.placed", "ValueError: no", END.timestamp()))
 
     def broken(self) -> set[str]:
-        """The rules that are broken."""
-        return {violation.rule for violation in check(self.history, self.final, self.unreadable)}
+        """Return the rules that are broken."""
+        return {violation.rule for violation in check(self.history, self.end, self.unreadable)}
 
 
 def bought(town: Town) -> None:
-    """What a buyer sees when all is well, one request answered by nobody."""
+    """What a buyer sees when all is well; one request gets no answer."""
     town.asked("place", None, "ReadTimeout", key="k", item_id="i1", quantity=2)
     town.asked("place", 201, town.view(), key="k", item_id="i1", quantity=2)
     town.asked("place", 201, town.view(), key="k", item_id="i1", quantity=2)
@@ -105,7 +105,7 @@ def bought(town: Town) -> None:
     town.asked("show item", 200, {"id": "i1", "available": 3, "quantity": 5}, item_id="i1")
     place = Place("ORDERS", 99)
     town.unreadable[place] = "orders.placed"
-    town.letter(place, "payments-copy_amount_due")
+    town.add_dead_letter(place, "payments-copy_amount_due")
 
 
 def test_where_every_promise_is_kept_nothing_is_found() -> None:
@@ -116,12 +116,12 @@ def test_where_every_promise_is_kept_nothing_is_found() -> None:
 
 
 def refunded(town: Town) -> None:
-    """The order's money went back, and its units are free."""
+    """The order was refunded, and its units are free."""
     town.order["status"] = "refunded"
     town.stock["taken"], town.item["available"] = 0, 5
     town.charge["refunded_at"] = END
     town.payment["status"] = "refunded"
-    town.tells("payments.refunded", order_id="o1", payment_id="p1")
+    town.publish("payments.refunded", order_id="o1", payment_id="p1")
 
 
 def test_a_refund_is_as_good_as_a_paid_order() -> None:
@@ -133,7 +133,7 @@ def test_a_refund_is_as_good_as_a_paid_order() -> None:
 
 def refunded_twice(town: Town) -> None:
     refunded(town)
-    town.tells("payments.refunded", order_id="o1", payment_id="p1")
+    town.publish("payments.refunded", order_id="o1", payment_id="p1")
 
 
 def still_held(town: Town) -> None:
@@ -141,7 +141,7 @@ def still_held(town: Town) -> None:
 
 
 def expired_early(town: Town) -> None:
-    town.tells("orders.cancelled", order_id="o1", reason="expired", expires_at=END.isoformat())
+    town.publish("orders.cancelled", order_id="o1", reason="expired", expires_at=END.isoformat())
 
 
 def paid_and_refunded(town: Town) -> None:
@@ -150,8 +150,8 @@ def paid_and_refunded(town: Town) -> None:
 
 
 def charged_twice(town: Town) -> None:
-    town.final.payments["p2"] = town.payment | {"_id": "p2"}
-    town.final.charges["p2"] = dict(town.charge)
+    town.end.payments["p2"] = town.payment | {"_id": "p2"}
+    town.end.charges["p2"] = dict(town.charge)
 
 
 def dropped(town: Town) -> None:
@@ -173,12 +173,12 @@ def seen_backwards(town: Town) -> None:
     town.saw(1, "awaiting_payment")
 
 
-def seen_out_of_the_grave(town: Town) -> None:
+def paid_after_cancelled(town: Town) -> None:
     town.saw(1, "cancelled")
     town.saw(2, "paid")
 
 
-def still_somebody(town: Town) -> None:
+def known_after_sign_out(town: Town) -> None:
     town.asked("sign out", 204, "")
     town.asked("who am i", 200, {"current_user": {"id": "bea"}})
 
@@ -189,26 +189,26 @@ BROKEN: list[tuple[str, Callable[[Town], object]]] = [
     ("stock", lambda town: town.stock.update(taken=3)),
     ("oversold", lambda town: town.order.update(quantity=6)),
     ("shown", lambda town: town.item.update(available=4)),
-    ("shown", lambda town: town.final.stock.clear()),
+    ("shown", lambda town: town.end.stock.clear()),
     ("overdue", still_held),
     ("early", expired_early),
-    ("untold", lambda town: town.untold("orders.paid")),
-    ("untold", lambda town: town.untold("payments.captured")),
-    ("untold", lambda town: town.untold("items.listed")),
-    ("untold", lambda town: town.final.users.update(u={})),
+    ("unpublished", lambda town: town.lose("orders.paid")),
+    ("unpublished", lambda town: town.lose("payments.captured")),
+    ("unpublished", lambda town: town.lose("items.listed")),
+    ("unpublished", lambda town: town.end.users.update(u={})),
     ("charged", lambda town: town.order.update(status="expired")),
     ("charged", paid_and_refunded),
     ("charged", lambda town: town.charge.update(amount=999)),
     ("charged", charged_twice),
-    ("charged", lambda town: town.final.orders.clear()),
+    ("charged", lambda town: town.end.orders.clear()),
     ("unpaid", lambda town: town.charge.update(captured_at=None)),
     ("unpaid", lambda town: town.order.update(status="refunded")),
     ("sum", charged_twice),
     ("record", lambda town: town.payment.update(status="failed")),
     ("refunded twice", refunded_twice),
-    ("given up", lambda town: town.letter(town.told[1].place, "payments-copy_amount_due")),
+    ("dead letter", lambda town: town.add_dead_letter(town.events[1].place, "payments-copy_amount_due")),
     ("dropped", dropped),
-    ("restless", lambda town: town.final.restless.append("1 orders are not settled")),
+    ("unsettled", lambda town: town.end.unsettled.append("1 orders are not settled")),
     ("unexpected", lambda town: town.asked("show item", 500, {"code": "internal_error"})),
     ("lost", lambda town: town.asked("place", 201, town.view() | {"id": "o2"}, item_id="i1", quantity=2)),
     ("lost", lambda town: town.asked("list item", 201, {"id": "i2", "available": 1, "quantity": 1})),
@@ -218,8 +218,8 @@ BROKEN: list[tuple[str, Callable[[Town], object]]] = [
     ("lie", lambda town: town.asked("pay", 402, {"code": "card_declined"}, key="p", order_id="o1")),
     ("lie", lambda town: town.saw(2, "cancelled", "cancel")),
     ("lie", lambda town: town.saw(1, "paid", "refund")),
-    ("lie", seen_out_of_the_grave),
-    ("lie", still_somebody),
+    ("lie", paid_after_cancelled),
+    ("lie", known_after_sign_out),
     ("went back", seen_backwards),
     ("two answers", answered_twice),
     ("impossible", lambda town: town.asked("show item", 200, {"id": "i1", "available": 6, "quantity": 5})),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from infra.local.stack.services import SERVICES
+from infra.services import SERVICES
 from tests.chaos.plan import Fault
 from tests.chaos.planted_bugs import BUGS
 from tests.chaos.run import Run
@@ -56,7 +56,7 @@ CASES: list[tuple[str, list[Fault], set[str]]] = [
     ("", UNREADABLE + EVERYTHING_AGAIN, set()),
     ("unguarded stock", [], {"oversold"}),
     ("ack before write", DEATHS, {"shown", "charged", "overdue"}),
-    ("event lost after write", [], {"untold"}),
+    ("event lost after write", [], {"unpublished"}),
     ("deadline ignored", [], {"overdue"}),
     ("refund twice", EVERYTHING_AGAIN, {"refunded twice"}),
     ("refund never", [], {"charged"}),
@@ -83,9 +83,9 @@ async def test_each_planted_bug_is_caught(
     seed = [one for one, _, _ in CASES].index(bug)  # other people in each run
     run = Run(seed, SECONDS, buyers=6, hold_seconds=HOLD_SECONDS, quiet_limit=6 if bug in STUCK else 60, plan=plan)
     run.calm_orders, run.least_orders = ORDERS
-    run.offers, run.second_opinion = (3, 3, 8), not bug
+    run.offers, run.ask_audit = (3, 3, 8), not bug
 
-    await run.happen(planted_world.world)
+    await run.execute(planted_world.world)
     planted_world.bug.write_text("")
 
     broken = {violation.rule for violation in run.violations}

@@ -1,4 +1,4 @@
-"""A wire that breaks, holds and heals."""
+"""A connection that breaks, is held and is healed."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from tests.chaos.proxy import Proxy
 
 
 class Line:
-    """A client of the echo behind the wire."""
+    """A client of the echo server behind the proxy."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -22,13 +22,13 @@ class Line:
         except ConnectionResetError:
             return True
 
-    async def hears(self, text: bytes) -> bytes:
+    async def echo(self, text: bytes) -> bytes:
         self.writer.write(text)
         return await self.reader.read(1000)
 
 
 class Wire(Proxy):
-    """A proxy, and who dials it; all are hung up at the end."""
+    """A proxy and its clients, which are closed with it."""
 
     def __init__(self, target: int) -> None:
         super().__init__(target)
@@ -68,13 +68,13 @@ async def wire() -> AsyncIterator[Wire]:
 async def test_what_is_said_arrives_and_comes_back(wire: Wire) -> None:
     line = await wire.line()
 
-    assert await line.hears(b"one") == b"one"
-    assert await line.hears(b"two") == b"two"
+    assert await line.echo(b"one") == b"one"
+    assert await line.echo(b"two") == b"two"
 
 
 async def test_the_end_of_one_side_is_the_end_of_the_other(wire: Wire) -> None:
     line = await wire.line()
-    await line.hears(b"one")
+    await line.echo(b"one")
 
     line.writer.write_eof()
 
@@ -83,7 +83,7 @@ async def test_the_end_of_one_side_is_the_end_of_the_other(wire: Wire) -> None:
 
 async def test_a_cut_breaks_what_is_connected_and_what_connects_until_it_is_healed(wire: Wire) -> None:
     line = await wire.line()
-    await line.hears(b"one")
+    await line.echo(b"one")
 
     wire.cut()
 
@@ -92,28 +92,28 @@ async def test_a_cut_breaks_what_is_connected_and_what_connects_until_it_is_heal
     assert await late.is_broken()
 
     wire.heal()
-    assert await (await wire.line()).hears(b"two") == b"two"
+    assert await (await wire.line()).echo(b"two") == b"two"
 
 
 async def test_what_is_held_arrives_once_it_is_healed_and_in_order(wire: Wire) -> None:
     line = await wire.line()
-    await line.hears(b"one")
+    await line.echo(b"one")
 
     wire.hold()
     line.writer.write(b"two")
-    hearing = asyncio.create_task(line.reader.read(1000))
-    done, _ = await asyncio.wait([hearing], timeout=0.05)
+    reading = asyncio.create_task(line.reader.read(1000))
+    done, _ = await asyncio.wait([reading], timeout=0.05)
     assert not done
     wire.heal()
 
-    assert await hearing == b"two"
+    assert await reading == b"two"
 
 
 async def test_a_slow_wire_passes_on_everything(wire: Wire) -> None:
     line = await wire.line()
     wire.slow_down(0.01)
 
-    assert [await line.hears(text) for text in (b"one", b"two", b"three")] == [b"one", b"two", b"three"]
+    assert [await line.echo(text) for text in (b"one", b"two", b"three")] == [b"one", b"two", b"three"]
 
 
 async def test_nobody_behind_the_wire_breaks_the_connection() -> None:

@@ -1,4 +1,4 @@
-"""The report says what happened, in one file that needs no other."""
+"""The report shows what happened, in one file that needs no other."""
 
 import json
 import re
@@ -6,8 +6,8 @@ import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from tests.chaos.end_state import Final
-from tests.chaos.faults import Done
+from tests.chaos.end_state import EndState
+from tests.chaos.faults import FaultResult
 from tests.chaos.history import History
 from tests.chaos.plan import Fault
 from tests.chaos.report import write_report
@@ -16,27 +16,27 @@ from tests.chaos.violation import Violation
 
 
 def a_run() -> Run:
-    """An order that was placed, with a fault in between, and never seen again."""
+    """An order that was placed during a fault and is lost."""
     now = time.time()
     history = History(people={"bea": "bea@souk.test"}, began=now - 10)
     asked = {"item_id": "i1", "quantity": 1}
     history.add(who="bea", kind="place", about=asked, key="k", sent=now - 8, status=None, body="ReadTimeout()")
     history.add(who="bea", kind="place", about=asked, key="k", sent=now - 5, status=201, body={"id": "<o1>"})
-    run = Run(seed=7, seconds=10, buyers=1, hold_seconds=5, history=history, final=Final())
-    run.done = [Done(Fault(2, "kill mongod", "mongod"), now - 8, now - 7.9, True, "")]
+    run = Run(seed=7, seconds=10, buyers=1, hold_seconds=5, history=history, end=EndState())
+    run.faults = [FaultResult(Fault(2, "kill mongod", "mongod"), now - 8, now - 7.9, True, "")]
     run.violations = [Violation("lost", "<o1>", "an order that was placed is not there")]
     return run
 
 
-def test_figures_and_stories_are_in_the_json(tmp_path: Path) -> None:
+def test_figures_and_timelines_are_in_the_json(tmp_path: Path) -> None:
     write_report(a_run(), tmp_path)
 
-    said = json.loads((tmp_path / "report.json").read_text())
-    assert said["operations"] == {"place": {"no answer": 1, "201": 1}}
-    assert said["faults"] == {"kill mongod": 1}
-    [violation] = said["violations"]
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["operations"] == {"place": {"no answer": 1, "201": 1}}
+    assert report["faults"] == {"kill mongod": 1}
+    [violation] = report["violations"]
     assert violation["rule"] == "lost"
-    assert [entry["who"] for entry in violation["story"]] == ["fault", "bea"]
+    assert [line["who"] for line in violation["timeline"]] == ["fault", "bea"]
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_trusts_no_word_of_its_contents(tmp_path: Path) -> None:

@@ -1,134 +1,70 @@
-"""The picture of a run: how much was answered, second by second, and what went wrong meanwhile. SVG, light and dark."""
+"""The timeline of an order or an item: what people did with it, and the events that services published about it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from html import escape
 
-from tests.chaos.faults import Done
-from tests.chaos.history import AWAY, History
+from tests.chaos.end_state import EndState
+from tests.chaos.faults import FaultResult
+from tests.chaos.history import History, Operation
 
-WIDTH, LEFT, RIGHT, TOP = 1040, 150, 20, 44
-HEIGHT = 190
-"""Of the throughput; below it comes a lane for each kind of fault."""
+MOST = 200
+"""Lines of one timeline, at most."""
 
-LANE = 19
-
-STYLE = """
-.souk { font: 12px ui-sans-serif, system-ui, sans-serif; --ink: #26221c; --soft: #857c6e; --line: #e6dfd3;
-  --done: #2f8f83; --refused: #e0a526; --away: #cf4b3c; --fault: #7a5bb5; --paper: #fffdf8; }
-@media (prefers-color-scheme: dark) { .souk { --ink: #efe8db; --soft: #a2988a; --line: #38322a;
-  --done: #4db8a9; --refused: #eab947; --away: #ef6a58; --fault: #a98be0; --paper: #1b1814; } }
-.souk text { fill: var(--soft); } .souk .title { fill: var(--ink); font-size: 15px; font-weight: 600; }
-.souk .grid { stroke: var(--line); } .souk .done { fill: var(--done); } .souk .refused { fill: var(--refused); }
-.souk .away { fill: var(--away); } .souk .fault { fill: var(--fault); } .souk .paper { fill: var(--paper); }
-"""
+SHOWN = (
+    "status",
+    "reason",
+    "payment_id",
+    "quantity",
+    "available",
+    "amount",
+    "order_version",
+    "stock_version",
+    "version",
+)
+"""The fields of an event or an answer that a line shows."""
 
 
 @dataclass(frozen=True)
-class Bucket:
-    """How many answers of each sort came in a slice of time."""
+class TimelineLine:
+    """What somebody did, or a service published, `seconds` after the run began."""
 
-    done: int
-    refused: int
-    away: int
-
-
-def buckets(history: History, end: float, count: int) -> list[Bucket]:
-    """Return the answers of the run, cut into `count` slices of `end` seconds."""
-    sorted_out = [[0, 0, 0] for _ in range(count)]
-    for o in history.operations:
-        if o.answered < history.began:
-            continue  # People were signing up.
-        slice_ = min(count - 1, int((o.answered - history.began) / end * count))
-        sort = 2 if o.status in AWAY else 1 if (o.status or 0) >= 400 else 0
-        sorted_out[slice_][sort] += 1
-    return [Bucket(*one) for one in sorted_out]
+    seconds: float
+    who: str
+    what: str
 
 
-def timeline(history: History, faults: Sequence[Done], title: str) -> str:
-    """Return the picture as an SVG document."""
-    end = max([o.answered for o in history.operations] + [done.ended for done in faults], default=1) - history.began
-    kinds = sorted({done.fault.kind for done in faults if done.happened})
-    height = TOP + HEIGHT + 34 + LANE * len(kinds) + 14
-    parts = [
-        f'<svg class="souk" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
-        f'aria-label="{escape(title)}"><style>{STYLE}</style>',
-        f'<rect class="paper" width="{WIDTH}" height="{height}" rx="10"/>',
-        f'<text class="title" x="{LEFT}" y="26">{escape(title)}</text>',
-        *_legend(),
-        *_throughput(history, end),
-        *_seconds(end, height),
-        *_lanes(history, faults, kinds, end),
-        "</svg>",
-    ]
-    return "\n".join(parts)
+def timeline_of(
+    subject: str, history: History, end: EndState, faults: Iterable[FaultResult] = ()
+) -> list[TimelineLine]:
+    """Return the timeline of an order, item, user or payment, with the faults of the same time."""
+    lines = [_asked(o, history) for o in history.operations if _is_about(o, subject)]
+    for event in end.events:
+        if subject and subject in event.body.values():
+            service = event.subject.partition(".")[0]
+            seconds = event.at.timestamp() - history.began
+            lines.append(TimelineLine(seconds, service, f"{event.subject} {_details(event.body)}"))
+    if lines:
+        first, last = min(line.seconds for line in lines), max(line.seconds for line in lines)
+        for result in faults:
+            seconds = result.began - history.began
+            if first - 5 <= seconds <= last:
+                lines.append(TimelineLine(seconds, "fault", f"{result.fault.kind} {result.fault.target}"))
+    return sorted(lines, key=lambda line: line.seconds)[:MOST]
 
 
-def _legend() -> list[str]:
-    parts = []
-    for place, (name, text) in enumerate((("done", "done"), ("refused", "refused"), ("away", "no answer, or 503"))):
-        x = WIDTH - RIGHT - 290 + (0, 70, 155)[place]
-        parts.append(f'<rect class="{name}" x="{x}" y="17" width="10" height="10" rx="2"/>')
-        parts.append(f'<text x="{x + 15}" y="26">{text}</text>')
-    return parts
+def _is_about(o: Operation, subject: str) -> bool:
+    """Return whether an operation is about this subject; lists are about none."""
+    body = o.body if isinstance(o.body, dict) else {}
+    return bool(subject) and subject in (o.about.get("order_id"), o.about.get("item_id"), body.get("id"), o.who)
 
 
-def _throughput(history: History, end: float) -> list[str]:
-    count = max(1, min(240, int(end)))
-    slices = buckets(history, end, count)
-    seconds = end / count
-    most = _round(max(one.done + one.refused + one.away for one in slices) / seconds) * seconds
-    step = (WIDTH - LEFT - RIGHT) / count
-    bottom = TOP + HEIGHT
-    parts = []
-    for share in (0.5, 1.0):
-        y = bottom - HEIGHT * share
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        text = f"{most * share / seconds:.0f} a second"
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
-    for number, one in enumerate(slices):
-        y = float(bottom)
-        for name, value in (("done", one.done), ("refused", one.refused), ("away", one.away)):
-            tall = value / most * HEIGHT
-            y -= tall
-            if value:
-                x, wide = LEFT + number * step, max(step - 0.6, 0.5)
-                parts.append(f'<rect class="{name}" x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{tall:.1f}"/>')
-    return parts
+def _asked(o: Operation, history: History) -> TimelineLine:
+    name = history.people.get(o.who, o.who).partition("@")[0]
+    card = o.about.get("payment_method", "")
+    details = _details(o.body) if isinstance(o.body, dict) else ""
+    what = f"{o.kind} {card} -> {o.outcome} {details} after {o.answered - o.sent:.2f} s"
+    return TimelineLine(o.sent - history.began, name, " ".join(what.split()))
 
 
-def _round(most: float) -> int:
-    """Return the next number up that reads well."""
-    return next(n for n in (10, 20, 40, 60, 80, 100, 150, 200, 300, 400, 600, 800, 1_000, 10_000, 10**9) if n >= most)
-
-
-def _seconds(end: float, height: int) -> list[str]:
-    every = next(step for step in (5, 10, 20, 30, 60, 120, 300, 3600) if end / step <= 14)
-    parts = []
-    for seconds in range(0, int(end) + 1, every):
-        x = _x(seconds, end)
-        y = TOP + HEIGHT
-        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{y}" y2="{height - 10}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{y + 16}" text-anchor="middle">{seconds} s</text>')
-    return parts
-
-
-def _lanes(history: History, faults: Sequence[Done], kinds: Sequence[str], end: float) -> list[str]:
-    parts = []
-    for number, kind in enumerate(kinds):
-        y = TOP + HEIGHT + 34 + number * LANE
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 11}" text-anchor="end">{escape(kind)}</text>')
-        for done in faults:
-            if done.fault.kind == kind and done.happened:
-                x = _x(done.began - history.began, end)
-                wide = max(4.0, _x(done.ended - history.began, end) - x)
-                told = f"{kind} {done.fault.target}, {done.ended - done.began:.1f} s"
-                parts.append(
-                    f'<rect class="fault" x="{x:.1f}" y="{y + 2}" width="{wide:.1f}" height="{LANE - 8}" rx="2">'
-                    f"<title>{escape(told)}</title></rect>"
-                )
-    return parts
-
-
-def _x(seconds: float, end: float) -> float:
-    return LEFT + seconds / end * (WIDTH - LEFT - RIGHT)
+def _details(body: dict[str, object]) -> str:
+    return ", ".join(f"{name} {body[name]}" for name in SHOWN if body.get(name) is not None)

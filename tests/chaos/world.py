@@ -1,4 +1,4 @@
-"""The stack that faults befall: two replicas of each service, and every wire to a server through a proxy."""
+"""The stack for chaos runs: two replicas of each service, and a proxy in every connection to a server."""
 
 import json
 import re
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from infra.local.stack.program import Say
-from infra.local.stack.services import SERVICES, Service
 from infra.local.stack.stack import Stack
 from infra.servers.nats import NatsServer, NatsUser
 from infra.servers.process import Child
 from infra.servers.server import write_private
+from infra.services import SERVICES, Service
 from tests.chaos.proxy import Proxy
 
 URLS = {"MONGO_URL": "mongod", "NATS_URL": "nats", "REDIS_URL": "redis"}
@@ -21,12 +21,12 @@ URLS = {"MONGO_URL": "mongod", "NATS_URL": "nats", "REDIS_URL": "redis"}
 FRONT = "people:gateway"
 
 ROOM = 64 * 1024 * 1024
-"""Bytes that the bus may store: a quota that a run fills on purpose."""
+"""Bytes that the bus may store: a limit that a fault reaches on purpose."""
 
 
 @dataclass(frozen=True)
 class Anybody(NatsUser):
-    """A user who may do everything: faults speak in everybody's name."""
+    """A user who may do everything: faults act in the name of any service."""
 
     def permissions(self) -> dict[str, Any]:
         """See `NatsUser`."""
@@ -34,7 +34,7 @@ class Anybody(NatsUser):
 
 
 class SmallNats(NatsServer):
-    """A bus whose disk has `ROOM`."""
+    """A bus that stores at most `ROOM` bytes."""
 
     def command(self) -> Sequence[str | Path]:
         """See `Child`."""
@@ -47,7 +47,7 @@ class SmallNats(NatsServer):
 
 
 class World(Stack):
-    """A stack with proxies. `wires` are named `orders:mongod`, and `people:gateway` where people come in."""
+    """A stack with proxies. `wires` are named `orders:mongod`, and `people:gateway` in front of the gateway."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class World(Stack):
         env: Mapping[str, Mapping[str, str]] | None = None,
         say: Say = print,
     ) -> None:
-        """`replicas` by service, as a `Stack` has them; two of each, if nothing is said."""
+        """`replicas` by service as for a `Stack`, but two of each by default."""
         self.wires: dict[str, Proxy] = {}
         self._anybody = Anybody("anybody", secrets.token_urlsafe(24))
         super().__init__(
@@ -77,16 +77,16 @@ class World(Stack):
 
     @property
     def front(self) -> str:
-        """Where people come in."""
+        """The address for people."""
         return f"http://127.0.0.1:{self.wires[FRONT].port}"
 
     @property
     def bus_url(self) -> str:
-        """The bus without a proxy, for somebody who may do everything."""
+        """The address of the bus without a proxy, for a user who may do everything."""
         return self.nats_url(self._anybody.name)
 
     async def __aenter__(self) -> Self:
-        """Start everything."""
+        """Start the proxies and the stack."""
         for wire in self.wires.values():
             await wire.open()
         return await super().__aenter__()

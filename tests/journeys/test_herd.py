@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from common.mongo.client import Database, database
-from tests.chaos.end_state import stream_reader
+from tests.chaos.end_state import open_streams
 from tests.chaos.repeats import Repeats
 from tests.chaos.world import World
 from tests.support.people import People, Person
@@ -34,7 +34,7 @@ async def test_never_more_is_held_and_sold_than_there_is(tmp_path: Path) -> None
     async with (
         World(tmp_path, hold_seconds=8, replicas={"orders": 2}) as stack,
         database(stack.mongo_url("orders")) as db,
-        stream_reader(stack) as js,
+        open_streams(stack) as js,
         AsyncExitStack() as exits,
     ):
         people = People(stack, exits)

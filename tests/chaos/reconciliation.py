@@ -1,4 +1,4 @@
-"""A second witness, who was not told what people were told: the audit service's own reconciliation."""
+"""The reconciliation of the audit service, which knows nothing of the answers that people got."""
 
 from collections.abc import Iterable
 
@@ -8,11 +8,11 @@ from tests.chaos.violation import Violation
 from tests.chaos.world import World
 
 GRACE = 30.0
-"""Seconds that a difference may last: everything is quiet, but audit may have to read what it missed."""
+"""Seconds that a difference may last: everything else is quiet, but audit may still have events to read."""
 
 
-async def second_opinion(world: World) -> list[Violation]:
-    """Return what audit finds wrong with the books; unsettled dead letters were made on purpose."""
+async def audit_violations(world: World) -> list[Violation]:
+    """Return the violations that audit finds, except for open dead letters: those were made on purpose."""
     report = await reconcile(world.nats_url("audit"), world.mongo_url("audit"), grace=GRACE)
     return list(_broken(report))
 

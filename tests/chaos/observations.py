@@ -1,11 +1,11 @@
-"""What people saw of an order over time: it only moves forward, along transitions that exist."""
+"""What answers showed of an order over time: it only moves forward, along transitions that exist."""
 
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tests.chaos.end_state import Final
+from tests.chaos.end_state import EndState
 from tests.chaos.history import History, Json, Operation
 from tests.chaos.violation import Violation
 
@@ -16,32 +16,32 @@ REACHES = {
     "cancelled": {"cancelled"},
     "refunded": {"refunded"},
 }
-"""Where an order can go from each status. From expired: its money came late, and the units were still free."""
+"""The statuses that an order can reach. An expired one becomes paid if its money came late and the units were free."""
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """An order as somebody saw it in an answer."""
+class Observation:
+    """An order as an answer showed it."""
 
     version: int
     status: str
     operation: Operation
 
 
-def went_back(history: History, final: Final) -> Iterable[Violation]:
-    """What was seen later is not older; a version has one status; every step is a transition that exists."""
-    for order_id, seen in _sightings(history).items():
-        if order := final.orders.get(order_id):
+def only_forward(history: History, end: EndState) -> Iterable[Violation]:
+    """A later answer shows no older version; a version has one status; every step is a transition that exists."""
+    for order_id, seen in _observations(history).items():
+        if order := end.orders.get(order_id):
             yield from _against_the_end(order_id, seen, order["version"], order["status"])
         yield from _against_time(order_id, seen)
         yield from _against_each_other(order_id, seen)
 
 
-def _sightings(history: History) -> dict[str, list[Sighting]]:
-    seen: dict[str, list[Sighting]] = defaultdict(list)
+def _observations(history: History) -> dict[str, list[Observation]]:
+    seen: dict[str, list[Observation]] = defaultdict(list)
     for operation in history.of("show order", "list orders", "list sales", "cancel", "refund"):
         for row in _orders_in(operation):
-            seen[row["id"]].append(Sighting(row["version"], row["status"], operation))
+            seen[row["id"]].append(Observation(row["version"], row["status"], operation))
     return seen
 
 
@@ -52,7 +52,7 @@ def _orders_in(operation: Operation) -> list[Json]:
     return rows
 
 
-def _against_the_end(order_id: str, seen: list[Sighting], version: int, status: str) -> Iterable[Violation]:
+def _against_the_end(order_id: str, seen: list[Observation], version: int, status: str) -> Iterable[Violation]:
     for one in seen:
         if one.version > version:
             yield Violation("lost", order_id, f"was seen at version {one.version}, and ends at {version}")
@@ -62,8 +62,8 @@ def _against_the_end(order_id: str, seen: list[Sighting], version: int, status: 
             yield Violation("lie", order_id, f"was seen {one.status}, and is {status}")
 
 
-def _against_time(order_id: str, seen: list[Sighting]) -> Iterable[Violation]:
-    """Compare each sighting with the newest version that was answered before it was asked for."""
+def _against_time(order_id: str, seen: list[Observation]) -> Iterable[Violation]:
+    """Compare each observation with the newest version that was answered before its request was sent."""
     answered = sorted(seen, key=lambda one: one.operation.answered)
     newest, position = 0, 0
     for one in sorted(seen, key=lambda one: one.operation.sent):
@@ -75,7 +75,7 @@ def _against_time(order_id: str, seen: list[Sighting]) -> Iterable[Violation]:
             yield Violation("went back", order_id, what)
 
 
-def _against_each_other(order_id: str, seen: list[Sighting]) -> Iterable[Violation]:
+def _against_each_other(order_id: str, seen: list[Observation]) -> Iterable[Violation]:
     by_version = sorted({(one.version, one.status) for one in seen})
     for (version, status), (next_version, next_status) in pairwise(by_version):
         if version == next_version:
