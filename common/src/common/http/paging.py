@@ -1,19 +1,27 @@
 """What request and response models share: strict bodies, and keyset-paginated lists."""
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 T = TypeVar("T")
 S = TypeVar("S")
 
-ID = r"^[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}$"
+_ID = re.compile(r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
 """An id as `common.ids.new_id` makes it."""
 
+
+def _of_ours(cursor: str) -> str:
+    if _ID.fullmatch(cursor):
+        return cursor
+    raise ValueError("a cursor is the `next` of an earlier page")
+
+
 Limit = Annotated[int, Query(ge=1, le=100)]
-Cursor = Annotated[str | None, Query(pattern=ID)]
+Cursor = Annotated[Annotated[str, AfterValidator(_of_ours)] | None, Query()]
 """The `next` of an earlier page. Anything else is answered with 422."""
 
 
