@@ -9,8 +9,8 @@ import pytest_asyncio
 from common.events import ItemChanged
 from common.http.sessions import User
 from common.mongo.client import Database
-from items.files import Key, PictureFiles
 from items.main import MAX_PICTURE
+from items.picture_store import Key, PictureStore
 from tests.support.sessions import person
 from tests.support.waiting import eventually
 
@@ -69,6 +69,18 @@ async def test_a_picture_may_be_kept_for_ever(shop: Shop) -> None:
         assert (again.status_code, again.content) == (304, b"")
         assert {again.headers[name] for name in ("etag", "cache-control")} == {etag, first.headers["cache-control"]}
     assert (await shop.http.get(picture["small"], headers={"If-None-Match": '"other"'})).content == first.content
+
+
+async def test_a_picture_that_the_caller_has_is_not_read(shop: Shop) -> None:
+    item = await shop.offer()
+    [picture] = (await shop.upload(item["id"], PICTURE)).json()["pictures"]
+    await shop.db["pictures.chunks"].delete_many({})  # its bytes
+
+    etag = f'"{picture["id"]}-small"'
+    known = await shop.http.get(picture["small"], headers={"If-None-Match": etag})
+
+    assert (known.status_code, known.headers["etag"]) == (304, etag)
+    assert (await shop.http.get(picture["small"])).status_code == 404
 
 
 async def test_a_picture_that_is_removed_is_gone(shop: Shop) -> None:
@@ -217,7 +229,7 @@ async def test_only_the_seller_of_an_item_on_sale_changes_its_pictures(shop: Sho
 @pytest_asyncio.fixture
 async def left_behind(db: Database) -> Key:
     """A picture of long ago whose item was never saved."""
-    await PictureFiles(db).write(picture := (32 * "0", "item"), {"small": b"small", "large": b"large"})
+    await PictureStore(db).write(picture := (32 * "0", "item"), {"small": b"small", "large": b"large"})
     return picture
 
 
@@ -226,4 +238,4 @@ async def test_files_that_were_left_behind_are_deleted_at_the_next_start(left_be
         return await files(shop) == 0
 
     await eventually(gone)
-    assert await PictureFiles(shop.db).read(left_behind, "small") is None
+    assert await PictureStore(shop.db).read(left_behind, "small") is None

@@ -8,7 +8,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from common.errors import Unavailable
 from items import pictures
-from items.pictures import BadPicture, Studio, UnsupportedPicture, sizes_of
+from items.pictures import BadPicture, PictureConverter, UnsupportedPicture, sizes_of
 
 from .drawing import BLUE, KINDS, RED, bomb, encoded, flag, is_like, opened
 
@@ -185,7 +185,7 @@ def test_a_jpeg_that_goes_over_its_pixels_again_and_again_is_never_decoded() -> 
         sizes_of(upload[:-2] + 100 * last + upload[-2:])
 
 
-# The studio
+# The converter
 
 
 async def test_more_uploads_than_there_is_room_for_are_told_so_before_they_are_read() -> None:
@@ -198,28 +198,28 @@ async def test_more_uploads_than_there_is_room_for_are_told_so_before_they_are_r
         await arrived.wait()
         return encoded(flag(), "PNG")
 
-    async with Studio.ready(backlog=2) as studio:
-        waiting = [asyncio.create_task(studio.make(user, "image/png", upload)) for user in ("ada", "bob")]
+    async with PictureConverter.running(backlog=2) as converter:
+        waiting = [asyncio.create_task(converter.convert(user, "image/png", upload)) for user in ("ada", "bob")]
         await asyncio.sleep(0)
         with pytest.raises(Unavailable):
-            await studio.make("eve", "image/png", upload)
+            await converter.convert("eve", "image/png", upload)
         arrived.set()
         await asyncio.gather(*waiting)
-        assert await studio.make("eve", "image/png; charset=binary", upload), "there is room again"
+        assert await converter.convert("eve", "image/png; charset=binary", upload), "there is room again"
     assert reads == 3
 
 
 async def test_an_upload_that_never_arrives_makes_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "PATIENCE", 0.01)
+    monkeypatch.setattr(pictures, "UPLOAD_TIMEOUT", 0.01)
 
     async def never() -> bytes:
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with Studio.ready(backlog=1) as studio:
+    async with PictureConverter.running(backlog=1) as converter:
         for _ in range(2):
             with pytest.raises(BadPicture, match="did not arrive"):
-                await studio.make("eve", "image/png", never)
+                await converter.convert("eve", "image/png", never)
 
 
 @pytest.mark.parametrize("kind", ["", "text/html", "image/gif", "image/svg+xml", "application/octet-stream"])
@@ -227,6 +227,6 @@ async def test_what_does_not_call_itself_a_picture_is_not_read(kind: str) -> Non
     async def read() -> bytes:
         raise AssertionError
 
-    async with Studio.ready() as studio:
+    async with PictureConverter.running() as converter:
         with pytest.raises(UnsupportedPicture):
-            await studio.make("eve", kind, read)
+            await converter.convert("eve", kind, read)

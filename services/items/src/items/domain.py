@@ -11,9 +11,12 @@ from common.clock import whole_milliseconds
 from common.errors import Conflict, Forbidden, NotFound
 from common.events import Currency, ItemChanged, ItemListed, ItemState, ItemStatus, ItemWithdrawn
 from common.ids import new_id
+from common.text import LINE, TEXT
 
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Description = Annotated[str, StringConstraints(max_length=10_000)]
+NewTitle = Annotated[Title, LINE]
+NewDescription = Annotated[Description, TEXT]
 Price = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 """Of one unit, in the currency's smallest unit."""
 Quantity = Annotated[int, Field(strict=True, ge=1, le=100_000)]
@@ -21,7 +24,7 @@ Quantity = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 MOST_PICTURES = 6
 
 COPIES = {"seller_name", "available", "stock_version"}
-"""Fields of an item that follow other services' facts."""
+"""Fields of an item that are copied from other services."""
 
 
 class ItemNotFound(NotFound):
@@ -49,7 +52,7 @@ class PictureNotFound(NotFound):
 
 
 class TooManyPictures(Conflict):
-    """The item has all the pictures it may have."""
+    """The item has the largest allowed number of pictures."""
 
     code = "too_many_pictures"
 
@@ -57,17 +60,17 @@ class TooManyPictures(Conflict):
 class Changes(TypedDict, total=False):
     """What a seller may change: any of these."""
 
-    title: Title
-    description: Description
+    title: NewTitle
+    description: NewDescription
     price: Price
     currency: Currency
     quantity: Quantity
 
 
 class Item(Aggregate):
-    """An item, with copies of what auth says of its seller and orders of its stock. `pictures` are ids.
+    """An item, with copies of its seller's name (auth) and its available units (orders). `pictures` are ids.
 
-    `available` is what is left of `quantity`, as of `stock_version`; the copies move without a new version.
+    `available` is what is left of `quantity`, as of `stock_version`. The copies change without a new version.
     """
 
     model_config = ConfigDict(validate_assignment=True)
@@ -113,7 +116,7 @@ class Item(Aggregate):
         return item
 
     def edit(self, caller_id: str, changes: Changes) -> None:
-        """Change some fields. What is as it was is no change. Raises `NotOwner`, `ItemIsWithdrawn`."""
+        """Change some fields. Equal values are no change. Raises `NotOwner`, `ItemIsWithdrawn`."""
         self._check_editable(caller_id)
         before = self.to_document()
         for name, value in changes.items():
@@ -134,7 +137,7 @@ class Item(Aggregate):
         self._record(ItemChanged)
 
     def remove_picture(self, caller_id: str, picture_id: str) -> None:
-        """Show a picture no more. Raises `NotOwner`, `ItemIsWithdrawn`, `PictureNotFound`."""
+        """Remove a picture. Raises `NotOwner`, `ItemIsWithdrawn`, `PictureNotFound`."""
         self._check_editable(caller_id)
         if picture_id not in self.pictures:
             raise PictureNotFound("this item has no such picture")
@@ -142,14 +145,14 @@ class Item(Aggregate):
         self._record(ItemChanged)
 
     def withdraw(self, caller_id: str) -> None:
-        """Take it off sale for good. Twice is once. Raises `NotOwner`."""
+        """Take it off sale for good. Withdrawing twice is withdrawing once. Raises `NotOwner`."""
         self._only_for(caller_id)
         if self.status is ItemStatus.LISTED:
             self.status = ItemStatus.WITHDRAWN
             self._record(ItemWithdrawn)
 
     def to_document(self) -> dict[str, Any]:
-        """The state. The copies go along with a new item; from then on their consumers write them."""
+        """The state. The copies are part of a new item only; after that their consumers write them."""
         return self.model_dump(exclude={"id", "version"} | (COPIES if self.version else set()))
 
     def _check_editable(self, caller_id: str) -> None:
@@ -159,7 +162,7 @@ class Item(Aggregate):
 
     def _only_for(self, caller_id: str) -> None:
         if caller_id != self.seller_id:
-            raise NotOwner("this is somebody else's item")
+            raise NotOwner("this is another seller's item")
 
     def _record(self, kind: type[ItemState]) -> None:
         self.record(

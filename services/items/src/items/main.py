@@ -12,14 +12,14 @@ from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.settings import load
 from items.consumers import consumers
-from items.pictures import Studio
+from items.pictures import PictureConverter
 from items.records import records
 from items.routes import router
 from items.settings import ItemsSettings
 from items.store import ItemStore
 
 MAX_BODY = 256 * 1024
-"""Bytes: a description of 10,000 characters fits, also where each is escaped as two \\uXXXX."""
+"""Bytes. A description of 10,000 characters fits, even if each is escaped as two \\uXXXX."""
 
 PICTURES = re.compile(r"/api/items/[^/]+/pictures")
 MAX_PICTURE = 5 * 1024 * 1024
@@ -34,11 +34,11 @@ async def start() -> AsyncIterator[Running]:
         database(settings.mongo_url.get_secret_value()) as db,
         Bus.connected(settings.nats_url.get_secret_value(), "items", replicas=settings.nats_replicas, away=AWAY) as bus,
         Relay.running(bus, db.items) as relay,
-        Studio.ready() as studio,
+        PictureConverter.running() as converter,
     ):
         store = ItemStore(db, relay)
         await store.prepare()
-        parts = [store, studio, Sessions(settings.jwt_public_keys)]
+        parts = [store, converter, Sessions(settings.jwt_public_keys)]
         async with store.sweeping(), records.answering(bus, parts), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 

@@ -1,4 +1,4 @@
-"""An uploaded picture becomes two of our own: upright, in sRGB, WebP, and nothing of what else was in the file."""
+"""Converts an uploaded picture to two WebP files: upright, in sRGB, without any metadata of the upload."""
 
 import asyncio
 import re
@@ -21,17 +21,17 @@ LARGE, SMALL = 1600, 480
 
 QUALITY = 80
 MOST_PIXELS = 25_000_000
-"""A WebP of so many takes 420 MB while it is decoded, a JPEG less than 300."""
+"""Decoding a WebP of this size takes 420 MB, a JPEG less than 300."""
 MOST_SCANS = 100
-"""Of a JPEG, each of which goes over all its pixels. An encoder makes about ten; a hostile file can have 500,000."""
+"""Scans of a JPEG; each decodes all its pixels. An encoder makes about ten; a hostile file can have 500,000."""
 
 THREADS = 1
 BACKLOG = 16
-"""Uploads in hand, 5 MB each."""
+"""Uploads in progress, 5 MB each."""
 PER_USER = 2
-"""Of them, one user's: an upload that trickles in keeps its place for `PATIENCE`."""
+"""Uploads in progress of one user. A slow upload keeps its place for up to `UPLOAD_TIMEOUT`."""
 
-PATIENCE = 60.0
+UPLOAD_TIMEOUT = 60.0
 """Seconds for an upload to arrive."""
 
 Sizes = Mapping[str, bytes]
@@ -39,63 +39,63 @@ Sizes = Mapping[str, bytes]
 
 
 class UnsupportedPicture(Unsupported):
-    """The upload is no JPEG, PNG or WebP, or does not say that it is."""
+    """The upload is not a JPEG, PNG or WebP, or is not declared as one."""
 
     code = "unsupported_picture"
 
 
 class BadPicture(Invalid):
-    """The upload begins like a picture, but can't be decoded within reason."""
+    """The upload starts like a picture, but can't be decoded within the limits."""
 
     code = "bad_picture"
 
 
-class Studio:
-    """Makes pictures in a thread of its own: one takes up to a second of a core. Made by `ready`."""
+class PictureConverter:
+    """Converts pictures in a separate thread: one takes up to a second of a core. Made by `running`."""
 
     def __init__(self, pool: ThreadPoolExecutor, backlog: int) -> None:
         self._pool = pool
         self._backlog = backlog
-        self._in_hand: Counter[str] = Counter()
+        self._in_progress: Counter[str] = Counter()
 
     @classmethod
     @asynccontextmanager
-    async def ready(cls, backlog: int = BACKLOG) -> AsyncIterator["Studio"]:
-        """With `backlog` uploads in hand, the next one gets `Unavailable` at once.
+    async def running(cls, backlog: int = BACKLOG) -> AsyncIterator["PictureConverter"]:
+        """With `backlog` uploads in progress, the next one gets `Unavailable` at once.
 
-        With `PER_USER` of one user in hand, the next one of that user gets `TooMany`.
+        With `PER_USER` uploads of one user in progress, the next one of that user gets `TooMany`.
         """
         with ThreadPoolExecutor(THREADS, thread_name_prefix="pictures") as pool:
             yield cls(pool, backlog)
 
-    async def make(self, user_id: str, kind: str, read: Callable[[], Awaitable[bytes]]) -> Sizes:
-        """The two sizes of a user's upload of a media type; `read` is called when there is room for what it reads.
+    async def convert(self, user_id: str, kind: str, read: Callable[[], Awaitable[bytes]]) -> Sizes:
+        """The two sizes of a user's upload of media type `kind`. `read` is called once there is room for its bytes.
 
         Raises `UnsupportedPicture`, `BadPicture`, `TooMany`, `Unavailable`.
         """
         if kind.partition(";")[0].strip().lower() not in KINDS:
             raise UnsupportedPicture(f"a picture has one of the types {', '.join(KINDS)}")
-        if self._in_hand[user_id] >= PER_USER:
+        if self._in_progress[user_id] >= PER_USER:
             raise TooMany(f"at most {PER_USER} pictures at a time; try again when one of them is done", 1)
-        if self._in_hand.total() >= self._backlog:
+        if self._in_progress.total() >= self._backlog:
             raise Unavailable("too many pictures are being uploaded right now; try again in a moment")
-        self._in_hand[user_id] += 1
+        self._in_progress[user_id] += 1
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(UPLOAD_TIMEOUT):
                 upload = await read()
             return await asyncio.wrap_future(self._pool.submit(sizes_of, upload))
         except TimeoutError:
-            raise BadPicture(f"the picture did not arrive within {PATIENCE:.0f} seconds") from None
+            raise BadPicture(f"the picture did not arrive within {UPLOAD_TIMEOUT:.0f} seconds") from None
         finally:
-            self._in_hand[user_id] -= 1
-            if not self._in_hand[user_id]:
-                del self._in_hand[user_id]
+            self._in_progress[user_id] -= 1
+            if not self._in_progress[user_id]:
+                del self._in_progress[user_id]
 
 
 def sizes_of(upload: bytes) -> Sizes:
-    """The two sizes of a picture, of its first frame if it moves. Raises `UnsupportedPicture`, `BadPicture`."""
+    """The two sizes of a picture, of its first frame if it is animated. Raises `UnsupportedPicture`, `BadPicture`."""
     if not FIRST_BYTES.match(upload):
-        raise UnsupportedPicture("this is no JPEG, PNG or WebP picture")
+        raise UnsupportedPicture("this is not a JPEG, PNG or WebP picture")
     try:
         large = _large(upload)
         small = large.copy()
@@ -103,7 +103,7 @@ def sizes_of(upload: bytes) -> Sizes:
         return {"small": _webp(small), "large": _webp(large)}
     except BadPicture:
         raise
-    except Exception as error:  # A parser of hostile bytes raises whatever it stumbles over.
+    except Exception as error:  # A parser of hostile bytes may raise anything.
         raise BadPicture("this picture can't be decoded; save it again as JPEG, PNG or WebP") from error
 
 
@@ -114,7 +114,7 @@ def _large(upload: bytes) -> Image.Image:
         if opened.width * opened.height > MOST_PIXELS:
             raise BadPicture(f"a picture may have at most {MOST_PIXELS // 1_000_000} megapixels")
         image = _scalable(opened)
-        image.thumbnail((LARGE, LARGE))  # First: all that follows is cheaper then.
+        image.thumbnail((LARGE, LARGE))  # First, because the rest is cheaper then.
         return _in_srgb(ImageOps.exif_transpose(image))
 
 
@@ -134,7 +134,7 @@ def _in_srgb(image: Image.Image) -> Image.Image:
                 image, BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode=_mode(image)
             )
         except (ImageCms.PyCMSError, OSError):
-            pass  # The profile is broken or of other colours than the picture: as if there were none.
+            pass  # The profile is broken or does not fit the picture: ignore it.
         else:
             assert converted is not None  # noqa: S101 - not in place
             return converted

@@ -1,56 +1,49 @@
-"""What items copies from others, compared with the streams: `python -m items.projections items.available --swap`."""
+"""The copies of other services' facts, compared with the streams: `python -m items.projections items.available`."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-
-from pymongo.errors import DuplicateKeyError
+from contextlib import asynccontextmanager
 
 from common.bus.connection import Bus
 from common.events import StockChanged, UserRegistered
-from common.mongo.client import AWAY, Database, database
+from common.mongo.client import AWAY, database
 from common.projections import Difference, Projection, State, main
 from common.settings import load
 from items.settings import ItemsSettings
+from items.store import ProjectionStore
 
 
 class Sellers(Projection):
-    """The names of who has signed up."""
+    """The names of the registered users."""
 
     name = "items.sellers"
 
-    def __init__(self, bus: Bus, db: Database) -> None:
+    def __init__(self, bus: Bus, store: ProjectionStore) -> None:
         self._bus = bus
-        self._db = db
+        self._store = store
 
     async def expected(self) -> dict[str, State]:
         return {event.user_id: {"name": event.name} async for event in self._bus.stored_events(UserRegistered)}
 
     async def found(self) -> dict[str, State]:
-        return {d["_id"]: {"name": d.get("name")} async for d in self._db.sellers.find({})}
+        return {key: {"name": name} for key, name in (await self._store.seller_names()).items()}
 
     async def repair(self, differences: Sequence[Difference]) -> None:
-        """A name never changes, so what was found is its own guard."""
+        """A name never changes, so the name that was found is the guard of the write."""
         for difference in differences:
-            key, found = difference.key, difference.found
             if difference.expected is None:
-                await self._db.sellers.delete_one({"_id": key, **(found or {})})
-                continue
-            name = difference.expected["name"]
-            with suppress(DuplicateKeyError):  # It came meanwhile.
-                await self._db.sellers.update_one(
-                    {"_id": key, **(found or {"name": name})}, {"$set": {"name": name}}, upsert=found is None
-                )
-            await self._db.items.update_many({"seller_id": key}, {"$set": {"seller_name": name}})
+                await self._store.remove_seller(difference.key, difference.found or {})
+            else:
+                await self._store.name_seller(difference.key, difference.expected["name"], difference.found)
 
 
 class Available(Projection):
-    """What is left of each item, as orders said last."""
+    """The available units of each item, according to the newest stock event."""
 
     name = "items.available"
 
-    def __init__(self, bus: Bus, db: Database) -> None:
+    def __init__(self, bus: Bus, store: ProjectionStore) -> None:
         self._bus = bus
-        self._items = db.items
+        self._store = store
 
     async def expected(self) -> dict[str, State]:
         newest: dict[str, State] = {}
@@ -60,15 +53,13 @@ class Available(Projection):
         return newest
 
     async def found(self) -> dict[str, State]:
-        """Items that no stock was told of yet show their own quantity and are none of this."""
-        told_of = self._items.find({"stock_version": {"$ne": 0}}, {"available": 1, "stock_version": 1})
-        return {d.pop("_id"): d async for d in told_of}
+        """Leaves out items without a stock event: they show their own quantity."""
+        return dict(await self._store.available())
 
     async def repair(self, differences: Sequence[Difference]) -> None:
         for difference in differences:
-            seen = difference.found or {"stock_version": 0}
             if difference.expected is not None:
-                await self._items.update_one({"_id": difference.key, **seen}, {"$set": dict(difference.expected)})
+                await self._store.show_available(difference.key, difference.found, difference.expected)
 
 
 @asynccontextmanager
@@ -79,7 +70,8 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
         database(settings.mongo_url.get_secret_value()) as db,
         Bus.connected(settings.nats_url.get_secret_value(), "items", replicas=settings.nats_replicas, away=AWAY) as bus,
     ):
-        yield [Sellers(bus, db), Available(bus, db)]
+        store = ProjectionStore(db)
+        yield [Sellers(bus, store), Available(bus, store)]
 
 
 if __name__ == "__main__":

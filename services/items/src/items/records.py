@@ -1,4 +1,4 @@
-"""What items shows of its state to who checks it."""
+"""The records of items that reconciliation reads."""
 
 from common.records import Record, Records, RecordsQuery
 from items.store import ItemStore
@@ -8,5 +8,5 @@ records = Records("items")
 
 @records.on("items")
 async def show_items(query: RecordsQuery, store: ItemStore) -> list[Record]:
-    """Items, as they are kept, with their copies of what is left."""
-    return await store.item_rows(query)
+    """Items, as they are stored, with their copies of the available units."""
+    return await store.item_records(query)

@@ -1,6 +1,6 @@
 """Browse, offer, edit and withdraw items, and their pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Query, Request, Response, status
@@ -20,36 +20,37 @@ from starlette.requests import ClientDisconnect
 from common.errors import StaleWrite, TooLarge, TooMany, Unauthenticated, Unavailable
 from common.events import Currency, ItemStatus
 from common.http.dependencies import Now, Provided
-from common.http.paging import Body, Cursor, Limit, Page
+from common.http.paging import Body, Cursor, Limit, Page, page_of
 from common.http.problems import problems
 from common.http.sessions import CurrentUser, OptionalUser
 from common.mongo.client import Document
 from items.domain import (
     Changes,
-    Description,
     Item,
     ItemIsWithdrawn,
     ItemNotFound,
+    NewDescription,
+    NewTitle,
     NotOwner,
     PictureNotFound,
     Price,
     Quantity,
-    Title,
     TooManyPictures,
 )
-from items.pictures import KINDS, BadPicture, Studio, UnsupportedPicture
+from items.pictures import KINDS, BadPicture, PictureConverter, UnsupportedPicture
 from items.store import ItemStore
 
 router = APIRouter(prefix="/api/items", tags=["items"])
 
 Items = Annotated[ItemStore, Provided(ItemStore)]
+Converter = Annotated[PictureConverter, Provided(PictureConverter)]
 
 
 class NewItem(Body):
     """What a seller offers; `price` is of one unit, in the currency's smallest unit."""
 
-    title: Title
-    description: Description = ""
+    title: NewTitle
+    description: NewDescription = ""
     price: Price
     currency: Currency
     quantity: Quantity
@@ -75,7 +76,7 @@ class PictureView(BaseModel):
 
     @classmethod
     def of(cls, item_id: str, picture_id: str) -> Self:
-        """The paths never change, nor does what is behind them."""
+        """The paths never change, and neither do the files."""
         path = f"{router.prefix}/{item_id}/pictures/{picture_id}"
         return cls(id=picture_id, small=f"{path}/small", large=f"{path}/large")
 
@@ -102,7 +103,7 @@ class ItemView(BaseModel):
     @field_validator("available")
     @classmethod
     def _of_what_is_offered(cls, available: int, info: ValidationInfo) -> int:
-        """A smaller offer shows at once; the stock's own news of it may be a moment behind."""
+        """A smaller offer shows at once, even before orders publishes the new stock."""
         quantity: int = info.data["quantity"]
         return min(available, quantity)
 
@@ -135,10 +136,11 @@ async def list_items(
     """Items on sale, newest first; `q` wants every word in title or description. Sellers see their withdrawn ones."""
     own = user is not None and user.id == seller_id
     search = q.strip() if q else None
-    items, following = await store.page(
-        search=search, seller_id=seller_id, withdrawn_too=own, limit=limit, before=cursor
-    )
-    return Page(items=[ItemView.of(item) for item in items], next=following)
+
+    def find(most: int) -> Awaitable[list[Document]]:
+        return store.page(search=search, seller_id=seller_id, withdrawn_too=own, limit=most, before=cursor)
+
+    return await page_of(find, limit, ItemView.of, lambda item: str(item["_id"]))
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=problems(Unauthenticated, Unavailable))
@@ -186,14 +188,14 @@ FOR_EVER = "public, max-age=31536000, immutable"
     ),
 )
 async def add_picture(
-    item_id: str, request: Request, user: CurrentUser, store: Items, studio: Annotated[Studio, Provided(Studio)]
+    item_id: str, request: Request, user: CurrentUser, store: Items, converter: Converter
 ) -> ItemView:
-    """Add a JPEG, PNG or WebP of up to 5 MB, after the other pictures. It is made anew: no metadata of it stays."""
+    """Add a JPEG, PNG or WebP of up to 5 MB, after the other pictures. It is converted, without any of its metadata."""
     (await store.get(item_id)).check_room_for_picture(user.id)  # Before the upload is read.
     try:
-        sizes = await studio.make(user.id, request.headers.get("content-type", ""), request.body)
+        sizes = await converter.convert(user.id, request.headers.get("content-type", ""), request.body)
     except ClientDisconnect:
-        raise BadPicture("the upload broke off") from None
+        raise BadPicture("the upload was interrupted") from None
     return ItemView.of(await store.add_picture(item_id, user.id, sizes))
 
 
@@ -213,8 +215,9 @@ async def remove_picture(item_id: str, picture_id: str, user: CurrentUser, store
 )
 async def get_picture(item_id: str, picture_id: str, size: str, request: Request, store: Items) -> Response:
     """A picture, `small` (480 pixels) or `large` (1600). It may be kept for ever."""
-    content = await store.picture(item_id, picture_id, size)
     headers = {"Cache-Control": FOR_EVER, "ETag": f'"{picture_id}-{size}"'}
     if headers["ETag"] in request.headers.get("if-none-match", ""):
+        await store.check_picture(item_id, picture_id, size)
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
+    content = await store.picture(item_id, picture_id, size)
     return Response(content, media_type="image/webp", headers=headers)

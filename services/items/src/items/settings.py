@@ -4,4 +4,4 @@ from common.settings import MongoSettings
 
 
 class ItemsSettings(MongoSettings):
-    """Nothing more."""
+    """The settings of every service with a database."""

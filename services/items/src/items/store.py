@@ -1,14 +1,15 @@
-"""Items, their pictures and the names of their sellers in MongoDB; only `files.py` speaks to it besides."""
+"""Items and the names of their sellers in MongoDB. The files of pictures are in `picture_store.py`."""
 
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pymongo import DESCENDING, TEXT, UpdateOne
+from pymongo.errors import DuplicateKeyError
 
 from common.batching import Batcher
 from common.events import ItemStatus, StockChanged
@@ -17,35 +18,35 @@ from common.mongo.client import AWAY, WITHOUT_PENDING, Database, Document, look_
 from common.outbox import Outbox, Relay
 from common.records import Record, RecordsQuery, records_in
 from items.domain import Item, ItemNotFound, PictureNotFound
-from items.files import PictureFiles
+from items.picture_store import PictureStore
 from items.pictures import Sizes
 
 log = logging.getLogger(__name__)
 
-GRACE = timedelta(hours=1)
-"""Files of pictures that are older than this and that no item names were left behind."""
+ORPHAN_AGE = timedelta(hours=1)
+"""Pictures that are older than this and that no item names are orphans."""
 
-SWEEP_EVERY = 3600.0
-"""Seconds."""
+SWEEP_SECONDS = 3600.0
+"""Seconds between two sweeps."""
 
-SHARE = 500
-"""Files that a sweep looks at together."""
+SWEEP_PAGE = 500
+"""Pictures that a sweep reads at a time."""
 
 
 class ItemStore:
-    """Keeps items. Collection `sellers` is a projection of who has signed up: {_id: user, name}."""
+    """Stores items. The collection `sellers` is a projection of the registered users: {_id: user, name}."""
 
     def __init__(self, db: Database, relay: Relay) -> None:
         self._items = db.items
         self._sellers = db.sellers
-        self._files = PictureFiles(db)
+        self._files = PictureStore(db)
         self._outbox = Outbox(db.items, relay)
         self._find_item = look_up(db.items)
         self._find_seller = look_up(db.sellers)
         self._show_stock: Batcher[StockChanged, None] = Batcher(self._write_stock, shared=AWAY)
 
     async def prepare(self) -> None:
-        """Make an index for each query."""
+        """Create an index for each query."""
         await self._items.create_index([("status", 1), ("_id", DESCENDING)], name="newest")
         await self._items.create_index([("seller_id", 1), ("_id", DESCENDING)], name="newest_of_seller")
         await self._items.create_index(
@@ -53,7 +54,7 @@ class ItemStore:
         )
 
     async def look_at(self, item_id: str) -> Document:
-        """The item as it is kept, listed or withdrawn; not to be changed: others may be given the same.
+        """The document of an item, listed or withdrawn. Do not change it: concurrent callers may get the same one.
 
         Concurrent calls share one query. Raises `ItemNotFound`.
         """
@@ -62,15 +63,15 @@ class ItemStore:
         raise ItemNotFound("there is no such item")
 
     async def get(self, item_id: str) -> Item:
-        """The item, to be asked for something. Raises `ItemNotFound`."""
+        """The item. Raises `ItemNotFound`."""
         return Item.from_document(await self.look_at(item_id))
 
     async def page(
         self, *, search: str | None, seller_id: str | None, withdrawn_too: bool, limit: int, before: str | None
-    ) -> tuple[list[Document], str | None]:
-        """The newest items that match, as they are kept, and the cursor of the next page (None on the last).
+    ) -> list[Document]:
+        """The documents of the newest items that match, older than the item `before`.
 
-        `search`: every word of it occurs in title or description. `before`: the cursor of an earlier page.
+        `search`: every word of it occurs in title or description.
         """
         query: dict[str, Any] = {} if withdrawn_too else {"status": ItemStatus.LISTED}
         if seller_id:
@@ -79,15 +80,14 @@ class ItemStore:
             query["_id"] = {"$lt": before}
         if search:
             query["$text"] = {"$search": every_word(search)}
-        found = await self._items.find(query, WITHOUT_PENDING).sort("_id", DESCENDING).limit(limit + 1).to_list()
-        return found[:limit], found[limit - 1]["_id"] if len(found) > limit else None
+        return await self._items.find(query, WITHOUT_PENDING).sort("_id", DESCENDING).limit(limit).to_list()
 
-    async def item_rows(self, query: RecordsQuery) -> list[Record]:
-        """Items for the books."""
+    async def item_records(self, query: RecordsQuery) -> list[Record]:
+        """Items, for reconciliation."""
         return await records_in(self._items, query, "quantity", "status", "version", "available", "stock_version")
 
     async def add(self, item: Item) -> None:
-        """Save a new item, with its seller's name where that has arrived."""
+        """Save a new item, with its seller's name if that has arrived."""
         self._outbox.relay.check_room()
         item.seller_name = await self._seller_name(item.seller_id)
         await self._outbox.save(item)
@@ -105,8 +105,13 @@ class ItemStore:
             return content
         raise PictureNotFound("there is no such picture")
 
+    async def check_picture(self, item_id: str, picture_id: str, size: str) -> None:
+        """Raise `PictureNotFound` if there is no such file. Does not read it."""
+        if not await self._files.exists((picture_id, item_id), size):
+            raise PictureNotFound("there is no such picture")
+
     async def add_picture(self, item_id: str, caller_id: str, sizes: Sizes) -> Item:
-        """Keep the files of a new picture, then name it in its item; if that fails, the sweep deletes them."""
+        """Store the files of a new picture, then add it to its item. If that fails, the sweep deletes the files."""
         picture_id = new_id()
         await self._files.write((picture_id, item_id), sizes)
         return await self.change(item_id, lambda item: item.add_picture(caller_id, picture_id))
@@ -120,7 +125,7 @@ class ItemStore:
 
     @asynccontextmanager
     async def sweeping(self) -> AsyncIterator[None]:
-        """Sweep now and then, beginning now."""
+        """Sweep in the background, now and every `SWEEP_SECONDS`."""
         over = asyncio.Event()
         sweeper = asyncio.create_task(self._keep_sweeping(over))
         try:
@@ -134,14 +139,14 @@ class ItemStore:
             try:
                 await self.sweep(over)
             except Exception:
-                log.exception("sweeping pictures failed; it goes on in %s s", SWEEP_EVERY)
+                log.exception("sweeping pictures failed; it goes on in %s s", SWEEP_SECONDS)
             with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), SWEEP_EVERY)
+                await asyncio.wait_for(over.wait(), SWEEP_SECONDS)
 
-    async def sweep(self, over: asyncio.Event | None = None, grace: timedelta = GRACE) -> int:
+    async def sweep(self, over: asyncio.Event | None = None, grace: timedelta = ORPHAN_AGE) -> int:
         """Delete the files of pictures older than `grace` that no item names, until `over`; return how many."""
         before, last, swept = datetime.now(UTC) - grace, None, 0
-        while pictures := await self._files.page(after=last, before=before, limit=SHARE):
+        while pictures := await self._files.page(after=last, before=before, limit=SWEEP_PAGE):
             if over and over.is_set():
                 break
             last = pictures[-1]
@@ -156,12 +161,12 @@ class ItemStore:
         return swept
 
     async def name_seller(self, seller_id: str, name: str) -> None:
-        """Keep the name for items to come and fill it in where one is waiting for it."""
+        """Store the name for new items, and fill it in on items that lack it."""
         await self._sellers.update_one({"_id": seller_id}, {"$set": {"name": name}}, upsert=True)
         await self._fill_in(seller_id, name)
 
     async def show_stock(self, event: StockChanged) -> None:
-        """Show what is left, unless something newer is shown already. Concurrent calls share one write."""
+        """Show the available units, unless newer ones are shown already. Concurrent calls share one write."""
         await self._show_stock(event)
 
     async def _seller_name(self, seller_id: str) -> str | None:
@@ -186,7 +191,40 @@ class ItemStore:
         return [None] * len(events)
 
 
+class ProjectionStore:
+    """The copies of other services' facts, as the projections' command reads and repairs them."""
+
+    def __init__(self, db: Database) -> None:
+        self._items = db.items
+        self._sellers = db.sellers
+
+    async def seller_names(self) -> dict[str, str | None]:
+        """The stored name of each seller."""
+        return {d["_id"]: d.get("name") async for d in self._sellers.find({})}
+
+    async def remove_seller(self, seller_id: str, found: Mapping[str, Any]) -> None:
+        """Remove a seller, unless it is no longer as it was `found`."""
+        await self._sellers.delete_one({"_id": seller_id, **found})
+
+    async def name_seller(self, seller_id: str, name: str, found: Mapping[str, Any] | None) -> None:
+        """Set a seller's name, here and on the items, unless it is no longer as it was `found`."""
+        guard = {"_id": seller_id, **(found or {"name": name})}
+        with suppress(DuplicateKeyError):  # A consumer stored it meanwhile.
+            await self._sellers.update_one(guard, {"$set": {"name": name}}, upsert=found is None)
+        await self._items.update_many({"seller_id": seller_id}, {"$set": {"seller_name": name}})
+
+    async def available(self) -> dict[str, Document]:
+        """`available` and `stock_version` of each item for which a stock event has arrived."""
+        known = self._items.find({"stock_version": {"$ne": 0}}, {"available": 1, "stock_version": 1})
+        return {d.pop("_id"): d async for d in known}
+
+    async def show_available(self, item_id: str, found: Mapping[str, Any] | None, expected: Mapping[str, Any]) -> None:
+        """Set `available` and `stock_version` of an item, unless they are no longer as they were `found`."""
+        guard = {"_id": item_id, **(found or {"stock_version": 0})}
+        await self._items.update_one(guard, {"$set": dict(expected)})
+
+
 def every_word(search: str) -> str:
-    """A text search that wants all words; Mongo's own wants any. A single word is found in its other forms, too."""
+    """A text search for all words; Mongo's own finds any of them. A single word also matches its other forms."""
     words = re.findall(r"\w+", search)
     return words[0] if len(words) == 1 else " ".join(f'"{word}"' for word in words)

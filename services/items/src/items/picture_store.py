@@ -1,4 +1,4 @@
-"""The files of pictures in GridFS. A file's id begins with its picture's, which tells when it was made."""
+"""The files of pictures in GridFS. A file's id starts with the id of its picture, which says when it was made."""
 
 from contextlib import suppress
 from datetime import datetime
@@ -13,7 +13,7 @@ Key = tuple[str, str]
 """Ids of a picture and of its item."""
 
 
-class PictureFiles:
+class PictureStore:
     """Each picture as two files, `small` and `large`."""
 
     def __init__(self, db: Database) -> None:
@@ -21,19 +21,27 @@ class PictureFiles:
         self._chunks = db["pictures.chunks"]
 
     async def write(self, picture: Key, sizes: Sizes) -> None:
-        """Keep a new picture."""
+        """Store a new picture."""
         for size, content in sizes.items():
             await self._bucket.upload_from_stream_with_id(_file(picture, size), size, content)
 
     async def read(self, picture: Key, size: str) -> bytes | None:
-        """One size of a picture; None where there is no such file, or it is being deleted."""
+        """One size of a picture. None if there is no such file, or it is being deleted."""
         try:
             return await (await self._bucket.open_download_stream(_file(picture, size))).read()
         except (NoFile, CorruptGridFile):
             return None
 
+    async def exists(self, picture: Key, size: str) -> bool:
+        """Whether there is such a file. Does not read it."""
+        try:
+            await self._bucket.open_download_stream(_file(picture, size))
+        except NoFile:
+            return False
+        return True
+
     async def delete(self, picture: Key) -> None:
-        """Delete what there is of a picture."""
+        """Delete the files of a picture, those that exist."""
         for size in ("small", "large"):
             with suppress(NoFile):
                 await self._bucket.delete(_file(picture, size))
@@ -41,7 +49,7 @@ class PictureFiles:
     async def page(self, *, after: Key | None, before: datetime, limit: int) -> list[Key]:
         """Some pictures made before a time, oldest first.
 
-        Read from the chunks, which are written before a file and deleted after it: what a crash left is found, too.
+        Reads the chunks, which are written before a file and deleted after it, so that it finds what a crash left, too.
         """
         made = {"$gt": _file(after, "~") if after else "", "$lt": f"{int(before.timestamp() * 1000):012x}"}
         found = self._chunks.find({"files_id": made}, {"_id": 0, "files_id": 1}).sort("files_id").limit(limit)
