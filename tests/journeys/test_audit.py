@@ -45,14 +45,14 @@ async def operator(faulty_people: People) -> httpx.AsyncClient:
 
 
 async def story(operator: httpx.AsyncClient, order_id: str, *, until: str) -> Json:
-    """What audit tells of an order, once it tells of a line under this subject or of this kind."""
+    """Return audit's timeline of an order, once it has a line of this subject or kind."""
 
-    async def told() -> Json | None:
+    async def complete() -> Json | None:
         answer = await operator.get(f"/api/audit/orders/{order_id}")
         body: Json = answer.json() if answer.status_code == 200 else {"story": []}
         return body if any(until in {line["subject"], line["kind"]} for line in body["story"]) else None
 
-    return await eventually(told, why=f"audit does not tell of {until}")
+    return await eventually(complete, why=f"audit does not show {until}")
 
 
 async def letter_about(operator: httpx.AsyncClient, order_id: str) -> Json:
@@ -94,13 +94,13 @@ async def test_a_dead_letter_is_replayed_after_its_cause_is_mended_and_the_order
         await accessible(page)
 
     await becomes(buyer, placed["id"], "paid")
-    told = await story(operator, placed["id"], until="orders.paid")
-    kinds = [line["kind"] for line in told["story"] if line["kind"] not in {"event", "provider_call"}]
+    shown = await story(operator, placed["id"], until="orders.paid")
+    kinds = [line["kind"] for line in shown["story"] if line["kind"] not in {"event", "provider_call"}]
     assert kinds == ["retry", "dead_letter", "replayed"]
-    [captured] = [line for line in told["story"] if line["subject"] == "payments.captured" and line["kind"] == "event"]
-    [paid] = [line for line in told["story"] if line["subject"] == "orders.paid"]
+    [captured] = [line for line in shown["story"] if line["subject"] == "payments.captured" and line["kind"] == "event"]
+    [paid] = [line for line in shown["story"] if line["subject"] == "orders.paid"]
     assert paid["caused_by"] == captured["id"] == letter["about"]
-    assert told["order"]["status"] == "paid"
+    assert shown["order"]["status"] == "paid"
 
 
 async def test_money_that_came_too_late_and_went_back_is_one_story(
@@ -115,9 +115,9 @@ async def test_money_that_came_too_late_and_went_back_is_one_story(
     await pay(fast, (await place(fast, item))["id"])
     [payment] = await money(slow, late["id"], "refunded")
 
-    told = await story(operator, late["id"], until="payments.refunded")
+    shown = await story(operator, late["id"], until="payments.refunded")
 
-    lines: list[Any] = [line for line in told["story"] if line["subject"] != "orders.stock_changed"]
+    lines: list[Any] = [line for line in shown["story"] if line["subject"] != "orders.stock_changed"]
     assert [(line["subject"], line["fields"].get("outcome") or line["fields"].get("reason")) for line in lines] == [
         ("orders.placed", None),
         ("payments.provider_called", "processing"),
@@ -137,7 +137,7 @@ async def test_money_that_came_too_late_and_went_back_is_one_story(
         "payments.refunded": "orders.payment_rejected",
     }.items():
         assert by_subject[effect]["caused_by"] == by_subject[cause]["id"]
-    last = told["states"][-1]
+    last = shown["states"][-1]
     assert (last["order"]["status"], last["order"]["late_payment"]) == ("expired", "rejected")
     assert [(one["id"], one["status"]) for one in last["payments"]] == [(payment["id"], "refunded")]
     assert last["stock"]["available"] == 0

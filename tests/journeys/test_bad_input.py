@@ -30,14 +30,14 @@ ROUTES = [
 
 @pytest_asyncio.fixture
 async def places(people: People) -> AsyncIterator[tuple[Person, dict[str, str]]]:
-    """A seller, his item, and an order of somebody else's."""
+    """A seller, their item, and an order of somebody else."""
     seller, buyer = await people.new("Sid"), await people.new("Bea")
     item = await sell(seller, 3)
     yield seller, {"item": item, "order": (await place(buyer, item))["id"]}
 
 
 def problem(answer: Any, status: int, code: str | None = None) -> Json:
-    """The body of a problem with this status and code."""
+    """Check the status and code of a problem and return its body."""
     assert answer.status_code == status, f"{answer.status_code} {answer.text}"
     assert answer.headers["content-type"] == "application/problem+json"
     body: Json = answer.json()
@@ -118,7 +118,7 @@ def forged(somebody: User, kid: str) -> str:
 
 
 def bad_tokens(stack: Stack) -> dict[str, tuple[str, str]]:
-    """Tokens that must not hold, and the code of the refusal."""
+    """Tokens that must be refused, and the code of the refusal."""
     real = Tokens(stack.keys.private_key)
     somebody = person()
     claims = {"sub": somebody.id, "email": somebody.email, "name": "Eve", "iss": ISSUER, "aud": ISSUER}

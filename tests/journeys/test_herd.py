@@ -20,7 +20,7 @@ STOCK = 60
 
 
 async def units(db: Database, item: str) -> tuple[int, int]:
-    """What the stock counts as taken, and what live orders add up to, at one moment."""
+    """The units that the stock counts as taken, and those of live orders, at the same moment."""
     async with db.client.start_session(snapshot=True) as session:
         stock: dict[str, Any] = await db.stock.find_one({"_id": item}, session=session) or {}
         live = {"item_id": item, "status": {"$in": ["awaiting_payment", "paid"]}}
@@ -30,7 +30,7 @@ async def units(db: Database, item: str) -> tuple[int, int]:
 
 @pytest.mark.servers
 async def test_never_more_is_held_and_sold_than_there_is(tmp_path: Path) -> None:
-    chance = random.Random(11)  # noqa: S311 - the same story every time
+    chance = random.Random(11)  # noqa: S311 - the same sale every time
     async with (
         World(tmp_path, hold_seconds=8, replicas={"orders": 2}) as stack,
         database(stack.mongo_url("orders")) as db,

@@ -1,4 +1,4 @@
-"""Money that comes late, twice, slowly, not at all, or that nobody told us of: taken once, or given back."""
+"""Money that comes late, twice, slowly or not at all, or without a report: captured once, or refunded."""
 
 from tests.support.people import People
 from tests.support.shopping import available, becomes, leaves, money, ok, order, pay, payments, place, sell

@@ -1,9 +1,9 @@
-"""Any order, doubling and delay of the events of an order ends in a state that the promises allow, and in the same.
+"""Events of an order may come in any sequence, twice and late: the end state keeps the promises, and is the same.
 
-"The same" means: where nothing competes, order, money, stock and what is copied of them elsewhere are those of the
-story, whatever came first. Where money that came late competes for the last units, or the buyer's cancelling with his
-money, who wins may differ; then what was offered is still free, held or sold, and every charge still ends as exactly
-one paid order or one refund.
+"The same" means: where nothing competes, the order, its money, the stock and all copies of them are those of the plan,
+whatever came first. Late money may compete for the last units, or a cancellation with a payment. Then the winner may
+differ, but all that was offered is still free, held or sold, and every charge ends as exactly one paid order or one
+refund.
 
 More examples, chosen at random: `make test-journeys ARGS="-k properties --hypothesis-profile=explore"`.
 """
@@ -19,26 +19,26 @@ from hypothesis import strategies as st
 
 from common.mongo.client import Collection, Database, Document
 from expiration.deadlines import KEYS
-from tests.support.manual_bus import Delivery, Shop, World
+from tests.support.manual_bus import Delivery, ManualBus, Parts
 
-pytestmark = pytest.mark.timeout(600)  # a failing example is made smaller for some minutes
+pytestmark = pytest.mark.timeout(600)  # Hypothesis may shrink a failing example for minutes
 
 
 @pytest_asyncio.fixture
-async def shop(db: Database, redis_url: str) -> AsyncIterator[Shop]:
+async def parts(db: Database, redis_url: str) -> AsyncIterator[Parts]:
     """The parts of all services."""
-    async with Shop.open(db, redis_url) as shop:
-        yield shop
+    async with Parts.open(db, redis_url) as parts:
+        yield parts
 
 
 async def by_id(collection: Collection, ids: Sequence[str]) -> dict[str, Document]:
-    """These documents, as they are kept."""
+    """These documents, as they are stored."""
     return {d["_id"]: d async for d in collection.find({"_id": {"$in": list(ids)}})}
 
 
 @dataclass
 class Found:
-    """All that is kept about a world, by id."""
+    """Everything stored about the orders of a bus, by id."""
 
     stock: Document
     item: Document
@@ -49,33 +49,33 @@ class Found:
     deadlines: list[str]
 
     @classmethod
-    async def in_(cls, world: World) -> "Found":
-        """Look."""
-        db = world.shop.db
+    async def read(cls, bus: ManualBus) -> "Found":
+        """Read it."""
+        db = bus.parts.db
         return cls(
-            stock=(await by_id(db.stock, [world.item]))[world.item],
-            item=(await by_id(db.items, [world.item]))[world.item],
-            orders=await by_id(db.orders, world.orders),
-            payments=await by_id(db.payments, world.payments),
-            dues=await by_id(db.dues, world.orders),
-            charges=await by_id(db.sandbox_charges, world.payments),
-            deadlines=[str(order_id) for order_id in await world.shop.redis.zrange(KEYS[0], 0, -1)],
+            stock=(await by_id(db.stock, [bus.item]))[bus.item],
+            item=(await by_id(db.items, [bus.item]))[bus.item],
+            orders=await by_id(db.orders, bus.orders),
+            payments=await by_id(db.payments, bus.payments),
+            dues=await by_id(db.dues, bus.orders),
+            charges=await by_id(db.sandbox_charges, bus.payments),
+            deadlines=[str(order_id) for order_id in await bus.parts.redis.zrange(KEYS[0], 0, -1)],
         )
 
     @property
     def free(self) -> int:
-        """What can be taken now."""
+        """The units that can be taken now."""
         left = max(0, self.stock["offered"] - self.stock["taken"])
         return left if self.stock["status"] == "listed" else 0
 
 
-async def assert_nothing_is_sold_twice(world: World, most: int) -> None:
-    """What the promises say of every moment; `most` is the largest quantity that was ever offered."""
-    stock = (await by_id(world.shop.db.stock, [world.item]))[world.item]
-    orders = (await by_id(world.shop.db.orders, world.orders)).values()
+async def assert_nothing_is_sold_twice(bus: ManualBus, most: int) -> None:
+    """Check what must hold at every moment. `most` is the largest quantity that was offered at any time."""
+    stock = (await by_id(bus.parts.db.stock, [bus.item]))[bus.item]
+    orders = (await by_id(bus.parts.db.orders, bus.orders)).values()
     live = [order["quantity"] for order in orders if order["status"] in ("awaiting_payment", "paid")]
     assert stock["taken"] == sum(live), "a unit is taken exactly while a live order has it"
-    assert stock["taken"] <= most, "more is held and sold than was ever offered"
+    assert stock["taken"] <= most, "more is held and sold than was offered at any time"
     paying = [order["payment_id"] for order in orders if "payment_id" in order]
     assert len(paying) == len(set(paying)), "one payment paid two orders"
     for order in orders:
@@ -83,7 +83,7 @@ async def assert_nothing_is_sold_twice(world: World, most: int) -> None:
 
 
 def assert_no_money_is_lost(found: Found, refunded: Sequence[str]) -> None:
-    """What the promises say once nothing is on its way: every charge is one paid order's, or was sent back once."""
+    """Check what must hold once all is delivered: every charge belongs to one paid order or was refunded once."""
     assert len(refunded) == len(set(refunded)), "a payment was refunded twice"
     for payment_id, charge in found.charges.items():
         payment, order = found.payments[payment_id], found.orders[found.payments[payment_id]["order_id"]]
@@ -96,7 +96,7 @@ def assert_no_money_is_lost(found: Found, refunded: Sequence[str]) -> None:
 
 
 def assert_copies_agree(found: Found) -> None:
-    """Once nothing is on its way, what the others copied is what orders says."""
+    """Once all is delivered, the copies in the other services agree with orders."""
     assert found.item["available"] == found.free
     assert (found.stock["offered"], found.stock["status"]) == (found.item["quantity"], found.item["status"])
     states = {"paid": "paid", "refunded": "paid", "expired": "cancelled", "cancelled": "cancelled"}
@@ -106,37 +106,37 @@ def assert_copies_agree(found: Found) -> None:
     assert found.deadlines == []
 
 
-async def settle_in_any_order(world: World, draw: st.DataObject, most: int) -> None:
-    """Deliver until nothing is on its way: up to three at once, some of them for the second time."""
+async def settle_in_any_order(bus: ManualBus, draw: st.DataObject, most: int) -> None:
+    """Deliver until nothing waits: up to three at a time, some of them for the second time."""
     while True:
-        while world.waiting:
-            first = draw.draw(st.sampled_from(world.waiting), label="deliver")
-            others = draw.draw(st.lists(st.sampled_from(world.waiting + world.seen), max_size=2), label="and at once")
-            await world.deliver(first, *others)
-            await assert_nothing_is_sold_twice(world, most)
-        for payment_id in world.payments:
-            await world.see_to(payment_id)
-        if not world.waiting:
-            await world.let_time_pass()
-        if not world.waiting:
+        while bus.waiting:
+            first = draw.draw(st.sampled_from(bus.waiting), label="deliver")
+            others = draw.draw(st.lists(st.sampled_from(bus.waiting + bus.seen), max_size=2), label="and at once")
+            await bus.deliver(first, *others)
+            await assert_nothing_is_sold_twice(bus, most)
+        for payment_id in bus.payments:
+            await bus.settle_payment(payment_id)
+        if not bus.waiting:
+            await bus.let_time_pass()
+        if not bus.waiting:
             return
 
 
-async def assert_hearing_all_of_it_again_changes_nothing(world: World) -> Found:
-    """Deliver everything once more, the last first; return what is kept."""
-    before = await Found.in_(world)
-    for delivery in reversed(world.seen):
-        await world.deliver(delivery)
-    await world.let_time_pass()  # for deadlines that were heard of again
-    await world.deliver(*world.waiting)
-    after = await Found.in_(world)
+async def assert_delivering_everything_again_changes_nothing(bus: ManualBus) -> Found:
+    """Deliver everything once more, the last first; return what is stored."""
+    before = await Found.read(bus)
+    for delivery in reversed(bus.seen):
+        await bus.deliver(delivery)
+    await bus.let_time_pass()  # for deadlines that were delivered again
+    await bus.deliver(*bus.waiting)
+    after = await Found.read(bus)
     assert after == before
     return after
 
 
 @dataclass(frozen=True)
-class Story:
-    """What happens to an order from outside, and how it ends, whatever is heard first."""
+class Plan:
+    """What people do with an order, and how it ends, whatever is delivered first."""
 
     name: str
     ends: str
@@ -147,113 +147,113 @@ class Story:
     refunded: bool = False
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:
-        printer.text(repr(self.name))  # How Hypothesis shows it.
+        printer.text(repr(self.name))  # how Hypothesis shows it
 
 
-STORIES = (
-    Story("left", ends="expired"),
-    Story("cancelled", ends="cancelled", cancelled=True),
-    Story("paid", ends="paid", cards=("pm_card_visa",), money=("captured",)),
-    Story("paid, answer lost", ends="paid", cards=("pm_card_lost",), money=("captured",)),
-    Story("declined", ends="expired", cards=("pm_card_declined",), money=("failed",)),
-    Story("paid at last", ends="paid", cards=("pm_card_declined", "pm_card_visa"), money=("failed", "captured")),
-    Story("paid and cancelled", ends="cancelled", cards=("pm_card_visa",), money=("refunded",), cancelled=True),
-    Story("given back", ends="refunded", cards=("pm_card_visa",), money=("refunded",), refunded=True),
+PLANS = (
+    Plan("left", ends="expired"),
+    Plan("cancelled", ends="cancelled", cancelled=True),
+    Plan("paid", ends="paid", cards=("pm_card_visa",), money=("captured",)),
+    Plan("paid, answer lost", ends="paid", cards=("pm_card_lost",), money=("captured",)),
+    Plan("declined", ends="expired", cards=("pm_card_declined",), money=("failed",)),
+    Plan("paid at last", ends="paid", cards=("pm_card_declined", "pm_card_visa"), money=("failed", "captured")),
+    Plan("paid and cancelled", ends="cancelled", cards=("pm_card_visa",), money=("refunded",), cancelled=True),
+    Plan("given back", ends="refunded", cards=("pm_card_visa",), money=("refunded",), refunded=True),
 )
 
 
-async def tell(world: World, story: Story) -> str:
-    """Let all of it happen that needs no ear: the order, its payments, the buyer's cancelling."""
-    order_id = await world.place()
+async def start(bus: ManualBus, plan: Plan) -> str:
+    """Do what people do, before any delivery but the amount due: the order, its payments, the cancellation."""
+    order_id = await bus.place()
     assert order_id
-    await world.deliver(*(d for d in world.waiting if is_of(d, order_id, "copy_amount_due")))
-    for card in story.cards:
-        payment_id = await world.begin_payment(order_id, card)
+    await bus.deliver(*(d for d in bus.waiting if is_of(d, order_id, "copy_amount_due")))
+    for card in plan.cards:
+        payment_id = await bus.begin_payment(order_id, card)
         assert payment_id
-        await world.see_to(payment_id)
-        await world.see_to(payment_id)  # the lost answer
-    if story.cancelled:
-        await world.cancel(order_id)
+        await bus.settle_payment(payment_id)
+        await bus.settle_payment(payment_id)  # again, in case the answer was lost
+    if plan.cancelled:
+        await bus.cancel(order_id)
     return order_id
 
 
 def is_of(delivery: Delivery, order_id: str, handler: str) -> bool:
-    """Whether the delivery brings something of this order to this handler."""
+    """Whether this is a delivery about this order to this handler."""
     return getattr(delivery.event, "order_id", "") == order_id and delivery.handler.__name__ == handler
 
 
-@given(st.lists(st.sampled_from(STORIES), min_size=1, max_size=3), st.data())
+@given(st.lists(st.sampled_from(PLANS), min_size=1, max_size=3), st.data())
 async def test_where_nothing_competes_every_order_of_delivery_ends_the_same(
-    shop: Shop, stories: list[Story], draw: st.DataObject
+    parts: Parts, plans: list[Plan], draw: st.DataObject
 ) -> None:
-    world = await World.open(shop, quantity=10)
-    told = {await tell(world, story): story for story in stories}
-    known = draw.draw(st.lists(st.sampled_from(sorted(told)), unique=True), label="expiration knows")
-    await world.deliver(*(d for d in world.waiting for order_id in known if is_of(d, order_id, "start_the_clock")))
-    await world.let_time_pass()
+    bus = await ManualBus.open(parts, quantity=10)
+    orders = {await start(bus, plan): plan for plan in plans}
+    known = draw.draw(st.lists(st.sampled_from(sorted(orders)), unique=True), label="expiration knows")
+    await bus.deliver(*(d for d in bus.waiting for order_id in known if is_of(d, order_id, "start_the_clock")))
+    await bus.let_time_pass()
 
-    await settle_in_any_order(world, draw, most=10)
-    for order_id in (order_id for order_id, story in told.items() if story.refunded):
-        await world.request_refund(order_id)
-    await settle_in_any_order(world, draw, most=10)
+    await settle_in_any_order(bus, draw, most=10)
+    for order_id in (order_id for order_id, plan in orders.items() if plan.refunded):
+        await bus.request_refund(order_id)
+    await settle_in_any_order(bus, draw, most=10)
 
-    found = await assert_hearing_all_of_it_again_changes_nothing(world)
+    found = await assert_delivering_everything_again_changes_nothing(bus)
     assert {key: order["status"] for key, order in found.orders.items()} == {
-        key: story.ends for key, story in told.items()
+        key: plan.ends for key, plan in orders.items()
     }
-    for order_id, story in told.items():
+    for order_id, plan in orders.items():
         payments = [p for p in found.payments.values() if p["order_id"] == order_id]
-        assert tuple(p["status"] for p in sorted(payments, key=lambda p: p["_id"])) == story.money
-    sold = sum(story.ends == "paid" for story in stories)
+        assert tuple(p["status"] for p in sorted(payments, key=lambda p: p["_id"])) == plan.money
+    sold = sum(plan.ends == "paid" for plan in plans)
     assert (found.stock["taken"], found.item["available"]) == (sold, 10 - sold)
-    assert_no_money_is_lost(found, world.refunded)
+    assert_no_money_is_lost(found, bus.refunded)
     assert_copies_agree(found)
 
 
-ACTS = ("place", "cancel", "pay", "see to", "time", "refund", "offer", "withdraw")
+ACTS = ("place", "cancel", "pay", "settle", "time", "refund", "offer", "withdraw")
 
 
-async def act(world: World, what: str, draw: st.DataObject) -> int:
-    """Let something happen; return how much is offered at most because of it."""
+async def act(bus: ManualBus, what: str, draw: st.DataObject) -> int:
+    """Do something; return the quantity that it offers, or 0."""
     match what:
         case "place":
-            await world.place(draw.draw(st.integers(1, 2), label="quantity"))
+            await bus.place(draw.draw(st.integers(1, 2), label="quantity"))
         case "offer":
             quantity = draw.draw(st.integers(1, 3), label="offered")
-            await world.offer(quantity)
+            await bus.offer(quantity)
             return quantity
         case "withdraw":
-            await world.withdraw()
+            await bus.withdraw()
         case "time":
-            await world.let_time_pass()
-        case "see to" if world.payments:
-            await world.see_to(draw.draw(st.sampled_from(world.payments), label="payment"))
-        case "cancel" if world.orders:
-            await world.cancel(draw.draw(st.sampled_from(world.orders), label="order"))
-        case "refund" if world.orders:
-            await world.request_refund(draw.draw(st.sampled_from(world.orders), label="order"))
-        case "pay" if world.orders:
+            await bus.let_time_pass()
+        case "settle" if bus.payments:
+            await bus.settle_payment(draw.draw(st.sampled_from(bus.payments), label="payment"))
+        case "cancel" if bus.orders:
+            await bus.cancel(draw.draw(st.sampled_from(bus.orders), label="order"))
+        case "refund" if bus.orders:
+            await bus.request_refund(draw.draw(st.sampled_from(bus.orders), label="order"))
+        case "pay" if bus.orders:
             card = draw.draw(st.sampled_from(["pm_card_visa", "pm_card_declined", "pm_card_lost"]), label="card")
-            await world.begin_payment(draw.draw(st.sampled_from(world.orders), label="order"), card)
+            await bus.begin_payment(draw.draw(st.sampled_from(bus.orders), label="order"), card)
     return 0
 
 
 @given(st.integers(1, 3), st.data())
 async def test_where_orders_compete_nothing_is_sold_twice_and_no_money_is_lost(
-    shop: Shop, quantity: int, draw: st.DataObject
+    parts: Parts, quantity: int, draw: st.DataObject
 ) -> None:
-    world, most = await World.open(shop, quantity), quantity
+    bus, most = await ManualBus.open(parts, quantity), quantity
     for _ in range(draw.draw(st.integers(3, 20), label="steps")):
-        choices: list[str | Delivery] = [*ACTS, *world.waiting, *world.seen[-3:]]
+        choices: list[str | Delivery] = [*ACTS, *bus.waiting, *bus.seen[-3:]]
         match draw.draw(st.sampled_from(choices), label="step"):
             case Delivery() as delivery:
-                await world.deliver(delivery)
+                await bus.deliver(delivery)
             case str() as what:
-                most = max(most, await act(world, what, draw))
-        await assert_nothing_is_sold_twice(world, most)
+                most = max(most, await act(bus, what, draw))
+        await assert_nothing_is_sold_twice(bus, most)
 
-    await settle_in_any_order(world, draw, most)
+    await settle_in_any_order(bus, draw, most)
 
-    found = await assert_hearing_all_of_it_again_changes_nothing(world)
-    assert_no_money_is_lost(found, world.refunded)
+    found = await assert_delivering_everything_again_changes_nothing(bus)
+    assert_no_money_is_lost(found, bus.refunded)
     assert_copies_agree(found)

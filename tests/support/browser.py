@@ -1,4 +1,4 @@
-"""A real Chromium: where it is, and how it gets here (`python -m tests.support.browser`)."""
+"""Find a real Chromium, or install one (`python -m tests.support.browser`)."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ MISSING = "there is no Chromium here: install one, or name its program in the va
 
 
 def find() -> str | None:
-    """Return the program: from CHROMIUM, from the PATH, or the one that Playwright keeps."""
+    """Return the program named by CHROMIUM, one on the PATH, or the one that Playwright has installed."""
     if named := os.environ.get("CHROMIUM"):
         return named
     if found := next(filter(None, map(shutil.which, NAMES)), None):
@@ -35,7 +35,7 @@ def find() -> str | None:
 
 
 def install() -> bool:
-    """Get a Chromium: Playwright's, or the system's where we may. Return whether there is one now."""
+    """Install a Chromium: Playwright's, or as root the system's. Return whether there is one now."""
     commands = [[sys.executable, "-m", "playwright", "install", "chromium"]]
     if shutil.which("apt-get") and os.geteuid() == 0:
         commands += [["apt-get", "update", "-q"], ["apt-get", "install", "-q", "-y", "chromium"]]
@@ -47,7 +47,7 @@ def install() -> bool:
 
 
 def main() -> int:
-    """Return the exit code: 1 with a sentence where no Chromium can be had."""
+    """Return the exit code: 1, with a message, if no Chromium can be installed."""
     if find() or install():
         return 0
     print(MISSING, file=sys.stderr)  # noqa: T201

@@ -1,4 +1,4 @@
-"""What people do in a browser, for the tests of web: each step waits for what it leads to."""
+"""What people do in a browser, for the tests of web. Each step waits for its result."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,7 +22,7 @@ PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile":
 PASSWORD = "long enough"
 
 Open = Callable[..., Awaitable[Page]]
-"""Opens a path (`/`) in the browser of another visitor; options are those of a Playwright context."""
+"""Opens a path (`/`) as another visitor; options are those of a Playwright context."""
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -39,7 +39,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture
 async def opened(chromium: Browser, stack: Stack) -> AsyncIterator[Open]:
-    """Opens pages of `stack`, each for another visitor; none may complain about anything."""
+    """Opens pages of `stack`, each as another visitor; none may log an error or a warning."""
     async with opening(chromium, stack) as open_page:
         yield open_page
 
@@ -53,14 +53,14 @@ async def hasty_opened(chromium: Browser, hasty_stack: Stack) -> AsyncIterator[O
 
 @pytest.fixture(params=[{}, PHONE], ids=["desktop", "phone"])
 def size(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The options of a browser at a desk, and of one in the hand."""
+    """The options of a browser on a desktop, and of one on a phone."""
     options: dict[str, Any] = request.param
     return options
 
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    """A picture as a camera makes it: large, and it says where it was taken."""
+    """A picture as a camera makes it: large, with the place where it was taken."""
     where = Image.Exif()
     where[0x010E] = "at home, second floor"
     path = tmp_path / "lamp.jpg"
@@ -70,19 +70,19 @@ def photo(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def opening(chromium: Browser, stack: Stack, *others: str) -> AsyncIterator[Open]:
-    """Opens pages; fails at the end if one had an error or asked anybody else, but `others`, for anything."""
-    complaints: list[tuple[str, str]] = []
+    """Opens pages. Fails at the end if one logged an error or sent a request to another host, except for `others`."""
+    problems: list[tuple[str, str]] = []
     documents: set[str] = set()
 
     def note_request(request: Request) -> None:
         if request.is_navigation_request():
             documents.add(request.url)
         if not request.url.startswith((stack.url, "data:", *others)):
-            complaints.append((request.url, "is somebody else's"))
+            problems.append((request.url, "is on another host"))
 
     def note_message(message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
-            complaints.append((message.location["url"], message.text))
+            problems.append((message.location["url"], message.text))
 
     async with AsyncExitStack() as exits:
 
@@ -91,19 +91,19 @@ async def opening(chromium: Browser, stack: Stack, *others: str) -> AsyncIterato
             exits.push_async_callback(context.close)
             page = await context.new_page()
             page.set_default_timeout(10_000)
-            page.on("pageerror", lambda error: complaints.append((page.url, str(error))))
+            page.on("pageerror", lambda error: problems.append((page.url, str(error))))
             page.on("console", note_message)
             page.on("request", note_request)
             await page.goto(path)
             return page
 
         yield open_page
-    # A document that is refused is what its test is about, and a stream that breaks comes back.
-    assert [c for c in complaints if c[0] not in documents and "/live" not in c[0]] == []
+    # A test may be about a document that is refused; and a stream that breaks is opened again.
+    assert [c for c in problems if c[0] not in documents and "/live" not in c[0]] == []
 
 
 async def signed_up(page: Page, name: str) -> None:
-    """Open an account; the page is then the one after that."""
+    """Sign up, and wait for the next page."""
     await page.goto("/signup")
     await page.get_by_label("Name").fill(name)
     await page.get_by_label("E-mail").fill(person(name).email)
@@ -113,24 +113,24 @@ async def signed_up(page: Page, name: str) -> None:
 
 
 async def signed_in(page: Page, somebody: Person) -> None:
-    """Carry the session of somebody."""
+    """Give the page the session of somebody."""
     token = somebody.http.headers["Authorization"].removeprefix("Bearer ")
     host = urlsplit(page.url).hostname or ""
     await page.context.add_cookies([{"name": "session", "value": token, "domain": host, "path": "/"}])
 
 
 async def live(page: Page) -> None:
-    """Wait until the page hears of changes."""
+    """Wait until the page receives live updates."""
     await page.wait_for_selector("html[data-live=on]", state="attached")
 
 
 def headline(page: Page, words: str) -> Locator:
-    """The first heading of the page, if it says this."""
+    """The main heading of the page, if it has these words."""
     return page.get_by_role("heading", level=1, name=words, exact=True)
 
 
 async def refused(page: Page, label: str, words: str) -> None:
-    """The field says what is wrong with it, to those who see and to those who listen."""
+    """Check that the field shows its error, also to a screen reader."""
     field = page.get_by_label(label)
     await expect(page.get_by_text(words)).to_be_visible()
     await expect(field).to_have_attribute("aria-invalid", "true")
@@ -138,7 +138,7 @@ async def refused(page: Page, label: str, words: str) -> None:
 
 
 async def accessible(page: Page) -> None:
-    """Axe finds nothing, in light and in dark, and the page is no wider than its window."""
+    """Check that axe finds nothing, in light and dark mode, and that the page is no wider than its window."""
     await page.wait_for_function("document.getAnimations().length === 0")
     await page.evaluate(AXE.read_text())
     for scheme in ("dark", "light"):
@@ -150,7 +150,7 @@ async def accessible(page: Page) -> None:
 
 
 async def listed(page: Page, title: str, quantity: int = 5, pictures: tuple[Path, ...] = ()) -> str:
-    """Sell something; return the path of its page."""
+    """Put an item on sale; return the path of its page."""
     await page.goto("/sell")
     await page.get_by_label("Title").fill(title)
     await page.get_by_label("Price of one").fill("12.50")
@@ -163,7 +163,7 @@ async def listed(page: Page, title: str, quantity: int = 5, pictures: tuple[Path
 
 
 async def bought(page: Page, item: str, quantity: int = 1) -> None:
-    """Hold some of an item; orders may learn of it a moment after it is listed."""
+    """Place an order; orders may know the item only a moment after it is listed."""
     for _ in range(20):
         await page.goto(item)
         await page.get_by_label("Quantity").fill(str(quantity))

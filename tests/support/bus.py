@@ -14,29 +14,29 @@ E = TypeVar("E", bound=Event)
 
 
 class Events:
-    """The bus as a test sees it: deliver events as their owner would, look at what was published and given up."""
+    """Publishes events as their owner would, and shows what was published and dead-lettered."""
 
     def __init__(self, js: JetStreamContext) -> None:
         self.js = js
 
     async def deliver(self, event: Event, event_id: str | None = None) -> None:
-        """Publish an event (again, under a new id) and wait until every consumer of its stream is done with it."""
+        """Publish an event, under a new id unless one is given, and wait until every consumer has handled it."""
         envelope = Envelope.of(event, event_id=event_id)
         await self.js.publish(envelope.subject, envelope.body.encode(), headers=envelope.headers("test"))
         await self.handled(event.stream)
 
     async def deliver_raw(self, subject: str, body: bytes) -> None:
-        """Publish bytes that may be no event at all; does not wait."""
+        """Publish bytes, which need not be an event, and do not wait."""
         await self.js.publish(subject, body)
 
     async def handled(self, *streams: str, seconds: float = 30) -> None:
-        """Wait until nothing in these streams (all, if none is named) is waiting for or with a consumer."""
+        """Wait until consumers have handled everything in these streams, or in all streams if none is named."""
         newest = {stream: await self._newest(stream) for stream in streams or STREAMS}
 
         async def quiet() -> bool:
             for stream, seen in newest.items():
                 for c in await self.js.consumers_info(stream):
-                    # The counts alone may not know yet of a message that has just come.
+                    # The counts may not include a message that has just been stored.
                     read = c.config.filter_subjects or []
                     last = max((seen[s] for s in seen if any(_covers(one, s) for one in read)), default=0)
                     behind = c.config.durable_name and c.ack_floor and c.ack_floor.stream_seq < last
@@ -44,15 +44,15 @@ class Events:
                         return False
             return True
 
-        await eventually(quiet, seconds, why=f"consumers of {streams or 'all streams'} are not done")
+        await eventually(quiet, seconds, why=f"consumers of {streams or 'all streams'} have not handled everything")
 
     async def _newest(self, stream: str) -> dict[str, int]:
-        """The sequence of the newest message of every subject in a stream."""
+        """Return the sequence of the newest message of every subject in a stream."""
         subjects = (await self.js.stream_info(stream, subjects_filter=">")).state.subjects or {}
         return {subject: (await self.js.get_last_msg(stream, subject)).seq or 0 for subject in subjects}
 
     async def published(self, kind: type[E], count: int = 1) -> list[E]:
-        """Every event of this kind so far, once there are at least `count`; `count=0` looks at once."""
+        """Wait for at least `count` events of this kind, and return all so far."""
         assert EVENTS[kind.subject] is kind
 
         async def enough() -> list[E] | None:
@@ -62,7 +62,7 @@ class Events:
         return await eventually(enough, why=f"{count} of {kind.subject}") if count else await enough() or []
 
     async def dead_letters(self, count: int = 1) -> list[Any]:
-        """The messages in the dead-letter stream, once there are at least `count`."""
+        """Wait for at least `count` dead letters, and return all so far."""
 
         async def enough() -> list[Any] | None:
             found = await self.messages("DEAD_LETTERS", "dead_letters.>")
@@ -71,7 +71,7 @@ class Events:
         return await eventually(enough, why=f"{count} dead letters") if count else await enough() or []
 
     async def messages(self, stream: str, subject: str) -> list[Any]:
-        """Every raw message of a stream under `subject`, in order."""
+        """Return the messages of a stream under `subject`, oldest first."""
         found: list[Any] = []
         sequence = 1
         while True:

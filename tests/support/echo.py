@@ -12,15 +12,15 @@ class Echo(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Say it."""
-        heard = {
+        """Answer with what this process knows of the request."""
+        received = {
             "service": sys.argv[1],
             "process": os.getpid(),
             "path": self.path.partition("?")[0],
             "forwarded_for": self.headers["X-Forwarded-For"],
             "variables": sorted(os.environ),
         }
-        body = json.dumps(heard).encode()
+        body = json.dumps(received).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Request-ID", "1")
@@ -28,7 +28,7 @@ class Echo(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - named so by the standard library
-        """Stay quiet."""
+        """Log nothing."""
 
 
 if __name__ == "__main__":

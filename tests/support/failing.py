@@ -1,6 +1,6 @@
-"""A service with a fault that can be fixed: `python -m tests.support.failing` is orders, unable to finish paid orders.
+"""A service with a bug that can be fixed: `python -m tests.support.failing` is orders, unable to finish paid orders.
 
-It gives such messages up at once, until the file named by MENDED exists.
+Such messages become dead letters at once, until the file named by MENDED exists.
 """
 
 import os
@@ -15,14 +15,14 @@ from orders.consumers import consumers, finish_paid_order
 
 @wraps(finish_paid_order)
 async def broken(*arguments: Any, **more: Any) -> None:
-    """Finish it, once the fault is mended."""
+    """Finish the order, once the bug is fixed."""
     if not os.path.exists(os.environ["MENDED"]):  # noqa: ASYNC240 - a look takes no time
         raise RuntimeError("not today")
     await finish_paid_order(*arguments, **more)
 
 
 def hasty(bus: Bus, *arguments: Any) -> None:
-    """Make a bus that tries once more and then gives up."""
+    """Make a bus that dead-letters a message after the second attempt."""
     client, service, replicas, _, away = arguments
     made(bus, client, service, replicas, (0.05,), away)
 

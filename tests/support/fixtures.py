@@ -25,19 +25,19 @@ def tokens() -> Tokens:
 
 @pytest.fixture
 def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], MongoServer]:
-    """Makes a MongoDB of the test's own, not started: for tests that kill it."""
+    """Makes a MongoDB for this test only, not started: for tests that kill it."""
     return lambda: MongoServer(tmp_path_factory.mktemp("mongo"))
 
 
 @pytest.fixture
 def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], NatsServer]:
-    """Makes a NATS server of the test's own, not started: for tests that kill it."""
+    """Makes a NATS server for this test only, not started: for tests that kill it."""
     return lambda: NatsServer(tmp_path_factory.mktemp("nats"))
 
 
 @pytest.fixture
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], RedisServer]:
-    """Makes a Redis of the test's own, not started: for tests that kill it."""
+    """Makes a Redis for this test only, not started: for tests that kill it."""
     return lambda: RedisServer(tmp_path_factory.mktemp("redis"))
 
 
@@ -61,7 +61,7 @@ async def _redis(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]
 
 @pytest_asyncio.fixture
 async def mongo_url(_mongo: str, request: pytest.FixtureRequest) -> AsyncIterator[str]:
-    """The URL of a database that is this test's alone, dropped after it."""
+    """The URL of a database for this test only, which is dropped after it."""
     name = f"test_{re.sub(r'[^a-z0-9]+', '_', request.node.name.lower())[:20]}_{new_id()[-8:]}"
     url = re.sub(r"^(mongodb(?:\+srv)?://[^/]+)/?[^?]*", rf"\1/{name}", _mongo)
     yield url

@@ -1,4 +1,4 @@
-"""A Souk without a bus: real handlers on real stores, and a test that decides what is delivered when, and how often."""
+"""A bus by hand: real handlers on real stores, and a test that decides what is delivered when, and how often."""
 
 import asyncio
 import contextlib
@@ -40,38 +40,38 @@ HOLD = timedelta(minutes=15)
 
 @dataclass(frozen=True)
 class Delivery:
-    """An event on its way to one of its readers."""
+    """An event on its way to one of its handlers."""
 
     event: Event
     handler: Handler
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:
-        """How Hypothesis shows it."""
+        """Print it as Hypothesis shows it."""
         about: str = getattr(self.event, "payment_id", getattr(self.event, "order_id", "the item"))
         printer.text(f"{self.event.subject} of {about.partition('.')[0]} to {self.handler.__name__}")
 
 
-class Untold(Relay):
-    """Keeps what is safe in an outbox from the bus, and for the test."""
+class RecordingRelay(Relay):
+    """Keeps events for the test instead of publishing them."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
 
     def check_room(self) -> None:
-        """There is always room."""
+        """Do nothing: there is always room."""
 
     def send(self, outgoing: Sequence[Outgoing]) -> None:
-        """See `Relay`: read back from what would travel."""
+        """Record the events, parsed from what would be published."""
         self.events += [EVENTS[o.envelope.subject].model_validate_json(o.envelope.body) for o in outgoing]
 
 
 @dataclass
-class Shop:
-    """The parts of all services, made once: what happens in one world does not touch another's."""
+class Parts:
+    """The parts of all services, made once for many buses: they share databases but no item."""
 
     db: Database
     redis: Redis
-    relay: Untold
+    relay: RecordingRelay
     items: ItemStore
     orders: OrderStore
     desk: ReservationDesk
@@ -82,11 +82,11 @@ class Shop:
     @classmethod
     @asynccontextmanager
     async def open(cls, db: Database, redis_url: str) -> AsyncIterator[Self]:
-        """A shop without any item."""
+        """Make the parts, without any item."""
         async with AsyncExitStack() as exits:
             redis = await exits.enter_async_context(Redis.from_url(redis_url, decode_responses=True))
             gateway = SandboxGateway.open(db.sandbox_charges, "secret", "http://nowhere.test")
-            relay = Untold()
+            relay = RecordingRelay()
             store, money, dues = OrderStore(db, relay), PaymentStore(db, relay), DueStore(db)
             await store.prepare()
             await money.prepare()
@@ -95,30 +95,30 @@ class Shop:
             yield cls(db, redis, relay, ItemStore(db, relay), store, desk, money, dues, cashier)
 
 
-class World:
-    """One item and its orders. Whatever is told because of an act waits in `waiting` until the test delivers it."""
+class ManualBus:
+    """One item and its orders. What an action publishes is in `waiting` until the test delivers it."""
 
-    def __init__(self, shop: Shop) -> None:
-        self.shop = shop
-        # A day ago: to handlers, which look at the real time, every hold is over by the time they are told so.
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        # A day ago: handlers use the real time, so for them a hold is over whenever HoldElapsed is delivered.
         self.now = datetime.now(UTC) - timedelta(days=1)
         self.waiting: list[Delivery] = []
         self.seen: list[Delivery] = []
         self.refunded: list[str] = []
-        """The payment of every `payments.refunded`."""
+        """The payment id of every `payments.refunded`."""
         self.item = ""
         self.orders: list[str] = []
         self.payments: list[str] = []
-        self._deadlines = Deadlines(shop.redis, clock=lambda: self.now)
-        self._parts = [shop.orders, shop.desk, shop.dues, shop.cashier, shop.items, self._deadlines]
+        self._deadlines = Deadlines(parts.redis, clock=lambda: self.now)
+        self._injected = [parts.orders, parts.desk, parts.dues, parts.cashier, parts.items, self._deadlines]
 
     @classmethod
-    async def open(cls, shop: Shop, quantity: int) -> Self:
-        """A world with one item, of which orders has heard."""
-        world = cls(shop)
-        await shop.redis.delete(*KEYS)
-        await world._deadlines.begin_rebuild()
-        await world._deadlines.rebuild({}, complete=True)
+    async def open(cls, parts: Parts, quantity: int) -> Self:
+        """Return a bus with one item that orders knows."""
+        bus = cls(parts)
+        await parts.redis.delete(*KEYS)
+        await bus._deadlines.begin_rebuild()
+        await bus._deadlines.rebuild({}, complete=True)
         item = Item.offer(
             seller_id=SELLER,
             title="A seat",
@@ -126,19 +126,19 @@ class World:
             price=100,
             currency=Currency.EUR,
             quantity=quantity,
-            now=world.now,
+            now=bus.now,
         )
-        world.item = item.id
-        await shop.items.add(item)
-        world._hear()
-        await world.deliver(*world.waiting)
-        return world
+        bus.item = item.id
+        await parts.items.add(item)
+        bus._collect()
+        await bus.deliver(*bus.waiting)
+        return bus
 
-    def _hear(self) -> None:
-        """Every reader of what was told has it on its way now."""
-        for event in self.shop.relay.events:
+    def _collect(self) -> None:
+        """Put what was published on its way to every handler of it."""
+        for event in self.parts.relay.events:
             self._send(event)
-        self.shop.relay.events.clear()
+        self.parts.relay.events.clear()
 
     def _send(self, event: Event) -> None:
         if isinstance(event, PaymentRefunded):
@@ -149,81 +149,81 @@ class World:
                     self.waiting.append(Delivery(event, handler))
 
     async def deliver(self, *deliveries: Delivery) -> None:
-        """Deliver all of these at once. What a handler does not take stays on its way, as on the real bus."""
+        """Deliver all of these concurrently. What a handler does not accept stays in `waiting`, as on the real bus."""
         await asyncio.gather(*(self._deliver(delivery) for delivery in deliveries))
         self.seen += [delivery for delivery in dict.fromkeys(deliveries) if delivery not in self.seen]
-        self._hear()
+        self._collect()
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:
-            await delivery.handler(delivery.event, **arguments_of(delivery.handler, self._parts))
+            await delivery.handler(delivery.event, **arguments_of(delivery.handler, self._injected))
         except StaleWrite:
-            return  # Somebody else saved first: it comes again.
+            return  # somebody else saved first: it is delivered again
         if delivery in self.waiting:
             self.waiting.remove(delivery)
 
     async def place(self, quantity: int = 1) -> str | None:
-        """A new order, each a minute later than the one before; None where it was refused."""
+        """Place an order, a minute after the one before. Return its id, or None if it is refused."""
         self.now += timedelta(minutes=1)
         order_id = f"o{len(self.orders) + 1}.{new_id()}"
         command = PlaceOrder(self.item, quantity, f"buyer of {order_id}", "Bea", now=self.now, order_id=order_id)
         try:
-            await self.shop.desk.place(command)
+            await self.parts.desk.place(command)
         except (SoldOut, ItemWithdrawn):
             return None
         self.orders.append(order_id)
-        self._hear()
+        self._collect()
         return order_id
 
     async def cancel(self, order_id: str) -> None:
-        """The buyer no longer wants it, if it is not too late for that."""
+        """Cancel as the buyer, unless it is too late."""
         with contextlib.suppress(OrderAlreadyPaid):
-            await self.shop.desk.cancel(order_id)
-        self._hear()
+            await self.parts.desk.cancel(order_id)
+        self._collect()
 
     async def begin_payment(self, order_id: str, card: str) -> str | None:
-        """A new payment for which the gateway is not asked yet; None where payments refuses it."""
-        due = await self.shop.dues.find(order_id)
+        """Store a payment without calling the gateway. Return its id, or None if payments refuses it."""
+        due = await self.parts.dues.find(order_id)
         if due is None:
             return None
         try:
             payment = Payment.begin(due, method=card, request_key=None, now=self.now)
             payment.id = f"{order_id.partition('.')[0]}p{len(self.payments) + 1}.{new_id()}"
-            await self.shop.payments.add(payment)
+            await self.parts.payments.add(payment)
         except OrderNotPayable:
             return None
         self.payments.append(payment.id)
-        self._hear()
+        self._collect()
         return payment.id
 
-    async def see_to(self, payment_id: str) -> None:
-        """Do the next thing that a payment waits for: ask the gateway for money, or to give it back."""
+    async def settle_payment(self, payment_id: str) -> None:
+        """Make the call to the gateway that the payment needs next: a charge or a refund."""
         with contextlib.suppress(GatewayTimeout):
-            await self.shop.cashier.settle(payment_id)
-        self._hear()
+            await self.parts.cashier.settle(payment_id)
+        self._collect()
 
     async def request_refund(self, order_id: str) -> None:
-        """The seller gives the money back, if there is any."""
-        order = await self.shop.orders.get(order_id)
+        """Ask for a refund as the seller, if the order is paid."""
+        order = await self.parts.orders.get(order_id)
         with contextlib.suppress(OrderNotPaid):
             assert order
             order.request_refund()
-            await self.shop.orders.save(order)
-        self._hear()
+            await self.parts.orders.save(order)
+        self._collect()
 
     async def offer(self, quantity: int) -> None:
-        """The seller offers another quantity."""
+        """Change the quantity as the seller."""
         with contextlib.suppress(ItemIsWithdrawn):
-            await self.shop.items.change(self.item, lambda item: item.edit(SELLER, {"quantity": quantity}))
-        self._hear()
+            await self.parts.items.change(self.item, lambda item: item.edit(SELLER, {"quantity": quantity}))
+        self._collect()
 
     async def withdraw(self) -> None:
-        """The seller takes no more orders."""
-        await self.shop.items.change(self.item, lambda item: item.withdraw(SELLER))
-        self._hear()
+        """Withdraw the item as the seller."""
+        await self.parts.items.change(self.item, lambda item: item.withdraw(SELLER))
+        self._collect()
 
     async def let_time_pass(self) -> None:
-        """Every hold whose deadline expiration knows is over."""
+        """Let every hold end whose deadline expiration knows."""
         self.now += HOLD + timedelta(seconds=1)
         claim = await self._deadlines.claim(100)
         for order_id in claim.orders:

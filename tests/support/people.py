@@ -12,7 +12,7 @@ from infra.local.stack.keys import Keys
 from tests.support.sessions import Tokens, person
 
 TRUST = ssl.create_default_context()
-"""Shared: a client of its own context takes as long as a dozen requests."""
+"""Shared, because making a context takes as long as a dozen requests."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Person:
 
 
 class Place(Protocol):
-    """Where people meet: a laptop's stack, or a cluster."""
+    """A running Souk: the stack of a laptop, or a cluster."""
 
     keys: Keys
 
@@ -48,13 +48,13 @@ class People:
         )
 
     async def new(self, name: str = "Ada", *roles: str) -> Person:
-        """Return somebody with a session, but without the cost of a sign-up: 200 passwords are 40 seconds of work."""
+        """Return somebody with a session who has not signed up: hashing 200 passwords takes 40 seconds."""
         user, http = person(name, *roles), await self.anybody()
         http.headers.update(self._tokens.headers(user))
         return Person(user, http)
 
     async def signed_up(self, name: str = "Ada") -> Person:
-        """Return somebody who has signed up at auth and carries its cookie."""
+        """Return somebody who has signed up at auth and has its cookie."""
         user, http = person(name), await self.anybody()
         answer = await http.post(
             "/api/users/signup", json={"email": user.email, "password": "correct horse", "name": name}

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 @asynccontextmanager
 async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """The app with its lifespan, served in this process; answers 500 instead of raising, like a real server."""
+    """Run the app with its lifespan in this process. An exception becomes a 500, as with a real server."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),

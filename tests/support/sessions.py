@@ -15,11 +15,11 @@ from common.ids import new_id
 
 @dataclass
 class Tokens:
-    """Mints sessions like auth does, with a key pair of its own."""
+    """Makes sessions as auth does, with a key pair of its own."""
 
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     kid: str = ""
-    """What the tokens say they are signed with; the key's own id, if nothing else is said."""
+    """The key id in the tokens; by default that of the key."""
 
     def __post_init__(self) -> None:
         self.kid = self.kid or public_jwk(self.key.public_key())["kid"]
@@ -35,7 +35,7 @@ class Tokens:
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
     def token(self, user: User, **claims: Any) -> str:
-        """A session token of `user`; `claims` replace or add."""
+        """A session token of `user`; `claims` replace or add claims."""
         now = int(time.time())
         payload: dict[str, Any] = {"sub": user.id, "email": user.email, "name": user.name, "iss": ISSUER, "aud": ISSUER}
         payload |= {"roles": user.roles, "iat": now, "exp": now + 3600, **claims}

@@ -1,4 +1,4 @@
-"""What people do at the gateway, for the journeys: each step says what it expects."""
+"""What people do at the gateway, for the journeys. Each step checks its answer."""
 
 from typing import Any
 
@@ -11,48 +11,48 @@ Json = dict[str, Any]
 
 
 def ok(answer: httpx.Response, status: int = 200) -> Json:
-    """The body of an answer with this status."""
+    """Check the status of an answer and return its body."""
     assert answer.status_code == status, f"{answer.status_code} {answer.text}"
     body: Json = answer.json()
     return body
 
 
 async def sell(seller: Person, quantity: int, title: str = "A seat at the opera", price: int = 4500) -> str:
-    """The id of a new item."""
+    """Put an item on sale; return its id."""
     body = {"title": title, "description": "Row 7", "price": price, "currency": "EUR", "quantity": quantity}
     item_id: str = ok(await seller.http.post("/api/items", json=body), 201)["id"]
     return item_id
 
 
 async def place(buyer: Person, item_id: str, quantity: int = 1) -> Json:
-    """A new order."""
+    """Place an order and return it."""
     return ok(await buyer.http.post("/api/orders", json={"item_id": item_id, "quantity": quantity}), 201)
 
 
 async def pay(buyer: Person, order_id: str, card: str = "pm_card_visa") -> Json:
-    """A new payment, captured or processing."""
+    """Pay an order; return the payment, captured or processing."""
     return ok(await buyer.http.post("/api/payments", json={"order_id": order_id, "payment_method": card}), 201)
 
 
 async def order(buyer: Person, order_id: str) -> Json:
-    """An order as its buyer sees it."""
+    """Return an order as its buyer sees it."""
     return ok(await buyer.http.get(f"/api/orders/{order_id}"))
 
 
 async def payments(buyer: Person, order_id: str) -> list[Json]:
-    """The payments for an order, newest first."""
+    """Return the payments for an order, newest first."""
     found: list[Json] = ok(await buyer.http.get("/api/payments", params={"order_id": order_id}))["items"]
     return found
 
 
 async def available(anybody: Person, item_id: str) -> int:
-    """What the item page says is left."""
+    """Return how many units the item shows as available."""
     left: int = ok(await anybody.http.get(f"/api/items/{item_id}"))["available"]
     return left
 
 
 async def becomes(buyer: Person, order_id: str, status: str, seconds: float = 30) -> Json:
-    """The order once it has this status; whatever is away for a moment is waited for."""
+    """Wait until the order has this status, and return it. A service may be away meanwhile."""
 
     async def reached() -> Json | None:
         answer = await buyer.http.get(f"/api/orders/{order_id}")
@@ -63,17 +63,17 @@ async def becomes(buyer: Person, order_id: str, status: str, seconds: float = 30
 
 
 async def leaves(anybody: Person, item_id: str, left: int, seconds: float = 30) -> None:
-    """Wait until the item page says that this much is left."""
+    """Wait until the item shows this many units as available."""
 
     async def reached() -> bool:
         answer = await anybody.http.get(f"/api/items/{item_id}")
         return answer.status_code == 200 and answer.json()["available"] == left
 
-    await eventually(reached, seconds, why=f"item {item_id} does not come to {left} available")
+    await eventually(reached, seconds, why=f"item {item_id} does not have {left} available")
 
 
 async def money(buyer: Person, order_id: str, *statuses: str, seconds: float = 30) -> list[Json]:
-    """The payments for an order once their statuses, newest first, are these."""
+    """Wait until the payments for an order have these statuses, newest first; return the payments."""
 
     async def reached() -> list[Json] | None:
         found = await payments(buyer, order_id)

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def eventually(check: Callable[[], Awaitable[T | None]], seconds: float = 15, why: str = "") -> T:
-    """What `check` returns as soon as it is truthy; an AssertionError in it counts as not yet."""
+    """Call `check` until it returns something truthy, and return that. An AssertionError in it counts as not yet."""
     deadline = time.monotonic() + seconds
     failure: AssertionError | None = None
     while True:
