@@ -14,7 +14,7 @@ STACKS = ("crash_stack", "planted_world", "faulty_stack", "stack", "hasty_stack"
 """Fixtures that start several services and that tests share."""
 
 SHARED = (*STACKS, "localstripe", "rendered")
-"""Fixtures that are too expensive for more than one process. A test that uses several goes where the first one is."""
+"""Fixtures that are too expensive for more than one process. A test that uses several goes where the first of these is."""
 
 SERVERS = {*STACKS, "localstripe", "_mongo", "_nats", "_redis", "mongo_server", "nats_server", "redis_server"}
 """Fixtures that start a server, or that a test uses to start one."""
@@ -22,15 +22,13 @@ SERVERS = {*STACKS, "localstripe", "_mongo", "_nats", "_redis", "mongo_server", 
 URLS = ("MONGO_URL", "NATS_URL", "REDIS_URL")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest selects by marker, and before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its fixtures."""
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        if not SERVERS.isdisjoint(fixtures):
-            item.add_marker(pytest.mark.servers)
-        if group := next((name for name in SHARED if name in fixtures), None):
-            item.add_marker(pytest.mark.xdist_group(group))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark each test by its fixtures, before pytest selects by marker and xdist reads the groups."""
+    fixtures = getattr(item, "fixturenames", ())
+    if not SERVERS.isdisjoint(fixtures):
+        item.add_marker(pytest.mark.servers)
+    if group := next((name for name in SHARED if name in fixtures), None):
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(tryfirst=True)
