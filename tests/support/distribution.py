@@ -14,7 +14,7 @@ STACKS = ("crash_stack", "planted_world", "faulty_stack", "stack", "hasty_stack"
 """Fixtures that start several services and that tests share."""
 
 SHARED = (*STACKS, "localstripe", "rendered")
-"""Fixtures that are too expensive for more than one process. A test that uses several goes where the first of these is."""
+"""Fixtures that are too expensive for more than one process. A test may use several: the first one counts."""
 
 SERVERS = {*STACKS, "localstripe", "_mongo", "_nats", "_redis", "mongo_server", "nats_server", "redis_server"}
 """Fixtures that start a server, or that a test uses to start one."""
