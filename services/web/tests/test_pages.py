@@ -49,6 +49,8 @@ async def test_signing_up_says_what_is_wrong_beside_its_field_and_keeps_what_was
     page = await ada.send(page, "/signup", name="Ada", email="nonsense", password="short")
     assert page.status == 422
     assert set(page.errors) == {"email", "password"}
+    typed = await ada.send(page, "/signup", name="A\x1bda", email=email, password="long enough")
+    assert (typed.status, set(typed.errors)) == (422, {"name"})
     assert page.form("/signup").fields["name"] == "Ada"
     assert page.form("/signup").fields["password"] == ""
 
@@ -83,6 +85,8 @@ async def test_signing_up_says_what_is_wrong_beside_its_field_and_keeps_what_was
         ({"quantity": "100001"}, "quantity"),
         ({"title": " "}, "title"),
         ({"title": "x" * 201}, "title"),
+        ({"title": "A\x07lamp"}, "title"),
+        ({"description": "Old\x1b[0m"}, "description"),
         ({"description": "x" * 10_001}, "description"),
     ],
 )
@@ -378,3 +382,13 @@ async def test_a_broken_request_is_a_page_not_a_trace(visitors: Visitors) -> Non
         assert 400 <= answer.status_code < 500, answer.text
         assert "Traceback" not in answer.text
         assert answer.headers["content-type"].startswith("text/html")
+    assert answer.headers["allow"] == "GET, HEAD"
+
+
+async def test_head_of_a_page_has_its_headers_and_no_body(visitors: Visitors) -> None:
+    anybody: httpx.AsyncClient = (await visitors.anybody()).http
+    for path in ("/", "/signin", "/nowhere", "/sell", "/readyz"):
+        got, head = await anybody.get(path, follow_redirects=False), await anybody.head(path, follow_redirects=False)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        same = ("content-type", "content-encoding", "location", "content-security-policy")
+        assert [head.headers.get(name) for name in same] == [got.headers.get(name) for name in same]
