@@ -1,7 +1,7 @@
 # What a person and the pipeline do with Souk. Needs make and Python 3.11 or newer; everything else is set up in .venv.
 PYTHON ?= python3
 VERSION ?= latest
-SERVICES := auth items orders expiration payments web audit
+SERVICES := $(patsubst services/%/pyproject.toml,%,$(wildcard services/*/pyproject.toml))
 BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/pytest $(ARGS)
@@ -13,8 +13,9 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-package souk-common $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev operator seed backup restore reconcile rebuild secrets bench chaos check test prove test-k8s test-cluster test-images test-compose test-common $(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams \
-	images base-images lock clean
+.PHONY: help dev operator seed backup restore reconcile rebuild secrets bench chaos check test prove test-k8s test-cluster \
+	test-images test-compose test-common $(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams \
+	manifests images base-images lock clean
 
 ##@ Run
 
@@ -59,14 +60,8 @@ prove: $(READY) $(PAGES) browser ## Run the long proofs: every injected bug, min
 test-common: $(READY) ## Test what the services share
 	$(PYTEST) common
 
-test-auth: ## Test auth
-test-items: ## Test items
-test-orders: ## Test orders
-test-expiration: ## Test expiration
-test-payments: ## Test payments
-test-web: ## Test web
 test-web: $(PAGES) browser
-$(SERVICES:%=test-%): test-%: $(READY)
+$(SERVICES:%=test-%): test-%: $(READY) ## Test one service
 	$(PYTEST) services/$* $(filter tests/$*,$(wildcard tests/*))
 
 chaos: $(READY) $(PAGES) ## Put all of Souk under faults, then check every promise (SECONDS=60 SEED=1 BUYERS=12 OUT=.chaos)
@@ -119,6 +114,9 @@ screenshots: $(READY) $(PAGES) browser ## Take the pictures in README.assets, ou
 diagrams: $(READY) $(PAGES) browser ## Draw the README's diagrams from the code
 	@$(BIN)/python -m docs.diagrams
 
+manifests: $(READY) ## Write what the manifests and skaffold.yaml derive from infra/services.py
+	@$(BIN)/python -m infra.k8s.derived
+
 images: ## Build the image souk/<service> of each service (VERSION=latest; PYTHON_IMAGE=another base)
 	for service in $(SERVICES); do \
 		docker build --file infra/docker/Dockerfile --tag souk/$$service:$(VERSION) --build-arg SERVICE=$$service \
@@ -144,7 +142,8 @@ clean: ## Remove what was built here; the data in .data stays
 help:
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 } \
+		/^[$$]\(SERVICES.*## / { printf "  make %-16s %s: $(SERVICES:%=test-%)\n", "test-SERVICE", $$2 }' $(MAKEFILE_LIST)
 	@echo
 
 $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml $(PROJECTS)

@@ -162,7 +162,7 @@ BREAKAGES: list[Breakage] = [
     ),
     ("scaling", "prod", lambda o: _scaler(o)["triggers"].pop(), "payments scales by"),
     ("scaling", "prod", lambda o: _without(o, "Deployment", "payments"), "payments is scaled and does not exist"),
-    ("bus", "dev", lambda o: _in_conf(o, "users.conf", "users.>", ">"), "users.conf is not what the code says"),
+    ("bus", "dev", lambda o: _in_conf(o, "users.conf", "users.>", ">"), "users.conf is not what infra/services.py says"),
     ("bus", "dev", lambda o: _in_conf(o, "nats.conf", "always", "2m"), "what is not on the disk"),
     ("bus", "prod", lambda o: _untell(o, "orders", "NATS_REPLICAS"), "orders asks for 1 copies"),
     ("bus", "prod", lambda o: o.one("StatefulSet", "nats")["spec"].update(replicas=1), "the bus has 1"),

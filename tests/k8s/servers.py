@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from infra.k8s.users import users_conf
+from infra.k8s.derived import users_conf
 from tests.k8s.objects import Objects
 
 
@@ -10,7 +10,7 @@ def bus(objects: Objects) -> Iterator[str]:
     """Users as on a laptop; what is acknowledged is on the disk; as many copies of a stream as there are members."""
     conf = objects.one("ConfigMap", "nats")["data"]
     if conf["users.conf"] != users_conf():
-        yield "users.conf is not what the code says: python -m infra.k8s.users"
+        yield "users.conf is not what infra/services.py says: run `make manifests`"
     if "sync_interval: always" not in conf["nats.conf"]:
         yield "the bus acknowledges what is not on the disk yet"
     members = objects.one("StatefulSet", "nats")["spec"].get("replicas", 1)

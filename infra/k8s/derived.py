@@ -1,0 +1,79 @@
+"""`make manifests`: write what the manifests and skaffold.yaml derive from the registry of services."""
+
+import json
+import re
+from pathlib import Path
+
+from infra.services import NAMES, ROOT, SERVICES
+
+NATS = Path(__file__).parent / "base/nats"
+
+ENTRY = """\
+            - name: PASSWORD_OF_{variable}
+              valueFrom:
+                secretKeyRef: {{ name: {name}, key: NATS_PASSWORD }}
+            - {{ name: {variable}, value: '"$(PASSWORD_OF_{variable})"' }}
+"""
+
+PATCH = """\
+# Written by `make manifests`. nats-server reads these variables as configuration: without the quotes, -a would be a
+# broken number and 12k would be 12000.
+apiVersion: apps/v1
+kind: StatefulSet
+metadata:
+  name: nats
+spec:
+  template:
+    spec:
+      containers:
+        - name: nats
+          env:
+"""
+
+ARTIFACT = """\
+    - image: souk/{name}
+      docker: {{ dockerfile: infra/docker/Dockerfile, target: dev, buildArgs: {{ SERVICE: {name} }} }}
+      sync:
+        manual:
+          - {{ src: "common/src/**", dest: /source }}
+          - {{ src: "services/{name}/src/**", dest: /source }}
+"""
+
+LEAN = "      - {{ op: replace, path: /build/artifacts/{index}/docker/target, value: service }}\n"
+
+
+def users_conf() -> str:
+    """Who may do what on the cluster's bus: the same as on a laptop's. The passwords are variables."""
+    users = [service.on_the_bus(f"${service.name.upper()}") for service in SERVICES]
+    text = json.dumps({"authorization": {"users": [user.permissions() for user in users]}}, indent=2)
+    for user in users:
+        text = text.replace(f'"{user.password}"', user.password)
+    return f"# Written by `make manifests`.\n{text.strip('{}').strip()}\n"
+
+
+def passwords() -> str:
+    """A patch that gives the bus the password of each of its users."""
+    return PATCH + "".join(ENTRY.format(name=name, variable=name.upper()) for name in NAMES)
+
+
+def skaffold(text: str) -> str:
+    """The text of skaffold.yaml with an image for each service, which is lean in production."""
+    artifacts = "".join(ARTIFACT.format(name=name) for name in NAMES)
+    lean = "".join(LEAN.format(index=index) for index in range(len(NAMES)))
+    text = re.sub(r"(?<=  artifacts:\n).*?(?=^manifests:)", artifacts, text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"(^.* path: /build/artifacts/\d+/docker/target,.*\n)+", lean, text, flags=re.MULTILINE)
+
+
+def derived() -> dict[Path, str]:
+    """The text that each file should have."""
+    file = ROOT / "skaffold.yaml"
+    return {
+        NATS / "users.conf": users_conf(),
+        NATS / "passwords.yaml": passwords(),
+        file: skaffold(file.read_text()),
+    }
+
+
+if __name__ == "__main__":
+    for path, text in derived().items():
+        path.write_text(text)
