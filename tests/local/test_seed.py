@@ -64,7 +64,7 @@ async def stock(api: Api) -> list[int]:
     return [item["available"] for item in await api.all_of("/api/items")]
 
 
-@pytest.mark.timeout(400)  # 24 passwords are hashed and 32 pictures drawn, on a machine that may be busy
+@pytest.mark.timeout(400)  # some 60 passwords are hashed and 32 pictures drawn, on a machine that may be busy
 @pytest.mark.servers
 async def test_a_seeded_souk_has_orders_in_every_state_and_nothing_is_made_twice(seeded: Stack) -> None:
     async with httpx.AsyncClient(base_url=seeded.url, timeout=30) as client:
