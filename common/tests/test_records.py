@@ -9,7 +9,8 @@ import pytest_asyncio
 from common.bus.connection import Bus
 from common.errors import NotFound, Unavailable
 from common.mongo.client import Collection, Database
-from common.records import MAX_RECORDS, Record, Records, RecordsPage, RecordsQuery, records_in
+from common.mongo_records import records_in
+from common.records import MAX_RECORDS, Record, Records, RecordsPage, RecordsQuery
 
 records = Records("larder")
 

@@ -12,17 +12,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import to_json
-from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.read_concern import ReadConcern
 
 from common.bus.connection import Bus
 from common.bus.consumers import arguments_of
 from common.errors import SoukError
-from common.mongo.client import Collection, Document
 
 log = logging.getLogger(__name__)
 
-Record = Document
+Record = dict[str, Any]
 Reader = Callable[..., Awaitable[list[Record]]]
 
 MAX_RECORDS = 500
@@ -107,21 +104,3 @@ def _encoded(records: Sequence[Record], query: RecordsQuery, max_bytes: int) -> 
     more = cut or (query.ids is None and len(records) == query.limit)
     last = to_json(records[len(encoded) - 1]["id"] if more else None)
     return b'{"rows":[' + b",".join(encoded) + b'],"next":' + last + b"}"
-
-
-async def records_in(
-    collection: Collection, query: RecordsQuery, *fields: str, session: AsyncClientSession | None = None
-) -> list[Record]:
-    """One page of documents: `id`, those of `fields` that are set, and as `pending` the number of unpublished events.
-
-    Reads with majority read concern, so that it shows everything that was published; or the snapshot of `session`.
-    """
-    wanted: dict[str, Any] = {"$gt": query.after}
-    if query.ids is not None:
-        wanted["$in"] = query.ids
-    shown: dict[str, Any] = dict.fromkeys(fields, 1)
-    shown["pending"] = {"$size": {"$ifNull": ["$pending", []]}}
-    if session is None:
-        collection = collection.with_options(read_concern=ReadConcern("majority"))
-    found = await collection.find({"_id": wanted}, shown, session=session).sort("_id", 1).limit(query.limit).to_list()
-    return [{"id": document.pop("_id"), **document} for document in found]

@@ -15,8 +15,9 @@ from common.batching import Batcher
 from common.events import ItemStatus, StockChanged
 from common.ids import new_id
 from common.mongo.client import AWAY, WITHOUT_PENDING, Database, Document, look_up
+from common.mongo_records import records_in
 from common.outbox import Outbox, Relay
-from common.records import Record, RecordsQuery, records_in
+from common.records import Record, RecordsQuery
 from items.domain import Item, ItemNotFound, PictureNotFound
 from items.picture_store import PictureStore
 from items.pictures import Sizes

@@ -1,4 +1,4 @@
-"""The only file of orders that speaks Mongo: orders, stock, and the answers given under an Idempotency-Key."""
+"""Orders, stock, and the answers given under an Idempotency-Key, in MongoDB."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -13,8 +13,9 @@ from common.bus.envelope import Envelope
 from common.clock import now
 from common.events import ItemState
 from common.mongo.client import WITHOUT_PENDING, Collection, Database, Document, look_up
+from common.mongo_records import records_in
 from common.outbox import Outbox, Relay, write_of
-from common.records import Record, RecordsQuery, records_in
+from common.records import Record, RecordsQuery
 from orders.domain import Order, OrderNotFound, OrderStatus, Stock
 
 T = TypeVar("T")
@@ -61,7 +62,7 @@ class OrderStore:
         self.check_room = relay.check_room
 
     async def prepare(self) -> None:
-        """Create what the queries below need. A second call changes nothing."""
+        """Create the indexes. A second call changes nothing."""
         await self._orders.create_index([("buyer_id", 1), ("_id", -1)])
         await self._orders.create_index([("seller_id", 1), ("_id", -1)])
         holding = {"held_by": {"$exists": True}}
@@ -76,7 +77,7 @@ class OrderStore:
         return Order.from_document(document) if document else None
 
     async def stock(self, item_id: str) -> Stock | None:
-        """What orders knows of an item, or None. Concurrent calls share a query."""
+        """The stock of an item, or None. Concurrent calls share a query."""
         document = await self._find_stock(item_id)
         return Stock.from_document(document) if document else None
 
@@ -108,12 +109,12 @@ class OrderStore:
         found = self._orders.find(query, WITHOUT_PENDING).sort("_id", -1).limit(limit)
         return [Order.from_document(document) for document in await found.to_list()]
 
-    async def order_rows(self, query: RecordsQuery) -> list[Record]:
-        """Orders for the books."""
+    async def order_records(self, query: RecordsQuery) -> list[Record]:
+        """Orders, for reconciliation."""
         return await records_in(self._orders, query, *ORDER_FIELDS)
 
-    async def stock_rows(self, query: RecordsQuery) -> list[Record]:
-        """Stock for the books, each with the units that its orders hold and have bought at the same moment."""
+    async def stock_records(self, query: RecordsQuery) -> list[Record]:
+        """Stock for reconciliation, each with the units that its orders hold and have bought at the same moment."""
         async with self._client.start_session(snapshot=True) as session:
             rows = await records_in(self._stock, query, *STOCK_FIELDS, session=session)
             live = await self.live_units(session, [row["id"] for row in rows])
@@ -137,14 +138,14 @@ class OrderStore:
                 yield stock, sum(live.get(stock.id, (0, 0)))
             after = documents[-1]["_id"]
 
-    async def restate(self, item: ItemState, told: int) -> None:
-        """Mend the stock of an item in a transaction: its units are those of its orders. See `Stock.restate`."""
+    async def restate(self, item: ItemState, published_version: int) -> None:
+        """Repair the stock of an item in a transaction, with `Stock.restate`. Its units are counted from its orders."""
 
         async def attempt(session: Session) -> Restated:
             kept = (await self.stock_in(session, [item.item_id])).get(item.item_id)
             taken = sum((await self.live_units(session, [item.item_id])).get(item.item_id, (0, 0)))
             stock = kept.model_copy() if kept else Stock.open(item)
-            stock.restate(item, taken, told)
+            stock.restate(item, taken, published_version)
             if kept and kept.version < stock.version:
                 guard = {"_id": kept.id, "version": kept.version}
                 await self._stock.update_one(guard, {"$set": {"version": stock.version}}, session=session)
@@ -209,7 +210,7 @@ class OrderStore:
         answers: Mapping[str, Document],
         now: datetime,
     ) -> None:
-        """Everything a group changed: three calls at most, however large the group."""
+        """Write everything a group changed, in at most three calls however large the group."""
         for collection, changed in ((self._stock, stock), (self._orders, orders)):
             if changed:
                 writes = [write_of(aggregate, envelopes) for aggregate, envelopes in changed.values()]
@@ -221,7 +222,7 @@ class OrderStore:
     def committed(
         self, orders: Iterable[tuple[Order, Sequence[Envelope]]], stock: Iterable[tuple[Stock, Sequence[Envelope]]]
     ) -> None:
-        """The transaction is durable: aggregates are one version on, their events leave."""
+        """Call this after the commit: the aggregates get their next version, and their events are published."""
         for order, envelopes in orders:
             self._outbox.committed(order, envelopes)
         for one, envelopes in stock:

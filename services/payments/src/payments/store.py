@@ -9,8 +9,9 @@ from pymongo.errors import DuplicateKeyError
 
 from common.batching import Batcher
 from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, Document, look_up
+from common.mongo_records import records_in
 from common.outbox import Outbox, Relay
-from common.records import Record, RecordsQuery, records_in
+from common.records import Record, RecordsQuery
 from payments.domain import Due, OrderNotPayable, Payment, PaymentNotFound
 
 
