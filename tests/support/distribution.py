@@ -1,16 +1,23 @@
 """Which tests start servers, and which run in the same process when pytest uses several (`-n auto`).
 
 Every process has servers of its own. A whole stack takes ten seconds of a core to start, so all tests that share one
-run in one process. Every other test goes to the process that is free next.
+run in one process. Every other test goes to the process that is free next. The processes know the fixtures of the
+tests, but the one that distributes them does not collect any: it reads the groups from a file.
 """
 
+import json
 import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
 
 from infra.servers.process import Child
 
-STACKS = ("crash_stack", "planted_world", "faulty_stack", "stack", "hasty_stack", "echoes")
+STACKS = ("crash_stack", "planted_world", "faulty_stack", "stack", "hasty_stack", "echoes", "seeded")
 """Fixtures that start several services and that tests share."""
 
 SHARED = (*STACKS, "localstripe", "rendered")
@@ -22,13 +29,25 @@ SERVERS = {*STACKS, "localstripe", "_mongo", "_nats", "_redis", "mongo_server", 
 URLS = ("MONGO_URL", "NATS_URL", "REDIS_URL")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark each test by its fixtures, before pytest selects by marker and xdist reads the groups."""
-    fixtures = getattr(item, "fixturenames", ())
-    if not SERVERS.isdisjoint(fixtures):
-        item.add_marker(pytest.mark.servers)
-    if group := next((name for name in SHARED if name in fixtures), None):
-        item.add_marker(pytest.mark.xdist_group(group))
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives each group, and each test without one, to the process that is free next; large groups first."""
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        super().__init__(config, log)
+        self._groups: dict[str, str] = {}
+
+    def schedule(self) -> None:
+        """Read the groups, which every process has written when it reports its collection."""
+        self._groups = self._groups or json.loads(groups_file(self.config).read_text())
+        super().schedule()
+
+    def _split_scope(self, nodeid: str) -> str:
+        return self._groups.get(nodeid, nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling | None:
+    """Distribute by groups unless another way is asked for (`--dist`)."""
+    return GroupScheduling(config, log) if config.getvalue("dist") == "load" else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -37,6 +56,42 @@ def pytest_xdist_auto_num_workers() -> int:
     if any(os.environ.get(url) for url in URLS):
         return 0
     return 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    """Tell a process where to write the groups."""
+    node.workerinput["groups"] = str(groups_file(node.config))
+
+
+def groups_file(config: pytest.Config) -> Path:
+    """Return the file, in the temporary folder of the run."""
+    factory: pytest.TempPathFactory = config._tmp_path_factory  # type: ignore[attr-defined]
+    return factory.getbasetemp() / "groups.json"
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark each test that needs a server, before pytest selects by marker."""
+    if not SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
+        item.add_marker(pytest.mark.servers)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Write the groups, if this is one of several processes."""
+    if file := getattr(session.config, "workerinput", {}).get("groups"):
+        fresh = Path(f"{file}.{os.getpid()}")
+        fresh.write_text(json.dumps(groups_of(session.items)))
+        fresh.replace(file)
+
+
+def groups_of(items: Sequence[pytest.Item]) -> dict[str, str]:
+    """Return the groups by node id."""
+    groups = {}
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if group := next((name for name in SHARED if name in fixtures), None):
+            groups[item.nodeid] = group
+    return groups
 
 
 @pytest.fixture(autouse=True)
