@@ -28,7 +28,7 @@ async def test_an_operator_is_one_from_the_next_sign_in_on_and_for_twelve_hours_
 
     said = await grant.change("OLA@souk.test", revoke=False)
 
-    assert said == "ola@souk.test is now an operator; it counts from the next sign-in on"
+    assert said == "ola@souk.test is now an operator; the change applies at the next sign-in"
     user, claims = await signed_in(auth)
     assert user["roles"] == claims["roles"] == [OPERATOR]
     assert claims["exp"] - claims["iat"] == LONGEST_WITH_A_ROLE

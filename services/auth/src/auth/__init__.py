@@ -1,0 +1,4 @@
+"""Auth owns accounts, and is the only service that can sign sessions.
+
+It publishes users.registered, and reads no events.
+"""

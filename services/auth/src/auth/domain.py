@@ -9,13 +9,13 @@ from common.ids import new_id
 
 
 class EmailTaken(Conflict):
-    """Somebody has signed up with this address already."""
+    """An account with this address exists already."""
 
     code = "email_taken"
 
 
 class BadCredentials(Unauthenticated):
-    """The address is unknown or the password is wrong; nobody is told which."""
+    """The address is unknown or the password is wrong; the answer does not say which."""
 
     code = "bad_credentials"
 
@@ -27,23 +27,23 @@ class Account(Aggregate):
     name: str
     password_hash: str
     roles: tuple[str, ...] = ()
-    """Given and taken by command alone, never by signing up."""
+    """Changed only by the command `auth.grant`, never by signing up."""
 
     @classmethod
     def register(cls, *, email: str, name: str, password_hash: str) -> Self:
-        """Open an account for somebody new."""
+        """Create an account."""
         account = cls(id=new_id(), email=email.lower(), name=name, password_hash=password_hash)
         account.record(UserRegistered(user_id=account.id, email=account.email, name=account.name))
         return account
 
     def strengthen(self, password_hash: str) -> None:
-        """Keep the same password under today's parameters. Concerns nobody else: no event."""
+        """Store the same password, hashed with today's parameters. No other service needs this: no event."""
         self.password_hash = password_hash
 
     def grant(self, role: str) -> None:
-        """Give a role; it counts from the next sign-in on. Concerns nobody else: no event."""
+        """Grant a role. It applies at the next sign-in. No other service needs this: no event."""
         self.roles = tuple(sorted({*self.roles, role}))
 
     def revoke(self, role: str) -> None:
-        """Take a role away; sessions that have it keep it until they end."""
+        """Revoke a role. Sessions that have it keep it until they end."""
         self.roles = tuple(one for one in self.roles if one != role)

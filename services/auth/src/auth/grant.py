@@ -1,6 +1,6 @@
-"""Makes somebody an operator, or no longer: `python -m auth.grant a@b.c [--revoke]`, where auth's settings are set.
+"""Grants or revokes the role of an operator: `python -m auth.grant a@b.c [--revoke]`, with the settings of auth.
 
-Only by this command: nobody becomes an operator over HTTP.
+There is no other way: no HTTP route changes roles.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from common.settings import load
 
 
 async def change(email: str, *, revoke: bool) -> str | None:
-    """Give or take the role of an operator; return a sentence on it, or None where nobody has this address."""
+    """Grant or revoke the role of an operator. Return a sentence about it, or None if no account has this address."""
     settings = load(AuthSettings)
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
@@ -29,7 +29,7 @@ async def change(email: str, *, revoke: bool) -> str | None:
         account = await AccountStore(db, relay).change(email, lambda account: decide(account, OPERATOR))
     if account is None:
         return None
-    return f"{account.email} is {'no longer' if revoke else 'now'} an operator; it counts from the next sign-in on"
+    return f"{account.email} is {'no longer' if revoke else 'now'} an operator; the change applies at the next sign-in"
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Passwords become argon2id hashes, in threads of their own: one takes about 0.2 s of a core and 64 MiB."""
+"""Hashes passwords with argon2id, in separate threads: one takes about 0.2 s of a core and 64 MiB."""
 
 import asyncio
 from collections import Counter
@@ -24,9 +24,9 @@ class Passwords:
         self._pool = pool
         self._backlog = backlog
         self._per_address = per_address
-        self._in_hand: Counter[str] = Counter()
+        self._in_progress: Counter[str] = Counter()
         self._argon2 = PasswordHash.recommended()
-        self._nobodys = ""
+        self._dummy_hash = ""
 
     @classmethod
     @asynccontextmanager
@@ -36,31 +36,31 @@ class Passwords:
         """
         with ThreadPoolExecutor(THREADS, thread_name_prefix="argon2") as pool:
             passwords = cls(pool, backlog, per_address)
-            passwords._nobodys = await passwords.hash("nobody has this password", "nowhere")
+            passwords._dummy_hash = await passwords.hash("nobody has this password", "nowhere")
             yield passwords
 
     async def hash(self, password: str, address: str) -> str:
-        """The hash to keep, with its salt and parameters in it."""
+        """The hash to store, with its salt and parameters."""
         return await self._in_pool(address, self._argon2.hash, password)
 
     async def verify(self, password: str, kept: str | None, address: str) -> tuple[bool, str | None]:
-        """Whether the password is right, and the hash to keep from now on where today's parameters are stronger.
+        """Whether the password is right, and a new hash to store if today's parameters are stronger.
 
-        With nothing `kept` (nobody has that address) it takes as long as a wrong password does.
+        Without a hash (`kept` is None: no account has that address) it takes as long as for a wrong password.
         """
         check = self._argon2.verify_and_update
-        right, stronger = await self._in_pool(address, check, password, kept or self._nobodys)
+        right, stronger = await self._in_pool(address, check, password, kept or self._dummy_hash)
         return right and kept is not None, stronger
 
     async def _in_pool(self, address: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._in_hand[address] >= self._per_address:
+        if self._in_progress[address] >= self._per_address:
             raise TooMany("too many people are signing in from this address right now; try again in a moment", 1)
-        if self._in_hand.total() >= self._backlog:
+        if self._in_progress.total() >= self._backlog:
             raise Unavailable("too many people are signing in right now; try again in a moment")
-        self._in_hand[address] += 1
+        self._in_progress[address] += 1
         try:
             return await asyncio.wrap_future(self._pool.submit(work, *args, **kwargs))
         finally:
-            self._in_hand[address] -= 1
-            if not self._in_hand[address]:
-                del self._in_hand[address]
+            self._in_progress[address] -= 1
+            if not self._in_progress[address]:
+                del self._in_progress[address]

@@ -56,7 +56,7 @@ class SignUp(Body):
 
 
 class SignIn(Body):
-    """Somebody who says who he is."""
+    """Who signs in."""
 
     email: Email
     password: AnyPassword

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from common.http.sessions import ALGORITHM, ISSUER, User, public_jwk
 
-LONGEST_WITH_A_ROLE = 12 * 3600
-"""Seconds that a session with a role lasts at most. Nobody looks it up: a role that was taken away lives as long."""
+MAX_SECONDS_WITH_ROLE = 12 * 3600
+"""Longest lifetime of a session with a role, in seconds. A revoked role stays usable until that session ends."""
 
 
 def signing_key(pem: str) -> Ed25519PrivateKey:
@@ -36,10 +36,10 @@ class SessionIssuer:
 
     def seconds(self, user: User) -> int:
         """How long a session of this user lasts."""
-        return min(self._seconds, LONGEST_WITH_A_ROLE) if user.roles else self._seconds
+        return min(self._seconds, MAX_SECONDS_WITH_ROLE) if user.roles else self._seconds
 
     def token(self, user: User, now: datetime) -> str:
-        """A signed JWT that says who this is and which roles he has, from `now` on."""
+        """A signed JWT that says who this is and which roles they have, valid from `now`."""
         claims = {
             "sub": user.id,
             "email": user.email,

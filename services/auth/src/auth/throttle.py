@@ -1,4 +1,4 @@
-"""Slows down who guesses passwords or mass-produces accounts, without locking out anybody else."""
+"""Slows down password guessing and mass sign-ups, without locking out anybody else."""
 
 import math
 import time
@@ -13,8 +13,8 @@ from common.errors import TooMany
 class Throttle:
     """Moving windows of one minute, per client address.
 
-    They live in the memory of this process: N replicas let N times as much pass, and a restart forgets. That is enough
-    to make guessing hopeless (argon2 and the queue before it bound it further) and needs no server of its own.
+    They are in the memory of this process: N replicas allow N times as much, and a restart clears them. That is enough
+    to make guessing hopeless (argon2 and its queue limit it further), and it needs no server.
     """
 
     def __init__(self, *, failures_per_account: int, failures_per_address: int, signups_per_address: int) -> None:

@@ -1,4 +1,4 @@
-"""The orders' events move the deadlines. In any order: a deadline too many is an event that orders ignores."""
+"""The events of orders add and remove deadlines, in any order: orders ignores the end of a settled hold."""
 
 from common.bus.consumers import Consumers
 from common.events import OrderCancelled, OrderPaid, OrderPlaced
@@ -9,11 +9,11 @@ consumers = Consumers("expiration")
 
 @consumers.on(OrderPlaced)
 async def start_the_clock(event: OrderPlaced, deadlines: Deadlines) -> None:
-    """A hold begins."""
+    """A hold starts."""
     await deadlines.add(event.order_id, event.expires_at)
 
 
 @consumers.on(OrderCancelled, OrderPaid)
 async def stop_the_clock(event: OrderCancelled | OrderPaid, deadlines: Deadlines) -> None:
-    """The hold is settled. Should this overtake the placing, the clock runs out on a settled order: no harm."""
+    """The hold is settled. If this overtakes `OrderPlaced`, the deadline stays, and orders ignores its end."""
     await deadlines.drop(event.order_id)

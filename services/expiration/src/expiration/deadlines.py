@@ -21,7 +21,7 @@ from common.batching import Batcher
 from common.ids import new_id
 
 AWAY = (RedisError,)
-"""Redis cannot do it now: it is away, full or read-only. Nothing that is asked of it here is wrong by itself."""
+"""Redis can't do it now: it is away, full or read-only. The calls made here are never wrong in themselves."""
 
 LEASE = timedelta(seconds=15)
 """How long a claim is its worker's own. A worker that publishes is done or has failed within 5 seconds."""
@@ -162,11 +162,11 @@ class Deadlines:
             yield order, int(due)
 
     async def distrust(self) -> None:
-        """Let a worker rebuild the deadlines, as if this Redis were new."""
+        """Make a worker rebuild the deadlines, as if this Redis were new."""
         await self._redis.delete(KEYS[1])
 
     async def claim(self, limit: int) -> Claim:
-        """Take up to `limit` orders that are due; who claims next takes others. Raises `Incomplete`.
+        """Take up to `limit` orders that are due; the next claim takes others. Raises `Incomplete`.
 
         What is claimed must be settled. If its worker dies, it is due again when the lease is over.
         """
@@ -179,14 +179,14 @@ class Deadlines:
         orders = {order: int(deadline) for order, deadline in zip(due[::2], due[1::2], strict=True)}
         return Claim(orders, leased_until, max(int(next_due) - now, 0) * MILLISECOND)
 
-    async def settle(self, claim: Claim, told: Collection[str]) -> None:
-        """Forget the orders of the claim that the others were `told` of; give the rest back, due as before.
+    async def settle(self, claim: Claim, published: Collection[str]) -> None:
+        """Remove the orders of the claim whose end is `published`; give the rest back, due as before.
 
-        Leaves alone what is no longer leased by this claim: it was dropped, added anew or claimed by another worker.
+        Leaves alone what is no longer leased by this claim: it was dropped, added again or claimed by another worker.
         """
         args: list[str | int] = [claim.leased_until]
         for order, deadline in claim.orders.items():
-            args += [order, "" if order in told else deadline]
+            args += [order, "" if order in published else deadline]
         await self._settle(keys=KEYS, args=args)
 
     async def begin_rebuild(self) -> bool:
@@ -196,7 +196,7 @@ class Deadlines:
     async def rebuild(self, changes: Mapping[str, datetime | None], *, complete: bool = False) -> None:
         """Repeat some of what happened: deadlines, and None for what was settled; `complete` ends the rebuild.
 
-        Raises `Incomplete` when the rebuild must begin anew: Redis was emptied again, or another worker took over.
+        Raises `Incomplete` if the rebuild must start again: Redis was emptied again, or another worker took over.
         """
         args: list[str | int] = [self._worker, REBUILD_LEASE // MILLISECOND, int(complete)]
         for order, expires_at in changes.items():

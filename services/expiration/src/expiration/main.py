@@ -1,4 +1,4 @@
-"""Expiration: when a hold is over. The only file that builds things."""
+"""Expiration: builds its parts and serves them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -35,7 +35,7 @@ class Holds(Projection):
         return {order: {"due": due} async for order, due in self._deadlines.all()}
 
     async def repair(self, differences: Sequence[Difference]) -> None:
-        """Drop what nobody holds; all else the worker does, who rebuilds what is no longer marked as complete."""
+        """Drop the deadlines without a hold. The worker does the rest: it rebuilds what is not marked complete."""
         for difference in differences:
             if difference.expected is None:
                 await self._deadlines.drop(difference.key)

@@ -1,4 +1,4 @@
-"""What expiration shows of its state to who checks it."""
+"""The records of expiration that reconciliation reads."""
 
 from common.records import Record, Records, RecordsQuery
 from expiration.deadlines import Deadlines

@@ -1,4 +1,4 @@
-"""The hand of the clock: tells of every hold whose time is over, and rebuilds the deadlines when Redis lost them."""
+"""Publishes the end of every hold, and rebuilds the deadlines if Redis lost them."""
 
 import asyncio
 import contextlib
@@ -18,44 +18,44 @@ log = logging.getLogger(__name__)
 BATCH = 500
 """Orders claimed, or events read again, at a time: what bounds the memory."""
 
-NAP = 0.2
-"""Seconds until the next look, at most: within them a new deadline is seen, and that Redis was emptied."""
+POLL_SECONDS = 0.2
+"""Longest pause between two looks: within it a new deadline, or an emptied Redis, is noticed."""
 
-GOODBYE = 6.0
-"""Seconds that a stopping worker has to finish the claim in hand. A publish takes at most 5."""
+SHUTDOWN_GRACE = 6.0
+"""Seconds that a stopping worker has to finish its claim. A publish takes at most 5."""
 
 
 def elapsed(order_id: str) -> Envelope:
-    """The news that a hold is over, under the same id however often it is told."""
+    """The event that a hold is over, with the same id however often it is published."""
     return Envelope.of(HoldElapsed(order_id=order_id), event_id=f"elapsed-{order_id}")
 
 
 class Worker:
-    """Tells of elapsed holds. A deadline leaves Redis only after JetStream has the event. Made by `working`."""
+    """Publishes elapsed holds. A deadline leaves Redis only after JetStream has the event. Made by `working`."""
 
     def __init__(self, deadlines: Deadlines, bus: Bus) -> None:
         self._deadlines = deadlines
         self._bus = bus
         self._stopping = asyncio.Event()
-        self._trouble: type[Exception] | None = None
+        self._last_error_type: type[Exception] | None = None
 
     @classmethod
     @asynccontextmanager
     async def working(cls, deadlines: Deadlines, bus: Bus) -> AsyncIterator[None]:
-        """A worker is at work; on leaving, it finishes the claim in hand."""
+        """Run a worker. On leaving, it finishes its claim."""
         worker = cls(deadlines, bus)
         task = asyncio.create_task(worker._run())
         try:
             yield
         finally:
             worker._stopping.set()
-            await asyncio.wait([task], timeout=GOODBYE)
-            task.cancel()  # In a long rebuild, which the next worker begins anew.
+            await asyncio.wait([task], timeout=SHUTDOWN_GRACE)
+            task.cancel()  # In a long rebuild, which the next worker starts again.
             await asyncio.gather(task, return_exceptions=True)
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
-            pause = NAP
+            pause = POLL_SECONDS
             try:
                 if self._bus.connected_now:
                     pause = await self._look()
@@ -66,20 +66,20 @@ class Worker:
                 await asyncio.wait_for(self._stopping.wait(), pause)
 
     async def _look(self) -> float:
-        """Tell of the next holds that are over; return the seconds until the next look."""
+        """Publish the next holds that are over. Return the seconds until the next look."""
         try:
             claim = await self._deadlines.claim(BATCH)
         except Incomplete:
             await self._rebuild()
-            return NAP
+            return POLL_SECONDS
         if claim.orders:
-            news = {elapsed(order): order for order in claim.orders}
-            told = {news[envelope] for envelope in await self._bus.publish(list(news))}
-            await self._deadlines.settle(claim, told)
-            RELAYED.labels(HoldElapsed.subject).inc(len(told))
-            if len(told) < len(claim.orders):
-                return NAP
-        return min(NAP, claim.idle.total_seconds())
+            envelopes = {elapsed(order): order for order in claim.orders}
+            published = {envelopes[envelope] for envelope in await self._bus.publish(list(envelopes))}
+            await self._deadlines.settle(claim, published)
+            RELAYED.labels(HoldElapsed.subject).inc(len(published))
+            if len(published) < len(claim.orders):
+                return POLL_SECONDS
+        return min(POLL_SECONDS, claim.idle.total_seconds())
 
     async def _rebuild(self) -> None:
         """Read the orders' events from the first and keep the deadlines of those not settled, unless another does.
@@ -109,11 +109,11 @@ class Worker:
 
     def _report(self, error: Exception | None) -> None:
         """Log what is wrong once, and that it is over."""
-        if type(error) is self._trouble or (error is None and self._trouble is None):
+        if type(error) is self._last_error_type or (error is None and self._last_error_type is None):
             return
         if error is None:
             log.info("the deadlines are watched again")
         else:
             known = isinstance(error, (*AWAY, BusError, Incomplete))
             log.warning("no deadlines for now: %s: %s", type(error).__name__, error, exc_info=None if known else error)
-        self._trouble = type(error) if error else None
+        self._last_error_type = type(error) if error else None

@@ -1,4 +1,4 @@
-"""What orders does when others tell it something. No rules."""
+"""How orders reacts to the events of other services. No rules."""
 
 from datetime import UTC, datetime
 
@@ -22,24 +22,24 @@ consumers = Consumers("orders")
 
 @consumers.on(ItemListed, ItemChanged, ItemWithdrawn)
 async def follow_item(event: ItemState, desk: ReservationDesk) -> None:
-    """The stock follows the seller's newest statement."""
+    """Copy the seller's newest offer to the stock."""
     await desk.follow(event)
 
 
 @consumers.on(HoldElapsed)
 async def release_unpaid_order(event: HoldElapsed, store: OrderStore, desk: ReservationDesk) -> None:
-    """The hold is over: give the units back, unless the order was settled first."""
+    """The hold is over: release the units, unless the order is settled."""
     order = await _order(event.order_id, store)
     early = (order.expires_at - datetime.now(UTC)).total_seconds()
     if early > 0 and not order.is_settled:
-        raise RetryLater(early)  # The clocks differ: nothing expires early.
-    # Also for an order that looks settled: only the desk reads what cannot be rolled back.
+        raise RetryLater(early)  # The clocks differ, and nothing may expire early.
+    # Also for an order that looks settled: only the desk reads states that cannot be rolled back.
     await desk.expire(order.id)
 
 
 @consumers.on(PaymentCaptured)
 async def finish_paid_order(event: PaymentCaptured, store: OrderStore, desk: ReservationDesk) -> None:
-    """Money came: the order is paid; if its hold is gone, the desk decides."""
+    """Mark the order as paid. If its hold is over, the desk decides."""
     order = await _order(event.order_id, store)
     if order.is_settled:
         await desk.settle(order.id, event.payment_id)
@@ -50,7 +50,7 @@ async def finish_paid_order(event: PaymentCaptured, store: OrderStore, desk: Res
 
 @consumers.on(PaymentFailed)
 async def note_failed_payment(event: PaymentFailed, store: OrderStore) -> None:
-    """The buyer is told why no money moved."""
+    """Store why no money moved, for the buyer to read."""
     order = await _order(event.order_id, store)
     if not order.is_settled:
         order.payment_failed(event.reason)
@@ -59,7 +59,7 @@ async def note_failed_payment(event: PaymentFailed, store: OrderStore) -> None:
 
 @consumers.on(PaymentRefunded)
 async def finish_refund(event: PaymentRefunded, desk: ReservationDesk) -> None:
-    """The money is back with the buyer."""
+    """Mark the order as refunded."""
     await desk.refunded(event.order_id, event.payment_id)
 
 

@@ -25,13 +25,13 @@ from common.events import (
 
 
 class ItemNotFound(NotFound):
-    """Nothing of that id was ever for sale."""
+    """No such item was ever for sale."""
 
     code = "item_not_found"
 
 
 class OrderNotFound(NotFound):
-    """No such order, or another's."""
+    """No such order, or another buyer's."""
 
     code = "order_not_found"
 
@@ -43,43 +43,43 @@ class ItemWithdrawn(Conflict):
 
 
 class SoldOut(Conflict):
-    """Less is free than was asked for."""
+    """Fewer units are free than were asked for."""
 
     code = "sold_out"
 
 
 class OwnItem(Conflict):
-    """Sellers do not buy from themselves."""
+    """Sellers can't buy their own items."""
 
     code = "own_item"
 
 
 class HoldLimit(Conflict):
-    """One buyer may hold only so much of one item at a time."""
+    """A buyer holds the largest allowed number of units of an item."""
 
     code = "hold_limit"
 
 
 class OrderAlreadyPaid(Conflict):
-    """Money taken is final here: it can only be refunded."""
+    """A paid order can only be refunded."""
 
     code = "order_already_paid"
 
 
 class OrderNotPaid(Conflict):
-    """There is no money to give back."""
+    """There is no money to refund."""
 
     code = "order_not_paid"
 
 
 class NotSeller(Forbidden):
-    """Only the seller gives money back."""
+    """Only the seller can refund an order."""
 
     code = "not_seller"
 
 
 class OrderStatus(StrEnum):
-    """Where an order stands. All but the first are settled."""
+    """The status of an order. All but the first are settled."""
 
     AWAITING_PAYMENT = "awaiting_payment"
     PAID = "paid"
@@ -89,18 +89,18 @@ class OrderStatus(StrEnum):
 
 
 class LatePayment(StrEnum):
-    """What became of money that came after the hold was over."""
+    """The outcome of a payment that came after the hold."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
 
 
 OFFER = ("seller_id", "title", "unit_price", "currency", "offered", "status", "item_version")
-"""Fields of a stock that the seller states."""
+"""Fields of a stock that are copied from the seller's offer."""
 
 
 class Stock(Aggregate):
-    """What orders knows of an item: the offer as the seller last stated it, and how many units are taken.
+    """The stock of an item: the seller's newest offer, and how many units are taken.
 
     `taken` may exceed `offered` only when the seller lowers the offer below what is held and sold already.
     """
@@ -116,25 +116,25 @@ class Stock(Aggregate):
 
     @classmethod
     def open(cls, item: ItemState) -> Self:
-        """The stock of an item that is heard of for the first time."""
+        """The stock of an item whose first event arrived."""
         stock = cls(id=item.item_id, **cls._offer(item))
         stock._changed()
         return stock
 
     def offer(self) -> dict[str, Any]:
-        """The seller's newest statement, as it is kept here."""
+        """The seller's newest offer, as it is stored here."""
         return {name: getattr(self, name) for name in OFFER}
 
-    def restate(self, item: ItemState, taken: int, told: int) -> None:
-        """Mend what is kept: the offer is `item`'s unless a newer one is known, and `taken` units are gone.
+    def restate(self, item: ItemState, taken: int, published_version: int) -> None:
+        """Repair the stock: the offer is that of `item` unless a newer one is known, and `taken` units are taken.
 
-        The next version is newer than `told`, the newest that others were told of, so that they take it over.
+        The next version is newer than `published_version`, the newest one published, so that readers accept it.
         """
         if item.item_version >= self.item_version:
             for name, value in self._offer(item).items():
                 setattr(self, name, value)
         self.taken = taken
-        self.version = max(self.version, told)
+        self.version = max(self.version, published_version)
         self._changed()
 
     @staticmethod
@@ -155,7 +155,7 @@ class Stock(Aggregate):
         return max(0, self.offered - self.taken) if self.status is ItemStatus.LISTED else 0
 
     def follow(self, item: ItemState) -> None:
-        """Take over the seller's newest statement; an older one, or the same again, changes nothing."""
+        """Copy the seller's newest offer. An older one, or the same again, changes nothing."""
         if item.item_version <= self.item_version:
             return
         for name, value in self._offer(item).items():
@@ -170,12 +170,12 @@ class Stock(Aggregate):
         self._changed()
 
     def give_back(self, quantity: int) -> None:
-        """Units go back on sale."""
+        """Put units back on sale."""
         self.taken -= quantity
         self._changed()
 
     def _changed(self) -> None:
-        """However often stock changes before it is saved, one event tells the outcome."""
+        """However often stock changes before it is saved, one event carries the outcome."""
         event = StockChanged(
             item_id=self.id, stock_version=self.next_version, quantity=self.offered, available=self.free
         )
@@ -221,7 +221,7 @@ class Order(Aggregate):
     ) -> Self:
         """Hold `quantity` for `hold`, taking it from `stock`.
 
-        `held` is what the buyer holds of this item already; together they may be `limit` units at most. Raises
+        `held` is the number of units the buyer holds already; together they may be `limit` at most. Raises
         `OwnItem`, `ItemWithdrawn`, `HoldLimit` or `SoldOut`, and then takes nothing.
         """
         if buyer_id == stock.seller_id:
@@ -273,20 +273,20 @@ class Order(Aggregate):
                 self.record(OrderCancelled(**self._state(), reason=reason))
 
     def expire(self, stock: Stock) -> None:
-        """The time is over: give the stock back, unless the order was settled before."""
+        """The hold is over: give the stock back, unless the order is settled."""
         if not self.is_settled:
             self.cancel(stock, CancelReason.EXPIRED)
 
     def pay(self, payment_id: str) -> None:
-        """The money came while the units were held: they are the buyer's. Only for an order awaiting payment."""
+        """The money came during the hold: the units are the buyer's. Only for an order awaiting payment."""
         if self.is_settled:
-            raise Conflict(f"order {self.id} is {self.status}, it cannot be paid like one that waits")
+            raise Conflict(f"order {self.id} is {self.status}, it does not await payment")
         self._paid(payment_id)
 
     def settle(self, stock: Stock, payment_id: str) -> None:
-        """Money came, whatever happened before: every payment ends as this order's, or is rejected exactly once.
+        """Money came, whatever happened before: every payment pays this order, or is rejected exactly once.
 
-        A hold that ran out is taken up again if the units are still free. A buyer who cancelled wants his money back.
+        An expired order takes its units again if they are still free. A buyer who cancelled gets the money back.
         """
         if payment_id == self.payment_id or payment_id in self.rejected_payments:
             return
@@ -301,12 +301,12 @@ class Order(Aggregate):
                 self._reject(payment_id, RejectReason.ALREADY_PAID)
 
     def payment_failed(self, reason: str) -> None:
-        """Remember why the last try brought no money, for the buyer to read. The hold goes on."""
+        """Store why the last payment failed, for the buyer to read. The hold continues."""
         if not self.is_settled:
             self.payment_failure = reason
 
     def request_refund(self) -> None:
-        """The seller gives the money back. Once is enough. Raises `OrderNotPaid`."""
+        """The seller refunds the order. A second request changes nothing. Raises `OrderNotPaid`."""
         if self.status is OrderStatus.REFUNDED or self.refund_requested:
             return
         if self.status is not OrderStatus.PAID or self.payment_id is None:
@@ -359,5 +359,5 @@ class Order(Aggregate):
 
 
 def hold_key(buyer_id: str, item_id: str) -> str:
-    """What one buyer's open holds of one item are found by."""
+    """The key by which one buyer's open holds of one item are found."""
     return f"{buyer_id}/{item_id}"

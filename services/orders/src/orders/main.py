@@ -1,4 +1,4 @@
-"""The only file of orders that builds things."""
+"""Orders: builds its parts and serves them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -15,7 +15,7 @@ from orders.store import OrderStore
 
 
 class Stocks(Projection):
-    """The offer of each item as its seller said last, and as many units taken as its orders have.
+    """The newest offer of each item, and as many units taken as its orders have.
 
     The offer comes from the stream; the orders are in the same database and every change of theirs is in one
     transaction with the stock, so they are what its units are counted by: the difference must be zero at any moment.
@@ -27,15 +27,15 @@ class Stocks(Projection):
         self._bus = bus
         self._store = store
         self._offers: dict[str, ItemState] = {}
-        self._told: dict[str, int] = {}
+        self._published: dict[str, int] = {}
 
     async def expected(self) -> dict[str, State]:
         async for item in self._bus.stored_events(ItemListed, ItemChanged, ItemWithdrawn):
             known = self._offers.get(item.item_id)
             if known is None or known.item_version < item.item_version:
                 self._offers[item.item_id] = item
-        async for news in self._bus.stored_events(StockChanged):
-            self._told[news.item_id] = max(news.stock_version, self._told.get(news.item_id, 0))
+        async for event in self._bus.stored_events(StockChanged):
+            self._published[event.item_id] = max(event.stock_version, self._published.get(event.item_id, 0))
         exact = {"units_too_many": 0, "versions_behind": 0}
         return {key: {**Stock.open(item).offer(), **exact} for key, item in self._offers.items()}
 
@@ -44,16 +44,16 @@ class Stocks(Projection):
             stock.id: {
                 **stock.offer(),
                 "units_too_many": stock.taken - live,
-                "versions_behind": max(0, self._told.get(stock.id, 0) - stock.version),
+                "versions_behind": max(0, self._published.get(stock.id, 0) - stock.version),
             }
             async for stock, live in self._store.stock_and_units()
         }
 
     async def repair(self, differences: Sequence[Difference]) -> None:
-        """Stock that no seller ever listed stays: no order can be for it."""
+        """Stock of an item that was never listed stays: no order can be for it."""
         for difference in differences:
             if item := self._offers.get(difference.key):
-                await self._store.restate(item, self._told.get(difference.key, 0))
+                await self._store.restate(item, self._published.get(difference.key, 0))
 
 
 @asynccontextmanager

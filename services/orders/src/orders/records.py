@@ -1,4 +1,4 @@
-"""What orders shows of its state to who checks it."""
+"""The records of orders that reconciliation reads."""
 
 from common.records import Record, Records, RecordsQuery
 from orders.store import OrderStore
@@ -8,11 +8,11 @@ records = Records("orders")
 
 @records.on("orders")
 async def show_orders(query: RecordsQuery, store: OrderStore) -> list[Record]:
-    """Orders, as they are kept."""
-    return await store.order_rows(query)
+    """Orders, as they are stored."""
+    return await store.order_records(query)
 
 
 @records.on("stock")
 async def show_stock(query: RecordsQuery, store: OrderStore) -> list[Record]:
-    """Stock, each with what its orders have of it."""
-    return await store.stock_rows(query)
+    """Stock, each with the units that its orders hold and have bought."""
+    return await store.stock_records(query)

@@ -8,7 +8,7 @@ from common.settings import MongoSettings
 
 
 class OrdersSettings(MongoSettings):
-    """The rules of the house for holds."""
+    """The limits of holds."""
 
     hold_seconds: PositiveInt = 900
     """How long an unpaid order keeps its units."""
