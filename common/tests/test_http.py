@@ -1,4 +1,4 @@
-"""What every service answers: problems with a code, bounded bodies, request ids, and nothing of its inside."""
+"""What every service answers: problems with a code, limited bodies, request ids, and no internals."""
 
 import asyncio
 import logging
@@ -125,7 +125,7 @@ async def client(faults: Faults) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """RFC 9457, with the request's id and without a word of our code."""
+    """RFC 9457, with the id of the request and nothing of our code."""
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
     body: dict[str, Any] = answer.json()
     assert (body["status"], body["code"], body["type"]) == (status, code, "about:blank")
@@ -176,7 +176,7 @@ async def test_an_error_says_what_to_do_about_it_in_headers(client: httpx.AsyncC
     assert headers == {429: "7", 503: "1", 401: "Bearer"}
 
 
-async def test_a_fault_of_ours_is_a_500_that_tells_nothing_and_is_logged_in_full(
+async def test_a_fault_of_ours_is_a_500_without_details_and_is_logged_in_full(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = await client.get("/api/fails", headers={"X-Request-ID": "request-1"})
@@ -346,7 +346,7 @@ async def test_a_request_without_a_good_id_is_given_one(request_id: str | None, 
     assert all(len(i) == 32 and i.isalnum() for i in ids)
 
 
-async def test_a_trace_goes_on_and_a_broken_one_begins_anew(client: httpx.AsyncClient) -> None:
+async def test_a_trace_is_continued_and_a_broken_one_is_replaced(client: httpx.AsyncClient) -> None:
     async def trace(sent: str) -> str:
         return str((await client.get("/api/cause", headers={"traceparent": sent})).json()["traceparent"])
 
@@ -371,7 +371,7 @@ async def test_what_changes_something_or_fails_is_logged_once(
     assert vars(failed)["ms"] > 0
 
 
-async def test_an_answer_is_neither_stored_nor_guessed_at(client: httpx.AsyncClient) -> None:
+async def test_an_answer_is_neither_cached_nor_sniffed(client: httpx.AsyncClient) -> None:
     for path in ("/api/cause", "/api/nothing", "/healthz"):
         headers = (await client.get(path)).headers
         assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
@@ -381,12 +381,12 @@ async def test_an_answer_is_neither_stored_nor_guessed_at(client: httpx.AsyncCli
 # Operations
 
 
-async def test_a_service_tells_whether_it_lives_and_is_ready(client: httpx.AsyncClient, faults: Faults) -> None:
+async def test_a_service_reports_that_it_is_alive_and_whether_it_is_ready(client: httpx.AsyncClient, faults: Faults) -> None:
     assert (await client.get("/readyz")).json() == {"status": "ready"}
     faults.away = ConnectionError(SECRET)
 
     assert assert_problem(await client.get("/readyz"), 503, "not_ready")["away"] == {"shelf": "ConnectionError"}
-    assert (await client.get("/healthz")).status_code == 200, "it lives; restarting it would help nobody"
+    assert (await client.get("/healthz")).status_code == 200, "it is alive: a restart would not help"
 
 
 async def test_metrics_count_requests_by_route(client: httpx.AsyncClient) -> None:
@@ -398,7 +398,7 @@ async def test_metrics_count_requests_by_route(client: httpx.AsyncClient) -> Non
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-async def test_operations_are_not_for_the_world(path: str, client: httpx.AsyncClient) -> None:
+async def test_operations_are_not_reachable_through_the_gateway(path: str, client: httpx.AsyncClient) -> None:
     assert (await client.get(path)).status_code == 200
     through_the_gateway = {"X-Forwarded-For": "192.0.2.7"}
     assert_problem(await client.get(path, headers=through_the_gateway), 404, "not_found")

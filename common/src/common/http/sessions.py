@@ -1,4 +1,4 @@
-"""A session token becomes a `CurrentUser`. No user look-up: public keys check what auth alone can mint."""
+"""Turns a session token into the `CurrentUser`. It is checked with public keys, without asking auth."""
 
 import json
 import time
@@ -18,11 +18,11 @@ COOKIE = "session"
 ALGORITHM = "EdDSA"
 ISSUER = "souk"
 OPERATOR = "operator"
-"""The role of those who may look at everybody's orders and decide about dead letters."""
+"""The role that may see everybody's orders and decide about dead letters."""
 
 
 class User(BaseModel):
-    """Who is asking, as the session says."""
+    """The caller, as the session describes them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,25 +33,25 @@ class User(BaseModel):
 
 
 class OperatorOnly(Forbidden):
-    """Signed in, but not as an operator."""
+    """The caller is signed in, but is not an operator."""
 
     code = "operator_only"
 
 
 class SessionInvalid(Unauthenticated):
-    """The token is malformed, forged, signed with an unknown key, or not meant for Souk."""
+    """The token is malformed, forged, signed with an unknown key, or for another audience."""
 
     code = "session_invalid"
 
 
 class SessionExpired(Unauthenticated):
-    """The session was good once."""
+    """The session was valid, and has expired."""
 
     code = "session_expired"
 
 
 def public_jwk(key: Ed25519PublicKey) -> dict[str, str]:
-    """The key as a JWK (RFC 8037). Its `kid` is its RFC 7638 thumbprint: SHA-256 in base64url."""
+    """The key as a JWK (RFC 8037). Its `kid` is its thumbprint (RFC 7638): SHA-256 in base64url."""
     jwk = jwt.algorithms.OKPAlgorithm.to_jwk(key, as_dict=True)
     required = json.dumps({name: jwk[name] for name in ("crv", "kty", "x")}, separators=(",", ":"))
     kid = urlsafe_b64encode(sha256(required.encode()).digest()).rstrip(b"=").decode()
@@ -63,13 +63,13 @@ class Sessions:
 
     def __init__(self, jwk_set: str) -> None:
         self._keys = {key.key_id: key for key in jwt.PyJWKSet.from_json(jwk_set).keys}
-        # Checking a signature costs more than the rest of a request; a token that held once holds until it expires.
+        # Checking a signature costs more than the rest of a request, and a valid token stays valid until it expires.
         self._checked: TLRUCache[str, tuple[User, float]] = TLRUCache(
             maxsize=10_000, ttu=lambda _token, checked, _now: checked[1], timer=time.time
         )
 
     def user(self, token: str) -> User:
-        """Whose session this is. Raises `SessionExpired` or `SessionInvalid`."""
+        """The user whose session this is. Raises `SessionExpired` or `SessionInvalid`."""
         if (checked := self._checked.get(token)) is None:
             checked = self._checked[token] = self._verify(token)
         return checked[0]
@@ -89,7 +89,7 @@ class Sessions:
 
 
 def token_of(request: Request) -> str | None:
-    """The token a request carries: `Authorization: Bearer`, else the session cookie."""
+    """The token of a request: from `Authorization: Bearer`, else from the session cookie. None if it has neither."""
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return bearer.strip()
@@ -97,7 +97,7 @@ def token_of(request: Request) -> str | None:
 
 
 async def optional_user(request: Request) -> User | None:
-    """The signed-in user; None without a session, or with one that does not hold."""
+    """The signed-in user. None without a session, or with an invalid one."""
     try:
         return await current_user(request)
     except Unauthenticated:
@@ -105,15 +105,15 @@ async def optional_user(request: Request) -> User | None:
 
 
 async def current_user(request: Request) -> User:
-    """The signed-in user. Raises `Unauthenticated`, which says why."""
+    """The signed-in user. Raises `Unauthenticated`, with the reason."""
     if token := token_of(request):
-        sessions: Sessions = request.app.state.parts[Sessions]  # a dependency more would cost as much as the rest
+        sessions: Sessions = request.app.state.parts[Sessions]  # A dependency of its own would cost as much as all the rest.
         return sessions.user(token)
     raise Unauthenticated("sign in first")
 
 
 async def current_operator(request: Request) -> User:
-    """The signed-in user, who is an operator. Raises `Unauthenticated` or `OperatorOnly`."""
+    """The signed-in operator. Raises `Unauthenticated` or `OperatorOnly`."""
     user = await current_user(request)
     if OPERATOR not in user.roles:
         raise OperatorOnly("this is for operators only")
