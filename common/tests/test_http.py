@@ -381,7 +381,9 @@ async def test_an_answer_is_neither_cached_nor_sniffed(client: httpx.AsyncClient
 # Operations
 
 
-async def test_a_service_reports_that_it_is_alive_and_whether_it_is_ready(client: httpx.AsyncClient, faults: Faults) -> None:
+async def test_a_service_reports_that_it_is_alive_and_whether_it_is_ready(
+    client: httpx.AsyncClient, faults: Faults
+) -> None:
     assert (await client.get("/readyz")).json() == {"status": "ready"}
     faults.away = ConnectionError(SECRET)
 

@@ -107,7 +107,7 @@ async def optional_user(request: Request) -> User | None:
 async def current_user(request: Request) -> User:
     """The signed-in user. Raises `Unauthenticated`, with the reason."""
     if token := token_of(request):
-        sessions: Sessions = request.app.state.parts[Sessions]  # A dependency of its own would cost as much as all the rest.
+        sessions: Sessions = request.app.state.parts[Sessions]  # A dependency more would cost as much as the rest.
         return sessions.user(token)
     raise Unauthenticated("sign in first")
 
