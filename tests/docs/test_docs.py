@@ -10,9 +10,8 @@ from pydantic_settings import BaseSettings
 from common.bus.connection import STREAMS
 from common.bus.consumers import Consumers
 from common.events import EVENTS, DeadLetterReplayed
+from infra.services import NAMES, ROOT
 
-ROOT = Path(__file__).parents[2]
-SERVICES = ["auth", "items", "orders", "expiration", "payments", "web", "audit"]
 README = (ROOT / "README.md").read_text()
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
 
@@ -23,7 +22,7 @@ def rows(text: str, pattern: str) -> list[tuple[str, ...]]:
 
 def test_the_table_of_events_is_true() -> None:
     readers: dict[str, set[str]] = {subject: set() for subject in EVENTS}
-    for service in set(SERVICES) - {"audit"}:
+    for service in set(NAMES) - {"audit"}:
         try:
             consumers: Consumers = importlib.import_module(f"{service}.consumers").consumers
         except ModuleNotFoundError:
@@ -52,7 +51,7 @@ def test_audit_keeps_every_stream() -> None:
 def test_every_setting_is_explained() -> None:
     wanted = {
         name.upper()
-        for service in SERVICES
+        for service in NAMES
         for kind in vars(importlib.import_module(f"{service}.settings")).values()
         if isinstance(kind, type) and issubclass(kind, BaseSettings)
         for name in kind.model_fields
@@ -87,6 +86,7 @@ def test_every_decision_is_listed_and_its_checks_exist() -> None:
 
 def test_make_targets_that_texts_name_exist() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets |= {f"test-{name}" for name in NAMES}
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for named in re.findall(r"`make ([a-z0-9-]+)[^`]*`|^make ([a-z0-9-]+)", page.read_text(), re.MULTILINE):
             assert set(named) - {""} <= targets, f"{page.name} names {named}"
