@@ -8,10 +8,13 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PAUSES = (0.02, 0.15)
+"""Seconds between two checks: at first, and at most. Longer pauses leave the cores to what is waited for."""
+
 
 async def eventually(check: Callable[[], Awaitable[T | None]], seconds: float = 15, why: str = "") -> T:
     """Call `check` until it returns something truthy, and return that. An AssertionError in it counts as not yet."""
-    deadline = time.monotonic() + seconds
+    deadline, (pause, longest) = time.monotonic() + seconds, PAUSES
     failure: AssertionError | None = None
     while True:
         try:
@@ -22,7 +25,8 @@ async def eventually(check: Callable[[], Awaitable[T | None]], seconds: float = 
             failure = error
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {why or failure or check}") from failure
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause)
+        pause = min(1.5 * pause, longest)
 
 
 def is_alive(pid: int) -> bool:
