@@ -21,6 +21,9 @@ AXE = Path(__file__).parents[2] / "services/web/node_modules/axe-core/axe.min.js
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 PASSWORD = "long enough"
 
+LIMIT = 30_000
+"""Milliseconds to wait for a page, on a machine that is busy with other tests."""
+
 Open = Callable[..., Awaitable[Page]]
 """Opens a path (`/`) as another visitor; options are those of a Playwright context."""
 
@@ -28,6 +31,7 @@ Open = Callable[..., Awaitable[Page]]
 @pytest_asyncio.fixture(scope="session")
 async def chromium() -> AsyncIterator[Browser]:
     """One browser for the whole run."""
+    expect.set_options(timeout=LIMIT)
     async with async_playwright() as playwright:
         try:
             running = await playwright.chromium.launch(executable_path=browser.find(), args=browser.ARGUMENTS)
@@ -90,7 +94,7 @@ async def opening(chromium: Browser, stack: Stack, *others: str) -> AsyncIterato
             context = await chromium.new_context(base_url=stack.url, **options)
             exits.push_async_callback(context.close)
             page = await context.new_page()
-            page.set_default_timeout(10_000)
+            page.set_default_timeout(LIMIT)
             page.on("pageerror", lambda error: problems.append((page.url, str(error))))
             page.on("console", note_message)
             page.on("request", note_request)
