@@ -1,1 +1,1 @@
-"""Souk on Kubernetes: kustomize bases and overlays, and what writes their secrets and users."""
+"""Souk on Kubernetes: kustomize base and overlays, and the programs that write their secrets and lists of services."""

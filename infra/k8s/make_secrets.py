@@ -1,4 +1,4 @@
-"""`make secrets`: every secret that the overlay for development names, made once and kept out of git."""
+"""`make secrets`: create every secret that the overlay for development names. Git ignores them."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ OVERLAY = Path(__file__).parent / "overlays/dev"
 
 
 def make_secrets(overlay: Path = OVERLAY) -> list[Path]:
-    """Make what is missing of the files that the overlay's secrets and session keys are generated from; return all."""
+    """Create the missing files of the overlay's secrets and session keys; return all of them."""
     generators = yaml.safe_load((overlay / "kustomization.yaml").read_text())["secretGenerator"]
     files = [overlay / entry.rpartition("=")[2] for generator in generators for entry in generator["files"]]
     for file in files:

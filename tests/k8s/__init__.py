@@ -1,1 +1,1 @@
-"""What is promised of the manifests, checked on what kustomize makes of them."""
+"""What the manifests promise, checked on the output of kustomize."""

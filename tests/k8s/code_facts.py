@@ -1,4 +1,4 @@
-"""What the code says that the manifests must agree with: settings, consumers, the route map."""
+"""Facts of the code that the manifests must agree with: settings, consumers, the route map."""
 
 import importlib
 from collections.abc import Iterator
@@ -10,11 +10,9 @@ from common.settings import Settings
 from infra.local.stack.gateway import read_routes
 from infra.services import SERVICES
 
-NAMES = tuple(service.name for service in SERVICES)
-
 
 def settings_of(service: str) -> type[Settings]:
-    """Return what a service reads from its environment."""
+    """The settings class of a service."""
     module = importlib.import_module(f"{service}.settings")
     [own] = [
         kind
@@ -25,21 +23,21 @@ def settings_of(service: str) -> type[Settings]:
 
 
 def fields_of(service: str) -> dict[str, Any]:
-    """Return the names of a service's settings, and what pydantic knows of each."""
+    """The fields of a service's settings, by name."""
     return dict(settings_of(service).model_fields)
 
 
 def consumers_of(service: str) -> set[tuple[str, str]]:
-    """Return the stream and the durable name of each consumer of a service."""
+    """The stream and the durable name of each consumer of a service."""
     try:
         consumers: Consumers = importlib.import_module(f"{service}.consumers").consumers
     except ModuleNotFoundError:
-        return set()  # auth reads nothing, web listens only
+        return set()  # auth reads no event, web only listens
     return {(wanted.stream, f"{service}-{handler.__name__}") for handler, wanted in consumers.subscriptions}
 
 
 def on_the_bus() -> Iterator[str]:
-    """Yield the services that the table of events names: owners, consumers, and the one that listens."""
+    """Each service that owns an event, reads one, or listens."""
     owners = {subject.partition(".")[0] for subject in EVENTS}
     for service in SERVICES:
         if service.publishes in owners or consumers_of(service.name) or service.name == "web":
@@ -47,5 +45,5 @@ def on_the_bus() -> Iterator[str]:
 
 
 def routed() -> set[str]:
-    """Return the services that the route map leads to."""
+    """The services that the route map leads to."""
     return {route.service for route in read_routes()}

@@ -1,4 +1,4 @@
-"""What a service is told by its container's variables, as the kubelet would fill them in."""
+"""The environment variables of a service's container, as the kubelet would fill them in."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from tests.k8s.code_facts import NAMES, settings_of
+from infra.services import NAMES
+from tests.k8s.code_facts import settings_of
 from tests.k8s.objects import Object, Objects, Pod
 
 NOT_OURS = {"FORWARDED_ALLOW_IPS"}
@@ -20,9 +21,9 @@ class Unresolved(ValueError):
 
 
 def environment(objects: Objects, secrets: Objects) -> Iterator[str]:
-    """Every service has the variables that it needs, no unknown one, and starts with what they say.
+    """Every service has the variables that it needs and no unknown one, and starts with their values.
 
-    `secrets` are objects that hold every value that is referred to.
+    `secrets` contains every Secret and ConfigMap that is referred to.
     """
     for name in NAMES:
         for pod in (pod for pod in objects.services if pod.name == name):
@@ -56,7 +57,7 @@ def _of_service(name: str, pod: Pod, objects: Objects, secrets: Objects) -> Iter
 
 
 def resolved(container: Object, pod: Pod, secrets: Objects) -> Mapping[str, str]:
-    """Return the variables with every reference filled in. `Unresolved` where that cannot be."""
+    """The variables with every reference filled in. Raises `Unresolved` if one cannot be."""
     variables: dict[str, str] = {}
     for entry in container["env"]:
         match entry.get("valueFrom"):

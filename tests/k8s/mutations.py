@@ -1,11 +1,11 @@
-"""Ways to break each promise: the check, an overlay, what is done to it, and what the check has to say then."""
+"""Ways to break each promise: the check, an overlay, what is done to it, and words of the check's report."""
 
 from collections.abc import Callable
 from typing import Any
 
 from tests.k8s.objects import Object, Objects
 
-Breakage = tuple[str, str, Callable[[Objects], Any], str]
+Mutation = tuple[str, str, Callable[[Objects], Any], str]
 
 
 def _pod_of(objects: Objects, name: str, kind: str = "Deployment") -> Object:
@@ -28,20 +28,20 @@ def _policy(objects: Objects, name: str) -> Object:
     return spec
 
 
-def _tell(objects: Objects, service: str, name: str, value: str) -> None:
+def _set(objects: Objects, service: str, name: str, value: str) -> None:
     objects.service(service)["env"].append({"name": name, "value": value})
 
 
-def _untell(objects: Objects, service: str, name: str) -> None:
+def _unset(objects: Objects, service: str, name: str) -> None:
     objects.service(service)["env"].remove(_variable(objects, service, name))
 
 
-def _early(objects: Objects) -> None:
+def _move_service_name_to_the_end(objects: Objects) -> None:
     env = objects.service("orders")["env"]
     env.append(env.pop(0))
 
 
-def _to_the_world(objects: Objects) -> None:
+def _open_egress(objects: Objects) -> None:
     _policy(objects, "services-to-bus")["egress"].append({"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]})
 
 
@@ -62,7 +62,7 @@ def _scaler(objects: Objects) -> Object:
     return spec
 
 
-BREAKAGES: list[Breakage] = [
+MUTATIONS: list[Mutation] = [
     ("schema", "dev", lambda o: o.service("orders").update(imagePullPolice="Never"), "imagePullPolice"),
     ("schema", "dev", lambda o: o.one("Service", "web")["spec"].update(ports="8000"), "8000"),
     ("schema", "prod", lambda o: _scaler(o).update(minReplicas=2), "minReplicas"),
@@ -76,7 +76,7 @@ BREAKAGES: list[Breakage] = [
         "confined",
         "dev",
         lambda o: o.service("web")["securityContext"].update(readOnlyRootFilesystem=False),
-        "web/service writes to its own files",
+        "web/service may write to its image",
     ),
     (
         "confined",
@@ -100,7 +100,7 @@ BREAKAGES: list[Breakage] = [
         "confined",
         "dev",
         lambda o: _pod_of(o, "orders")["volumes"].append({"name": "x", "hostPath": {"path": "/"}}),
-        "orders sees the machine",
+        "orders sees the node",
     ),
     ("confined", "dev", lambda o: o.one("Namespace", "souk")["metadata"].pop("labels"), "not restricted"),
     (
@@ -132,18 +132,18 @@ BREAKAGES: list[Breakage] = [
         "probed",
         "dev",
         lambda o: _pod_of(o, "nats", "StatefulSet")["containers"][0]["startupProbe"]["httpGet"].update(port="x"),
-        "nats/nats startupProbe asks at a port that is not open",
+        "nats/nats startupProbe asks a port that is not open",
     ),
-    ("leaves_gently", "dev", lambda o: o.service("web").pop("lifecycle"), "web stops while requests still come"),
+    ("leaves_gently", "dev", lambda o: o.service("web").pop("lifecycle"), "web stops while it still gets requests"),
     (
         "leaves_gently",
         "prod",
         lambda o: _pod_of(o, "orders").update(terminationGracePeriodSeconds=10),
-        "orders is killed with work in hand",
+        "orders is killed before its work is done",
     ),
     ("complete", "dev", lambda o: _without(o, "Deployment", "expiration"), "expiration is not deployed"),
     ("complete", "dev", lambda o: _without(o, "ServiceAccount", "web"), "web has no account"),
-    ("complete", "dev", lambda o: _without(o, "PodDisruptionBudget", "web"), "web may be drained"),
+    ("complete", "dev", lambda o: _without(o, "PodDisruptionBudget", "web"), "web may be drained altogether"),
     ("complete", "dev", lambda o: _without(o, "Service", "expiration"), "expiration has no Service"),
     ("complete", "prod", lambda o: _pod_of(o, "web").pop("topologySpreadConstraints"), "web may all be on one"),
     ("services", "dev", lambda o: o.one("Service", "orders")["spec"]["selector"].update(app="order"), "no pod"),
@@ -162,25 +162,25 @@ BREAKAGES: list[Breakage] = [
     ),
     ("scaling", "prod", lambda o: _scaler(o)["triggers"].pop(), "payments scales by"),
     ("scaling", "prod", lambda o: _without(o, "Deployment", "payments"), "payments is scaled and does not exist"),
-    ("bus", "dev", lambda o: _in_conf(o, "users.conf", "users.>", ">"), "users.conf is not what infra/services.py says"),
+    ("bus", "dev", lambda o: _in_conf(o, "users.conf", "users.>", ">"), "users.conf is out of date"),
     ("bus", "dev", lambda o: _in_conf(o, "nats.conf", "always", "2m"), "what is not on the disk"),
-    ("bus", "prod", lambda o: _untell(o, "orders", "NATS_REPLICAS"), "orders asks for 1 copies"),
+    ("bus", "prod", lambda o: _unset(o, "orders", "NATS_REPLICAS"), "orders asks for 1 copies"),
     ("bus", "prod", lambda o: o.one("StatefulSet", "nats")["spec"].update(replicas=1), "the bus has 1"),
     (
         "databases",
         "dev",
         lambda o: _pod_of(o, "orders-mongo", "StatefulSet")["containers"][0]["command"].pop(-3),
-        "orders-mongo keeps locks",
+        "orders-mongo keeps the locks",
     ),
     (
         "databases",
         "prod",
         lambda o: o.one("MongoDBCommunity", "auth-mongo")["spec"]["additionalMongodConfig"].clear(),
-        "auth-mongo keeps locks",
+        "auth-mongo keeps the locks",
     ),
-    ("environment", "dev", lambda o: _untell(o, "web", "CSRF_SECRET"), "web needs CSRF_SECRET"),
-    ("environment", "dev", lambda o: _tell(o, "orders", "HOLD_SECOND", "9"), "orders does not know HOLD_SECOND"),
-    ("environment", "dev", lambda o: _tell(o, "orders", "HOLD_SECONDS", "soon"), "orders would not start"),
+    ("environment", "dev", lambda o: _unset(o, "web", "CSRF_SECRET"), "web needs CSRF_SECRET"),
+    ("environment", "dev", lambda o: _set(o, "orders", "HOLD_SECOND", "9"), "orders does not know HOLD_SECOND"),
+    ("environment", "dev", lambda o: _set(o, "orders", "HOLD_SECONDS", "soon"), "orders would not start"),
     (
         "environment",
         "dev",
@@ -193,8 +193,8 @@ BREAKAGES: list[Breakage] = [
         lambda o: _variable(o, "web", "ITEMS_URL").update(value="http://item:8000"),
         "web: nothing is at ITEMS_URL item:8000",
     ),
-    ("environment", "dev", _early, "uses SERVICE before it is set"),
-    ("environment", "prod with stripe", lambda o: _untell(o, "payments", "STRIPE_SECRET_KEY"), "payments would not"),
+    ("environment", "dev", _move_service_name_to_the_end, "uses SERVICE before it is set"),
+    ("environment", "prod with stripe", lambda o: _unset(o, "payments", "STRIPE_SECRET_KEY"), "payments would not"),
     (
         "network",
         "dev",
@@ -212,7 +212,7 @@ BREAKAGES: list[Breakage] = [
         "network",
         "dev",
         lambda o: _policy(o, "orders-mongo")["ingress"][0].pop("from"),
-        "('traefik', 'orders-mongo', 'TCP', 27017) is allowed and nobody needs it",
+        "('traefik', 'orders-mongo', 'TCP', 27017) is allowed and not needed",
     ),
     (
         "network",
@@ -220,7 +220,13 @@ BREAKAGES: list[Breakage] = [
         lambda o: _policy(o, "ingress-to-routes")["ingress"][0].pop("ports"),
         "('traefik', 'web', 'TCP', 9)",
     ),
-    ("network", "dev", _to_the_world, "('orders', '203.0.113.7', 'TCP', 443) is allowed and nobody needs it"),
+    (
+        "network",
+        "dev",
+        lambda o: o.one("Deployment", "orders")["spec"]["template"]["metadata"]["labels"].pop("routed"),
+        "('traefik', 'orders', 'TCP', 8000) is needed and not allowed",
+    ),
+    ("network", "dev", _open_egress, "('orders', '203.0.113.7', 'TCP', 443) is allowed and not needed"),
     (
         "network",
         "prod with stripe",
@@ -237,5 +243,5 @@ BREAKAGES: list[Breakage] = [
         lambda o: o.one("HTTPRoute", "souk")["spec"]["rules"].pop(0),
         "HTTPRoute souk sends /api/users to web, not to auth",
     ),
-    ("routes", "dev", lambda o: _without(o, "Ingress", "souk"), "there is no way in"),
+    ("routes", "dev", lambda o: _without(o, "Ingress", "souk"), "there is no Ingress"),
 ]

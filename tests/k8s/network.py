@@ -4,7 +4,8 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from itertools import product
 
-from tests.k8s.code_facts import NAMES, fields_of, on_the_bus, routed
+from infra.services import NAMES
+from tests.k8s.code_facts import fields_of, on_the_bus, routed
 from tests.k8s.objects import Object, Objects, Pod
 
 Edge = tuple[str, str, str, int]
@@ -38,7 +39,7 @@ STRANGERS = [
 
 
 def allowed(objects: Objects) -> set[Edge]:
-    """Return every edge that the policies allow, between all pods of Souk and some that are not Souk's."""
+    """Every edge that the policies allow, between the pods of Souk and to or from strangers."""
     policies = list(objects.of("NetworkPolicy"))
     own = objects.pods
     found = set()
@@ -52,7 +53,7 @@ def allowed(objects: Objects) -> set[Edge]:
 
 
 def expected(objects: Objects) -> set[Edge]:
-    """Return the edges that the code needs: the route map, the settings, the table of events; and the cluster's own."""
+    """The edges that the code needs, by its routes, settings and events, and those of the cluster itself."""
     tcp = set[tuple[str, str, int]]()
     tcp |= {(controller, service, 8000) for controller in CONTROLLERS for service in routed()}
     tcp |= {(service, "nats", 4222) for service in on_the_bus()}
@@ -81,7 +82,7 @@ def network(objects: Objects) -> Iterator[str]:
     for edge in sorted(should - may):
         yield f"{edge} is needed and not allowed"
     for edge in sorted(may - should):
-        yield f"{edge} is allowed and nobody needs it"
+        yield f"{edge} is allowed and not needed"
 
 
 def _goes(policies: list[Object], source: Pod, target: Pod, protocol: str, port: int) -> bool:
@@ -94,8 +95,8 @@ def _goes(policies: list[Object], source: Pod, target: Pod, protocol: str, port:
 def _passes(
     policies: list[Object], own: Pod, other: Pod, direction: str, target: Pod, protocol: str, port: int
 ) -> bool:
-    """Whether `own`'s policies let this through. Where no policy speaks of a pod's direction, everything passes."""
-    speaking = [
+    """Whether the policies of `own` allow this. With no policy for a direction, everything is allowed."""
+    relevant = [
         policy
         for policy in policies
         if policy["metadata"]["namespace"] == own.namespace
@@ -103,10 +104,10 @@ def _passes(
         and _selects(policy["spec"]["podSelector"], own.labels)
     ]
     peers = "to" if direction == "egress" else "from"
-    return not speaking or any(
+    return not relevant or any(
         any(_is(peer, other, own.namespace) for peer in rule.get(peers, [{}]))
         and any(_fits(allowed, target, protocol, port) for allowed in rule.get("ports", [{}]))
-        for policy in speaking
+        for policy in relevant
         for rule in policy["spec"].get(direction, [])
     )
 
@@ -115,7 +116,7 @@ def _is(peer: Object, pod: Pod, namespace: str) -> bool:
     if pod.kind == "Machine":
         return not peer or ("ipBlock" in peer and _within(peer["ipBlock"], pod.name))
     if "ipBlock" in peer:
-        return False  # An address of the cluster's own network; policies do not count on it.
+        return False  # Pods have addresses too, but no policy may rely on them.
     if "namespaceSelector" in peer:
         there = _selects(peer["namespaceSelector"], {"kubernetes.io/metadata.name": pod.namespace})
     else:

@@ -1,4 +1,4 @@
-"""What is promised of every pod and of how it is reached. Each check yields a sentence for each promise broken."""
+"""The promises of every pod and of the ways to it. Each check yields a sentence for each broken promise."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,8 @@ from typing import Any
 import jsonschema
 import kubernetes_validate  # type: ignore[import-untyped]
 
-from tests.k8s.code_facts import NAMES, consumers_of
+from infra.services import NAMES
+from tests.k8s.code_facts import consumers_of
 from tests.k8s.objects import Object, Objects, Pod
 
 KUBERNETES = kubernetes_validate.latest_version()
@@ -18,11 +19,11 @@ OPERATORS = {
     json.loads(file.read_text())["title"]: json.loads(file.read_text())
     for file in (Path(__file__).parent / "schemas").glob("*.json")
 }
-"""Schemas of what is not Kubernetes' own, by kind."""
+"""Schemas of the operators' objects, by kind."""
 
 
 def schema(objects: Objects) -> Iterator[str]:
-    """Every object is what the API server knows, to the last field."""
+    """The API server accepts every field of every object."""
     for one in objects:
         if fault := _fault(json.dumps(one)):
             yield f"{one['kind']} {one['metadata']['name']}: {fault}"
@@ -42,29 +43,29 @@ def _fault(text: str) -> str | None:
 
 
 def confined(objects: Objects) -> Iterator[str]:
-    """No container is root, writes to its own files, gains rights or sees the machine; the namespace enforces it."""
+    """No container is root, writes to its image, gains rights or sees the node; the namespace enforces it."""
     for namespace in objects.of("Namespace"):
         if namespace["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce") != "restricted":
-            yield "the namespace lets in what is not restricted"
+            yield "the namespace accepts pods that are not restricted"
     for pod in objects.pods:
         if pod.kind == "MongoDBCommunity":
-            continue  # The operator's own containers are what the operator makes them.
+            continue  # The operator writes these containers.
         security = pod.spec.get("securityContext", {})
         if security.get("runAsNonRoot") is not True or not security.get("runAsUser"):
             yield f"{pod.name} may be root"
         if security.get("seccompProfile") != {"type": "RuntimeDefault"}:
-            yield f"{pod.name} may call the kernel as it likes"
+            yield f"{pod.name} may make any system call"
         if pod.spec.get("automountServiceAccountToken") is not False:
-            yield f"{pod.name} has a token of the cluster"
+            yield f"{pod.name} has a token for the API server"
         if any("hostPath" in volume for volume in pod.spec.get("volumes", [])) or pod.spec.get("hostNetwork"):
-            yield f"{pod.name} sees the machine"
+            yield f"{pod.name} sees the node"
         for container in pod.all_containers:
             yield from _confined(f"{pod.name}/{container['name']}", container.get("securityContext", {}))
 
 
 def _confined(name: str, security: Object) -> Iterator[str]:
     if security.get("readOnlyRootFilesystem") is not True:
-        yield f"{name} writes to its own files"
+        yield f"{name} may write to its image"
     if security.get("allowPrivilegeEscalation") is not False or security.get("privileged"):
         yield f"{name} may gain rights"
     if security.get("capabilities") != {"drop": ["ALL"]}:
@@ -74,7 +75,7 @@ def _confined(name: str, security: Object) -> Iterator[str]:
 
 
 def bounded(objects: Objects) -> Iterator[str]:
-    """Every container asks for what it needs, and may have no more than a limit."""
+    """Every container has requests and limits of CPU and memory."""
     for pod in objects.pods:
         for container in pod.all_containers or _overridden(objects, pod):
             for kind in ("requests", "limits"):
@@ -84,7 +85,7 @@ def bounded(objects: Objects) -> Iterator[str]:
 
 
 def _overridden(objects: Objects, pod: Pod) -> list[Object]:
-    """Return the operator's containers, as far as we have a say in them."""
+    """The operator's containers, with what we set of them."""
     template = objects.one(pod.kind, pod.name)["spec"].get("statefulSet", {}).get("spec", {}).get("template", {})
     given: list[Object] = template.get("spec", {}).get("containers", [])
     absent = {"mongod", "mongodb-agent"} - {container["name"] for container in given}
@@ -92,7 +93,7 @@ def _overridden(objects: Objects, pod: Pod) -> list[Object]:
 
 
 def probed(objects: Objects) -> Iterator[str]:
-    """Every container is asked whether it has started, is ready and lives; Souk's services at the right places."""
+    """Every container has the three probes; those of Souk's services ask the right paths."""
     right = {"startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
     for pod in objects.pods:
         for container in pod.containers:
@@ -105,28 +106,28 @@ def probed(objects: Objects) -> Iterator[str]:
                     continue
                 asked: dict[str, Any] = given.get("httpGet") or given.get("tcpSocket") or {}
                 if asked.get("port") not in ports:
-                    yield f"{name} asks at a port that is not open"
+                    yield f"{name} asks a port that is not open"
                 if pod in objects.services and asked.get("path") != path:
                     yield f"{name} asks {asked.get('path')}, not {path}"
 
 
 def leaves_gently(objects: Objects) -> Iterator[str]:
-    """A service has time to finish what it has in hand: 10 seconds, after senders have learned that it leaves."""
+    """A service has 10 seconds to finish its work, after clients have learned that it leaves."""
     for pod in objects.services:
         [container] = pod.containers
         pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         if pause < 5:
-            yield f"{pod.name} stops while requests still come"
+            yield f"{pod.name} stops while it still gets requests"
         if pod.spec.get("terminationGracePeriodSeconds", 30) < pause + 15:
-            yield f"{pod.name} is killed with work in hand"
+            yield f"{pod.name} is killed before its work is done"
 
 
 def complete(objects: Objects) -> Iterator[str]:
-    """Every service is deployed with all that belongs to it, and spread over the machines."""
+    """Every service is deployed with all its objects, and spread over the nodes."""
     pods = {pod.name: pod for pod in objects.services}
     for name in NAMES:
         if name not in pods:
-            yield f"{name} is not deployed"
+            yield f"{name} is not deployed: add infra/k8s/base/{name}, and name it in infra/k8s/base/kustomization.yaml"
             continue
         pod = pods[name]
         accounts = {one["metadata"]["name"] for one in objects.of("ServiceAccount")}
@@ -134,16 +135,16 @@ def complete(objects: Objects) -> Iterator[str]:
             yield f"{name} has no account of its own"
         budgets = [one["spec"]["selector"]["matchLabels"] for one in objects.of("PodDisruptionBudget")]
         if not any(labels.items() <= pod.labels.items() for labels in budgets):
-            yield f"{name} may be drained away altogether"
+            yield f"{name} may be drained altogether"
         spread = [each["labelSelector"]["matchLabels"] for each in pod.spec.get("topologySpreadConstraints", [])]
         if not any(labels.items() <= pod.labels.items() for labels in spread):
-            yield f"{name} may all be on one machine"
+            yield f"{name} may all be on one node"
         if not any(one["metadata"]["name"] == name for one in objects.of("Service")):
             yield f"{name} has no Service"
 
 
 def services(objects: Objects) -> Iterator[str]:
-    """Every Service finds pods, and a port that they open."""
+    """Every Service selects pods, and leads to a port that they open."""
     for one in objects.of("Service"):
         name, selector = one["metadata"]["name"], one["spec"]["selector"]
         found = [pod for pod in objects.pods if selector.items() <= pod.labels.items()]
@@ -157,7 +158,7 @@ def services(objects: Objects) -> Iterator[str]:
 
 
 def scaling(objects: Objects) -> Iterator[str]:
-    """Nothing is scaled by two; who scales by what waits on the bus names all that it reads there."""
+    """Each service has one scaler; one that scales by consumer lag names every consumer of the service."""
     by = [(one, one["spec"]["scaleTargetRef"]["name"]) for one in objects.of("HorizontalPodAutoscaler", "ScaledObject")]
     deployed = {pod.name for pod in objects.services}
     for name in sorted(deployed | {target for _, target in by}):

@@ -1,4 +1,4 @@
-"""Where a path goes: by the Ingress, by the HTTPRoute, by the laptop's gateway."""
+"""Which service gets a path: from the Ingress, the HTTPRoute and the laptop's gateway."""
 
 import re
 from collections.abc import Iterator
@@ -28,10 +28,10 @@ SAMPLES = {
 
 
 def routes(objects: Objects) -> Iterator[str]:
-    """Every backend of a route exists; every way into Souk sends the sample paths to the same services."""
+    """Every backend of a route exists; every route map sends the sample paths to the same services."""
     ways = {f"{one['kind']} {one['metadata']['name']}": _prefixes(one) for one in objects.of("Ingress", "HTTPRoute")}
     if not ways:
-        yield "there is no way in"
+        yield "there is no Ingress and no HTTPRoute"
     for way, prefixes in ways.items():
         for service, port in prefixes.values():
             if not _open(objects, service, port):
@@ -45,7 +45,7 @@ def routes(objects: Objects) -> Iterator[str]:
 
 
 def on_a_laptop(path: str) -> str | None:
-    """Return where Traefik sends a path by the laptop's rules: the highest priority that matches."""
+    """The service that Traefik sends a path to, by the laptop's rules: the longest rule that matches wins."""
     for route in sorted(read_routes(), key=lambda route: -len(route.path)):
         for kind, value in re.findall(r"(Path|PathPrefix)\(`([^`]+)`\)", route.rule):
             if path == value or (kind == "PathPrefix" and path.startswith(value)):
@@ -68,7 +68,7 @@ def _prefixes(one: Object) -> dict[str, tuple[str, int]]:
 
 
 def _by_prefix(prefixes: dict[str, tuple[str, int]], path: str) -> str | None:
-    """The longest prefix of whole path elements wins: so both APIs say."""
+    """The longest prefix of whole path elements wins, in both APIs."""
     matching = [p for p in prefixes if f"{path.rstrip('/')}/".startswith(f"{p.rstrip('/')}/")]
     return prefixes[max(matching, key=len)][0] if matching else None
 

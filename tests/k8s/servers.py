@@ -1,4 +1,4 @@
-"""What is promised of the servers: the bus keeps what it acknowledged, and lets everybody do what is his only."""
+"""The promises of the servers: the bus keeps what it acknowledged, and each user may do only what its service does."""
 
 from collections.abc import Iterator
 
@@ -7,10 +7,10 @@ from tests.k8s.objects import Objects
 
 
 def bus(objects: Objects) -> Iterator[str]:
-    """Users as on a laptop; what is acknowledged is on the disk; as many copies of a stream as there are members."""
+    """The users are those of a laptop; what is acknowledged is on disk; each member has a copy of each stream."""
     conf = objects.one("ConfigMap", "nats")["data"]
     if conf["users.conf"] != users_conf():
-        yield "users.conf is not what infra/services.py says: run `make manifests`"
+        yield "users.conf is out of date: run `make manifests`"
     if "sync_interval: always" not in conf["nats.conf"]:
         yield "the bus acknowledges what is not on the disk yet"
     members = objects.one("StatefulSet", "nats")["spec"].get("replicas", 1)
@@ -21,15 +21,15 @@ def bus(objects: Objects) -> Iterator[str]:
 
 
 def databases(objects: Objects) -> Iterator[str]:
-    """What a killed process has locked stays locked three seconds."""
+    """A killed process keeps its locks for three seconds at most."""
     for pod in objects.pods:
         if pod.kind == "MongoDBCommunity":
-            told = objects.one(pod.kind, pod.name)["spec"]["additionalMongodConfig"]
-            seconds = told.get("setParameter.transactionLifetimeLimitSeconds")
+            config = objects.one(pod.kind, pod.name)["spec"]["additionalMongodConfig"]
+            seconds = config.get("setParameter.transactionLifetimeLimitSeconds")
         elif pod.name.endswith("-mongo"):
             [mongod] = [container for container in pod.containers if container["name"] == "mongod"]
             seconds = 3 if "--setParameter=transactionLifetimeLimitSeconds=3" in mongod["command"] else None
         else:
             continue
         if seconds != 3:
-            yield f"{pod.name} keeps locks of the dead"
+            yield f"{pod.name} keeps the locks of killed clients"

@@ -1,4 +1,4 @@
-"""The bus of the cluster takes its configuration, and its users may do what the laptop's may."""
+"""nats-server accepts the configuration of the cluster's bus."""
 
 import subprocess
 from pathlib import Path
@@ -10,12 +10,12 @@ from tests.k8s.environment import resolved
 from tests.k8s.objects import Objects
 
 HARD_TO_READ = ("-starts-like-a-number", "12k", "0x1F", "true", "plain_Text-9")
-"""Passwords that nats-server would take for something else, were they not in quotes."""
+"""Passwords that nats-server would read as something else without quotes."""
 
 
 @pytest.mark.parametrize("variant", ["dev", "prod"])
 @pytest.mark.parametrize("password", HARD_TO_READ)
-def test_the_bus_takes_its_configuration_whatever_the_passwords(
+def test_the_bus_accepts_its_configuration_with_any_password(
     variant: str, password: str, rendered: dict[str, Objects], secrets: Objects, tmp_path: Path
 ) -> None:
     [pod] = [pod for pod in rendered[variant].pods if pod.name == "nats"]

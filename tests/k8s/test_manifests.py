@@ -1,4 +1,4 @@
-"""Every overlay keeps every promise, and each check notices when it is broken."""
+"""Every overlay keeps every promise, and each check reports a broken one."""
 
 import copy
 import re
@@ -10,7 +10,7 @@ import pytest
 from infra.services import ROOT
 from tests.k8s import promises, servers
 from tests.k8s.environment import environment
-from tests.k8s.mutations import BREAKAGES
+from tests.k8s.mutations import MUTATIONS
 from tests.k8s.network import network
 from tests.k8s.objects import VARIANTS, Objects
 from tests.k8s.routing import routes
@@ -50,24 +50,24 @@ def test_every_overlay_keeps_its_promises(
 
 
 @pytest.mark.parametrize(
-    ("check", "variant", "broken", "noticed"),
-    [pytest.param(*breakage, id=f"{breakage[0]}: {breakage[3]}") for breakage in BREAKAGES],
+    ("check", "variant", "mutate", "reported"),
+    [pytest.param(*mutation, id=f"{mutation[0]}: {mutation[3]}") for mutation in MUTATIONS],
 )
-def test_each_check_notices_what_breaks_its_promise(
+def test_each_check_reports_a_broken_promise(
     check: str,
     variant: str,
-    broken: Callable[[Objects], Any],
-    noticed: str,
+    mutate: Callable[[Objects], Any],
+    reported: str,
     rendered: dict[str, Objects],
     secrets: Objects,
 ) -> None:
     objects = Objects(copy.deepcopy(rendered[variant]))
-    broken(objects)
-    assert noticed in "\n".join(CHECKS[check](objects, secrets))
+    mutate(objects)
+    assert reported in "\n".join(CHECKS[check](objects, secrets))
 
 
-def test_no_check_goes_without_a_breakage() -> None:
-    assert {breakage[0] for breakage in BREAKAGES} == set(CHECKS)
+def test_no_check_goes_without_a_mutation() -> None:
+    assert {mutation[0] for mutation in MUTATIONS} == set(CHECKS)
 
 
 def test_the_documentation_names_every_secret_of_production(rendered: dict[str, Objects]) -> None:

@@ -1,4 +1,4 @@
-"""What the overlay for development runs a service with: changed files are taken up, and its end is the service's."""
+"""The overlay for development restarts a service whose files change, and ends when the service ends."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 SERVICE = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-open(os.environ["SAID"], "a").write("{word}\\n")
+open(os.environ["WORDS"], "a").write("{word}\\n")
 time.sleep({seconds})
 sys.exit(3)
 """
@@ -42,7 +42,7 @@ def start(tmp_path: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 def write(file: Path, word: str, seconds: int) -> None:
-    """Make a service that says a word, and ends with code 3 after so many seconds."""
+    """Make a service that writes a word to a file, and ends with code 3 after `seconds`."""
     file.write_text(SERVICE.format(word=word, seconds=seconds))
 
 
@@ -53,29 +53,29 @@ def run(folder: Path) -> subprocess.Popen[bytes]:
         "PYTHONPATH": f"{folder}/app/common/src:{folder}/app/services/shop/src",
         "ORIGINAL": f"{folder}/app",
         "SOURCE": f"{folder}/source",
-        "SAID": f"{folder}/said",
+        "WORDS": f"{folder}/words",
     }
     return subprocess.Popen([sys.executable, OVERLAY / "reload.py"], env={**os.environ, **variables})  # noqa: S603
 
 
-async def says(folder: Path, *words: str) -> None:
-    """Wait until the service has said these words."""
+async def wrote(folder: Path, *words: str) -> None:
+    """Wait until the service has written these words."""
 
-    async def said() -> bool:
-        file = folder / "said"
+    async def complete() -> bool:
+        file = folder / "words"
         return file.exists() and file.read_text().split() == list(words)
 
-    await eventually(said)
+    await eventually(complete)
 
 
-async def test_a_changed_file_is_taken_up(main: Path, tmp_path: Path, start: list[subprocess.Popen[bytes]]) -> None:
+async def test_a_changed_file_restarts_it(main: Path, tmp_path: Path, start: list[subprocess.Popen[bytes]]) -> None:
     write(main, "before", seconds=60)
     start.append(run(tmp_path))
-    await says(tmp_path, "before")
+    await wrote(tmp_path, "before")
 
     write(tmp_path / "source/services/shop/src/shop/main.py", "after", seconds=60)
 
-    await says(tmp_path, "before", "after")
+    await wrote(tmp_path, "before", "after")
     start[0].send_signal(signal.SIGTERM)
     assert start[0].wait(10) == 0
 

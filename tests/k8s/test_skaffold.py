@@ -5,8 +5,7 @@ from typing import Any
 
 import yaml
 
-from infra.services import ROOT
-from tests.k8s.code_facts import NAMES
+from infra.services import NAMES, ROOT
 from tests.k8s.objects import Objects
 
 SKAFFOLD: dict[str, Any] = yaml.safe_load((ROOT / "skaffold.yaml").read_text())

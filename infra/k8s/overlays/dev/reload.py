@@ -1,7 +1,7 @@
-"""Run a service from a copy of its code, and begin anew when a file of it changes: for development only.
+"""Run a service from a copy of its code, and restart it when a file changes. For development only.
 
-SERVICE names the service; PYTHONPATH says where its code is, which is copied from /app to /source. Whoever writes to
-/source, as `skaffold dev` does, sees the change half a second later. When the service ends by itself, this ends too.
+SERVICE names the service; PYTHONPATH says where its code is, which is copied from /app to /source. A change in /source
+(`skaffold dev` writes there) takes effect half a second later. When the service ends by itself, this ends too.
 """
 
 import os
@@ -19,7 +19,7 @@ LOOK_EVERY = 0.5
 
 
 def main() -> int:
-    """Return the exit code of the service."""
+    """Run until the service ends by itself; return its exit code."""
     for part in ("common", "services"):
         if not (SOURCE / part).exists():  # A container that starts again keeps what was changed.
             shutil.copytree(ORIGINAL / part, SOURCE / part)
@@ -33,11 +33,11 @@ def main() -> int:
 
 def run_until_changed() -> int | None:
     """Run the service until its code changes; or until it ends by itself, and return its exit code then."""
-    began_with = newest()
+    before = newest()
     command = [sys.executable, "-m", f"{os.environ['SERVICE']}.main"]
     with subprocess.Popen(command) as service:
         try:
-            while service.poll() is None and newest() == began_with:
+            while service.poll() is None and newest() == before:
                 time.sleep(LOOK_EVERY)
             return service.poll()
         finally:
@@ -45,7 +45,7 @@ def run_until_changed() -> int | None:
 
 
 def newest() -> float:
-    """When the code was changed last."""
+    """The time of the newest change of the code."""
     return max(file.stat().st_mtime for file in SOURCE.rglob("*") if file.suffix != ".pyc")
 
 
