@@ -51,16 +51,16 @@ def readers(event: type[Event]) -> list[Reader]:
         except ModuleNotFoundError:
             continue  # auth reads no event, web only listens
         handlers = [handler.__name__ for handler, events in consumers.handlers if event in events]
-        handlers += [keeper.__name__ for keeper, stream in consumers.stream_handlers if stream == event.stream]
+        handlers += [handler.__name__ for handler, stream in consumers.stream_handlers if stream == event.stream]
         if event is DeadLetterReplayed:
             handlers.append("replays")
         found += [Reader(service.name, handler) for handler in handlers]
     return found
 
 
-def heard_by_web(event: type[Event]) -> bool:
-    """Whether every replica of web listens to it, to update open pages."""
-    return any(event in events for events in importlib.import_module("web.live.updates").HEARD)
+def web_listens(event: type[Event]) -> bool:
+    """Whether every replica of web listens to an event, to update open pages."""
+    return any(event in events for events in importlib.import_module("web.live.updates").LISTENED)
 
 
 def events() -> list[type[Event]]:

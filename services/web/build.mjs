@@ -1,4 +1,4 @@
-// Makes src/web/static/ out of assets/ and packages: nothing in a page comes from anybody else's server.
+// Builds src/web/static/ from assets/ and packages, so that pages load nothing from other servers.
 import { copyFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { bundle } from "lightningcss";
 

@@ -1,4 +1,4 @@
-"""What the documentation says is what the code does."""
+"""The documentation says what the code does."""
 
 import importlib
 import re
@@ -26,26 +26,26 @@ def test_the_table_of_events_is_true() -> None:
         try:
             consumers: Consumers = importlib.import_module(f"{service}.consumers").consumers
         except ModuleNotFoundError:
-            continue  # auth reads nothing, web listens only
+            continue  # auth reads no event, web only listens
         readers[DeadLetterReplayed.subject].add(service)
         for _, events in consumers.handlers:
             for event in events:
                 readers[event.subject].add(service)
-    for listened in importlib.import_module("web.live.updates").HEARD:
+    for listened in importlib.import_module("web.live.updates").LISTENED:
         for event in listened:
             readers[event.subject].add("web")
 
-    told = rows(README, r"^\| ([a-z]+\.[a-z_]+) \| (\w+) \| ([a-z, ]+) \|$")
+    documented = rows(README, r"^\| ([a-z]+\.[a-z_]+) \| (\w+) \| ([a-z, ]+) \|$")
 
     expected = {
         (subject, event.__name__, ", ".join(sorted(readers[subject])) or "audit") for subject, event in EVENTS.items()
     }
-    assert set(told) == expected
+    assert set(documented) == expected
 
 
-def test_audit_keeps_every_stream() -> None:
-    keepers = {stream for _, stream in importlib.import_module("audit.consumers").consumers.stream_handlers}
-    assert keepers | {DeadLetterReplayed.stream} == set(STREAMS)
+def test_audit_stores_every_stream() -> None:
+    stored = {stream for _, stream in importlib.import_module("audit.consumers").consumers.stream_handlers}
+    assert stored | {DeadLetterReplayed.stream} == set(STREAMS)
 
 
 def test_every_setting_is_explained() -> None:
@@ -56,8 +56,8 @@ def test_every_setting_is_explained() -> None:
         if isinstance(kind, type) and issubclass(kind, BaseSettings)
         for name in kind.model_fields
     }
-    told = set(re.findall(r"`([A-Z][A-Z_]+)`", OPERATIONS.split("## Settings")[1].split("## ")[0]))
-    assert told - {"SECRETS_DIR", "FORWARDED_ALLOW_IPS", "NO_COLOR", "DEBUG", "INFO"} == wanted
+    documented = set(re.findall(r"`([A-Z][A-Z_]+)`", OPERATIONS.split("## Settings")[1].split("## ")[0]))
+    assert documented - {"SECRETS_DIR", "FORWARDED_ALLOW_IPS", "NO_COLOR", "DEBUG", "INFO"} == wanted
 
 
 def headings(page: Path) -> set[str]:
@@ -84,7 +84,7 @@ def test_every_decision_is_listed_and_its_checks_exist() -> None:
             assert (ROOT / name).exists(), f"{page.name} names {name}"
 
 
-def test_make_targets_that_texts_name_exist() -> None:
+def test_make_targets_in_the_documentation_exist() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     targets |= {f"test-{name}" for name in NAMES}
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:

@@ -81,15 +81,15 @@ async def test_a_dead_letter_is_replayed_after_its_cause_is_mended_and_the_order
         await page.goto("/operator/dead-letters")
         await page.get_by_label("payments.captured → orders, finish_paid_order").check()
         await page.get_by_role("button", name="Discard").click()
-        await refused(page, "Or discard, because", "Say why: others will read it.")
+        await refused(page, "Or discard, with a reason", "Enter a reason. Other operators will read it.")
         await accessible(page)
 
         (faulty_stack.data_dir / "mended").touch()
-        await page.get_by_role("button", name="Give to the handler again").click()
+        await page.get_by_role("button", name="Replay").click()
 
-        await expect(page.locator(".note")).to_have_text("They are with their handlers again.")
-        await expect(page.get_by_text("None. Every message was handled.")).to_be_visible()
-        await page.get_by_role("link", name="Given to their handlers again").click()
+        await expect(page.locator(".note")).to_have_text("The messages are with their handlers again.")
+        await expect(page.get_by_text("None. Every message was processed.")).to_be_visible()
+        await page.get_by_role("link", name="Replayed").click()
         await expect(page.locator(".letter")).to_contain_text("RuntimeError: not today")
         await accessible(page)
 

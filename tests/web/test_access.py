@@ -32,7 +32,7 @@ async def test_the_buying_journey_in_the_hand(opened: Open, people: People) -> N
     await page.get_by_role("link", name="Ferry to the outer islands").tap()
     await page.get_by_role("button", name="Hold it and pay").tap()
 
-    await expect(page.get_by_text("Sign in, and we go on where you were.")).to_be_visible()
+    await expect(page.get_by_text("Sign in to continue.")).to_be_visible()
     await page.get_by_role("main").get_by_role("link", name="Sign up").tap()
     await page.get_by_label("Name").fill("Bo")
     await page.get_by_label("E-mail").fill(person("Bo").email)
@@ -163,7 +163,7 @@ async def test_a_service_that_is_away_is_a_clear_page(opened: Open, stack: Stack
         await page.goto("/")
 
     for page in pages:
-        await expect(headline(page, "A part of Souk is away for a moment")).to_be_visible()
+        await expect(headline(page, "Part of Souk is unavailable")).to_be_visible()
         await accessible(page)
     await stack.ready()
     await pages[0].get_by_role("link", name="To the market").click()

@@ -18,8 +18,8 @@ async def test_sign_up_and_sign_in_say_what_is_wrong(opened: Open, people: Peopl
     await page.get_by_label("E-mail").fill("nobody")
     await page.get_by_label("Password").fill("short")
     await page.get_by_role("main").get_by_role("button", name="Sign up").click()
-    await refused(page, "Name", "Tell us a name of 1 to 100 characters.")
-    await refused(page, "E-mail", "This is no e-mail address that we can use.")
+    await refused(page, "Name", "Enter a name of 1 to 100 characters.")
+    await refused(page, "E-mail", "This is not an e-mail address that we can use.")
     await refused(page, "Password", "Use 8 to 128 characters.")
     await expect(page.get_by_label("E-mail")).to_have_value("nobody")
     await accessible(page)
@@ -28,7 +28,7 @@ async def test_sign_up_and_sign_in_say_what_is_wrong(opened: Open, people: Peopl
     await page.get_by_label("E-mail").fill(taken)
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("main").get_by_role("button", name="Sign up").click()
-    await refused(page, "E-mail", "Somebody has signed up with this address already.")
+    await refused(page, "E-mail", "There is already an account with this address.")
     await expect(page.get_by_label("Name")).to_have_value("Bo")
 
     await page.goto("/signin")
@@ -49,9 +49,9 @@ async def test_selling_and_editing_say_what_is_wrong(opened: Open, people: Peopl
     await page.get_by_label("Currency").select_option("EUR")
     await page.get_by_label("How many").fill("0")
     await page.get_by_role("button", name="Put it on sale").click()
-    await refused(page, "Title", "Give it a title of 1 to 200 characters.")
-    await refused(page, "Price of one", "Write an amount like 12.50.")
-    await refused(page, "How many", "Choose a whole number from 1 to 100,000.")
+    await refused(page, "Title", "Enter a title of 1 to 200 characters.")
+    await refused(page, "Price of one", "Enter an amount like 12.50.")
+    await refused(page, "How many", "Enter a whole number from 1 to 100,000.")
     await expect(page.get_by_label("Description")).to_have_value("It shines.\nStill.")
     await expect(page.get_by_label("Price of one")).to_have_value("cheap")
     await accessible(page)
@@ -67,7 +67,7 @@ async def test_selling_and_editing_say_what_is_wrong(opened: Open, people: Peopl
     await page.get_by_role("link", name="Edit it").click()
     await page.get_by_label("Price of one").fill("0")
     await page.get_by_role("button", name="Save").click()
-    await refused(page, "Price of one", "Choose a price above zero.")
+    await refused(page, "Price of one", "Enter a price above zero.")
     await accessible(page)
     await page.get_by_label("Price of one").fill("13")
     await page.get_by_role("button", name="Save").click()
@@ -105,7 +105,7 @@ async def test_only_pictures_are_taken(
     await signed_in(page, await people.new("Sella"))
     await page.goto(f"{await listed(page, 'A lamp')}/edit")
     for file, words in (
-        (letter, "This is no JPEG, PNG or WebP picture."),
+        (letter, "This is not a JPEG, PNG or WebP picture."),
         (torn, "This picture can't be read."),
         (huge, "A picture may have up to 5 MB."),
     ):
@@ -142,16 +142,16 @@ async def test_buying_says_what_is_wrong(opened: Open, people: People, size: dic
         await refused(page, "Quantity", words)
         await expect(page.get_by_label("Quantity")).to_have_value(quantity)
 
-    await order("0", "Choose a whole number, 1 or more.")
+    await order("0", "Enter a whole number, 1 or more.")
     await order("11", "That is more than one person may hold of an item.")
     await place(faster, item, 10)
     await place(await people.new("Fay"), item, 2)
     await leaves(seller, item, 1)
-    await order("2", "Only 1 is left by now.")
+    await order("2", "Only 1 is left.")
     await accessible(page)
     await place(await people.new("Finn"), item)
     await leaves(seller, item, 0)
-    await order("1", "Somebody was faster: it is sold out.")
+    await order("1", "Somebody was faster: this is sold out.")
     await expect(page.locator(".offer").get_by_role("button", name="Sold out")).to_be_disabled()
     await accessible(page)
 

@@ -42,10 +42,10 @@ async def test_the_story_of_an_order_that_was_paid_late_and_refunded(hasty_opene
     await page.locator(".menu summary").click()
     await page.get_by_role("link", name="For operators").click()
 
-    await page.get_by_label("Order, payment or item").fill("nothing like that")
+    await page.get_by_label("The id of an order").fill("nothing like that")
     await page.get_by_role("button", name="Find").click()
-    await expect(page.get_by_text("Nothing is known by that.")).to_be_visible()
-    await page.get_by_label("Order, payment or item").fill(mail)
+    await expect(page.get_by_text("Nothing found.")).to_be_visible()
+    await page.get_by_label("The id of an order").fill(mail)
     await page.get_by_role("button", name="Find").click()
     await accessible(page)
     await page.get_by_role("link", name="A night in the lighthouse").click()
@@ -54,15 +54,15 @@ async def test_the_story_of_an_order_that_was_paid_late_and_refunded(hasty_opene
     rows = [await row.inner_text() for row in await page.locator(".timeline h3").all()]
     tale = [
         "Units held for the buyer",
-        "The time of the hold is over",
+        "The hold ran out",
         "Units back on sale",
-        "The money is here",
-        "Payment can't be used, it goes back",
-        "The money went back",
+        "Payment captured",
+        "Payment rejected, it will be refunded",
+        "Payment refunded",
     ]
     assert [row for row in rows if row in tale] == tale
-    rejected = page.locator(".timeline li", has_text="Payment can't be used")
-    await expect(rejected.get_by_role("link", name="The money is here")).to_be_visible()
+    rejected = page.locator(".timeline li", has_text="Payment rejected")
+    await expect(rejected.get_by_role("link", name="Payment captured")).to_be_visible()
     await accessible(page)
 
     slider = page.get_by_label("Go to a moment of the story")
@@ -70,7 +70,7 @@ async def test_the_story_of_an_order_that_was_paid_late_and_refunded(hasty_opene
     await expect(page.locator("#moment .tile", has_text="Order")).to_contain_text("Awaiting payment")
     await expect(page.locator(".timeline li").first).to_have_attribute("aria-current", "step")
     await slider.press("End")
-    await expect(page.locator("#moment .tile", has_text="Order")).to_contain_text("A late payment was sent back")
+    await expect(page.locator("#moment .tile", has_text="Order")).to_contain_text("A late payment was refunded")
     await expect(page.locator("#moment .tile", has_text="Payment").last).to_contain_text("Refunded")
 
     phone = await hasty_opened("/signin", **PHONE)
@@ -103,7 +103,7 @@ async def test_only_operators_see_it(opened: Open, people: People) -> None:
     await signed_in(page, await people.new("Bo"))
     for path in ("/operator", "/operator/dead-letters", "/operator/books", "/operator/orders/1"):
         await page.goto(path)
-        await expect(headline(page, "This is for operators")).to_be_visible()
+        await expect(headline(page, "This page is for operators")).to_be_visible()
     await page.goto("/")
     await page.locator(".menu summary").click()
     await expect(page.get_by_role("link", name="For operators")).to_have_count(0)

@@ -141,7 +141,7 @@ async def test_a_card_is_taken_by_stripe_and_the_bank_is_asked(shop: Shop) -> No
     for well, outcome in ((False, "The card was declined"), (True, "It is yours")):
         await pay(buyer, "4000002500003155")
         for window in (buyer, second):
-            await expect(headline(window, "Your bank wants to hear it from you")).to_be_visible()
+            await expect(headline(window, "Your bank asks you to confirm")).to_be_visible()
         await expect(second.get_by_role("button", name="Confirm now")).to_be_enabled()
         shop.confirmations.put_nowait(well)
         for window in (buyer, second):

@@ -1,12 +1,12 @@
 // What pages do by themselves: times in the visitor's own zone, countdowns by the server's clock, and live changes.
-// Everything here is an addition: without it, every form and link works.
+// Every form and link works without it.
 
 const root = document.documentElement;
 const locale = root.lang;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
-let ahead = 0; // milliseconds that the server's clock is ahead of ours
+let ahead = 0; // milliseconds by which the server's clock is ahead of the browser's
 
-// --- Words ---
+// --- Texts ---
 
 function announce(text) {
   document.getElementById("announce").textContent = text;
@@ -92,7 +92,7 @@ function listen() {
   stream.addEventListener("gone", () => stream.close());
   stream.addEventListener("error", () => {
     delete root.dataset.live;
-    // The browser comes back by itself, except after an answer that was no stream.
+    // The browser reconnects by itself, except after a response that was not a stream.
     if (stream.readyState !== EventSource.CLOSED) return;
     clearTimeout(again);
     again = setTimeout(listen, pause * (0.5 + Math.random()));
@@ -126,7 +126,7 @@ addEventListener("pagehide", () => {
   address = null;
 });
 addEventListener("pageshow", (event) => {
-  if (event.persisted) location.reload(); // A form's key is for one order only.
+  if (event.persisted) location.reload(); // The key in a form is for one order only.
 });
 
 // --- Around swaps ---
@@ -140,9 +140,9 @@ document.body.addEventListener("htmx:beforeSwap", () => {
 
 document.body.addEventListener("htmx:afterSettle", () => {
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-  const told = document.querySelector("[data-headline]")?.dataset.headline;
-  if (told && told !== headline) announce(told);
-  headline = told;
+  const current = document.querySelector("[data-headline]")?.dataset.headline;
+  if (current && current !== headline) announce(current);
+  headline = current;
   start();
 });
 
@@ -150,7 +150,7 @@ document.body.addEventListener("htmx:afterSettle", () => {
 
 document.addEventListener("submit", ({ target }) => {
   if (target.method !== "post") return;
-  // After the browser has collected the form: a disabled button would not be sent.
+  // Only after the browser has collected the fields: a disabled button would not be among them.
   setTimeout(() => target.querySelectorAll("button").forEach((button) => (button.disabled = true)));
 });
 

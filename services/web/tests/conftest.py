@@ -1,4 +1,4 @@
-"""Web in front of the real services, and visitors without a browser: they follow links and send forms."""
+"""Visitors without a browser: they follow links and submit forms of web, in front of the real services."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -15,14 +15,14 @@ from tests.support.sessions import Tokens, person
 
 @dataclass
 class Form:
-    """A form in a page: where it goes, and what it sends when nobody types."""
+    """A form on a page: its action, and the fields it sends if nobody types."""
 
     action: str
     fields: dict[str, str] = field(default_factory=dict)
 
 
 class Page(HTMLParser):
-    """What a person sees of an answer."""
+    """What a person sees of a response."""
 
     def __init__(self, answer: httpx.Response) -> None:
         super().__init__()
@@ -32,23 +32,23 @@ class Page(HTMLParser):
         self.words: list[str] = []
         self.forms: list[Form] = []
         self.errors: dict[str, str] = {}
-        """What is wrong, by field."""
+        """The error messages, by field."""
         self._error: str | None = None
         self._area: str | None = None
         self.feed(answer.text)
 
     @property
     def text(self) -> str:
-        """All words, on one line."""
+        """All text, on one line."""
         return " ".join(" ".join(self.words).split())
 
     def form(self, action: str) -> Form:
-        """The form that goes to `action`."""
+        """The form with this action."""
         [form] = [form for form in self.forms if form.action == action]
         return form
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take in a tag."""
+        """Collect forms, fields and errors."""
         named = {name: value or "" for name, value in attrs}
         if tag == "form":
             self.forms.append(Form(named["action"]))
@@ -62,14 +62,14 @@ class Page(HTMLParser):
             self.errors[self._error] = ""
 
     def handle_endtag(self, tag: str) -> None:
-        """Take in the end of a tag."""
+        """Note where a text area or an error ends."""
         if tag == "textarea":
             self._area = None
         if tag == "p":
             self._error = None
 
     def handle_data(self, data: str) -> None:
-        """Take in words."""
+        """Collect text."""
         self.words.append(data)
         if self._area:
             self.forms[-1].fields[self._area] += data
@@ -79,7 +79,7 @@ class Page(HTMLParser):
 
 @dataclass(frozen=True)
 class Visitor:
-    """Somebody at the gateway with a cookie jar and no scripts."""
+    """Somebody with a cookie jar and no scripts, who talks to the gateway."""
 
     http: httpx.AsyncClient
     user: User | None = None
@@ -89,7 +89,7 @@ class Visitor:
         return Page(await self.http.get(path))
 
     async def send(self, page: Page, action: str, **typed: str) -> Page:
-        """Type into the form of a page that goes to `action`, and send it."""
+        """Fill in the form with this action, and submit it."""
         return Page(await self.http.post(action, data={**page.form(action).fields, **typed}))
 
 
@@ -102,14 +102,14 @@ class Visitors:
         self._exits = exits
 
     async def anybody(self, language: str = "en-GB") -> Visitor:
-        """Somebody who is not signed in."""
+        """A visitor who is not signed in."""
         client = httpx.AsyncClient(
             base_url=self._stack.url, timeout=30, follow_redirects=True, headers={"Accept-Language": language}
         )
         return Visitor(await self._exits.enter_async_context(client))
 
     async def new(self, name: str = "Ada") -> Visitor:
-        """Somebody with a session."""
+        """A signed-in visitor."""
         visitor, user = await self.anybody(), person(name)
         visitor.http.cookies.set("session", self._tokens.token(user), domain="127.0.0.1", path="/")
         return Visitor(visitor.http, user)
@@ -117,6 +117,6 @@ class Visitors:
 
 @pytest_asyncio.fixture
 async def visitors(stack: Stack) -> AsyncIterator[Visitors]:
-    """People at the gateway."""
+    """Makes visitors of the shared stack."""
     async with AsyncExitStack() as exits:
         yield Visitors(stack, exits)

@@ -1,4 +1,4 @@
-"""The visitor's language is found, and each has every word."""
+"""The visitor's language is chosen, and every text is translated."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
-from web.rendering.i18n import LANGUAGES, LOCALES, choose
+from web.rendering.i18n import LANGUAGES, LOCALES, choose_locale
 
 WEB = Path(__file__).parents[1]
 
@@ -58,8 +58,9 @@ def placeholders(text: str) -> list[str]:
         ("en-XX", None, "en"),
         ("*;q=0.1", None, "en"),
         ("de;q=0", None, "en"),
+        ("de-DE", "tlh", "de_DE"),
         ("%%%,,;q=9" * 50, None, "en"),
     ],
 )
-def test_the_best_locale_of_ours_is_chosen(accepted: str, preferred: str | None, locale: str) -> None:
-    assert choose(accepted, preferred) == locale
+def test_the_best_supported_locale_is_chosen(accepted: str, preferred: str | None, locale: str) -> None:
+    assert choose_locale(accepted, preferred) == locale

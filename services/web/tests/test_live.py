@@ -1,4 +1,4 @@
-"""What happens is on every page that shows it at once, and on no other's."""
+"""A change is on every page that shows it at once, and on no other page."""
 
 import asyncio
 import json
@@ -15,11 +15,10 @@ from common.events import Currency, ItemChanged, ItemStatus, OrderPlaced, Paymen
 from services.web.tests.conftest import Visitor, Visitors
 from tests.support.waiting import eventually
 from web.clients.api import Api, Services
-from web.live.updates import Hub, Watcher
+from web.live.updates import LiveUpdates, OpenPage
 from web.rendering.assets import Assets
-from web.rendering.i18n import words_for
-from web.rendering.site import Site
-from web.security.csrf import Csrf
+from web.rendering.i18n import i18n_for
+from web.rendering.templates import Templates
 
 ITEM = {
     "id": "i1",
@@ -37,7 +36,7 @@ ITEM = {
 
 
 class Items:
-    """The items service, as far as a hub asks it."""
+    """The items service, as far as live updates ask it."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -54,14 +53,14 @@ class Items:
 
 
 @asynccontextmanager
-async def hub_with(items: Items) -> AsyncIterator[Hub]:
+async def updates_with(items: Items) -> AsyncIterator[LiveUpdates]:
     async with httpx.AsyncClient(transport=httpx.MockTransport(items)) as http:
         services = Services(http, {"items": "http://items"})
-        yield Hub(Api(services), Site.of(Assets(), Csrf("secret"), secure=False))
+        yield LiveUpdates(Api(services), Templates(Assets()))
 
 
-def watcher(*items: str, user_id: str | None = None, locale: str = "en") -> Watcher:
-    return Watcher(user_id, words_for(locale), frozenset(items))
+def open_page(*items: str, user_id: str | None = None, locale: str = "en") -> OpenPage:
+    return OpenPage(user_id, i18n_for(locale), frozenset(items))
 
 
 def stock(version: int, available: int) -> StockChanged:
@@ -82,49 +81,49 @@ def changed(version: int, price: int) -> ItemChanged:
     )
 
 
-async def test_a_thousand_pages_ask_for_an_item_once_and_each_hears_of_it() -> None:
+async def test_a_thousand_pages_fetch_an_item_once_and_each_gets_its_changes() -> None:
     items = Items()
-    async with hub_with(items) as hub, AsyncExitStack() as open_pages:
-        pages = [watcher("i1") for _ in range(1_000)]
+    async with updates_with(items) as updates, AsyncExitStack() as open_pages:
+        pages = [open_page("i1") for _ in range(1_000)]
         for page in pages:
-            open_pages.enter_context(hub.watching(page))
-        await asyncio.gather(*(hub.fetch(page.items) for page in pages))
+            open_pages.enter_context(updates.open(page))
+        await asyncio.gather(*(updates.fetch(page.items) for page in pages))
 
-        hub.hear(stock(7, 3))
+        updates.receive(stock(7, 3))
 
         assert items.asked == 1
         assert all(page.changed == {"i1"} and page.wake.is_set() for page in pages)
-        assert {hub.html(page.changed, page.words) for page in pages} == {hub.html(["i1"], words_for("en"))}
-        assert "Only 3 left" in hub.html(["i1"], words_for("en"))
-        assert "Nur noch 3" in hub.html(["i1"], words_for("de"))
+        assert {updates.html(page.changed, page.i18n) for page in pages} == {updates.html(["i1"], i18n_for("en"))}
+        assert "Only 3 left" in updates.html(["i1"], i18n_for("en"))
+        assert "Nur noch 3" in updates.html(["i1"], i18n_for("de"))
 
 
-async def test_older_news_never_replaces_newer() -> None:
-    async with hub_with(Items()) as hub:
-        with hub.watching(page := watcher("i1")):
-            await hub.fetch(page.items)
+async def test_an_older_event_never_replaces_a_newer_one() -> None:
+    async with updates_with(Items()) as updates:
+        with updates.open(page := open_page("i1")):
+            await updates.fetch(page.items)
             for event in (stock(9, 4), stock(8, 5), changed(5, 900), changed(4, 800), changed(2, 700)):
-                hub.hear(event)
+                updates.receive(event)
 
-            html = hub.html(["i1"], page.words)
+            html = updates.html(["i1"], page.i18n)
 
     assert "Only 4 left" in html
     assert "€9.00" in html
 
 
-async def test_what_is_heard_while_an_item_is_fetched_is_not_lost() -> None:
+async def test_an_event_received_while_an_item_is_fetched_is_not_lost() -> None:
     items = Items()
     items.answers.clear()
-    async with hub_with(items) as hub:
-        hub.hear(stock(6, 2))  # Heard before anybody watched: items may not have heard it yet.
-        with hub.watching(page := watcher("i1")):
-            fetching = asyncio.create_task(hub.fetch(page.items))
+    async with updates_with(items) as updates:
+        updates.receive(stock(6, 2))  # Before any page shows the item: items may not have received it yet.
+        with updates.open(page := open_page("i1")):
+            fetching = asyncio.create_task(updates.fetch(page.items))
             await eventually(lambda: asyncio.sleep(0, items.asked))
-            hub.hear(changed(4, 800))
+            updates.receive(changed(4, 800))
             items.answers.set()
             await fetching
 
-            html = hub.html(["i1"], page.words)
+            html = updates.html(["i1"], page.i18n)
 
     assert "Only 2 left" in html
     assert "€8.00" in html
@@ -133,23 +132,23 @@ async def test_what_is_heard_while_an_item_is_fetched_is_not_lost() -> None:
 async def test_a_failed_fetch_is_tried_again() -> None:
     items = Items()
     items.away = True
-    async with hub_with(items) as hub:
-        with hub.watching(page := watcher("i1")):
+    async with updates_with(items) as updates:
+        with updates.open(page := open_page("i1")):
             with pytest.raises(Unavailable):
-                await hub.fetch(page.items)
+                await updates.fetch(page.items)
             items.away = False
-            await hub.fetch(page.items)
+            await updates.fetch(page.items)
 
-            assert "100 left" in hub.html(["i1"], page.words)
+            assert "100 left" in updates.html(["i1"], page.i18n)
 
 
-async def test_only_the_buyer_and_the_seller_hear_of_an_order() -> None:
-    async with hub_with(Items()) as hub, AsyncExitStack() as open_pages:
-        buyer, seller, other, nobody = (watcher(user_id=name) for name in ("b1", "s1", "x1", None))
+async def test_only_pages_of_the_buyer_and_the_seller_get_changes_of_an_order() -> None:
+    async with updates_with(Items()) as updates, AsyncExitStack() as open_pages:
+        buyer, seller, other, nobody = (open_page(user_id=name) for name in ("b1", "s1", "x1", None))
         for page in (buyer, seller, other, nobody):
-            open_pages.enter_context(hub.watching(page))
+            open_pages.enter_context(updates.open(page))
 
-        hub.hear(
+        updates.receive(
             OrderPlaced(
                 order_id="o1",
                 order_version=1,
@@ -165,7 +164,7 @@ async def test_only_the_buyer_and_the_seller_hear_of_an_order() -> None:
         )
         assert [page.orders for page in (buyer, seller, other, nobody)] == [{"o1": 1}, {"o1": 1}, {}, {}]
 
-        hub.hear(
+        updates.receive(
             PaymentFailed(
                 payment_id="p1",
                 payment_version=2,
@@ -180,23 +179,23 @@ async def test_only_the_buyer_and_the_seller_hear_of_an_order() -> None:
 
 
 async def test_a_closed_page_leaves_nothing_behind() -> None:
-    async with hub_with(Items()) as hub:
+    async with updates_with(Items()) as updates:
         for _ in range(3):
-            with hub.watching(page := watcher("i1", "i2", user_id="b1")):
-                await hub.fetch(page.items)
-                assert len(hub) == 1
-        assert len(hub) == 0
-        assert (hub._topics, hub._people) == ({}, {})
+            with updates.open(page := open_page("i1", "i2", user_id="b1")):
+                await updates.fetch(page.items)
+                assert len(updates) == 1
+        assert len(updates) == 0
+        assert (updates._items, updates._users) == ({}, {})
 
 
 class Stream:
-    """The events of one live page, as they come."""
+    """The events that one live page receives."""
 
     def __init__(self, answer: httpx.Response) -> None:
         self._lines = answer.aiter_lines()
 
     async def until(self, kind: str, words: str) -> Any:
-        """The next event of a kind whose data contain some words."""
+        """The data of the next event of this kind that contain these words."""
         async with asyncio.timeout(15):
             event = ""
             async for line in self._lines:
@@ -215,7 +214,7 @@ async def live(visitor: Visitor, **shown: str) -> AsyncIterator[Stream]:
         yield Stream(answer)
 
 
-async def test_a_stream_begins_with_the_state_of_things_and_goes_on_with_changes(visitors: Visitors) -> None:
+async def test_a_stream_begins_with_the_current_state_and_continues_with_changes(visitors: Visitors) -> None:
     seller, buyer, watching = await visitors.new("Sella"), await visitors.new("Bo"), await visitors.anybody()
     body = {"title": "Lamp", "price": 1250, "currency": "EUR", "quantity": 50}
     item = (await seller.http.post("/api/items", json=body)).json()
@@ -239,7 +238,7 @@ async def test_a_stream_begins_with_the_state_of_things_and_goes_on_with_changes
         await stream.until("news", "50 left")
 
 
-async def test_another_s_order_is_no_stream(visitors: Visitors) -> None:
+async def test_there_is_no_stream_of_somebody_elses_order(visitors: Visitors) -> None:
     other = await visitors.new("Eve")
     async with live(other, order="none") as stream:
         await stream.until("gone", "null")

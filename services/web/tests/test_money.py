@@ -1,4 +1,4 @@
-"""Amounts are exact, whatever the currency and however people write them."""
+"""Amounts are exact in every currency, however people write them."""
 
 import pytest
 from babel import Locale

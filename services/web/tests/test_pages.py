@@ -1,4 +1,4 @@
-"""The pages without scripts: people follow links and send forms, against the real services."""
+"""The pages without scripts, against the real services: people follow links and submit forms."""
 
 import re
 from io import BytesIO
@@ -15,14 +15,14 @@ LAMP = {"title": "Desk lamp", "description": "Rewired.\nStays where you put it."
 
 
 async def listed(seller: Visitor, **fields: str) -> str:
-    """Sell something; returns the path of its page."""
+    """List an item. Returns the path of its page."""
     page = await seller.send(await seller.get("/sell"), "/sell", **{**LAMP, "quantity": "5", **fields})
     assert page.status == 200, page.text
     return page.path
 
 
 async def ordered(buyer: Visitor, item: str, quantity: str = "2") -> Page:
-    """Order something, as soon as orders knows it."""
+    """Place an order, once orders has received the item."""
 
     async def accepted() -> Page | None:
         page = await buyer.send(await buyer.get(item), f"{item}/order", quantity=quantity)
@@ -32,7 +32,7 @@ async def ordered(buyer: Visitor, item: str, quantity: str = "2") -> Page:
 
 
 async def shows(visitor: Visitor, path: str, words: str) -> Page:
-    """The page at `path` once it says `words`."""
+    """The page at `path`, once it contains `words`."""
 
     async def said() -> Page:
         page = await visitor.get(path)
@@ -145,7 +145,7 @@ async def test_an_item_has_pictures_and_says_why_it_takes_no_other_file(visitors
     edit, add = await seller.get(f"{sold.path}/edit"), f"{sold.path}/pictures"
     token = {"form_token": edit.form(add).fields["form_token"]}
     for name, content, why in (
-        ("notes.txt", b"words", "no JPEG"),
+        ("notes.txt", b"words", "not a JPEG"),
         ("broken.jpg", b"\xff\xd8\xff", "JPEG"),
         ("large.jpg", jpeg() + bytes(5 * 1024 * 1024), "up to 5 MB"),
     ):
@@ -172,7 +172,7 @@ async def test_an_order_is_paid_seen_by_its_seller_and_refunded(visitors: Visito
         page = await buyer.send(await buyer.get(order.path), pay, payment_method="pm_card_declined")
         return "The card was declined" in page.text
 
-    await eventually(declined)  # Payments hears of the order a moment later.
+    await eventually(declined)  # Payments receives the order a moment later.
     await buyer.send(await buyer.get(order.path), pay, payment_method="pm_card_visa")
     await shows(buyer, order.path, "It is yours")
     assert "Paid" in (await buyer.get("/my/orders")).text
@@ -195,17 +195,17 @@ async def test_the_same_form_sent_twice_is_one_order(visitors: Visitors) -> None
     another = await buyer.send(page, f"{item}/order", quantity="2")
 
     assert first.path == second.path
-    assert "ordered from this page already" in another.errors["quantity"]
+    assert "already ordered from this page" in another.errors["quantity"]
 
 
-async def test_an_order_that_cannot_be_is_told_in_words(visitors: Visitors) -> None:
+async def test_why_an_order_is_refused_is_on_the_page(visitors: Visitors) -> None:
     seller, buyer, late = await visitors.new("Sella"), await visitors.new("Bo"), await visitors.new("Leo")
     item = await listed(seller, quantity="3")
 
     page = await late.get(item)
     await ordered(buyer, item, quantity="2")
     few = await late.send(page, f"{item}/order", quantity="2")
-    assert (few.status, few.errors["quantity"]) == (409, "Only 1 is left by now.")
+    assert (few.status, few.errors["quantity"]) == (409, "Only 1 is left.")
     assert few.form(f"{item}/order").fields["quantity"] == "2"
 
     page = await late.get(item)
@@ -228,7 +228,7 @@ async def test_a_cancelled_order_gives_back_what_it_held(visitors: Visitors) -> 
     await shows(buyer, item, "Only 5 left")
 
 
-async def test_who_is_not_signed_in_signs_in_first_and_goes_on_where_he_was(visitors: Visitors) -> None:
+async def test_visitors_who_are_not_signed_in_sign_in_first_and_then_continue(visitors: Visitors) -> None:
     for path in ("/sell", "/my/items", "/my/orders", "/my/sales", "/orders/1"):
         anybody = await visitors.anybody()
         page = await anybody.get(path)
@@ -252,7 +252,7 @@ async def test_nobody_is_sent_elsewhere_after_signing_in(visitors: Visitors, els
     assert page.form("/signin").fields["next"] == "/"
 
 
-async def test_what_is_another_s_or_nowhere_is_a_page(visitors: Visitors) -> None:
+async def test_what_belongs_to_somebody_else_or_does_not_exist_is_a_page(visitors: Visitors) -> None:
     seller, buyer, other = await visitors.new("Sella"), await visitors.new("Bo"), await visitors.new("Eve")
     item = await listed(seller)
     order = await ordered(buyer, item)
@@ -315,7 +315,7 @@ async def test_a_page_has_no_script_or_style_of_its_own_and_asks_nobody_else(vis
         assert set(re.findall(r'(?:src|href)="(\w+:)?//', html)) == set()
 
 
-async def test_souk_speaks_german_to_germans(visitors: Visitors) -> None:
+async def test_pages_are_in_german_for_germans(visitors: Visitors) -> None:
     seller, german = await visitors.new(), await visitors.anybody("de-DE,de;q=0.9,en;q=0.5")
     item = await listed(seller)
 
@@ -329,7 +329,7 @@ async def test_souk_speaks_german_to_germans(visitors: Visitors) -> None:
     assert (page.path, "Only 5 left" in page.text) == (item, True)
 
 
-async def test_what_is_typed_is_shown_as_text(visitors: Visitors) -> None:
+async def test_what_was_typed_is_shown_as_text(visitors: Visitors) -> None:
     seller = await visitors.new("<b>Sella</b>")
     item = await listed(seller, title="<script>alert(1)</script>", description='"><img src=x onerror=alert(1)>')
 
@@ -340,7 +340,7 @@ async def test_what_is_typed_is_shown_as_text(visitors: Visitors) -> None:
         assert "<b>" not in html
 
 
-async def test_static_files_stay_for_ever_and_travel_small(visitors: Visitors) -> None:
+async def test_static_files_are_cached_for_ever_and_compressed(visitors: Visitors) -> None:
     anybody = await visitors.anybody()
     html = (await anybody.http.get("/")).text
     [style] = re.findall(r'href="(/static/souk\.\w+\.css)"', html)
@@ -360,7 +360,7 @@ async def test_a_form_that_is_too_large_is_refused_with_a_page(visitors: Visitor
     assert (answer.status_code, "too much at once" in answer.text) == (413, True)
 
 
-async def test_the_buyer_pages_tell_the_open_graph_of_an_item(visitors: Visitors) -> None:
+async def test_the_page_of_an_item_has_open_graph_metadata(visitors: Visitors) -> None:
     seller = await visitors.new()
     item = await listed(seller)
 

@@ -7,7 +7,10 @@ from common.settings import SessionSettings
 
 
 class WebSettings(SessionSettings):
-    """Where the services answer: on a cluster each at its own address; a gateway in front of all does as well."""
+    """The addresses of the services, and how pages are protected and paid on.
+
+    On a cluster each service has its own address. The address of a gateway in front of all of them works as well.
+    """
 
     auth_url: str
     items_url: str
@@ -15,13 +18,13 @@ class WebSettings(SessionSettings):
     payments_url: str
     audit_url: str
     csrf_secret: SecretStr
-    """Signs the forms. The same on every replica."""
+    """Signs the tokens in forms. The same on every replica."""
     cookie_secure: bool = False
-    """Souk is reached over https only: cookies travel no other way, and browsers are told so (HSTS)."""
+    """Souk is reached over https only: cookies are marked Secure, and browsers get an HSTS header."""
     sandbox: bool = True
-    """Payments run against the sandbox: its test cards are offered. If not, against Stripe."""
+    """Payments use the sandbox, and pages offer its test cards. If false, payments use Stripe."""
     stripe_publishable_key: str = Field(default="", validate_default=True)
-    """With this the page takes cards in Stripe's own element. It may be seen by everybody."""
+    """Pages take cards in Stripe's own element with this key. It is public."""
 
     @field_validator("stripe_publishable_key")
     @classmethod
@@ -32,5 +35,5 @@ class WebSettings(SessionSettings):
         if not sandbox and not key:
             raise PydanticCustomError("missing", "it is missing")
         if key and not key.startswith("pk_"):
-            raise ValueError("it begins with pk_")
+            raise ValueError("it does not begin with pk_")
         return key

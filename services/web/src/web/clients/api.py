@@ -1,108 +1,29 @@
-"""The services' HTTP API, as this visitor may use it, and what comes back. Amounts are in minor units."""
+"""Calls the services' HTTP API on behalf of a visitor. Amounts are in minor units."""
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from http import HTTPStatus
-from typing import Any, Generic, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, Field
 
 from common.errors import SoukError, Unavailable
-from common.events import Currency
+from common.http.paging import Page
 from common.http.sessions import COOKIE
 from common.telemetry import current_cause
+from web.clients.models import Item, Order, Payment
 from web.settings import WebSettings
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-PAGE = 24
+PAGE_SIZE = 24
 """Rows or cards on a page."""
 
 
-class Picture(BaseModel):
-    """A picture of an item: paths of its two sizes."""
-
-    id: str
-    small: str
-    large: str
-
-
-class Item(BaseModel):
-    """An item as everybody sees it."""
-
-    id: str
-    seller_id: str
-    seller_name: str | None
-    title: str
-    description: str
-    price: int
-    currency: Currency
-    quantity: int
-    available: int
-    status: str
-    version: int
-    pictures: list[Picture] = []
-
-    @property
-    def listed(self) -> bool:
-        """Whether the seller still takes orders."""
-        return self.status == "listed"
-
-    @property
-    def left(self) -> int:
-        """Units that can be ordered now."""
-        return self.available if self.listed else 0
-
-
-class Order(BaseModel):
-    """An order as its buyer and its seller see it."""
-
-    id: str
-    buyer_name: str
-    seller_id: str
-    item_id: str
-    item_title: str
-    quantity: int
-    unit_price: int
-    total: int
-    currency: Currency
-    status: str
-    placed_at: datetime
-    expires_at: datetime
-    cancel_reason: str | None
-    late_payment: str | None
-    refund_requested: bool
-    version: int
-
-
-class Payment(BaseModel):
-    """A payment in its buyer's list."""
-
-    id: str
-    order_id: str
-    amount: int
-    currency: Currency
-    status: str
-    reason: str | None
-    client_secret: str | None = Field(default=None, repr=False)
-    """There while his bank waits for the buyer: his page confirms with it."""
-
-
-class Page(BaseModel, Generic[T]):
-    """One page of a list, and the cursor of the next."""
-
-    items: list[T]
-    next: str | None
-
-
 class Refused(SoukError):
-    """A service said no: `reason` is its stable code, `fields` what is wrong by field."""
+    """A service has refused a request. `reason` is its stable code, `fields` are the fields that are wrong."""
 
     def __init__(self, status: int, reason: str, detail: str, fields: frozenset[str]) -> None:
         super().__init__(detail)
@@ -113,14 +34,14 @@ class Refused(SoukError):
 
 @dataclass(frozen=True)
 class Services:
-    """The shared connection pool and where each service answers."""
+    """The shared connection pool, and the address of each service."""
 
     http: httpx.AsyncClient
     addresses: Mapping[str, str]
 
     @classmethod
     def at(cls, http: httpx.AsyncClient, settings: WebSettings) -> "Services":
-        """The services where the settings say."""
+        """The services at the addresses in the settings."""
         addresses = {
             "users": settings.auth_url,
             "items": settings.items_url,
@@ -132,33 +53,33 @@ class Services:
 
 
 class Api:
-    """The services in the name of one visitor."""
+    """Calls on behalf of one visitor. Every call raises as `send` does."""
 
     def __init__(self, services: Services, token: str | None = None, address: str | None = None) -> None:
-        """`token` is the visitor's session; `address` where he comes from."""
+        """`token` is the visitor's session, `address` their IP address."""
         self._services = services
         self._token = token
         self._address = address
 
     async def sign_up(self, email: str, password: str, name: str) -> list[str]:
-        """Open an account; returns the cookies to set."""
+        """Create an account. Returns the cookies to set."""
         body = {"email": email, "password": password, "name": name}
         return (await self.send("POST", "users", "signup", json=body)).headers.get_list("set-cookie")
 
     async def sign_in(self, email: str, password: str) -> list[str]:
-        """Open a session; returns the cookies to set."""
+        """Start a session. Returns the cookies to set."""
         body = {"email": email, "password": password}
         return (await self.send("POST", "users", "signin", json=body)).headers.get_list("set-cookie")
 
     async def sign_out(self) -> list[str]:
-        """End the session; returns the cookies to set."""
+        """End the session. Returns the cookies to set."""
         return (await self.send("POST", "users", "signout")).headers.get_list("set-cookie")
 
     async def items(
         self, *, q: str | None = None, seller_id: str | None = None, cursor: str | None = None
     ) -> Page[Item]:
-        """Items on sale, newest first; a seller sees his withdrawn ones too."""
-        params = {"q": q, "seller_id": seller_id, "cursor": cursor, "limit": PAGE}
+        """Items on sale, newest first. Sellers get their own withdrawn items too."""
+        params = {"q": q, "seller_id": seller_id, "cursor": cursor, "limit": PAGE_SIZE}
         return Page[Item].model_validate_json((await self.get("items", **params)).content)
 
     async def item(self, item_id: str) -> Item:
@@ -166,7 +87,7 @@ class Api:
         return Item.model_validate_json((await self.get("items", item_id)).content)
 
     async def offer(self, fields: Mapping[str, object]) -> Item:
-        """Put something up for sale."""
+        """List an item."""
         return Item.model_validate_json((await self.send("POST", "items", json=fields)).content)
 
     async def edit(self, item_id: str, fields: Mapping[str, object]) -> Item:
@@ -186,63 +107,65 @@ class Api:
         await self.send("DELETE", "items", item_id, "pictures", picture_id)
 
     async def place_order(self, item_id: str, quantity: int, key: str) -> Order:
-        """Hold some units; the same `key` again is the same order."""
+        """Hold `quantity` units. A second call with the same `key` returns the same order."""
         body = {"item_id": item_id, "quantity": quantity}
         answer = await self.send("POST", "orders", json=body, headers={"Idempotency-Key": key})
         return Order.model_validate_json(answer.content)
 
     async def orders(self, cursor: str | None = None) -> Page[Order]:
-        """What the visitor ordered, newest first."""
-        return Page[Order].model_validate_json((await self.get("orders", cursor=cursor, limit=PAGE)).content)
+        """The visitor's own orders, newest first."""
+        return Page[Order].model_validate_json((await self.get("orders", cursor=cursor, limit=PAGE_SIZE)).content)
 
     async def sales(self, cursor: str | None = None) -> Page[Order]:
-        """What others ordered of him, newest first."""
-        return Page[Order].model_validate_json((await self.get("orders", "sales", cursor=cursor, limit=PAGE)).content)
+        """Orders on the visitor's items, newest first."""
+        return Page[Order].model_validate_json(
+            (await self.get("orders", "sales", cursor=cursor, limit=PAGE_SIZE)).content
+        )
 
     async def order(self, order_id: str) -> Order:
         """One of the visitor's own orders."""
         return Order.model_validate_json((await self.get("orders", order_id)).content)
 
     async def cancel(self, order_id: str) -> None:
-        """Give the units of an order back."""
+        """Cancel an order."""
         await self.send("DELETE", "orders", order_id)
 
     async def refund(self, order_id: str) -> None:
-        """Send the buyer's money back."""
+        """Refund an order in full."""
         await self.send("POST", "orders", order_id, "refund")
 
     async def pay(self, order_id: str, method: str, key: str) -> None:
-        """Pay an order; the same `key` again is the same payment."""
+        """Pay an order. A second call with the same `key` is the same payment."""
         body = {"order_id": order_id, "payment_method": method}
         await self.send("POST", "payments", json=body, headers={"Idempotency-Key": key})
 
     async def payments(self, order_id: str) -> list[Payment]:
-        """What was tried to pay an order, newest first."""
+        """The attempts to pay an order, newest first."""
         answer = await self.get("payments", order_id=order_id)
         return Page[Payment].model_validate_json(answer.content).items
 
     async def get(self, service: str, *path: str, **params: object) -> httpx.Response:
-        """Read from a service. Raises as `send` does."""
+        """Send a GET request. Parameters that are None are left out."""
         wanted = {name: str(value) for name, value in params.items() if value is not None}
         return await self.send("GET", service, *path, params=wanted)
 
     async def send(
         self, method: str, service: str, *path: str, headers: Mapping[str, str] | None = None, **request: Any
     ) -> httpx.Response:
-        """Ask a service. Raises `Refused` for a no, `Unavailable` where it does not answer as it should."""
+        """Send a request. Raises `Refused` for a 4xx answer, `Unavailable` for a 5xx answer or none."""
         url = "/".join((self._services.addresses[service], "api", service, *(quote(part, safe="") for part in path)))
         try:
             answer = await self._services.http.request(
                 method, url, headers={**self._headers(), **(headers or {})}, **request
             )
         except httpx.TransportError as error:
-            log.warning("%s is away: %s", service, type(error).__name__)
-            raise Unavailable(f"{service} is away for a moment") from None
+            log.warning("%s is unavailable: %s", service, type(error).__name__)
+            raise Unavailable(f"{service} is unavailable") from None
         if answer.is_success:
             return answer
         if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.warning("%s answered %s", service, answer.status_code)
-            raise Unavailable(f"{service} is away for a moment")
+            raise Unavailable(f"{service} is unavailable")
         raise _refusal(answer)
 
     def _headers(self) -> dict[str, str]:

@@ -1,20 +1,21 @@
-"""What audit tells operators: stories, dead letters, and whether the books balance. Amounts are in minor units."""
+"""What audit answers to operators: histories, dead letters and the reconciliation. Amounts are in minor units."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from common.events import Currency
-from web.clients.api import Api, Page, Refused
+from common.http.paging import Page
+from web.clients.api import PAGE_SIZE, Api, Refused
+from web.clients.models import OrderSnapshot
 
-PAGE = 24
-LetterState = Literal["open", "replayed", "discarded"]
+DeadLetterState = Literal["open", "replayed", "discarded"]
 
 
 class Hit(BaseModel):
-    """Something a search has found."""
+    """A result of a search."""
 
     kind: Literal["order", "item", "payment"]
     id: str
@@ -22,8 +23,8 @@ class Hit(BaseModel):
     time: datetime
 
 
-class Entry(BaseModel):
-    """One thing that happened, and the id of what caused it."""
+class TimelineEntry(BaseModel):
+    """One thing that happened. `caused_by` is the id of the entry that caused it."""
 
     id: str
     kind: str
@@ -35,38 +36,16 @@ class Entry(BaseModel):
     fields: dict[str, Any]
 
 
-class OrderThen(BaseModel):
-    """An order at some moment."""
-
-    id: str
-    version: int
-    status: str
-    item_id: str
-    item_title: str
-    quantity: int
-    unit_price: int
-    total: int
-    currency: Currency
-    buyer_id: str
-    seller_id: str
-    expires_at: datetime
-    payment_id: str | None
-    cancel_reason: str | None
-    late_payment: str | None
-    refund_requested: bool
-
-
-class StockThen(BaseModel):
-    """What was left of an item at some moment."""
+class StockSnapshot(BaseModel):
+    """How many units of an item were available at some moment."""
 
     item_id: str
-    version: int
     quantity: int
     available: int
 
 
-class PaymentThen(BaseModel):
-    """A payment at some moment; until it has told of itself, its amount is not known."""
+class PaymentSnapshot(BaseModel):
+    """A payment at some moment. Its amount is unknown until its first event."""
 
     id: str
     status: str
@@ -75,56 +54,52 @@ class PaymentThen(BaseModel):
     reason: str | None
 
 
-class State(BaseModel):
-    """Order, stock and payments as they were at a moment; what did not exist yet is missing."""
+class Snapshot(BaseModel):
+    """Order, stock and payments as they were at a moment. What did not exist yet is missing."""
 
     at: datetime
-    order: OrderThen | None
-    stock: StockThen | None
-    payments: list[PaymentThen]
+    order: OrderSnapshot | None
+    stock: StockSnapshot | None
+    payments: list[PaymentSnapshot]
 
 
-class OrderStory(BaseModel):
-    """Everything that happened to an order; `states[n]` is how things stood after `story[n]`."""
+class OrderHistory(BaseModel):
+    """Everything that happened to an order. `snapshots[n]` is the state after `timeline[n]`."""
 
-    order: OrderThen | None
-    story: list[Entry]
-    states: list[State]
+    order: OrderSnapshot | None
+    timeline: list[TimelineEntry] = Field(validation_alias="story")
+    snapshots: list[Snapshot] = Field(validation_alias="states")
 
 
-class ItemThen(BaseModel):
-    """An item as it was last told."""
+class ItemSnapshot(BaseModel):
+    """An item as its seller last described it."""
 
     id: str
-    version: int
     title: str
     price: int
     currency: Currency
     quantity: int
-    status: str
-    seller_id: str
 
 
-class ItemStory(BaseModel):
-    """What happened to an item, and who ordered it."""
+class ItemHistory(BaseModel):
+    """What happened to an item, and its orders."""
 
-    item: ItemThen
-    stock: StockThen | None
-    story: list[Entry]
+    item: ItemSnapshot
+    stock: StockSnapshot | None
+    timeline: list[TimelineEntry] = Field(validation_alias="story")
     orders: Page[Hit]
 
 
-class PaymentStory(BaseModel):
-    """What happened to a payment, and the order it pays."""
+class PaymentHistory(BaseModel):
+    """The order that a payment pays, if it is known."""
 
     order_id: str | None
 
 
-class Letter(BaseModel):
-    """A message that a handler gave up."""
+class DeadLetter(BaseModel):
+    """A message that a handler could not process, and what was decided about it."""
 
     id: str
-    state: LetterState
     service: str
     handler: str
     subject: str
@@ -133,21 +108,20 @@ class Letter(BaseModel):
     failed_at: datetime
     order_id: str | None
     item_id: str | None
-    payment_id: str | None
     body: str
     decided_by: str | None
     decided_at: datetime | None
     reason: str | None
 
 
-class Letters(Page[Letter]):
-    """A page of dead letters; `open` is how many wait for a decision in all."""
+class DeadLetterPage(Page[DeadLetter]):
+    """A page of dead letters. `open` is how many in all wait for a decision."""
 
     open: int
 
 
 class Violation(BaseModel):
-    """Something that is off: what was expected and what was found, since when."""
+    """A broken rule: what was expected and what was found, since when. `subject` has ids by kind."""
 
     rule: str
     subject: dict[str, str]
@@ -166,8 +140,8 @@ class Balance(BaseModel):
     difference: int
 
 
-class Books(BaseModel):
-    """The last reconciliation."""
+class Reconciliation(BaseModel):
+    """The report of a reconciliation. `totals` has the number of violations by rule."""
 
     checked_at: datetime
     seconds: float
@@ -178,48 +152,51 @@ class Books(BaseModel):
 
 
 async def search(api: Api, q: str, cursor: str | None) -> Page[Hit]:
-    """Orders, items and payments by their id, a person's mail or a title."""
-    return Page[Hit].model_validate_json((await api.get("audit", "search", q=q, cursor=cursor, limit=PAGE)).content)
+    """Orders, items and payments by id, by a buyer's e-mail address, or by the beginning of a title."""
+    answer = await api.get("audit", "search", q=q, cursor=cursor, limit=PAGE_SIZE)
+    return Page[Hit].model_validate_json(answer.content)
 
 
-async def order_story(api: Api, order_id: str) -> OrderStory:
-    """The whole story of an order."""
-    return OrderStory.model_validate_json((await api.get("audit", "orders", order_id)).content)
+async def order_history(api: Api, order_id: str) -> OrderHistory:
+    """The whole history of an order."""
+    return OrderHistory.model_validate_json((await api.get("audit", "orders", order_id)).content)
 
 
-async def item_story(api: Api, item_id: str, cursor: str | None) -> ItemStory:
-    """What happened to an item, and a page of its orders."""
-    answer = await api.get("audit", "items", item_id, cursor=cursor, limit=PAGE)
-    return ItemStory.model_validate_json(answer.content)
+async def item_history(api: Api, item_id: str, cursor: str | None) -> ItemHistory:
+    """The history of an item, and a page of its orders."""
+    answer = await api.get("audit", "items", item_id, cursor=cursor, limit=PAGE_SIZE)
+    return ItemHistory.model_validate_json(answer.content)
 
 
-async def payment_story(api: Api, payment_id: str) -> PaymentStory:
-    """What happened to a payment."""
-    return PaymentStory.model_validate_json((await api.get("audit", "payments", payment_id)).content)
+async def payment_history(api: Api, payment_id: str) -> PaymentHistory:
+    """The history of a payment."""
+    return PaymentHistory.model_validate_json((await api.get("audit", "payments", payment_id)).content)
 
 
-async def letters(api: Api, state: LetterState, cursor: str | None = None, limit: int = PAGE) -> Letters:
+async def dead_letters(
+    api: Api, state: DeadLetterState, cursor: str | None = None, limit: int = PAGE_SIZE
+) -> DeadLetterPage:
     """Dead letters, newest first."""
     answer = await api.get("audit", "dead-letters", state=state, cursor=cursor, limit=limit)
-    return Letters.model_validate_json(answer.content)
+    return DeadLetterPage.model_validate_json(answer.content)
 
 
 async def replay(api: Api, ids: Sequence[str]) -> None:
-    """Give messages to their handlers again."""
+    """Replay dead letters: give each message to its handler again."""
     await api.send("POST", "audit", "dead-letters", "replay", json={"ids": list(ids)})
 
 
 async def discard(api: Api, ids: Sequence[str], reason: str) -> None:
-    """Give messages up for good."""
+    """Close dead letters without a replay."""
     await api.send("POST", "audit", "dead-letters", "discard", json={"ids": list(ids), "reason": reason})
 
 
-async def books(api: Api) -> Books | None:
-    """The last reconciliation; None before the first."""
+async def last_reconciliation(api: Api) -> Reconciliation | None:
+    """The newest report. None before the first reconciliation."""
     try:
         answer = await api.get("audit", "reconciliation")
     except Refused as refused:
         if refused.reason == "not_checked":
             return None
         raise
-    return Books.model_validate_json(answer.content)
+    return Reconciliation.model_validate_json(answer.content)

@@ -1,7 +1,7 @@
-"""Every open page of this process, and what each has to be told.
+"""The open pages of this process, and what has changed on each.
 
-What is known of an item is kept once, however many pages show it, and rendered once for each locale. A page that is
-slow gets the newest state, not the history. Of orders, a page hears only that there is something new.
+The state of an item is kept once, however many pages show it, and rendered once for each locale. A slow page gets the
+newest state, not the history. A page with orders is notified only that an order has changed.
 """
 
 import asyncio
@@ -27,181 +27,183 @@ from common.events import (
     PaymentState,
     StockChanged,
 )
-from web.clients.api import Api, Item, Refused
-from web.rendering.i18n import Words
-from web.rendering.site import Site
+from web.clients.api import Api, Refused
+from web.clients.models import Item
+from web.rendering.i18n import I18n
+from web.rendering.templates import Templates
 
-HEARD: tuple[tuple[type[Event], ...], ...] = (
+LISTENED: tuple[tuple[type[Event], ...], ...] = (
     (ItemChanged, ItemWithdrawn),
     (StockChanged, OrderPlaced, OrderCancelled, OrderPaid, OrderPaymentRejected, OrderRefundRequested),
     (PaymentProcessing, PaymentFailed, PaymentRefunded),
 )
-"""The events that pages want to hear of, by stream."""
+"""The events that change pages, by stream."""
 
-REMEMBERED = 20_000
-"""Items whose stock is remembered: items itself learns of it a little later than we do."""
+MAX_STOCKS = 20_000
+"""Items whose stock is remembered without an open page: the items service learns of a change a little later."""
 
-FETCHES = 16
+MAX_FETCHES = 16
 """Items that are fetched at the same time."""
 
 
 @dataclass(eq=False)
-class Watcher:
-    """One open page: what it shows, and what of it has changed since it was last told."""
+class OpenPage:
+    """An open page: what it shows, and what of it has changed since its last message."""
 
     user_id: str | None
-    words: Words
+    i18n: I18n
     items: frozenset[str]
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     changed: set[str] = field(default_factory=set)
+    """The items that have changed."""
     orders: dict[str, int | None] = field(default_factory=dict)
-    """The user's orders with news, and the version that has it; None where the news has no version."""
+    """The user's orders that have changed, with their new version. None if the event has no version of the order."""
 
-    def tell_item(self, item_id: str) -> None:
-        """Something about an item is new."""
+    def item_changed(self, item_id: str) -> None:
+        """Note that an item has changed."""
         self.changed.add(item_id)
         self.wake.set()
 
-    def tell_order(self, order_id: str, version: int | None) -> None:
-        """Something about an order is new."""
+    def order_changed(self, order_id: str, version: int | None) -> None:
+        """Note that an order has changed."""
         self.orders[order_id] = version
         self.wake.set()
 
 
 @dataclass
-class Topic:
-    """An item that at least one page shows: as it was fetched, and what its seller said since."""
+class ShownItem:
+    """An item that at least one page shows: as it was fetched, and the newest event about it."""
 
-    watchers: set[Watcher] = field(default_factory=set)
+    pages: set[OpenPage] = field(default_factory=set)
     fetching: "asyncio.Task[None] | None" = None
     fetched: Item | None = None
     state: ItemState | None = None
     rendered: dict[str, str] = field(default_factory=dict)
+    """Its HTML by locale."""
 
 
-class Hub:
-    """Hears what happens and wakes the pages that show it."""
+class LiveUpdates:
+    """Receives events and wakes the pages that they change."""
 
-    def __init__(self, api: Api, site: Site) -> None:
-        """`api` fetches what everybody may see."""
+    def __init__(self, api: Api, templates: Templates) -> None:
+        """`api` fetches items: without a session, since everybody may see them."""
         self._api = api
-        self._site = site
-        self._watchers: set[Watcher] = set()
-        self._topics: dict[str, Topic] = {}
-        self._people: dict[str, set[Watcher]] = {}
-        self._stock: OrderedDict[str, StockChanged] = OrderedDict()
-        self._places = asyncio.Semaphore(FETCHES)
+        self._templates = templates
+        self._pages: set[OpenPage] = set()
+        self._items: dict[str, ShownItem] = {}
+        self._users: dict[str, set[OpenPage]] = {}
+        self._stocks: OrderedDict[str, StockChanged] = OrderedDict()
+        self._fetches = asyncio.Semaphore(MAX_FETCHES)
         self.closed = False
 
     def __len__(self) -> int:
-        """How many pages are open."""
-        return len(self._watchers)
+        """The number of open pages."""
+        return len(self._pages)
 
     def close(self) -> None:
-        """Every stream ends now; the browsers come back to another replica."""
+        """End all streams. The browsers reconnect to another replica."""
         self.closed = True
-        for watcher in self._watchers:
-            watcher.wake.set()
+        for page in self._pages:
+            page.wake.set()
 
     @contextmanager
-    def watching(self, watcher: Watcher) -> Iterator[None]:
-        """Tell this page, as long as it is open."""
-        self._watchers.add(watcher)
-        for item_id in watcher.items:
-            self._topics.setdefault(item_id, Topic()).watchers.add(watcher)
-        if watcher.user_id:
-            self._people.setdefault(watcher.user_id, set()).add(watcher)
+    def open(self, page: OpenPage) -> Iterator[None]:
+        """Keep a page up to date."""
+        self._pages.add(page)
+        for item_id in page.items:
+            self._items.setdefault(item_id, ShownItem()).pages.add(page)
+        if page.user_id:
+            self._users.setdefault(page.user_id, set()).add(page)
         try:
             yield
         finally:
-            self._forget(watcher)
+            self._remove(page)
 
     async def fetch(self, item_ids: Iterable[str]) -> None:
-        """Return once the state of these items is known. Raises `Unavailable`."""
+        """Fetch those of the items that are not known yet. Raises `Unavailable`."""
         tasks = []
         for item_id in item_ids:
-            topic = self._topics[item_id]
-            if topic.fetching is None or (topic.fetching.done() and topic.fetching.exception()):
-                topic.fetching = asyncio.create_task(self._fetch(item_id, topic))
-            tasks.append(topic.fetching)
+            shown = self._items[item_id]
+            if shown.fetching is None or (shown.fetching.done() and shown.fetching.exception()):
+                shown.fetching = asyncio.create_task(self._fetch(item_id, shown))
+            tasks.append(shown.fetching)
         for task in tasks:
             await asyncio.shield(task)
 
-    def html(self, item_ids: Iterable[str], words: Words) -> str:
-        """The parts of these items that change, for this locale."""
-        return "".join(self._html(item_id, words) for item_id in item_ids)
+    def html(self, item_ids: Iterable[str], i18n: I18n) -> str:
+        """The elements of these items that can change, for a locale."""
+        return "".join(self._html(item_id, i18n) for item_id in item_ids)
 
-    def hear(self, event: Event) -> None:
-        """Take in what happened and wake whom it concerns."""
+    def receive(self, event: Event) -> None:
+        """Keep what an event says and wake the pages that it changes."""
         match event:
             case StockChanged():
-                self._hear_stock(event)
+                self._receive_stock(event)
             case ItemState():
-                self._hear_item(event)
+                self._receive_item(event)
             case OrderState():
-                self._tell({event.buyer_id, event.seller_id}, event.order_id, event.order_version)
+                self._order_changed({event.buyer_id, event.seller_id}, event.order_id, event.order_version)
             case PaymentState():
-                self._tell({event.buyer_id}, event.order_id, None)
+                self._order_changed({event.buyer_id}, event.order_id, None)
 
-    def _hear_stock(self, event: StockChanged) -> None:
-        known = self._stock.get(event.item_id)
+    def _receive_stock(self, event: StockChanged) -> None:
+        known = self._stocks.get(event.item_id)
         if known and known.stock_version >= event.stock_version:
             return
-        self._stock[event.item_id] = event
-        self._stock.move_to_end(event.item_id)
-        if len(self._stock) > REMEMBERED:
-            self._stock.popitem(last=False)
-        self._changed(event.item_id)
+        self._stocks[event.item_id] = event
+        self._stocks.move_to_end(event.item_id)
+        if len(self._stocks) > MAX_STOCKS:
+            self._stocks.popitem(last=False)
+        self._item_changed(event.item_id)
 
-    def _hear_item(self, event: ItemState) -> None:
-        topic = self._topics.get(event.item_id)
-        if topic and (topic.state is None or topic.state.item_version < event.item_version):
-            topic.state = event
-            self._changed(event.item_id)
+    def _receive_item(self, event: ItemState) -> None:
+        shown = self._items.get(event.item_id)
+        if shown and (shown.state is None or shown.state.item_version < event.item_version):
+            shown.state = event
+            self._item_changed(event.item_id)
 
-    def _changed(self, item_id: str) -> None:
-        if topic := self._topics.get(item_id):
-            topic.rendered.clear()
-            for watcher in topic.watchers:
-                watcher.tell_item(item_id)
+    def _item_changed(self, item_id: str) -> None:
+        if shown := self._items.get(item_id):
+            shown.rendered.clear()
+            for page in shown.pages:
+                page.item_changed(item_id)
 
-    def _tell(self, user_ids: set[str], order_id: str, version: int | None) -> None:
+    def _order_changed(self, user_ids: set[str], order_id: str, version: int | None) -> None:
         for user_id in user_ids:
-            for watcher in self._people.get(user_id, ()):
-                watcher.tell_order(order_id, version)
+            for page in self._users.get(user_id, ()):
+                page.order_changed(order_id, version)
 
-    async def _fetch(self, item_id: str, topic: Topic) -> None:
-        async with self._places:
+    async def _fetch(self, item_id: str, shown: ShownItem) -> None:
+        async with self._fetches:
             try:
-                topic.fetched = await self._api.item(item_id)
+                shown.fetched = await self._api.item(item_id)
             except Refused:
-                topic.fetched = None  # There is no such item; a page that shows one is not ours.
+                shown.fetched = None  # There is no such item: none of our pages shows it.
 
-    def _html(self, item_id: str, words: Words) -> str:
-        topic = self._topics[item_id]
-        if words.tag not in topic.rendered:
-            item = self._item(topic)
-            html = self._site.render(words.language, "live.html", {"item": item, "words": words}) if item else ""
-            topic.rendered[words.tag] = html
-        return topic.rendered[words.tag]
+    def _html(self, item_id: str, i18n: I18n) -> str:
+        shown = self._items[item_id]
+        if i18n.tag not in shown.rendered:
+            item = self._newest(shown)
+            shown.rendered[i18n.tag] = self._templates.render(i18n, "live.html", {"item": item}) if item else ""
+        return shown.rendered[i18n.tag]
 
-    def _item(self, topic: Topic) -> Item | None:
-        """The newest that is known from all sides."""
-        item, state = topic.fetched, topic.state
+    def _newest(self, shown: ShownItem) -> Item | None:
+        """The newest state of an item, from what was fetched and received."""
+        item, state = shown.fetched, shown.state
         if item and state and state.item_version > item.version:
             item = item.model_copy(update=state.model_dump(include={"price", "currency", "quantity", "status"}))
-        if item and (stock := self._stock.get(item.id)):
+        if item and (stock := self._stocks.get(item.id)):
             item = item.model_copy(update={"available": stock.available})
         return item
 
-    def _forget(self, watcher: Watcher) -> None:
-        self._watchers.discard(watcher)
-        for item_id in watcher.items:
-            topic = self._topics[item_id]
-            topic.watchers.discard(watcher)
-            if not topic.watchers:
-                del self._topics[item_id]
-        if watcher.user_id and (own := self._people.get(watcher.user_id)):
-            own.discard(watcher)
+    def _remove(self, page: OpenPage) -> None:
+        self._pages.discard(page)
+        for item_id in page.items:
+            shown = self._items[item_id]
+            shown.pages.discard(page)
+            if not shown.pages:
+                del self._items[item_id]
+        if page.user_id and (own := self._users.get(page.user_id)):
+            own.discard(page)
             if not own:
-                del self._people[watcher.user_id]
+                del self._users[page.user_id]

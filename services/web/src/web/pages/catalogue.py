@@ -1,72 +1,73 @@
-"""Browse, look at an item, and buy it."""
+"""Browse items, look at one, and order it."""
 
 from fastapi import APIRouter, Response
 
-from web.clients.api import Item, Refused
-from web.rendering.forms import Form
-from web.rendering.i18n import Words
-from web.security.visitor import Here, Visitor
+from web.clients.api import Refused
+from web.clients.models import Item
+from web.pages.forms import Form
+from web.pages.visitor import CurrentVisitor, Visitor
+from web.rendering.i18n import I18n
 
 router = APIRouter()
 
-MOST_AT_ONCE = 10
-"""What the quantity field offers at most; orders has the last word."""
+MAX_QUANTITY = 10
+"""The largest number that the quantity field offers. Orders decides."""
 
 
 @router.get("/")
-async def front(visitor: Here, q: str = "", cursor: str | None = None) -> Response:
-    """The newest items, or those that a search finds."""
+async def front(visitor: CurrentVisitor, q: str = "", cursor: str | None = None) -> Response:
+    """The newest items, or the results of a search."""
     search = q.strip()[:200]
     found = await visitor.api.items(q=search or None, cursor=cursor or None)
-    return visitor.page("front.html", q=search, found=found, first=not cursor)
+    return visitor.render("front.html", q=search, found=found, first=not cursor)
 
 
 @router.get("/items/{item_id}")
-async def show_item(item_id: str, visitor: Here) -> Response:
+async def show_item(item_id: str, visitor: CurrentVisitor) -> Response:
     """One item."""
     return item_page(visitor, await visitor.api.item(item_id))
 
 
 @router.post("/items/{item_id}/order")
-async def order_item(item_id: str, visitor: Here, form: Form) -> Response:
-    """Hold some of it."""
+async def order_item(item_id: str, visitor: CurrentVisitor, form: Form) -> Response:
+    """Place an order."""
     if not visitor.user:
-        return visitor.go(f"/signin?next=/items/{item_id}")
+        return visitor.redirect(f"/signin?next=/items/{item_id}")
     quantity = form.number("quantity")
     if not quantity:
-        error = visitor.words.gettext("Choose a whole number, 1 or more.")
+        error = visitor.i18n.gettext("Enter a whole number, 1 or more.")
         return item_page(visitor, await visitor.api.item(item_id), 422, form.text("quantity"), error)
     try:
         order = await visitor.api.place_order(item_id, quantity, form.text("key"))
     except Refused as refused:
         item = await visitor.api.item(item_id)
-        error = refusal(refused, item, visitor.words)
+        error = refusal(refused, item, visitor.i18n)
         return item_page(visitor, item, refused.status, form.text("quantity"), error)
-    return visitor.go(f"/orders/{order.id}")
+    return visitor.redirect(f"/orders/{order.id}")
 
 
 def item_page(visitor: Visitor, item: Item, status: int = 200, quantity: str = "1", error: str = "") -> Response:
-    """The page of an item, with what was typed and why it can't be ordered."""
-    return visitor.page("item.html", status, item=item, quantity=quantity, error=error, most=MOST_AT_ONCE)
+    """The page of an item, with the typed quantity and why it can't be ordered."""
+    return visitor.render("item.html", status, item=item, quantity=quantity, error=error, most=MAX_QUANTITY)
 
 
-def refusal(refused: Refused, item: Item, words: Words) -> str:
-    """Why an order was not taken, in words. Raises what concerns nobody's order."""
+def refusal(refused: Refused, item: Item, i18n: I18n) -> str:
+    """Why an order was refused, in words. Raises `refused` if it has none for it."""
     match refused.reason:
         case "sold_out" if item.left:
-            left = words.ngettext("Only %(number)s is left by now.", "Only %(number)s are left by now.", item.left)
-            return left % {"number": words.number(item.left)}
+            left = i18n.ngettext("Only %(number)s is left.", "Only %(number)s are left.", item.left)
+            return left % {"number": i18n.number(item.left)}
         case "sold_out":
-            return words.gettext("Somebody was faster: it is sold out. If a hold runs out, it comes back here.")
+            return i18n.gettext("Somebody was faster: this is sold out. If a hold runs out, it will be back here.")
         case "hold_limit":
-            return words.gettext("That is more than one person may hold of an item. Pay what you hold first.")
+            return i18n.gettext("That is more than one person may hold of an item. Pay for what you hold first.")
         case "own_item":
-            return words.gettext("This is your own item.")
+            return i18n.gettext("This is your own item.")
         case "item_withdrawn":
-            return words.gettext("The seller takes no more orders for this.")
+            return i18n.gettext("The seller is not taking any more orders for this.")
         case "idempotency_key_reused":
-            return words.gettext("You have ordered from this page already. Press once more to order again.")
+            return i18n.gettext("You have already ordered from this page. Press the button once more to order again.")
         case "validation_failed":
-            return words.gettext("Choose a whole number, 1 or more.")
+            return i18n.gettext("Enter a whole number, 1 or more.")
         case _:
             raise refused

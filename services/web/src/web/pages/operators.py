@@ -1,4 +1,4 @@
-"""For operators: "I paid, where is my order?", dead letters, and whether the books balance."""
+"""For operators: the history of an order, dead letters, and the reconciliation."""
 
 import asyncio
 from typing import Annotated
@@ -7,22 +7,22 @@ from fastapi import APIRouter, Query, Response
 
 from common.errors import NotFound
 from web.clients import audit
-from web.clients.audit import LetterState
-from web.rendering.forms import Form
-from web.rendering.history import STATUS
+from web.clients.audit import DeadLetterState
+from web.pages.forms import Form
+from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering.i18n import N_
-from web.rendering.timeline import timeline
-from web.security.visitor import Here, Visitor
+from web.rendering.order_summary import status_of
+from web.rendering.timeline import lines_of
 
 router = APIRouter(prefix="/operator")
 
-LETTER_STATES: dict[LetterState, str] = {
+DEAD_LETTER_STATES: dict[DeadLetterState, str] = {
     "open": N_("Open"),
-    "replayed": N_("Given to their handlers again"),
+    "replayed": N_("Replayed"),
     "discarded": N_("Discarded"),
 }
 PAYMENT_STATUS = {
-    "created": N_("Begun"),
+    "created": N_("Started"),
     "processing": N_("Under way"),
     "captured": N_("Captured"),
     "failed": N_("Failed"),
@@ -30,112 +30,116 @@ PAYMENT_STATUS = {
     "refunded": N_("Refunded"),
 }
 RULES = {
-    "units_add_up": N_("Offered is free and held and sold"),
+    "units_add_up": N_("Units offered are free, held or sold"),
     "sold_once": N_("No unit is in two live orders"),
     "charges_end": N_("Every charge is a paid order or a refund"),
     "orders_end": N_("Every order is final or has its deadline"),
-    "events_kept": N_("Every change was told"),
-    "books_agree": N_("Services are as their events say"),
-    "copies_agree": N_("Copies are as their owners say"),
-    "everything_read": N_("Every event was read by every reader"),
-    "letters_settled": N_("Every dead letter was decided"),
-    "money_balances": N_("The money of each currency sums to zero"),
+    "events_kept": N_("Every change was published"),
+    "books_agree": N_("The records of every service match its events"),
+    "copies_agree": N_("Copies match their owners' records"),
+    "everything_read": N_("Every reader has read every event"),
+    "letters_settled": N_("Every dead letter has a decision"),
+    "money_balances": N_("The money of each currency adds up to zero"),
 }
 """What a reconciliation checks."""
 
 
 @router.get("")
-async def overview(visitor: Here, q: str = "", cursor: str | None = None) -> Response:
-    """Search, and how Souk is doing."""
-    visitor.known()
-    letters, books = await asyncio.gather(audit.letters(visitor.api, "open", limit=1), audit.books(visitor.api))
+async def overview(visitor: CurrentVisitor, q: str = "", cursor: str | None = None) -> Response:
+    """The search, and how Souk is doing."""
+    visitor.require_user()
+    letters, report = await asyncio.gather(
+        audit.dead_letters(visitor.api, "open", limit=1), audit.last_reconciliation(visitor.api)
+    )
     found = await audit.search(visitor.api, q.strip(), cursor or None) if q.strip() else None
-    return visitor.page("operator/overview.html", asked=q, found=found, letters=letters, books=books)
+    return visitor.render("operator/overview.html", asked=q, found=found, letters=letters, report=report)
 
 
 @router.get("/orders/{order_id}")
-async def order(order_id: str, visitor: Here, at: Annotated[int | None, Query(ge=0)] = None) -> Response:
-    """An order's whole story; `at` picks the entry after which order, stock and payments are shown."""
-    visitor.known()
-    told = await audit.order_story(visitor.api, order_id)
-    last = len(told.story) - 1
+async def order(order_id: str, visitor: CurrentVisitor, at: Annotated[int | None, Query(ge=0)] = None) -> Response:
+    """The history of an order. `at` is the number of the entry after which order, stock and payments are shown."""
+    visitor.require_user()
+    history = await audit.order_history(visitor.api, order_id)
+    last = len(history.timeline) - 1
     at = last if at is None else min(at, last)
-    return visitor.page(
+    return visitor.render(
         "operator/order.html",
         id=order_id,
-        order=told.order,
-        lines=timeline(told.story, visitor.words),
+        order=history.order,
+        lines=lines_of(history.timeline, visitor.i18n),
         at=at,
-        state=told.states[at],
-        statuses=STATUS,
+        snapshot=history.snapshots[at],
+        status_of=status_of,
         payment_statuses=PAYMENT_STATUS,
     )
 
 
 @router.get("/items/{item_id}")
-async def item(item_id: str, visitor: Here, cursor: str | None = None) -> Response:
-    """What happened to an item, and its orders."""
-    visitor.known()
-    told = await audit.item_story(visitor.api, item_id, cursor or None)
-    return visitor.page("operator/item.html", told=told, lines=timeline(told.story, visitor.words))
+async def item(item_id: str, visitor: CurrentVisitor, cursor: str | None = None) -> Response:
+    """The history of an item, and its orders."""
+    visitor.require_user()
+    history = await audit.item_history(visitor.api, item_id, cursor or None)
+    return visitor.render("operator/item.html", history=history, lines=lines_of(history.timeline, visitor.i18n))
 
 
 @router.get("/payments/{payment_id}")
-async def payment(payment_id: str, visitor: Here) -> Response:
-    """A payment leads to its order."""
-    visitor.known()
-    told = await audit.payment_story(visitor.api, payment_id)
-    if told.order_id is None:
-        raise NotFound("no order is known of this payment")
-    return visitor.go(f"/operator/orders/{told.order_id}")
+async def payment(payment_id: str, visitor: CurrentVisitor) -> Response:
+    """Redirect to the order of a payment."""
+    visitor.require_user()
+    history = await audit.payment_history(visitor.api, payment_id)
+    if history.order_id is None:
+        raise NotFound("the order of this payment is not known")
+    return visitor.redirect(f"/operator/orders/{history.order_id}")
 
 
 @router.get("/dead-letters")
-async def dead_letters(visitor: Here, state: LetterState = "open", cursor: str | None = None) -> Response:
-    """Messages that handlers gave up."""
-    visitor.known()
-    return await _letters(visitor, state, cursor=cursor or None)
+async def dead_letters(visitor: CurrentVisitor, state: DeadLetterState = "open", cursor: str | None = None) -> Response:
+    """Messages that their handlers could not process."""
+    visitor.require_user()
+    return await _dead_letters_page(visitor, state, cursor=cursor or None)
 
 
 @router.post("/dead-letters")
-async def decide(visitor: Here, form: Form) -> Response:
-    """Give chosen messages to their handlers again, or give them up for good."""
-    visitor.known()
+async def decide(visitor: CurrentVisitor, form: Form) -> Response:
+    """Replay the chosen dead letters, or discard them."""
+    visitor.require_user()
     ids, reason = form.many("letter"), form.text("reason").strip()
     if not ids:
-        return await _letters(visitor, "open", {"letter": visitor.words.gettext("Choose at least one.")}, ids, reason)
+        error = {"letter": visitor.i18n.gettext("Choose at least one.")}
+        return await _dead_letters_page(visitor, "open", error, ids, reason)
     if form.text("decision") == "replay":
         await audit.replay(visitor.api, ids)
-        return visitor.go("/operator/dead-letters?note=replayed")
+        return visitor.redirect("/operator/dead-letters?note=replayed")
     if not reason:
-        error = {"reason": visitor.words.gettext("Say why: others will read it.")}
-        return await _letters(visitor, "open", error, ids, reason)
+        error = {"reason": visitor.i18n.gettext("Enter a reason. Other operators will read it.")}
+        return await _dead_letters_page(visitor, "open", error, ids, reason)
     await audit.discard(visitor.api, ids, reason)
-    return visitor.go("/operator/dead-letters?note=discarded")
+    return visitor.redirect("/operator/dead-letters?note=discarded")
 
 
 @router.get("/books")
-async def books(visitor: Here) -> Response:
-    """The last reconciliation."""
-    visitor.known()
-    return visitor.page("operator/books.html", books=await audit.books(visitor.api), rules=RULES)
+async def reconciliation(visitor: CurrentVisitor) -> Response:
+    """The report of the last reconciliation."""
+    visitor.require_user()
+    report = await audit.last_reconciliation(visitor.api)
+    return visitor.render("operator/reconciliation.html", report=report, rules=RULES)
 
 
-async def _letters(
+async def _dead_letters_page(
     visitor: Visitor,
-    state: LetterState,
+    state: DeadLetterState,
     errors: dict[str, str] | None = None,
     chosen: list[str] | None = None,
     reason: str = "",
     cursor: str | None = None,
 ) -> Response:
-    found = await audit.letters(visitor.api, state, cursor)
-    return visitor.page(
+    found = await audit.dead_letters(visitor.api, state, cursor)
+    return visitor.render(
         "operator/dead_letters.html",
         422 if errors else 200,
         found=found,
         state=state,
-        states=LETTER_STATES,
+        states=DEAD_LETTER_STATES,
         errors=errors or {},
         chosen=chosen or [],
         typed={"reason": reason},

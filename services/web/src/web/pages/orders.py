@@ -1,15 +1,17 @@
-"""The buyer's orders and the seller's sales."""
+"""A buyer's orders and a seller's sales."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fastapi import APIRouter, Response
 
-from web.clients.api import Order, Refused
-from web.rendering.error_pages import STRIPE_SOURCES, content_security_policy
-from web.rendering.forms import Form
-from web.rendering.history import status_of, story_of, tone_of
+from web.clients.api import Refused
+from web.pages.forms import Form
+from web.pages.visitor import CurrentVisitor
 from web.rendering.i18n import N_
-from web.security.visitor import Here
+from web.rendering.order_summary import status_of, summary_of, tone_of
+from web.security.headers import STRIPE_SOURCES, content_security_policy
 
 router = APIRouter()
 
@@ -25,71 +27,70 @@ CARDS = {
 
 
 @router.get("/my/orders")
-async def my_orders(visitor: Here, cursor: str | None = None) -> Response:
-    """What the visitor has ordered."""
-    visitor.known()
+async def my_orders(visitor: CurrentVisitor, cursor: str | None = None) -> Response:
+    """The visitor's orders."""
+    visitor.require_user()
     found = await visitor.api.orders(cursor or None)
-    return visitor.page("my_orders.html", found=found, first=not cursor, status_of=status_of, tone_of=tone_of)
+    return visitor.render(
+        "my_orders.html", found=found, first=not cursor, moving=False, status_of=status_of, tone_of=tone_of
+    )
 
 
 @router.get("/orders/{order_id}")
-async def show_order(order_id: str, visitor: Here) -> Response:
-    """An order: how long it is held, how to pay it, what happened."""
-    visitor.known()
+async def show_order(order_id: str, visitor: CurrentVisitor) -> Response:
+    """An order: how long it is held, how to pay it, and its status."""
+    visitor.require_user()
     order, payments = await asyncio.gather(visitor.api.order(order_id), visitor.api.payments(order_id))
-    story = story_of(order, payments, visitor.words)
-    page = visitor.page("order.html", order=order, story=story, cards=CARDS, status_of=status_of, tone_of=tone_of)
-    if visitor.site.stripe_key:
-        page.headers["Content-Security-Policy"] = content_security_policy(**STRIPE_SOURCES)
+    summary = summary_of(order, payments, visitor.i18n)
+    page = visitor.render("order.html", order=order, summary=summary, cards=CARDS, status_of=status_of, tone_of=tone_of)
+    if visitor.settings.stripe_publishable_key:
+        page.headers["Content-Security-Policy"] = content_security_policy(STRIPE_SOURCES)
     return page
 
 
 @router.post("/orders/{order_id}/pay")
-async def pay_order(order_id: str, visitor: Here, form: Form) -> Response:
-    """Pay an order. However it ends, the order's page tells it."""
-    visitor.known()
-    try:
+async def pay_order(order_id: str, visitor: CurrentVisitor, form: Form) -> Response:
+    """Pay an order. The page of the order shows the result, whatever it is."""
+    visitor.require_user()
+    with expected("card_declined", "order_not_payable", "idempotency_key_reused"):
         await visitor.api.pay(order_id, form.text("payment_method"), form.text("key"))
-    except Refused as refused:
-        if refused.reason not in {"card_declined", "order_not_payable", "idempotency_key_reused"}:
-            raise
-    return visitor.go(f"/orders/{order_id}")
+    return visitor.redirect(f"/orders/{order_id}")
 
 
 @router.post("/orders/{order_id}/cancel")
-async def cancel_order(order_id: str, visitor: Here, form: Form) -> Response:  # noqa: ARG001 - checks that our page sent it
-    """Give the units back."""
-    visitor.known()
-    try:
+async def cancel_order(order_id: str, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
+    """Cancel an order."""
+    visitor.require_user()
+    with expected("order_already_paid"):
         await visitor.api.cancel(order_id)
-    except Refused as refused:
-        if refused.reason != "order_already_paid":
-            raise
-    return visitor.go(f"/orders/{order_id}")
+    return visitor.redirect(f"/orders/{order_id}")
 
 
 @router.get("/my/sales")
-async def my_sales(visitor: Here, cursor: str | None = None) -> Response:
-    """What others have ordered of the visitor."""
-    visitor.known()
+async def my_sales(visitor: CurrentVisitor, cursor: str | None = None) -> Response:
+    """Orders on the visitor's items."""
+    visitor.require_user()
     found = await visitor.api.sales(cursor or None)
-    moving = any(_refund_under_way(order) for order in found.items)
-    return visitor.page(
+    moving = any(order.refund_under_way for order in found.items)
+    return visitor.render(
         "my_sales.html", found=found, first=not cursor, moving=moving, status_of=status_of, tone_of=tone_of
     )
 
 
 @router.post("/my/sales/{order_id}/refund")
-async def refund_sale(order_id: str, visitor: Here, form: Form) -> Response:  # noqa: ARG001 - checks that our page sent it
-    """Send the buyer's money back."""
-    visitor.known()
-    try:
+async def refund_sale(order_id: str, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
+    """Refund an order in full."""
+    visitor.require_user()
+    with expected("order_not_paid"):
         await visitor.api.refund(order_id)
+    return visitor.redirect("/my/sales")
+
+
+@contextmanager
+def expected(*reasons: str) -> Iterator[None]:
+    """Continue if a service refuses for one of these reasons: the next page shows the state that explains it."""
+    try:
+        yield
     except Refused as refused:
-        if refused.reason != "order_not_paid":
+        if refused.reason not in reasons:
             raise
-    return visitor.go("/my/sales")
-
-
-def _refund_under_way(order: Order) -> bool:
-    return order.status == "paid" and order.refund_requested

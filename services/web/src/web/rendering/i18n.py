@@ -1,4 +1,4 @@
-"""Words, money, numbers and times in the visitor's language. English is the source; others come from `locale/`."""
+"""Texts, money, numbers and times in the visitor's language. English is in the code, translations are in `locale/`."""
 
 import gettext
 import re
@@ -11,6 +11,7 @@ from pathlib import Path
 from babel import Locale, UnknownLocaleError
 from babel.core import negotiate_locale
 from babel.dates import format_datetime
+from babel.localedata import locale_identifiers
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
@@ -19,20 +20,20 @@ from web.rendering import money
 
 LOCALES = Path(__file__).parents[1] / "locale"
 LANGUAGES: Mapping[str, str] = {"en": "English", "de": "Deutsch"}
-"""Every language there is, by its own name."""
+"""The languages of the site, each with its own name for itself."""
 
 _RANGE = re.compile(r"([a-z]{2,3}(?:-[a-z0-9]{2,8})*)\s*(?:;\s*q=([01](?:\.\d{0,3})?))?", re.IGNORECASE)
 _MOST_RANGES = 20
 
 
 def N_(message: str) -> str:  # noqa: N802 - the name that extraction knows
-    """Mark words that are translated where they are used."""
+    """Mark a text that is translated where it is used."""
     return message
 
 
 @cache
 def translations(language: str) -> gettext.NullTranslations:
-    """The words of a language, compiled from its `messages.po` when first asked for."""
+    """The translations into a language, compiled from its `messages.po` on the first call."""
     source = LOCALES / language / "LC_MESSAGES" / "messages.po"
     if not source.exists():
         return gettext.NullTranslations()
@@ -43,8 +44,8 @@ def translations(language: str) -> gettext.NullTranslations:
     return gettext.GNUTranslations(compiled)
 
 
-class Words:
-    """How Souk speaks to one visitor."""
+class I18n:
+    """Translates and formats for one locale."""
 
     def __init__(self, locale: Locale) -> None:
         self.locale = locale
@@ -57,19 +58,19 @@ class Words:
 
     @property
     def tag(self) -> str:
-        """The locale as BCP 47, for `lang` in HTML."""
+        """The locale as a BCP 47 tag, for `lang` in HTML."""
         return str(self.locale).replace("_", "-")
 
     def gettext(self, message: str) -> str:
-        """The message in the visitor's language."""
+        """The translation of a message."""
         return self._translations.gettext(message)
 
     def ngettext(self, one: str, many: str, number: int) -> str:
-        """The message for this number."""
+        """The translation of a message that depends on a number."""
         return self._translations.ngettext(one, many, number)
 
     def money(self, minor: int, currency: str) -> str:
-        """An amount, as people of this locale write it."""
+        """An amount of minor units, as this locale writes it."""
         return money.shown(minor, currency, self.locale)
 
     def number(self, number: int) -> str:
@@ -77,18 +78,19 @@ class Words:
         return format_decimal(number, locale=self.locale)
 
     def moment(self, moment: datetime) -> str:
-        """A point in time, in UTC; with scripts the page shows the visitor's own."""
+        """A point in time, in UTC. Scripts turn it into the visitor's time zone."""
         return format_datetime(moment, "d MMM y, HH:mm 'UTC'", locale=self.locale)
 
 
 @cache
-def words_for(locale: str) -> Words:
-    """The words of a locale that `choose` has chosen."""
-    return Words(Locale.parse(locale))
+def i18n_for(locale: str) -> I18n:
+    """The translations and formats of a locale that `choose_locale` has returned."""
+    return I18n(Locale.parse(locale))
 
 
-def choose(accept_language: str, preferred: str | None) -> str:
-    """The best locale of ours for an `Accept-Language` header; `preferred` is the language the visitor picked."""
+def choose_locale(accept_language: str, preferred: str | None) -> str:
+    """The best supported locale for an `Accept-Language` header. `preferred` is the language the visitor has picked."""
+    preferred = preferred if preferred in LANGUAGES else None
     wanted = [tag for tag in _ranges(accept_language) if preferred in (None, tag.split("_")[0])]
     for tag in [*wanted, preferred or "en"]:
         if tag.split("_")[0] in LANGUAGES and (known := _known(tag)):
@@ -97,7 +99,7 @@ def choose(accept_language: str, preferred: str | None) -> str:
 
 
 def _ranges(header: str) -> list[str]:
-    """The locales of an `Accept-Language` header, the best first (RFC 9110, 12.5.4)."""
+    """The locales of an `Accept-Language` header, the preferred one first (RFC 9110, 12.5.4)."""
     weighted = []
     for part in header.split(",")[:_MOST_RANGES]:
         if (match := _RANGE.fullmatch(part.strip())) and (weight := float(match[2] or 1)):
@@ -107,13 +109,7 @@ def _ranges(header: str) -> list[str]:
 
 @cache
 def _all_locales() -> frozenset[str]:
-    return frozenset(tag for tag in _installed() if tag.split("_")[0] in LANGUAGES)
-
-
-def _installed() -> list[str]:
-    from babel.localedata import locale_identifiers
-
-    return locale_identifiers()
+    return frozenset(tag for tag in locale_identifiers() if tag.split("_")[0] in LANGUAGES)
 
 
 def _known(tag: str) -> str | None:

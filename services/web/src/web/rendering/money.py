@@ -1,4 +1,4 @@
-"""Amounts between minor units and what people read and type. No float anywhere."""
+"""Converts amounts between minor units and what people read and type. No float anywhere."""
 
 import re
 from decimal import Decimal
@@ -12,11 +12,11 @@ _PLAIN = re.compile(r"[0-9]{1,12}(\.[0-9]{1,3})?")
 
 
 class NotAnAmount(ValueError):
-    """This is no amount of money."""
+    """The text is not an amount of money."""
 
 
 class TooPrecise(ValueError):
-    """More decimals than the currency has: `decimals`."""
+    """The amount has more decimals than its currency, which has `decimals`."""
 
     def __init__(self, decimals: int) -> None:
         super().__init__(decimals)
@@ -24,18 +24,20 @@ class TooPrecise(ValueError):
 
 
 def shown(minor: int, currency: str, locale: Locale) -> str:
-    """An amount as people of this locale write it: 1250 EUR is €12.50 or 12,50 €."""
+    """An amount as the locale writes it: 1250 EUR is €12.50 or 12,50 €."""
     text = format_currency(_major(minor, currency), currency, locale=locale)
-    return _TOUCHING.sub("\u00a0", text)  # CLDR puts a space after letters (CHF 12.50); Babel leaves it out.
+    return _TOUCHING.sub("\u00a0", text)  # CLDR puts a space after letters (CHF 12.50), Babel does not.
 
 
 def typed(minor: int, currency: str, locale: Locale) -> str:
-    """An amount as its field in a form shows it; `parse` gives it back."""
+    """An amount as its field in a form shows it. `parse` is the inverse."""
     return str(_major(minor, currency)).replace(".", locale.number_symbols["latn"]["decimal"])
 
 
 def parse(text: str, currency: str, locale: Locale) -> int:
-    """What was typed, in minor units: `12,50` and `1.250,00` in German, `12.50` everywhere it can't mean another.
+    """The minor units of an amount that was typed.
+
+    German takes `12,50` and `1.250,00`. `12.50` is taken wherever it has only one meaning.
 
     Raises `NotAnAmount` or `TooPrecise`.
     """

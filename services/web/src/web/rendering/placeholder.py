@@ -1,4 +1,4 @@
-"""A pattern for an item without a picture: always the same one for the same item."""
+"""The pattern that an item without a picture shows. The same item always has the same pattern."""
 
 from functools import lru_cache
 from hashlib import sha256
@@ -6,7 +6,7 @@ from hashlib import sha256
 from markupsafe import Markup
 
 HUES = 8
-"""Colour pairs in the style sheet: `hue-0` and on."""
+"""Pairs of colours in the style sheet: the classes `hue-0` to `hue-7`."""
 
 _COLUMNS, _ROWS, _SIDE = 8, 5, 40
 _TILES = (
@@ -20,8 +20,8 @@ _TILES = (
 
 
 @lru_cache(maxsize=2_000)
-def ornament(key: str) -> Markup:
-    """An inline SVG of tiles; its colours are the style sheet's."""
+def placeholder(key: str) -> Markup:
+    """An inline SVG of tiles, chosen by the hash of `key`. The style sheet has the colours."""
     dice = sha256(key.encode()).digest()
     shapes = []
     for number in range(_COLUMNS * _ROWS):
@@ -32,6 +32,6 @@ def ornament(key: str) -> Markup:
         half = _SIDE // 2
         shapes.append(_TILES[roll % 8].format(x=x, y=y, r=x + _SIDE, b=y + _SIDE, cx=x + half, cy=y + half))
     return Markup(  # noqa: S704 - numbers only
-        f'<svg class="ornament hue-{dice[0] % HUES}" viewBox="0 0 320 200" preserveAspectRatio="xMidYMid slice" '
+        f'<svg class="placeholder hue-{dice[0] % HUES}" viewBox="0 0 320 200" preserveAspectRatio="xMidYMid slice" '
         f'aria-hidden="true" focusable="false"><path d="{"".join(shapes)}"/></svg>'
     )

@@ -1,13 +1,13 @@
-"""A story as an operator reads it: each entry in words, and what it came from. No I/O."""
+"""A timeline as operators read it: each entry in words, with its cause. No I/O."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from web.clients.audit import Entry
-from web.rendering.history import Tone
-from web.rendering.i18n import N_, Words
+from web.clients.audit import TimelineEntry
+from web.rendering.i18n import N_, I18n
+from web.rendering.order_summary import Tone
 
 TITLES: Mapping[str, tuple[str, Tone]] = {
     "users.registered": (N_("Signed up"), Tone.OVER),
@@ -17,77 +17,77 @@ TITLES: Mapping[str, tuple[str, Tone]] = {
     "orders.placed": (N_("Units held for the buyer"), Tone.WAITING),
     "orders.cancelled": (N_("Units back on sale"), Tone.OVER),
     "orders.paid": (N_("Order paid"), Tone.GOOD),
-    "orders.payment_rejected": (N_("Payment can't be used, it goes back"), Tone.BAD),
-    "orders.refund_requested": (N_("The seller gives the money back"), Tone.WAITING),
+    "orders.payment_rejected": (N_("Payment rejected, it will be refunded"), Tone.BAD),
+    "orders.refund_requested": (N_("Refund requested by the seller"), Tone.WAITING),
     "orders.stock_changed": (N_("Stock changed"), Tone.OVER),
-    "expiration.elapsed": (N_("The time of the hold is over"), Tone.WAITING),
+    "expiration.elapsed": (N_("The hold ran out"), Tone.WAITING),
     "payments.processing": (N_("Payment under way"), Tone.WAITING),
-    "payments.captured": (N_("The money is here"), Tone.GOOD),
-    "payments.failed": (N_("No money moved"), Tone.BAD),
-    "payments.refunded": (N_("The money went back"), Tone.OVER),
-    "provider_call": (N_("The payment provider was asked"), Tone.OVER),
-    "retry": (N_("Failed, and comes again"), Tone.WAITING),
-    "dead_letter": (N_("Given up: a dead letter"), Tone.BAD),
-    "replayed": (N_("Given to its handler again"), Tone.GOOD),
+    "payments.captured": (N_("Payment captured"), Tone.GOOD),
+    "payments.failed": (N_("Payment failed"), Tone.BAD),
+    "payments.refunded": (N_("Payment refunded"), Tone.OVER),
+    "provider_call": (N_("Payment provider called"), Tone.OVER),
+    "retry": (N_("Failed, will be retried"), Tone.WAITING),
+    "dead_letter": (N_("Became a dead letter"), Tone.BAD),
+    "replayed": (N_("Dead letter replayed"), Tone.GOOD),
     "discarded": (N_("Dead letter discarded"), Tone.OVER),
 }
-"""What is said of an event by its subject, of anything else by its kind."""
+"""The title and colour of an event by its subject, of other entries by their kind."""
 
 
 @dataclass(frozen=True)
 class Line:
     """An entry in words."""
 
-    entry: Entry
+    entry: TimelineEntry
     title: str
     tone: Tone
     since: str
-    """Seconds after the first entry."""
+    """The time since the first entry, in seconds."""
     facts: list[str]
     cause: str | None
-    """The title of the entry that caused this one, where it is in the same story."""
+    """The title of the entry that caused this one, if it is in the same timeline."""
 
 
-def timeline(story: Sequence[Entry], words: Words) -> list[Line]:
-    """The entries of a story, in their order."""
-    titles = {entry.id: _title(entry, words) for entry in story}
-    first = min((entry.time for entry in story), default=None)
+def lines_of(timeline: Sequence[TimelineEntry], i18n: I18n) -> list[Line]:
+    """The entries of a timeline in words, in the same order."""
+    titles = {entry.id: _title(entry, i18n) for entry in timeline}
+    first = min((entry.time for entry in timeline), default=None)
     return [
         Line(
             entry=entry,
             title=titles[entry.id],
             tone=TITLES.get(_key(entry), ("", Tone.OVER))[1],
             since=_since(first or entry.time, entry.time),
-            facts=[*_facts(entry, words)],
+            facts=[*_facts(entry, i18n)],
             cause=titles.get(entry.caused_by or ""),
         )
-        for entry in story
+        for entry in timeline
     ]
 
 
-def _key(entry: Entry) -> str:
+def _key(entry: TimelineEntry) -> str:
     return entry.subject if entry.kind == "event" else entry.kind
 
 
-def _title(entry: Entry, words: Words) -> str:
+def _title(entry: TimelineEntry, i18n: I18n) -> str:
     known = TITLES.get(_key(entry))
-    return words.gettext(known[0]) if known else entry.subject
+    return i18n.gettext(known[0]) if known else entry.subject
 
 
 def _since(first: datetime, moment: datetime) -> str:
     return f"+{(moment - first).total_seconds():.3f} s"
 
 
-def _facts(entry: Entry, words: Words) -> list[str]:
-    """What matters most of an entry, short."""
+def _facts(entry: TimelineEntry, i18n: I18n) -> list[str]:
+    """The most important fields of an entry, in short."""
     f = entry.fields
     match _key(entry):
         case "items.listed" | "items.changed" | "items.withdrawn":
-            return [f"{f['quantity']} × {words.money(f['price'], f['currency'])}"]
+            return [f"{f['quantity']} × {i18n.money(f['price'], f['currency'])}"]
         case "orders.placed":
-            return [f"{f['quantity']} × {words.money(f['unit_price'], f['currency'])}"]
+            return [f"{f['quantity']} × {i18n.money(f['unit_price'], f['currency'])}"]
         case "orders.stock_changed":
-            return [words.gettext("%(left)s of %(all)s left") % {"left": f["available"], "all": f["quantity"]}]
+            return [i18n.gettext("%(left)s of %(all)s left") % {"left": f["available"], "all": f["quantity"]}]
         case "provider_call":
             return [f"{f['operation']}: {f['outcome']}", f"{f['milliseconds']} ms"]
         case "retry" | "dead_letter":
@@ -95,7 +95,7 @@ def _facts(entry: Entry, words: Words) -> list[str]:
         case "replayed" | "discarded":
             return [str(f[name]) for name in ("handler", "by", "reason") if f.get(name)]
         case subject if subject.startswith("payments."):
-            return [words.money(f["amount"], f["currency"]), *_reason(f)]
+            return [i18n.money(f["amount"], f["currency"]), *_reason(f)]
         case _:
             return _reason(f)
 

@@ -1,4 +1,4 @@
-"""Forms that only our own pages can send: a signed token in each, bound to a cookie and to who is signed in."""
+"""Protection against forged forms: each form has a signed token, bound to a cookie and to the signed-in user."""
 
 import secrets
 from hashlib import sha256
@@ -8,7 +8,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 
 from common.errors import Forbidden
 
-COOKIE = "visit"
+VISIT_COOKIE = "visit"
 FIELD = "form_token"
 
 
@@ -19,7 +19,7 @@ class StaleForm(Forbidden):
 
 
 class Csrf:
-    """Makes and checks the tokens. Each one is different, so that compressing the page gives nothing away."""
+    """Makes and checks the tokens. Each one is different, so that compressing a page does not reveal them (BREACH)."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
@@ -33,7 +33,7 @@ class Csrf:
         try:
             self._serializer(visit, user_id).loads(token)
         except BadSignature:
-            raise StaleForm("this form is not of this visit") from None
+            raise StaleForm("this form belongs to another visit") from None
 
     def _serializer(self, visit: str, user_id: str | None) -> URLSafeSerializer:
         return URLSafeSerializer(
@@ -42,12 +42,12 @@ class Csrf:
 
 
 def new_visit() -> str:
-    """The value of a new visit's cookie."""
+    """The cookie value of a new visit."""
     return secrets.token_urlsafe(16)
 
 
 def check_origin(request: Request) -> None:
-    """Raise `StaleForm` where the browser says that another site sends this."""
+    """Raise `StaleForm` if the browser says that another site sent this request."""
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         same = site in {"same-origin", "none"}

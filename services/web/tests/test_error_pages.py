@@ -1,4 +1,4 @@
-"""With the services away, web answers with a page that says so."""
+"""Web answers errors with pages, also while the services are unavailable."""
 
 import httpx
 import pytest
@@ -10,8 +10,8 @@ from web.main import app
 
 
 @pytest.fixture
-def nobody_answers(monkeypatch: pytest.MonkeyPatch, bus_url: str, tokens: Tokens) -> None:
-    """Web's settings; nothing listens where the services should be."""
+def services_unavailable(monkeypatch: pytest.MonkeyPatch, bus_url: str, tokens: Tokens) -> None:
+    """Web's settings, with addresses at which no service listens."""
     for name in ("AUTH_URL", "ITEMS_URL", "ORDERS_URL", "PAYMENTS_URL", "AUDIT_URL"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("CSRF_SECRET", "a secret of the tests")
@@ -20,24 +20,24 @@ def nobody_answers(monkeypatch: pytest.MonkeyPatch, bus_url: str, tokens: Tokens
     monkeypatch.setenv("JWT_PUBLIC_KEYS", tokens.jwk_set)
 
 
-async def test_a_service_that_is_away_is_a_page_not_a_trace(nobody_answers: None, tokens: Tokens) -> None:
+async def test_an_unavailable_service_is_a_page_not_a_trace(services_unavailable: None, tokens: Tokens) -> None:
     async with running(app) as client:
         client.cookies.set("session", tokens.token(person()))
         for path in ("/", "/items/1", "/my/orders", "/orders/1", "/my/sales", "/my/items"):
             answer = await client.get(path)
             assert answer.status_code == 503, path
-            assert "A part of Souk is away for a moment" in answer.text
+            assert "Part of Souk is unavailable" in answer.text
             assert "Traceback" not in answer.text
             assert answer.headers["retry-after"] == "1"
 
 
-async def test_web_is_ready_without_them(nobody_answers: None) -> None:
+async def test_web_is_ready_without_the_services(services_unavailable: None) -> None:
     async with running(app) as client:
         assert (await client.get("/readyz")).status_code == 200
         assert (await client.get("/signin")).status_code == 200
 
 
-async def test_over_https_cookies_are_secure_and_browsers_told_to_stay(nobody_answers: None) -> None:
+async def test_over_https_cookies_are_secure_and_browsers_stay_on_https(services_unavailable: None) -> None:
     async with running(app) as client:
         answer = await client.get("/signin")
 
@@ -45,7 +45,9 @@ async def test_over_https_cookies_are_secure_and_browsers_told_to_stay(nobody_an
     assert "Secure" in answer.headers["set-cookie"]
 
 
-async def test_an_error_of_ours_is_a_page(nobody_answers: None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unexpected_error_is_a_page_without_its_details(
+    services_unavailable: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret details")
 

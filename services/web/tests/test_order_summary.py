@@ -1,4 +1,4 @@
-"""An order's buyer is told what happened, and what he can do now."""
+"""The page of an order says what happened, and what its buyer can do now."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -6,19 +6,18 @@ from typing import Any
 import pytest
 
 from common.events import Currency
-from web.clients.api import Order, Payment
-from web.rendering.history import Story, story_of
-from web.rendering.i18n import words_for
+from web.clients.models import Order, Payment
+from web.rendering.i18n import i18n_for
+from web.rendering.order_summary import OrderSummary, summary_of
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def told(payments: tuple[str, ...] = (), client_secret: str | None = None, **order: Any) -> Story:
-    """The story of an order whose payments, newest first, stand like this."""
+def summary(payments: tuple[str, ...] = (), client_secret: str | None = None, **order: Any) -> OrderSummary:
+    """The summary of an order whose payments have these statuses, newest first."""
     fields: dict[str, Any] = {
         "id": "o1",
         "buyer_name": "Bo",
-        "seller_id": "s1",
         "item_id": "i1",
         "item_title": "Lamp",
         "quantity": 1,
@@ -33,31 +32,20 @@ def told(payments: tuple[str, ...] = (), client_secret: str | None = None, **ord
         "refund_requested": False,
         "version": 1,
     }
-    tries = [
-        Payment(
-            id=f"p{n}",
-            order_id="o1",
-            amount=100,
-            currency=Currency.EUR,
-            status=status,
-            reason=None,
-            client_secret=client_secret,
-        )
-        for n, status in enumerate(payments)
-    ]
-    return story_of(Order(**{**fields, **order}), tries, words_for("en"))
+    attempts = [Payment(status=status, client_secret=client_secret) for status in payments]
+    return summary_of(Order(**{**fields, **order}), attempts, i18n_for("en"))
 
 
-def test_a_buyer_whose_bank_waits_for_him_is_told_and_given_what_he_needs() -> None:
-    story = told(("processing",), client_secret="pi_secret")
+def test_a_buyer_whose_bank_waits_for_them_gets_what_they_need_to_confirm() -> None:
+    found = summary(("processing",), client_secret="pi_secret")
 
-    assert "with your bank" in story.text
-    assert story.client_secret == "pi_secret"
-    assert told(("failed", "processing"), client_secret=None).client_secret is None
+    assert "with your bank" in found.text
+    assert found.client_secret == "pi_secret"
+    assert summary(("failed", "processing"), client_secret=None).client_secret is None
 
 
 @pytest.mark.parametrize(
-    ("payments", "order", "words"),
+    ("payments", "order", "text"),
     [
         ((), {}, "Pay before the time is up"),
         (("failed",), {}, "Nothing was charged, and we still hold it"),
@@ -94,10 +82,10 @@ def test_a_buyer_whose_bank_waits_for_him_is_told_and_given_what_he_needs() -> N
         (("refunded",), {"status": "cancelled", "cancel_reason": "buyer"}, "so we sent your money back."),
     ],
 )
-def test_the_story_of_an_order(payments: tuple[str, ...], order: dict[str, Any], words: str) -> None:
-    story = told(payments, **order)
+def test_the_headline_and_text_of_an_order(payments: tuple[str, ...], order: dict[str, Any], text: str) -> None:
+    found = summary(payments, **order)
 
-    assert words in f"{story.headline}. {story.text}"
+    assert text in f"{found.headline}. {found.text}"
 
 
 @pytest.mark.parametrize(
@@ -115,6 +103,6 @@ def test_the_story_of_an_order(payments: tuple[str, ...], order: dict[str, Any],
 def test_an_order_is_paid_only_where_it_waits_for_money(
     payments: tuple[str, ...], order: dict[str, Any], payable: bool, moving: bool
 ) -> None:
-    story = told(payments, **order)
+    found = summary(payments, **order)
 
-    assert (story.payable, story.moving) == (payable, moving)
+    assert (found.payable, found.moving) == (payable, moving)

@@ -1,0 +1,80 @@
+"""What services answer, as far as pages show it. Amounts are in minor units."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, Field
+
+from common.events import Currency
+
+
+class Picture(BaseModel):
+    """A picture of an item: the paths of its two sizes."""
+
+    id: str
+    small: str
+    large: str
+
+
+class Item(BaseModel):
+    """An item as everybody sees it."""
+
+    id: str
+    seller_id: str
+    seller_name: str | None
+    title: str
+    description: str
+    price: int
+    currency: Currency
+    quantity: int
+    available: int
+    status: str
+    version: int
+    pictures: list[Picture] = []
+
+    @property
+    def listed(self) -> bool:
+        """Whether the seller takes orders."""
+        return self.status == "listed"
+
+    @property
+    def left(self) -> int:
+        """Units that can be ordered now."""
+        return self.available if self.listed else 0
+
+
+class OrderSnapshot(BaseModel):
+    """An order as it is or was at some moment."""
+
+    item_title: str
+    quantity: int
+    unit_price: int
+    total: int
+    currency: Currency
+    status: str
+    expires_at: datetime
+    late_payment: str | None
+    refund_requested: bool
+
+    @property
+    def refund_under_way(self) -> bool:
+        """Whether the seller has asked for a refund that has not arrived yet."""
+        return self.status == "paid" and self.refund_requested
+
+
+class Order(OrderSnapshot):
+    """An order as its buyer and its seller see it."""
+
+    id: str
+    buyer_name: str
+    item_id: str
+    placed_at: datetime
+    cancel_reason: str | None
+    version: int
+
+
+class Payment(BaseModel):
+    """An attempt to pay an order."""
+
+    status: str
+    client_secret: str | None = Field(default=None, repr=False)
+    """Set while the buyer's bank waits for a confirmation. The page confirms with it."""

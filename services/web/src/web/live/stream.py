@@ -1,0 +1,114 @@
+"""The stream of server-sent events behind every page that changes by itself."""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
+
+from common.errors import Unavailable
+from common.http.dependencies import Provided
+from web.clients.api import Api, Refused
+from web.live.updates import LiveUpdates, OpenPage
+from web.pages.visitor import CurrentVisitor
+
+router = APIRouter()
+
+HEARTBEAT = 15.0
+"""Seconds without a message after which a stream sends a comment: proxies close silent connections."""
+
+PAUSE = 0.1
+"""Seconds between two messages of a stream. Changes in between go into one message."""
+
+RETRY = (1_000, 4_000)
+"""Least and most milliseconds after which a browser reconnects. Random, so that they do not all come at once."""
+
+MAX_ITEMS = 100
+"""Items on one page that are live."""
+
+ItemIds = Annotated[list[str], Query(max_length=MAX_ITEMS)]
+OrderList = Literal["bought", "sold"]
+
+
+@router.get("/live")
+async def live(
+    visitor: CurrentVisitor,
+    updates: Annotated[LiveUpdates, Provided(LiveUpdates)],
+    item: ItemIds = [],  # noqa: B006 - FastAPI copies it
+    order: str | None = None,
+    orders: OrderList | None = None,
+) -> Response:
+    """The state of what a page shows, now and after every change: items, one order, or a list of the visitor's orders.
+
+    `clock` carries the server's time in milliseconds. `news` carries `html`, elements that replace those with the same
+    id, and `orders`, pairs of an order's id and version: a page that shows an older version fetches the order again.
+    `gone` says that there is no such order, or that the session has ended.
+    """
+    page = OpenPage(visitor.user_id if order or orders else None, visitor.i18n, frozenset(item))
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(
+        _stream(updates, page, visitor.api, order, orders), media_type="text/event-stream", headers=headers
+    )
+
+
+async def _stream(
+    updates: LiveUpdates, page: OpenPage, api: Api, order: str | None, orders: OrderList | None
+) -> AsyncIterator[str]:
+    with updates.open(page):
+        yield f"retry: {random.randint(*RETRY)}\n\n{_message('clock', time.time_ns() // 1_000_000)}"  # noqa: S311
+        try:
+            await _read_state(updates, page, api, order, orders)
+        except Refused:
+            yield _message("gone", None)  # Reconnecting would not help: the order is not the visitor's (any more).
+            return
+        except Unavailable:
+            return  # The browser reconnects.
+        while not updates.closed:
+            if await _changed(page):
+                yield _news(updates, page)
+                await asyncio.sleep(PAUSE)
+            else:
+                yield ":\n\n"
+
+
+async def _read_state(
+    updates: LiveUpdates, page: OpenPage, api: Api, order: str | None, orders: OrderList | None
+) -> None:
+    """Mark everything on the page as changed: it may have changed since the page was rendered."""
+    page.wake.set()  # There is a first message even if the page shows nothing.
+    await updates.fetch(page.items)
+    for item_id in page.items:
+        page.item_changed(item_id)
+    found = []
+    if order:
+        found = [await api.order(order)]
+    elif orders:
+        found = (await (api.orders() if orders == "bought" else api.sales())).items
+    for each in found:
+        page.order_changed(each.id, each.version)
+
+
+async def _changed(page: OpenPage) -> bool:
+    """Wait for a change on the page. Return False if there was none for `HEARTBEAT` seconds."""
+    try:
+        async with asyncio.timeout(HEARTBEAT):
+            await page.wake.wait()
+    except TimeoutError:
+        return False
+    page.wake.clear()
+    return True
+
+
+def _news(updates: LiveUpdates, page: OpenPage) -> str:
+    news = {"html": updates.html(page.changed, page.i18n), "orders": list(page.orders.items())}
+    page.changed.clear()
+    page.orders.clear()
+    return _message("news", news)
+
+
+def _message(event: str, data: object) -> str:
+    return f"event: {event}\ndata: {json.dumps(data)}\n\n"

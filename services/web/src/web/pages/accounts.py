@@ -1,0 +1,102 @@
+"""Sign up, sign in, sign out, and choose a language."""
+
+from fastapi import APIRouter, Response
+
+from web.clients.api import Refused
+from web.pages.forms import Form, errors_of
+from web.pages.visitor import LANGUAGE_COOKIE, CurrentVisitor, Visitor, local
+from web.rendering.i18n import LANGUAGES
+
+router = APIRouter()
+
+YEAR = 365 * 24 * 3600
+"""Seconds for which the language cookie lives."""
+
+
+@router.get("/signup")
+async def sign_up_page(visitor: CurrentVisitor, next: str = "/") -> Response:  # noqa: A002 - a parameter of the address
+    """The form for a new account."""
+    return visitor.redirect(local(next)) if visitor.user else _form_page(visitor, "signup.html", next)
+
+
+@router.post("/signup")
+async def sign_up(visitor: CurrentVisitor, form: Form) -> Response:
+    """Create an account."""
+    after = form.text("next")
+    try:
+        cookies = await visitor.api.sign_up(form.text("email"), form.text("password"), form.text("name"))
+    except Refused as refused:
+        errors = _sign_up_errors(refused, visitor)
+        return _form_page(visitor, "signup.html", after, refused.status, form.texts("email", "name"), errors)
+    return visitor.redirect(local(after), cookies)
+
+
+@router.get("/signin")
+async def sign_in_page(visitor: CurrentVisitor, next: str = "/") -> Response:  # noqa: A002 - a parameter of the address
+    """The form to sign in. A signed-in visitor gets it too: a service may have rejected their session."""
+    return _form_page(visitor, "signin.html", next)
+
+
+@router.post("/signin")
+async def sign_in(visitor: CurrentVisitor, form: Form) -> Response:
+    """Start a session."""
+    after = form.text("next")
+    try:
+        cookies = await visitor.api.sign_in(form.text("email"), form.text("password"))
+    except Refused as refused:
+        errors = _sign_in_errors(refused, visitor)
+        return _form_page(visitor, "signin.html", after, refused.status, form.texts("email"), errors)
+    return visitor.redirect(local(after), cookies)
+
+
+@router.post("/signout")
+async def sign_out(visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
+    """End the session."""
+    return visitor.redirect("/", await visitor.api.sign_out())
+
+
+@router.post("/language")
+async def choose_language(visitor: CurrentVisitor, form: Form) -> Response:
+    """Show pages in another language from now on."""
+    answer = visitor.redirect(local(form.text("back")))
+    if (language := form.text("language")) in LANGUAGES:
+        answer.set_cookie(
+            LANGUAGE_COOKIE, language, YEAR, httponly=True, samesite="lax", secure=visitor.settings.cookie_secure
+        )
+    return answer
+
+
+def _form_page(
+    visitor: Visitor,
+    template: str,
+    after: str,
+    status: int = 200,
+    typed: object = None,
+    errors: dict[str, str] | None = None,
+) -> Response:
+    return visitor.render(template, status, next=local(after), typed=typed or {}, errors=errors or {})
+
+
+def _sign_up_errors(refused: Refused, visitor: Visitor) -> dict[str, str]:
+    _ = visitor.i18n.gettext
+    if refused.reason == "email_taken":
+        return {"email": _("There is already an account with this address. If it is yours, sign in.")}
+    if refused.reason == "too_many_requests":
+        return {"form": _("Too many new accounts from your network. Please wait a minute and try again.")}
+    texts = {
+        "email": _("This is not an e-mail address that we can use."),
+        "password": _("Use 8 to 128 characters."),
+        "name": _("Enter a name of 1 to 100 characters."),
+    }
+    return errors_of(refused, texts)
+
+
+def _sign_in_errors(refused: Refused, visitor: Visitor) -> dict[str, str]:
+    _ = visitor.i18n.gettext
+    match refused.reason:
+        case "bad_credentials":
+            return {"form": _("No account has this address and this password.")}
+        case "too_many_requests":
+            return {"form": _("Too many attempts. Please wait a minute.")}
+    texts = {"email": _("This is not an e-mail address."), "password": _("This cannot be a password here.")}
+    return errors_of(refused, texts)

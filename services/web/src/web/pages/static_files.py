@@ -1,0 +1,26 @@
+"""Style sheet, scripts, font and icon."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request, Response
+
+from common.errors import NotFound
+from common.http.dependencies import Provided
+from web.rendering.assets import Assets
+
+FOR_EVER = "public, max-age=31536000, immutable"
+
+router = APIRouter()
+
+
+@router.get("/static/{name}")
+async def static_file(name: str, request: Request, assets: Annotated[Assets, Provided(Assets)]) -> Response:
+    """A static file. Browsers may keep it for ever: its name changes with its content."""
+    if not (asset := assets.by_name.get(name)):
+        raise NotFound("there is no such file")
+    headers = {"Cache-Control": FOR_EVER, "Vary": "Accept-Encoding"}
+    accepted = request.headers.get("accept-encoding", "")
+    for encoding, content in asset.encoded.items():
+        if encoding in accepted:
+            return Response(content, media_type=asset.media_type, headers={**headers, "Content-Encoding": encoding})
+    return Response(asset.plain, media_type=asset.media_type, headers=headers)

@@ -1,0 +1,129 @@
+"""Who sent a request: their session, their language, their forms, and the services on their behalf."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from common.errors import Unauthenticated
+from common.http.sessions import COOKIE, Sessions, User
+from common.ids import new_id
+from web.clients.api import Api, Services
+from web.rendering.i18n import N_, I18n, choose_locale, i18n_for
+from web.rendering.templates import Templates
+from web.security.csrf import VISIT_COOKIE, Csrf, new_visit
+from web.settings import WebSettings
+
+LANGUAGE_COOKIE = "language"
+NOTES = {
+    "listed": N_("Your item is on sale."),
+    "saved": N_("Saved."),
+    "withdrawn": N_("Your item is off sale."),
+    "pictures": N_("The pictures are saved."),
+    "replayed": N_("The messages are with their handlers again."),
+    "discarded": N_("The messages are discarded. The reason is kept."),
+}
+"""What a page says at its top, by the `note` in its address: what the form before it did."""
+
+_LOCAL = re.compile(r"/(?![/\\])[^\x00-\x20\\]*")
+
+
+@dataclass
+class Visitor:
+    """The sender of one request, signed in or not."""
+
+    request: Request
+    settings: WebSettings
+    user: User | None
+    i18n: I18n
+    api: Api
+    visit: str | None
+    _new_visit: str | None = field(default=None, init=False)
+
+    @classmethod
+    def of(cls, request: Request) -> "Visitor":
+        """The sender of this request. An invalid session counts as none."""
+        parts = request.app.state.parts
+        token = request.cookies.get(COOKIE)
+        user = _user(parts[Sessions], token)
+        locale = choose_locale(request.headers.get("accept-language", ""), request.cookies.get(LANGUAGE_COOKIE))
+        return cls(
+            request=request,
+            settings=parts[WebSettings],
+            user=user,
+            i18n=i18n_for(locale),
+            api=Api(parts[Services], token if user else None, request.client.host if request.client else None),
+            visit=request.cookies.get(VISIT_COOKIE),
+        )
+
+    @property
+    def user_id(self) -> str | None:
+        """The id of the signed-in user, if there is one."""
+        return self.user.id if self.user else None
+
+    def require_user(self) -> User:
+        """The signed-in user. Raises `Unauthenticated`, which is answered with the sign-in page."""
+        if self.user is None:
+            raise Unauthenticated("sign in first")
+        return self.user
+
+    def form_token(self) -> str:
+        """A token for a form on this page."""
+        if self.visit is None:
+            self.visit = self._new_visit = new_visit()
+        csrf: Csrf = self.request.app.state.parts[Csrf]
+        return csrf.token(self.visit, self.user_id)
+
+    def render(self, template: str, status: int = 200, **context: Any) -> Response:
+        """A page in the visitor's language."""
+        templates: Templates = self.request.app.state.parts[Templates]
+        response = HTMLResponse(templates.render(self.i18n, template, self._context() | context), status)
+        response.headers["Content-Language"] = self.i18n.tag
+        if self._new_visit:
+            response.set_cookie(
+                VISIT_COOKIE, self._new_visit, httponly=True, samesite="lax", secure=self.settings.cookie_secure
+            )
+        return response
+
+    def redirect(self, path: str, cookies: Sequence[str] = ()) -> Response:
+        """Send the browser to `path` with GET (303). `cookies` are `Set-Cookie` values that a service has answered."""
+        response = RedirectResponse(path, 303)
+        for cookie in cookies:
+            response.headers.append("set-cookie", cookie)
+        return response
+
+    def _context(self) -> dict[str, Any]:
+        """What every template may use."""
+        url, note = self.request.url, self.request.query_params.get("note")
+        return {
+            "user": self.user,
+            "path": url.path,
+            "here": f"{url.path}?{url.query}" if url.query else url.path,
+            "origin": f"{url.scheme}://{url.netloc}",
+            "form_token": self.form_token,
+            "new_key": new_id,
+            "note": self.i18n.gettext(NOTES[note]) if note in NOTES else "",
+            "stripe_key": self.settings.stripe_publishable_key,
+        }
+
+
+def local(path: str, otherwise: str = "/") -> str:
+    """`path` if it is on this site, else `otherwise`: no link can send people to another site."""
+    return path if _LOCAL.fullmatch(path) else otherwise
+
+
+def _user(sessions: Sessions, token: str | None) -> User | None:
+    try:
+        return sessions.user(token) if token else None
+    except Unauthenticated:
+        return None
+
+
+async def _visitor(request: Request) -> Visitor:
+    return Visitor.of(request)
+
+
+CurrentVisitor = Annotated[Visitor, Depends(_visitor)]

@@ -1,0 +1,22 @@
+"""Web's settings keep its secret to themselves."""
+
+import pytest
+
+from tests.support.sessions import Tokens
+from web.settings import WebSettings
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch, tokens: Tokens) -> WebSettings:
+    """Settings with a secret for forms."""
+    for name in ("AUTH_URL", "ITEMS_URL", "ORDERS_URL", "PAYMENTS_URL", "AUDIT_URL", "NATS_URL"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("JWT_PUBLIC_KEYS", tokens.jwk_set)
+    monkeypatch.setenv("CSRF_SECRET", "the-secret-of-the-forms")
+    return WebSettings()
+
+
+def test_no_secret_shows_in_the_settings_as_text(settings: WebSettings) -> None:
+    assert settings.csrf_secret.get_secret_value() == "the-secret-of-the-forms"
+    for text in (repr(settings), str(settings), settings.model_dump_json()):
+        assert "the-secret-of-the-forms" not in text
