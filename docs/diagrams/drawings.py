@@ -98,12 +98,12 @@ def event_flow() -> str:
     for event, at in lines:
         owner = columns[owners[event.subject.partition(".")[0]]]
         c.text(40, at, event.subject, "mono")
-        heard = {columns[r.service]: "arrow" for r in facts.readers(event) if r.service != "audit"}
-        if facts.heard_by_web(event):
-            heard[columns["web"]] = "dashed"
-        for x, kind in sorted(heard.items(), key=lambda reader: -abs(reader[0] - owner)):
+        readers = {columns[r.service]: "arrow" for r in facts.readers(event) if r.service != "audit"}
+        if facts.web_listens(event):
+            readers[columns["web"]] = "dashed"
+        for x, kind in sorted(readers.items(), key=lambda reader: -abs(reader[0] - owner)):
             c.arrow((owner, at), (x - 8 if x > owner else x + 8, at), kind=kind)
-        for x, kind in heard.items():
+        for x, kind in readers.items():
             c.dot(x, at, 6, "quiet" if kind == "dashed" else "hollow")
         c.dot(owner, at, 7.5, "solid")
     legend = int(y) + 24
@@ -113,7 +113,7 @@ def event_flow() -> str:
     c.text(174, legend, "reads: a durable consumer, shared by its replicas", "small soft")
     c.dot(560, legend, 6, "quiet")
     c.text(576, legend, "listens: every replica, to update open pages", "small soft")
-    c.text(WIDTH - 40, legend, "audit keeps all of them", "small soft", "end")
+    c.text(WIDTH - 40, legend, "audit stores all of them", "small soft", "end")
     return c.svg("For every event: the service that publishes it and the services that read it")
 
 
@@ -209,7 +209,7 @@ def money_flow() -> str:
     c.text(866, 311, "no", "small strong")
     c.arrow((848, 218), (848, 130), (972, 130))
     endings = (
-        ("card", "declined", "no money moved; the hold goes on"),
+        ("card", "declined", "no money moved; the hold continues"),
         ("wash", "no answer", "the same call again, under the same key"),
         ("card", "late", "the same question: are the units still free?"),
     )

@@ -18,14 +18,14 @@ from common.ids import new_id
 from infra.k8s.make_secrets import OVERLAY, make_secrets
 from infra.local.stack.keys import Keys
 from infra.servers.process import free_port
-from infra.services import SERVICES
+from infra.services import NAMES
 from tests.support.waiting import eventually
 
-PATIENCE = "300s"
-"""How long anything may take to be ready."""
+READY_TIMEOUT = "300s"
+"""How long an object may take to be ready or to be deleted."""
 
 CONTROLLERS = ("traefik", "ingress-nginx")
-"""Namespaces that an ingress controller may run in: the network policies name the same."""
+"""Namespaces that an ingress controller may run in, as in the network policies."""
 
 
 class Cluster:
@@ -41,7 +41,7 @@ class Cluster:
 
     @asynccontextmanager
     async def deployed(self) -> AsyncIterator["Cluster"]:
-        """Deploy, wait until all is ready and the ingress leads there; remove all of it at the end."""
+        """Deploy, and wait until everything is ready and the ingress leads to it; delete everything at the end."""
         make_secrets()
         (self._folder / "kustomization.yaml").write_text(yaml.safe_dump(self._overlay()))
         async with ingress_address() as self.url:
@@ -50,19 +50,19 @@ class Cluster:
                 await self.ready()
                 yield self
             finally:
-                await kubectl("delete", "namespace", self.namespace, "--ignore-not-found", f"--timeout={PATIENCE}")
+                await kubectl("delete", "namespace", self.namespace, "--ignore-not-found", f"--timeout={READY_TIMEOUT}")
 
     async def ready(self) -> None:
         """Wait until every pod is ready, and every route leads to its service."""
         every = (await self.kubectl("get", "deployments,statefulsets", "-o", "name")).split()
         for one in every:
-            await self.kubectl("rollout", "status", one, f"--timeout={PATIENCE}")
+            await self.kubectl("rollout", "status", one, f"--timeout={READY_TIMEOUT}")
         async with httpx.AsyncClient(base_url=self.url, headers={"Host": self.host}) as http:
             for path in ("/", "/api/users/currentuser", "/api/items", "/api/orders", "/api/payments?order_id=none"):
                 await eventually(lambda path=path: served(http, path), 60, why=f"{path} is not served")  # type: ignore[misc]
 
     async def hold_for(self, seconds: int) -> None:
-        """Let unpaid orders keep their units for so long."""
+        """Set how long an unpaid order keeps its units."""
         if seconds != self._hold_seconds:
             await self.kubectl("set", "env", "deployment/orders", f"HOLD_SECONDS={seconds}")
             self._hold_seconds = seconds
@@ -86,7 +86,7 @@ class Cluster:
 
 
 async def served(http: httpx.AsyncClient, path: str) -> bool:
-    """Whether a service, not the ingress itself, answers and is well."""
+    """Whether a service answers, not the ingress itself, and not with a server error."""
     try:
         answer = await http.get(path)
     except httpx.TransportError:
@@ -95,7 +95,7 @@ async def served(http: httpx.AsyncClient, path: str) -> bool:
 
 
 async def kubectl(*command: str) -> str:
-    """Return what kubectl prints; an assertion fails with its words where it fails."""
+    """Return what kubectl prints. Raises `AssertionError` with its errors if it fails."""
     process = await asyncio.create_subprocess_exec(_binary(), *command, stdout=PIPE, stderr=PIPE)
     output, errors = await process.communicate()
     assert process.returncode == 0, f"kubectl {' '.join(command)}: {errors.decode()}"
@@ -104,7 +104,7 @@ async def kubectl(*command: str) -> str:
 
 @asynccontextmanager
 async def ingress_address() -> AsyncIterator[str]:
-    """INGRESS_URL; without it, a way through the API server to the service of an ingress controller."""
+    """INGRESS_URL; without it, a port forwarded to the service of an ingress controller."""
     if url := os.environ.get("INGRESS_URL"):
         yield url
         return
@@ -115,7 +115,7 @@ async def ingress_address() -> AsyncIterator[str]:
     try:
         assert forwarding.stdout
         line = await forwarding.stdout.readline()
-        assert line.startswith(b"Forwarding"), f"no way to {namespace}/{name}: {line.decode()}"
+        assert line.startswith(b"Forwarding"), f"cannot forward to {namespace}/{name}: {line.decode()}"
         yield f"http://127.0.0.1:{local}"
     finally:
         forwarding.terminate()
@@ -136,5 +136,5 @@ def _binary() -> str:
     return shutil.which("kubectl", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or "kubectl"
 
 
-EVERYTHING = ("orders-mongo-svc", "nats", "redis", *(service.name for service in SERVICES))
-"""What loses its pod on the way."""
+APPS = ("orders-mongo-svc", "nats", "redis", *NAMES)
+"""The label `app` of each kind of pod."""

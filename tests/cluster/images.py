@@ -1,6 +1,6 @@
-"""Every service from its image: `make test-images`. Needs Docker on Linux; no part of `make test`.
+"""Every service from its image: `make test-images`. Needs Docker on Linux; not a part of `make test`.
 
-As in the cluster: as a user of its own, with a root file system that is read-only and without any capability.
+As on a cluster, each has its own user, a read-only root file system and no capabilities.
 """
 
 import importlib
@@ -20,13 +20,12 @@ from pydantic_settings import BaseSettings
 
 from common.ids import new_id
 from infra.local.stack.stack import DRAIN_SECONDS, Stack
-from infra.services import SERVICES
+from infra.services import NAMES
 from tests.journeys.test_journeys import test_a_sale_from_sign_up_to_refund  # noqa: F401 - with the `stack` of this file
 from tests.support.browsing import Open, listed, signed_up
 from tests.support.waiting import eventually
 
 log = logging.getLogger("images")
-NAMES = [service.name for service in SERVICES]
 RUN = new_id()
 """Marks the containers of this run."""
 
@@ -44,7 +43,7 @@ print(json.dumps({
 
 
 def docker(*arguments: str) -> str:
-    """What the command prints. A failure says why."""
+    """What the command prints. Fails with its errors."""
     try:
         done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603, S607
     except FileNotFoundError:
@@ -54,18 +53,18 @@ def docker(*arguments: str) -> str:
 
 
 def command(service: str) -> list[str]:
-    """Run a service from its image; it hears the variables that it has settings for."""
+    """Run a service from its image, with the variables that its settings read."""
     kinds = vars(importlib.import_module(f"{service}.settings")).values()
     settings = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseSettings)]
     variables = sorted({name.upper() for kind in settings for name in kind.model_fields})
     hardened = ["--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
-    marks = [f"--label=souk.run={RUN}", f"--label=souk.service={service}"]
-    options = ["--rm", "--network=host", *marks, *hardened, *(f"--env={name}" for name in variables)]
+    labels = [f"--label=souk.run={RUN}", f"--label=souk.service={service}"]
+    options = ["--rm", "--network=host", *labels, *hardened, *(f"--env={name}" for name in variables)]
     return ["docker", "run", *options, f"souk/{service}"]
 
 
 def container(service: str) -> str:
-    """The id of the container that a service runs in now."""
+    """The id of the container in which a service runs now."""
     return docker("ps", "--quiet", f"--filter=label=souk.run={RUN}", f"--filter=label=souk.service={service}")
 
 
@@ -74,22 +73,22 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     """Souk on local servers, with every service from its image."""
     for name in NAMES:
         docker("image", "inspect", f"souk/{name}")
-    said: list[str] = []
+    lines: list[str] = []
     commands = {name: command(name) for name in NAMES}
     folder = tmp_path_factory.mktemp("souk")
     try:
-        async with Stack(folder, commands=commands, say=lambda _, line: said.append(line)) as up:
+        async with Stack(folder, commands=commands, say=lambda _, line: lines.append(line)) as up:
             yield up
     finally:  # A container outlives a `docker run` that is killed.
         if left := docker("ps", "--quiet", f"--filter=label=souk.run={RUN}").split():
             docker("rm", "--force", *left)
-    assert [line for line in said if "Traceback" in line] == []
+    assert [line for line in lines if "Traceback" in line] == []
 
 
 @pytest.mark.parametrize("service", NAMES)
-def test_an_image_holds_what_its_service_needs_and_nothing_else(service: str) -> None:
+def test_an_image_contains_what_its_service_needs_and_nothing_else(service: str) -> None:
     others = [name for name in NAMES if name != service]
-    look = ["python", "-c", LOOK, *others, "pip", "pytest", "testcontainers", "uv"]
+    look = ["python", "-c", LOOK, *others, "infra", "tests", "pip", "pytest", "testcontainers", "uv"]
 
     seen = json.loads(docker("run", "--rm", "--network=none", f"souk/{service}", *look))
 
@@ -122,7 +121,7 @@ async def test_a_large_picture_needs_no_disk(opened: Open, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("service", NAMES)
-async def test_a_service_ends_in_good_order_and_starts_again(service: str, stack: Stack) -> None:
+async def test_a_service_stops_cleanly_and_starts_again(service: str, stack: Stack) -> None:
     supervisor = stack.supervisors[service]
     before, asked = container(service), time.monotonic()
 

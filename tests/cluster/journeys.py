@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from common.ids import new_id
-from tests.cluster.cluster import EVERYTHING, Cluster
+from tests.cluster.cluster import APPS, Cluster
 from tests.journeys.test_journeys import (
     test_a_sale_from_sign_up_to_refund,
     test_an_edit_shows_and_a_withdrawn_item_takes_no_orders,
@@ -66,9 +66,9 @@ async def hasty_people(cluster: Cluster) -> AsyncIterator[People]:
         yield Visitors(cluster, exits)
 
 
-async def test_sales_go_on_while_pods_are_deleted(people: People, cluster: Cluster) -> None:
+async def test_sales_continue_while_pods_are_deleted(people: People, cluster: Cluster) -> None:
     seller, buyer = await people.new("Sid"), await people.new("Bea")
-    for app in EVERYTHING:
+    for app in APPS:
         item = await sell(seller, 1)
         await cluster.delete_pods(app)
 
@@ -80,7 +80,7 @@ async def test_sales_go_on_while_pods_are_deleted(people: People, cluster: Clust
 
 
 async def insist(buyer: Person, path: str, body: Json) -> Json:
-    """The answer 201 to a POST that is sent again, under the same key, until whatever is away is back."""
+    """The answer 201 to a POST, which is sent again with the same key until every server is back."""
     headers = {"Idempotency-Key": new_id()}
 
     async def accepted() -> Json | None:
