@@ -1,7 +1,7 @@
-"""`python -m bench.live`: many open live pages on one web process, through the gateway, with restarts under them.
+"""`python -m bench.live`: many open live pages on one web process, through the gateway, with restarts.
 
-Every page shows the same 24 items, like the front page. Prints what web needs for them, and how long one order takes to
-reach them all: at first, after the bus was killed, and after web was killed.
+Every page shows the same 24 items, like the front page. Prints the memory and CPU that web needs, and how long an order
+takes to reach all pages: at first, after nats-server was killed, and after web was killed.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from tests.support.waiting import eventually
 ITEMS = 24
 LANGUAGES = ("en", "de", "en-GB")
 LIMIT = 60.0
-"""Seconds after which something has not happened."""
+"""Seconds to wait for anything."""
 
 _RETRY = re.compile(rb"^retry: (\d+)$", re.MULTILINE)
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -33,21 +33,21 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Page:
-    """A browser's live page, as far as the wire can tell: one stream, opened again as the server asks."""
+    """A browser's live page as the server sees it: one stream, reopened after the pause that the server asks for."""
 
     port: int
     path: str
     stock: re.Pattern[bytes]
-    """Finds what is left of the item that everybody watches."""
+    """Finds the available units of the item that is ordered."""
     language: str
     left: int | None = None
     at: float = 0.0
-    """When `left` became what it is."""
+    """When `left` last changed."""
     opened: int = 0
     pause: float = 1.0
 
     async def stay(self) -> None:
-        """Listen for ever. An answer that is no stream is asked for again after a growing time, like souk.js does."""
+        """Listen for ever. After an answer that is not a stream, wait longer and longer before asking again, as souk.js does."""
         while True:
             try:
                 await self._listen()
@@ -58,7 +58,7 @@ class Page:
                 self.pause = min(2 * self.pause, 15)
 
     async def _listen(self) -> None:
-        """Return after an answer that is no stream."""
+        """Read the stream until it breaks. Return after an answer that is not a stream."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(
@@ -77,8 +77,8 @@ class Page:
     def _take(self, chunk: bytes) -> None:
         if asked := _RETRY.search(chunk):
             self.pause = int(asked[1]) / 1000
-        if (told := self.stock.search(chunk)) and int(told[1]) != self.left:
-            self.left, self.at = int(told[1]), time.perf_counter()
+        if (news := self.stock.search(chunk)) and int(news[1]) != self.left:
+            self.left, self.at = int(news[1]), time.perf_counter()
 
 
 async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
@@ -89,7 +89,7 @@ async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 @dataclass
 class Market:
-    """A running stack with the items that pages show; the first is the one that is ordered."""
+    """A running stack with the items that pages show. The first item is the one that is ordered."""
 
     stack: Stack
     client: httpx.AsyncClient
@@ -107,13 +107,13 @@ class Market:
         return cls(stack, client, tokens, [answer.raise_for_status().json()["id"] for answer in answers], left)
 
     def page(self) -> Page:
-        """A page that is not open yet."""
+        """A new page, not open yet."""
         path = "/live?" + "&".join(f"item={item_id}" for item_id in self.item_ids)
         stock = re.compile(rf'id=\\"stock-{self.item_ids[0]}\\" data-left=\\"(\d+)'.encode())
         return Page(self.stack.gateway.port, path, stock, random.choice(LANGUAGES))
 
     async def order(self) -> float:
-        """Order one as soon as orders can; return when the order that was taken was sent."""
+        """Order one unit, as soon as orders accepts it. Return the time at which the accepted request was sent."""
         headers = self.tokens.headers(person("Bo"))
 
         async def taken() -> float | None:
@@ -128,7 +128,7 @@ class Market:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process has used up to a moment."""
+    """The CPU time and memory of a process at a moment."""
 
     at: float
     cpu: float
@@ -138,19 +138,19 @@ class Usage:
 
     @classmethod
     def of(cls, pid: int) -> "Usage":
-        """Now. Linux."""
+        """The usage now. Linux only."""
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         cpu = (int(fields[11]) + int(fields[12])) / _TICKS
         return cls(time.perf_counter(), cpu, int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6)
 
 
 def web(stack: Stack) -> Usage:
-    """What the web process has used."""
+    """The usage of the web process."""
     return Usage.of(stack.supervisors["web"].child.pid or 0)
 
 
 async def idle(stack: Stack, seconds: float) -> str:
-    """Web's memory now, and its CPU over some seconds in which nothing happens."""
+    """Web's memory now, and its CPU over some idle seconds, as text."""
     before = web(stack)
     await asyncio.sleep(seconds)
     after = web(stack)
@@ -158,20 +158,20 @@ async def idle(stack: Stack, seconds: float) -> str:
     return f"memory {after.memory:6.1f} MB, CPU {share:6.2%} of a core over {seconds:.0f} s"
 
 
-async def all_told(pages: list[Page], left: int) -> None:
+async def all_updated(pages: list[Page], left: int) -> None:
     """Wait until every page shows what is left."""
 
-    async def told() -> bool:
+    async def updated() -> bool:
         return all(page.left == left for page in pages)
 
-    await eventually(told, LIMIT, why=f"only {sum(page.left == left for page in pages)} pages were told")
+    await eventually(updated, LIMIT, why=f"only {sum(page.left == left for page in pages)} pages were updated")
 
 
 async def reach(market: Market, pages: list[Page], words: str) -> None:
-    """Order one and print when the pages were told."""
+    """Order one unit, and print how long the pages took to show it."""
     before = web(market.stack)
     began = await market.order()
-    await all_told(pages, market.left)
+    await all_updated(pages, market.left)
     cpu = web(market.stack).cpu - before.cpu
     first, last = min(p.at for p in pages) - began, max(p.at for p in pages) - began
     print(
@@ -182,7 +182,7 @@ async def reach(market: Market, pages: list[Page], words: str) -> None:
 
 
 async def restart(market: Market, pages: list[Page], name: str) -> None:
-    """Kill a process and print how long the pages took to hear again, and then of an order."""
+    """Kill a process, and print how long the pages took to be back, and then to show an order."""
     streams = sum(page.opened for page in pages)
     began = time.perf_counter()
     await market.stack.kill(name)
@@ -195,18 +195,18 @@ async def restart(market: Market, pages: list[Page], name: str) -> None:
 
         await eventually(back, LIMIT)
         print(f"{'':26s} all pages were back {time.perf_counter() - began:.1f} s later", flush=True)
-    await reach(market, pages, f"after the return of {name},")
+    await reach(market, pages, f"after {name} was killed,")
 
 
 async def measure(stack: Stack, client: httpx.AsyncClient, count: int, seconds: float) -> None:
-    """Print everything."""
+    """Run all measurements, and print them."""
     market = await Market.opened(stack, client)
     print(f"{'no page open:':26s} {await idle(stack, seconds)}", flush=True)
     pages = [market.page() for _ in range(count)]
     began = time.perf_counter()
     listening = [asyncio.create_task(page.stay()) for page in pages]
     try:
-        await all_told(pages, market.left)
+        await all_updated(pages, market.left)
         print(f"{f'{count} pages open:':26s} all after {time.perf_counter() - began:.1f} s", flush=True)
         print(f"{'':26s} {await idle(stack, seconds)}", flush=True)
         for _ in range(3):
@@ -221,10 +221,10 @@ async def measure(stack: Stack, client: httpx.AsyncClient, count: int, seconds: 
 
 
 async def main() -> None:
-    """Run it against a stack of its own."""
+    """Measure a stack of its own."""
     parser = argparse.ArgumentParser(prog="bench.live", description=__doc__)
     parser.add_argument("--pages", type=int, default=500)
-    parser.add_argument("--seconds", type=float, default=20, help="in which nothing happens, to see what that costs")
+    parser.add_argument("--seconds", type=float, default=20, help="length of an idle measurement")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         async with (

@@ -1,4 +1,4 @@
-"""`python -m tests.web.screenshots`: pictures of the main pages for README.assets, out of a seeded Souk of its own."""
+"""`python -m tests.web.screenshots`: take the pictures in README.assets, from a seeded Souk of its own."""
 
 import asyncio
 import tempfile
@@ -28,11 +28,11 @@ SIZES: Mapping[str, Any] = {
     "phone": {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True},
 }
 WIDTHS = {"desktop": 1280, "phone": 585}
-"""Pixels of the files."""
+"""The width of the files in pixels."""
 
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SALES = (("Mira", 2, "refunded"), ("Jonas", 1, "paid"), ("Samira", 4, "paid"), ("Aiko", 2, ""), ("Tom", 3, "paid"))
-"""Who ordered how many of the seller's items, and what became of it; nothing yet where that is empty."""
+"""Buyer, quantity and final status of orders on the seller's items. An empty status: not paid yet."""
 
 Json = dict[str, Any]
 Pictures = dict[tuple[str, str, str], Image.Image]
@@ -40,7 +40,7 @@ Pictures = dict[tuple[str, str, str], Image.Image]
 
 
 async def story(stack: Stack, client: httpx.AsyncClient) -> tuple[str, str]:
-    """An order that was paid when its hold was over and its unit sold; return an operator's session and its story."""
+    """Make an order that is paid after its hold, when its unit is sold. Return an operator's session and its page."""
     town = Town(stack, client)
     seller, slow, fast = town.session("Mira"), town.session("Noor"), town.session("Tom")
     offer = {"title": "A night in the lighthouse", "description": "", "price": 12000, "currency": "EUR", "quantity": 1}
@@ -55,15 +55,15 @@ async def story(stack: Stack, client: httpx.AsyncClient) -> tuple[str, str]:
     operator, path = town.session("Ola", "operator"), f"/api/audit/orders/{orders[0]}"
 
     async def refunded() -> bool:
-        told = await client.get(path, headers={"Authorization": f"Bearer {operator}"})
-        return told.is_success and told.json()["states"][-1]["payments"][0]["status"] == "refunded"
+        answer = await client.get(path, headers={"Authorization": f"Bearer {operator}"})
+        return answer.is_success and answer.json()["states"][-1]["payments"][0]["status"] == "refunded"
 
     await eventually(refunded, 30)
     return operator, f"/operator/orders/{orders[0]}"
 
 
 class Town:
-    """A seeded stack with some trade in it."""
+    """A seeded stack with some orders."""
 
     def __init__(self, stack: Stack, client: httpx.AsyncClient) -> None:
         self._stack = stack
@@ -71,11 +71,11 @@ class Town:
         self._tokens = Tokens(stack.keys.private_key)
 
     def session(self, name: str, *roles: str) -> str:
-        """The session of somebody new."""
+        """The session of a new user."""
         return self._tokens.token(person(name, *roles))
 
     async def pages(self) -> dict[str, tuple[str, str]]:
-        """Seed and trade; return the session that looks and the path by the name of the page."""
+        """Seed the stack and place orders. Return session and path of each page, by its name."""
         await seed(self._stack)
         seller, seller_id, _ = await Api(self._client).sign_in(SELLERS[0].name, SELLERS[0].email, PASSWORD)
         items = (await self.send("GET", "/api/items", "", params={"seller_id": seller_id, "limit": 50}))["items"]
@@ -104,7 +104,7 @@ class Town:
             await self.becomes(path, buyer, end)
 
     async def becomes(self, path: str, session: str, status: str) -> None:
-        """Wait until the order there has this status."""
+        """Wait until the order at this path has this status."""
 
         async def reached() -> bool:
             return bool((await self.send("GET", path, session))["status"] == status)
@@ -112,13 +112,13 @@ class Town:
         await eventually(reached)
 
     async def send(self, method: str, path: str, session: str, **request: Any) -> Json:
-        """Ask for something that is not refused."""
+        """Send a request, and return the body of its answer. Raises if it is refused."""
         headers = {"Authorization": f"Bearer {session}"} if session else {}
         return body_of(await self._client.request(method, path, headers=headers, **request))
 
 
 async def settle(page: Page) -> None:
-    """Wait until the page is live, if it can be, and everything in its window is there and still."""
+    """Wait until the page is live, if it can be, and everything in its window is loaded and has stopped moving."""
     if await page.locator("[data-item], [data-order]").count():
         await live(page)
     await page.evaluate("document.fonts.ready.then(() => null)")
@@ -130,7 +130,7 @@ async def settle(page: Page) -> None:
 
 
 async def take(chromium: Browser, url: str, pages: Mapping[str, tuple[str, str]]) -> Pictures:
-    """A picture of every page in every size and scheme."""
+    """A picture of every page in every size and colour scheme."""
     pictures: Pictures = {}
     for size, options in SIZES.items():
         for scheme in SCHEMES:
@@ -147,7 +147,7 @@ async def take(chromium: Browser, url: str, pages: Mapping[str, tuple[str, str]]
 
 
 def framed(picture: Image.Image, width: int, round_by: int) -> Image.Image:
-    """The picture `width` pixels wide, with round corners and a thin line around it."""
+    """The picture, `width` pixels wide, with rounded corners and a thin border."""
     small = picture.resize((width, picture.height * width // picture.width), Image.Resampling.LANCZOS)
     mask = Image.new("L", (small.width * 2, small.height * 2))
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), round_by * 2, 255)
@@ -159,7 +159,7 @@ def framed(picture: Image.Image, width: int, round_by: int) -> Image.Image:
 
 
 def cover(front: Image.Image, order: Image.Image) -> Image.Image:
-    """A desktop with a phone before it, on nothing."""
+    """A desktop with a phone in front of it, on a transparent background."""
     canvas = Image.new("RGBA", (1660, 1000))
     for picture, at in ((framed(front, 1430, 18), (0, 0)), (framed(order, 400, 36), (1240, 120))):
         shadow = Image.new("L", canvas.size)
@@ -172,7 +172,7 @@ def cover(front: Image.Image, order: Image.Image) -> Image.Image:
 
 
 def write(pictures: Pictures) -> None:
-    """Write every picture as WebP; GitHub shows it."""
+    """Write every picture as WebP, which GitHub shows."""
     for (name, size, scheme), picture in pictures.items():
         width = WIDTHS[size]
         small = picture.resize((width, picture.height * width // picture.width), Image.Resampling.LANCZOS)
@@ -180,7 +180,7 @@ def write(pictures: Pictures) -> None:
 
 
 def covers(pictures: Pictures) -> None:
-    """Write the pictures of a desktop with a phone before it."""
+    """Write the pictures of a desktop with a phone in front of it."""
     for scheme in SCHEMES:
         both = cover(pictures["front", "desktop", scheme], pictures["order", "phone", scheme])
         both.save(FOLDER / f"souk-{scheme}.webp", quality=82, method=6)
@@ -188,7 +188,7 @@ def covers(pictures: Pictures) -> None:
 
 @asynccontextmanager
 async def souk(hold_seconds: int) -> AsyncIterator[tuple[Stack, httpx.AsyncClient]]:
-    """A Souk of its own, and a client of its gateway."""
+    """A new Souk, and a client of its gateway."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         async with (
             Stack(Path(folder), say=lambda *_: None, hold_seconds=hold_seconds) as stack,
@@ -198,7 +198,7 @@ async def souk(hold_seconds: int) -> AsyncIterator[tuple[Stack, httpx.AsyncClien
 
 
 async def main() -> None:
-    """Take them all."""
+    """Take all pictures."""
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=browser.find(), args=browser.ARGUMENTS)
         async with souk(hold_seconds=900) as (stack, client):

@@ -1,4 +1,4 @@
-"""Every form says what is wrong beside the field, and keeps what was typed."""
+"""Every form shows an error beside its field, and keeps what was typed."""
 
 import re
 from pathlib import Path
@@ -76,7 +76,7 @@ async def test_selling_and_editing_say_what_is_wrong(opened: Open, people: Peopl
 
 @pytest.fixture
 def letter(tmp_path: Path) -> Path:
-    """No picture at all."""
+    """A file that is not a picture."""
     path = tmp_path / "letter.pdf"
     path.write_bytes(b"%PDF-1.4")
     return path
@@ -84,7 +84,7 @@ def letter(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def torn(photo: Path) -> Path:
-    """The beginning of a picture."""
+    """The first bytes of a picture."""
     path = photo.with_name("torn.jpg")
     path.write_bytes(photo.read_bytes()[:200])
     return path
@@ -98,7 +98,7 @@ def huge(photo: Path) -> Path:
     return path
 
 
-async def test_only_pictures_are_taken(
+async def test_only_pictures_are_accepted(
     opened: Open, people: People, photo: Path, letter: Path, torn: Path, huge: Path, size: dict[str, Any]
 ) -> None:
     page = await opened("/signin", **size)
@@ -132,7 +132,7 @@ async def test_buying_says_what_is_wrong(opened: Open, people: People, size: dic
     item = await sell(seller, 13)
     page = await opened("/signin", **size)
     await signed_in(page, await people.new("Bo"))
-    await page.route("**/live?*", lambda route: route.abort())  # This page is the last to hear of anything.
+    await page.route("**/live?*", lambda route: route.abort())  # This page receives no live updates.
     await page.goto(f"/items/{item}")
 
     async def order(quantity: str, words: str) -> None:

@@ -1,4 +1,4 @@
-"""What operators do on the site: find an order, read its story, decide about dead letters, look into the books."""
+"""What operators do on the site: find an order, read its story, and look at the reconciliation."""
 
 from playwright.async_api import expect
 
@@ -8,7 +8,7 @@ from tests.support.shopping import becomes, money, ok, order, pay, place, sell
 from tests.support.waiting import eventually
 
 
-async def told(operator: Person, order_id: str, subject: str) -> None:
+async def recorded(operator: Person, order_id: str, subject: str) -> None:
     """Wait until audit has this event of the order."""
 
     async def known() -> bool:
@@ -19,7 +19,7 @@ async def told(operator: Person, order_id: str, subject: str) -> None:
 
 
 async def paid_late_and_refunded(people: People) -> tuple[str, str]:
-    """An order whose money came when somebody else had bought the last unit; returns its id and its buyer's mail."""
+    """An order that was paid after somebody else had bought the last unit. Returns its id and its buyer's e-mail address."""
     seller, slow, fast = await people.new("Sid"), await people.signed_up("Sue"), await people.new("Flo")
     item = await sell(seller, 1, title="A night in the lighthouse")
     late = await place(slow, item)
@@ -35,7 +35,7 @@ async def paid_late_and_refunded(people: People) -> tuple[str, str]:
 async def test_the_story_of_an_order_that_was_paid_late_and_refunded(hasty_opened: Open, hasty_people: People) -> None:
     operator = await hasty_people.new("Ola", "operator")
     order_id, mail = await paid_late_and_refunded(hasty_people)
-    await told(operator, order_id, "payments.refunded")
+    await recorded(operator, order_id, "payments.refunded")
     page = await hasty_opened("/signin")
     await signed_in(page, operator)
     await page.goto("/")
@@ -52,7 +52,7 @@ async def test_the_story_of_an_order_that_was_paid_late_and_refunded(hasty_opene
 
     await expect(headline(page, "A night in the lighthouse × 1")).to_be_visible()
     rows = [await row.inner_text() for row in await page.locator(".timeline h3").all()]
-    tale = [
+    expected = [
         "Units held for the buyer",
         "The hold ran out",
         "Units back on sale",
@@ -60,7 +60,7 @@ async def test_the_story_of_an_order_that_was_paid_late_and_refunded(hasty_opene
         "Payment rejected, it will be refunded",
         "Payment refunded",
     ]
-    assert [row for row in rows if row in tale] == tale
+    assert [row for row in rows if row in expected] == expected
     rejected = page.locator(".timeline li", has_text="Payment rejected")
     await expect(rejected.get_by_role("link", name="Payment captured")).to_be_visible()
     await accessible(page)
@@ -87,7 +87,7 @@ async def test_the_story_is_there_without_javascript(hasty_opened: Open, hasty_p
     placed = await place(buyer, await sell(seller, 3), 2)
     await pay(buyer, placed["id"])
     await becomes(buyer, placed["id"], "paid")
-    await told(operator, placed["id"], "orders.paid")
+    await recorded(operator, placed["id"], "orders.paid")
     page = await hasty_opened("/signin", java_script_enabled=False)
     await signed_in(page, operator)
 
@@ -109,7 +109,7 @@ async def test_only_operators_see_it(opened: Open, people: People) -> None:
     await expect(page.get_by_role("link", name="For operators")).to_have_count(0)
 
 
-async def test_the_books_are_there_to_see(hasty_opened: Open, hasty_people: People) -> None:
+async def test_the_reconciliation_is_a_page(hasty_opened: Open, hasty_people: People) -> None:
     operator = await hasty_people.new("Ola", "operator")
 
     async def checked() -> bool:

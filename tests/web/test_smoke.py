@@ -1,4 +1,4 @@
-"""The buying journey as people see it: in a real Chromium, against the real stack."""
+"""The buying journey in Chromium, against the real services."""
 
 import re
 from typing import Any

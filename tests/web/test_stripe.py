@@ -1,4 +1,4 @@
-"""Paying by card in a real Chromium: a small Stripe of ours behind it, and in the page what stands for Stripe.js."""
+"""Paying by card in Chromium. A fake Stripe takes the payments, and the page has a stand-in for Stripe.js."""
 
 import asyncio
 import re
@@ -18,7 +18,7 @@ from tests.support.browsing import Open, accessible, bought, headline, listed, l
 STRIPE_JS = "https://js.stripe.com/endive/stripe.js"
 
 CARDS = {"4242": "card_visa", "0002": "card_visa_chargeDeclined", "3155": "card_authenticationRequired"}
-"""By the last digits of Stripe's test cards."""
+"""Stripe's payment methods by the last digits of its test cards."""
 
 IN_THE_PAGE = """
 window.Stripe = (key) => ({
@@ -54,12 +54,12 @@ class Shop:
     stripe: FakeStripe
     open: Open
     sent: list[str]
-    """Everything that pages have sent to Souk."""
+    """The requests that pages have sent to Souk."""
     confirmations: "asyncio.Queue[bool]"
-    """How well buyers confirm with their banks, one after the other."""
+    """For each coming confirmation with a bank, whether it succeeds."""
 
     async def buyer(self, name: str) -> Page:
-        """Somebody with a browser in which Stripe.js works."""
+        """A new user whose browser has the stand-in for Stripe.js."""
         page = await self.open("/signin")
         await page.context.expose_function("tokenFor", self._token_for)
         await page.context.expose_function("bankAsks", self._bank_asks)
@@ -88,7 +88,7 @@ async def _stripe_js(route: Route) -> None:
 
 @pytest_asyncio.fixture
 async def shop(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
-    """Souk as an operator sets it up for Stripe."""
+    """A Souk that is set up for Stripe."""
     stripe, port = FakeStripe(), free_port()
     payments = {
         "PAYMENT_GATEWAY": "stripe",
@@ -104,13 +104,13 @@ async def shop(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> A
 
 
 async def pay(page: Page, number: str) -> None:
-    """Type a card into Stripe's element and send it off."""
+    """Type a card number into Stripe's element, and pay."""
     await page.get_by_label("Card number").fill(number)
     await page.get_by_role("button", name=re.compile("^Pay ")).click()
 
 
-async def says_what_it_needs(page: Page) -> None:
-    """Without scripts the page of an order says why it can't be paid; no other page may ask Stripe for anything."""
+async def loads_stripe_only_to_pay(page: Page) -> None:
+    """Check that only the page of an order may load Stripe, and that without scripts it says what is missing."""
     order, front = await page.request.get(page.url), await page.request.get("/")
     assert re.search(
         r"<noscript>[^/]*Paying by card needs JavaScript.*<button[^>]+ disabled>Pay", await order.text(), re.S
@@ -121,7 +121,7 @@ async def says_what_it_needs(page: Page) -> None:
 
 
 @pytest.mark.servers
-async def test_a_card_is_taken_by_stripe_and_the_bank_is_asked(shop: Shop) -> None:
+async def test_stripe_takes_a_card_and_the_bank_asks_for_a_confirmation(shop: Shop) -> None:
     seller, buyer = await shop.buyer("Bo"), await shop.buyer("Ada")
     item = await listed(seller, "A seat at the opera")
     await bought(buyer, item)
@@ -130,7 +130,7 @@ async def test_a_card_is_taken_by_stripe_and_the_bank_is_asked(shop: Shop) -> No
     await second.goto(buyer.url)
     await live(second)
     await expect(buyer.get_by_text("Choose a test card")).to_have_count(0)
-    await says_what_it_needs(buyer)
+    await loads_stripe_only_to_pay(buyer)
     await accessible(buyer)
 
     await buyer.get_by_role("button", name=re.compile("^Pay ")).click()

@@ -119,7 +119,7 @@ async def test_an_item_is_sold_edited_found_and_withdrawn(visitors: Visitors) ->
 
     page = await seller.send(page, f"{item}/withdraw")
     assert (page.path, "Off sale" in page.text) == ("/my/items", True)
-    assert "Nothing by that name" in (await buyer.get("/?q=quincunx")).text
+    assert "Nothing found" in (await buyer.get("/?q=quincunx")).text
 
 
 def jpeg() -> bytes:

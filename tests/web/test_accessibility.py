@@ -1,4 +1,4 @@
-"""Everybody can use the site: with a thumb, without scripts, by keyboard alone, with a screen reader."""
+"""Everybody can use the site: by touch, without scripts, with a keyboard only, with a screen reader."""
 
 import re
 from typing import Any
@@ -11,7 +11,7 @@ from tests.support.people import People
 from tests.support.sessions import person
 from tests.support.shopping import Json, becomes, ok, pay, place, sell
 
-FOCUS_IS_SEEN = """() => {
+FOCUS_IS_VISIBLE = """() => {
     const focused = document.activeElement, box = focused.getBoundingClientRect();
     if (focused === document.body) return true;
     if (box.bottom <= 0 || box.top >= innerHeight) return false;
@@ -23,7 +23,7 @@ FOCUS_IS_SEEN = """() => {
 }"""
 
 
-async def test_the_buying_journey_in_the_hand(opened: Open, people: People) -> None:
+async def test_the_buying_journey_on_a_phone(opened: Open, people: People) -> None:
     await sell(await people.new("Sella"), 5, title="Ferry to the outer islands")
     page = await opened(**PHONE)
     await page.get_by_label("Search the market").tap()
@@ -63,7 +63,7 @@ async def test_the_buying_journey_without_scripts(opened: Open, people: People) 
     await expect(headline(page, "The card was declined")).to_be_visible()
     await paid(page, "Slow")
     await expect(headline(page, "Your payment is being processed")).to_be_visible()
-    await expect(headline(page, "It is yours")).to_be_visible(timeout=10_000)  # The page looks again by itself.
+    await expect(headline(page, "It is yours")).to_be_visible(timeout=10_000)  # The page refreshes by itself.
 
     await page.locator(".menu summary").click()
     await page.get_by_role("button", name="Sign out").click()
@@ -71,10 +71,10 @@ async def test_the_buying_journey_without_scripts(opened: Open, people: People) 
 
 
 async def tab_to(page: Page, target: Locator) -> None:
-    """Press Tab until the target has the focus; everything on the way shows that it has it."""
+    """Press Tab until the target has the focus. Check that the focus is visible on the way."""
     for _ in range(60):
         await page.keyboard.press("Tab")
-        assert await page.evaluate(FOCUS_IS_SEEN), await page.evaluate("document.activeElement.outerHTML")
+        assert await page.evaluate(FOCUS_IS_VISIBLE), await page.evaluate("document.activeElement.outerHTML")
         if await target.evaluate("element => element === document.activeElement"):
             return
     raise AssertionError(f"Tab does not lead to {target} on {page.url}")
@@ -156,7 +156,7 @@ async def test_every_state_is_accessible(opened: Open, people: People, size: dic
         await accessible(page)
 
 
-async def test_a_service_that_is_away_is_a_clear_page(opened: Open, stack: Stack) -> None:
+async def test_an_unavailable_service_is_a_clear_page(opened: Open, stack: Stack) -> None:
     pages = [await opened(), await opened(**PHONE)]
     await stack.kill("items")
     for page in pages:

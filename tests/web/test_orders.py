@@ -1,4 +1,4 @@
-"""What people live through on the site: in a real Chromium, against the real stack, at a desk and in the hand."""
+"""Orders from the first click to the refund: in Chromium, on a desktop and on a phone, against the real services."""
 
 from io import BytesIO
 from pathlib import Path
@@ -14,25 +14,25 @@ from tests.support.shopping import becomes, pay, place, sell
 FREE = "Your payment came after the hold was over. The item was still free, so it is yours."
 GONE = "Your payment came after the hold was over. The item was gone, so we sent your money back."
 
-REMEMBER_THE_COUNTDOWN = """() => {
-    window.said = [];
+RECORD_THE_COUNTDOWN = """() => {
+    window.shown = [];
     const note = () => {
         const text = document.querySelector('.countdown')?.textContent;
-        if (text && text !== window.said.at(-1)) window.said.push(text);
+        if (text && text !== window.shown.at(-1)) window.shown.push(text);
     };
     new MutationObserver(note).observe(document.body, {subtree: true, childList: true, characterData: true});
 }"""
 
 
 async def seen(picture: Locator) -> None:
-    """The picture is loaded and shown."""
+    """Check that the picture is loaded and visible."""
     await expect(picture).to_be_visible()
     await expect(picture).to_have_js_property("complete", True)
     assert await picture.evaluate("image => image.naturalWidth") > 0
 
 
-async def everywhere(opened: Open, somebody: Person, path: str) -> list[Page]:
-    """The same page of the same person at a desk and in the hand."""
+async def on_desktop_and_phone(opened: Open, somebody: Person, path: str) -> list[Page]:
+    """The same page of the same person, on a desktop and on a phone."""
     pages = [await opened("/signin"), await opened("/signin", **PHONE)]
     for page in pages:
         await signed_in(page, somebody)
@@ -41,8 +41,8 @@ async def everywhere(opened: Open, somebody: Person, path: str) -> list[Page]:
     return pages
 
 
-async def tell(pages: list[Page], words: str) -> None:
-    """Wait until every page says so."""
+async def show(pages: list[Page], words: str) -> None:
+    """Wait until every page shows these words."""
     for page in pages:
         await expect(page.locator("#fresh")).to_contain_text(words, timeout=15_000)
 
@@ -84,16 +84,16 @@ async def test_the_countdown_ends_on_the_page(hasty_opened: Open, hasty_people: 
     watcher = await hasty_opened(f"/items/{item}")
     await live(watcher)
     placed = await place(buyer, item)
-    pages = await everywhere(hasty_opened, buyer, f"/orders/{placed['id']}")
+    pages = await on_desktop_and_phone(hasty_opened, buyer, f"/orders/{placed['id']}")
     for page in pages:
-        await page.evaluate(REMEMBER_THE_COUNTDOWN)
+        await page.evaluate(RECORD_THE_COUNTDOWN)
     await expect(watcher.locator(".offer .stock")).to_have_text("Sold out")
 
-    await tell(pages, "The time to pay was up, so it went back on sale. Nothing was charged.")
+    await show(pages, "The time to pay was up, so it went back on sale. Nothing was charged.")
 
     for page in pages:
-        said = await page.evaluate("window.said")  # It would be gone after a reload.
-        seconds = [text for text in said if text != "The time is up."]  # The end itself may come before its tick.
+        shown = await page.evaluate("window.shown")  # A reload would have removed it.
+        seconds = [text for text in shown if text != "The time is up."]  # The end itself may come before its tick.
         assert seconds == sorted(seconds, reverse=True)
         assert seconds[-1] == "0:01"
         await expect(headline(page, "The hold is over")).to_be_visible()
@@ -106,12 +106,12 @@ async def test_the_countdown_ends_on_the_page(hasty_opened: Open, hasty_people: 
 async def test_late_money_for_what_is_still_free(hasty_opened: Open, hasty_people: People) -> None:
     seller, buyer = await hasty_people.new("Sella"), await hasty_people.new("Bo")
     placed = await place(buyer, await sell(seller, 1))
-    pages = await everywhere(hasty_opened, buyer, f"/orders/{placed['id']}")
+    pages = await on_desktop_and_phone(hasty_opened, buyer, f"/orders/{placed['id']}")
 
     await paid(pages[0], "Late")
-    await tell(pages[:1], "Your payment is being processed")
-    await tell(pages, "A payment is still on its way.")
-    await tell(pages, FREE)
+    await show(pages[:1], "Your payment is being processed")
+    await show(pages, "A payment is still on its way.")
+    await show(pages, FREE)
 
     for page in pages:
         await expect(headline(page, "It is yours")).to_be_visible()
@@ -122,12 +122,12 @@ async def test_late_money_for_what_is_gone(hasty_opened: Open, hasty_people: Peo
     seller, buyer, faster = [await hasty_people.new(name) for name in ("Sella", "Bo", "Flo")]
     item = await sell(seller, 1)
     placed = await place(buyer, item)
-    pages = await everywhere(hasty_opened, buyer, f"/orders/{placed['id']}")
+    pages = await on_desktop_and_phone(hasty_opened, buyer, f"/orders/{placed['id']}")
 
     await paid(pages[1], "Late")
-    await tell(pages, "A payment is still on its way.")
+    await show(pages, "A payment is still on its way.")
     await pay(faster, (await place(faster, item))["id"])
-    await tell(pages, GONE)
+    await show(pages, GONE)
 
     for page in pages:
         await expect(headline(page, "Too late, and your money is back")).to_be_visible()
@@ -139,12 +139,12 @@ async def test_a_refund_shows_on_the_buyers_page(opened: Open, people: People) -
     placed = await place(buyer, await sell(seller, 1))
     await pay(buyer, placed["id"])
     await becomes(buyer, placed["id"], "paid")
-    pages = await everywhere(opened, buyer, f"/orders/{placed['id']}")
-    [sales, sales_in_the_hand] = await everywhere(opened, seller, "/my/sales")
+    pages = await on_desktop_and_phone(opened, buyer, f"/orders/{placed['id']}")
+    [sales, sales_on_phone] = await on_desktop_and_phone(opened, seller, "/my/sales")
 
-    await sales_in_the_hand.get_by_text("Refund", exact=False).first.click()
-    await accessible(sales_in_the_hand)
-    await sales_in_the_hand.get_by_role("button", name="Send €45.00 back to Bo").click()
+    await sales_on_phone.get_by_text("Refund", exact=False).first.click()
+    await accessible(sales_on_phone)
+    await sales_on_phone.get_by_role("button", name="Send €45.00 back to Bo").click()
 
-    await tell(pages, "The seller has refunded this order in full.")
+    await show(pages, "The seller has refunded this order in full.")
     await expect(sales.locator(".row .status")).to_have_text("Refunded")
