@@ -48,7 +48,7 @@ bench: $(READY) ## Measure Souk against bare FastAPI, in one run on this machine
 
 ##@ Check (ARGS="-k word -x" goes to pytest)
 
-check: lint ## Check what can be checked in a minute, without a server: style, types, architecture, the domain
+check: lint $(PAGES) ## Check what can be checked in a minute, without a server: style, types, architecture, the domain
 	$(PYTEST) -m "not servers and not prove"
 
 test: $(READY) $(PAGES) browser ## Run every test but the long proofs, several at a time
