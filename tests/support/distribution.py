@@ -52,10 +52,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupSchedul
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Two processes for each core, because most tests wait; only one where all of them would share the servers."""
+    """One process for each core; a single one where all of them would share the servers."""
     if any(os.environ.get(url) for url in URLS):
         return 0
-    return 2 * (os.cpu_count() or 1)
+    return os.cpu_count() or 1
 
 
 @pytest.hookimpl(optionalhook=True)
