@@ -47,7 +47,7 @@ class Page:
     pause: float = 1.0
 
     async def stay(self) -> None:
-        """Listen for ever. After an answer that is not a stream, wait longer and longer before asking again, as souk.js does."""
+        """Listen for ever. After each answer that is not a stream, wait longer, as souk.js does."""
         while True:
             try:
                 await self._listen()

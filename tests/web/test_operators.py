@@ -19,7 +19,7 @@ async def recorded(operator: Person, order_id: str, subject: str) -> None:
 
 
 async def paid_late_and_refunded(people: People) -> tuple[str, str]:
-    """An order that was paid after somebody else had bought the last unit. Returns its id and its buyer's e-mail address."""
+    """An order paid after somebody else had bought the last unit. Returns its id and its buyer's e-mail address."""
     seller, slow, fast = await people.new("Sid"), await people.signed_up("Sue"), await people.new("Flo")
     item = await sell(seller, 1, title="A night in the lighthouse")
     late = await place(slow, item)
