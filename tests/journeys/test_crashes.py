@@ -35,7 +35,7 @@ async def crash_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
     folder = tmp_path_factory.mktemp("crashes")
     commands = {service: [sys.executable, "-m", "tests.support.crashing", service] for service in SERVICES}
     env = {service: {"FAULT": str(folder / service)} for service in SERVICES}
-    async with Stack(folder / "souk", hold_seconds=8, commands=commands, env=env) as stack:
+    async with Stack(folder / "souk", hold_seconds=12, commands=commands, env=env) as stack:
         yield CrashStack(stack, folder)
 
 

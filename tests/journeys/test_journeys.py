@@ -62,7 +62,7 @@ async def test_holds_end_on_time_even_if_redis_is_emptied(hasty_people: People, 
         await client.flushall()
 
     for one in held:
-        await becomes(buyer, one["id"], "expired", seconds=15)
+        await becomes(buyer, one["id"], "expired")
     await leaves(buyer, item, 10)
 
 

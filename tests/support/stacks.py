@@ -21,8 +21,8 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
 
 @pytest_asyncio.fixture(scope="session")
 async def hasty_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """Souk with holds of 8 seconds: short, but enough to pay on a busy machine."""
-    async with Stack(tmp_path_factory.mktemp("hasty"), hold_seconds=8) as running:
+    """Souk with holds of 12 seconds: short, but enough to pay on a busy machine."""
+    async with Stack(tmp_path_factory.mktemp("hasty"), hold_seconds=12) as running:
         yield running
 
 

@@ -196,7 +196,7 @@ class Stream:
 
     async def until(self, kind: str, words: str) -> Any:
         """The data of the next event of this kind that contain these words."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             event = ""
             async for line in self._lines:
                 name, _, value = line.partition(": ")
