@@ -1,5 +1,7 @@
 """What operators do on the site: find an order, read its story, and look at the reconciliation."""
 
+from typing import Any
+
 from playwright.async_api import expect
 
 from tests.support.browsing import PHONE, Open, accessible, headline, signed_in
@@ -109,14 +111,14 @@ async def test_only_operators_see_it(opened: Open, people: People) -> None:
     await expect(page.get_by_role("link", name="For operators")).to_have_count(0)
 
 
-async def test_the_reconciliation_is_a_page(hasty_opened: Open, hasty_people: People) -> None:
+async def test_the_reconciliation_is_a_page(hasty_opened: Open, hasty_people: People, size: dict[str, Any]) -> None:
     operator = await hasty_people.new("Ola", "operator")
 
     async def checked() -> bool:
         return (await operator.http.get("/api/audit/reconciliation")).status_code == 200
 
     await eventually(checked, 60)
-    page = await hasty_opened("/signin")
+    page = await hasty_opened("/signin", **size)
     await signed_in(page, operator)
     await page.goto("/operator/books")
     await expect(page.get_by_text("No unit is in two live orders")).to_be_visible()
