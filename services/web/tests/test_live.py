@@ -13,6 +13,7 @@ import pytest
 from common.errors import Unavailable
 from common.events import Currency, ItemChanged, ItemStatus, OrderPlaced, PaymentFailed, StockChanged
 from services.web.tests.conftest import Visitor, Visitors
+from tests.support.sessions import person
 from tests.support.waiting import eventually
 from web.clients.api import Api, Services
 from web.live.updates import LiveUpdates, OpenPage
@@ -245,3 +246,14 @@ async def test_there_is_no_stream_of_somebody_elses_order(visitors: Visitors) ->
 
     async with live(await visitors.anybody(), orders="bought") as stream:
         await stream.until("gone", "null")
+
+
+async def test_a_session_that_begins_on_the_site_is_never_used_for_another_visitor(visitors: Visitors) -> None:
+    ada, stranger = await visitors.anybody(), await visitors.anybody()
+    fields = {"email": person("Ada").email, "password": "long enough", "name": "Ada"}
+    await ada.send(await ada.get("/signup"), "/signup", **fields)
+    assert ada.http.cookies.get("session")
+
+    async with stranger.http.stream("GET", "/live", params={"orders": "bought"}) as answer:
+        events = (line async for line in answer.aiter_lines() if line.startswith("event: "))
+        assert [await anext(events), await anext(events)] == ["event: clock", "event: gone"]

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 from fastapi import APIRouter
@@ -30,6 +31,10 @@ CONNECTIONS = httpx.Limits(max_connections=200, max_keepalive_connections=50, ke
 """A service closes a connection after 5 idle seconds. Web does so earlier: no request is sent on a closed one."""
 
 
+NO_COOKIES = DefaultCookiePolicy(allowed_domains=())
+"""All visitors share the client. If it kept the cookie of a sign-in, the next visitor would be sent as that person."""
+
+
 @asynccontextmanager
 async def start() -> AsyncIterator[Running]:
     """Build everything that web needs while it runs."""
@@ -37,7 +42,9 @@ async def start() -> AsyncIterator[Running]:
     assets = Assets()
     templates = Templates(assets)
     async with (
-        httpx.AsyncClient(timeout=CALL_TIMEOUT, limits=CONNECTIONS, trust_env=False) as client,
+        httpx.AsyncClient(
+            timeout=CALL_TIMEOUT, limits=CONNECTIONS, cookies=CookieJar(NO_COOKIES), trust_env=False
+        ) as client,
         Bus.connected(settings.nats_url.get_secret_value(), "web", replicas=settings.nats_replicas) as bus,
         AsyncExitStack() as listening,
     ):
