@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -289,6 +290,12 @@ async def lines_until(process: asyncio.subprocess.Process, start: str) -> list[s
     raise AssertionError(f"no line {start!r} in {lines}")
 
 
+async def write_a_line(stack: Stack, after: float) -> None:
+    """Let the gateway write a line `after` seconds from now."""
+    await asyncio.sleep(after)
+    stack.gateway.last_wrote = time.monotonic()
+
+
 def processes(lines: list[str]) -> dict[str, tuple[int, int]]:
     """Port and process id by name, from the table of what runs where."""
     rows = [re.fullmatch(r"souk +(\S+) +127\.0\.0\.1:(\d+) +(\d+) +[\d.]+ s", line) for line in lines]
@@ -314,6 +321,16 @@ async def test_the_command_says_what_runs_where_and_ctrl_c_leaves_nothing_behind
     expected = {"gateway", "mongod", "nats", "redis", *STAND_INS}
     assert {name: port for name, (port, _) in started.items()} == {name: port + OFFSETS[name] for name in expected}
     assert left_over(pid for _, pid in started.values()) == []
+
+
+async def test_quiet_is_judged_from_the_call_on_not_from_an_old_last_line(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, commands=STAND_INS)
+    stack.gateway.last_wrote = time.monotonic() - 5
+    written = asyncio.create_task(write_a_line(stack, after=0.05))
+
+    await stack.quiet()
+
+    assert written.done()
 
 
 @pytest.mark.servers

@@ -134,10 +134,13 @@ class Stack:
                 await asyncio.sleep(0.02)
 
     async def quiet(self, seconds: float = 0.3, limit: float = 5) -> None:
-        """Wait until no process has written a line for `seconds`, or until `limit` seconds are over."""
-        deadline = time.monotonic() + limit
-        while (now := time.monotonic()) < deadline:
-            if (wait := self._last_wrote + seconds - now) <= 0:
+        """Wait until no process has written a line for `seconds` from now on, at most `limit` seconds.
+
+        Services log a request a moment after they have answered it: an old last line says nothing about the next.
+        """
+        called = time.monotonic()
+        while (now := time.monotonic()) < called + limit:
+            if (wait := max(called, self._last_wrote) + seconds - now) <= 0:
                 return
             await asyncio.sleep(wait)
 
