@@ -89,13 +89,10 @@ class Worker:
         """
         if not await self._deadlines.begin_rebuild():
             return
-        lost = False
+        log.info("Redis has started: reading the deadlines from the orders' events")
         changes: dict[str, datetime | None] = {}
         async with aclosing(self._bus.stored_events(OrderPlaced, OrderCancelled, OrderPaid)) as events:
             async for event in events:
-                if not lost:  # At the very first start there is nothing to lose.
-                    log.warning("Redis does not hold every deadline; reading the orders' events again")
-                    lost = True
                 match event:
                     case OrderPlaced():
                         changes.setdefault(event.order_id, event.expires_at)
