@@ -3,7 +3,7 @@ import time
 import pytest
 
 from common.errors import Unavailable
-from common.ids import RECENT_SECONDS, UNCERTAIN_SECONDS, is_recent, new_id, once_arrived
+from common.ids import AHEAD_SECONDS, RECENT_SECONDS, UNCERTAIN_SECONDS, is_recent, new_id, once_arrived
 
 
 def version_7(seconds: float) -> str:
@@ -14,18 +14,34 @@ def test_an_id_just_made_is_recent() -> None:
     assert is_recent(new_id())
 
 
+@pytest.mark.parametrize("ahead", [0.02, 5.0, AHEAD_SECONDS - 1])
+async def test_an_id_from_a_clock_that_is_ahead_is_as_recent_as_any(ahead: float) -> None:
+    identifier = version_7(time.time() + ahead)
+    arrives = iter([None, None, "it"])
+
+    async def find(_: str) -> str | None:
+        return next(arrives)
+
+    assert await once_arrived(find, identifier) == "it"
+
+
+async def test_an_unknown_id_from_a_clock_that_is_ahead_is_unavailable_not_unknown() -> None:
+    with pytest.raises(Unavailable):
+        await once_arrived(nothing, version_7(time.time() + 1))
+
+
 @pytest.mark.parametrize(
     "identifier",
     [
         version_7(time.time() - RECENT_SECONDS - 1),
-        version_7(time.time() + 60),
+        version_7(time.time() + 2 * AHEAD_SECONDS),
         "ffffffffffff7fffbfffffffffffffff",  # later than any calendar here goes
         "000000000000" + new_id()[12:],
         "550e8400e29b41d4a716446655440000",  # version 4
         "no id at all",
         "",
     ],
-    ids=["older", "of the future", "of the year 10889", "of 1970", "version 4", "no id", "empty"],
+    ids=["older", "of a clock too far ahead", "of the year 10889", "of 1970", "version 4", "no id", "empty"],
 )
 def test_nothing_else_is_recent(identifier: str) -> None:
     assert not is_recent(identifier)
