@@ -7,6 +7,7 @@ from typing import Any
 
 import jwt
 
+from common.http.sessions import User
 from tests.support.sessions import Tokens, person
 
 from .conftest import LAMP, Shop
@@ -99,6 +100,51 @@ async def test_what_is_not_there_cannot_be_changed(shop: Shop) -> None:
         await shop.call("DELETE", "/nothing", shop.seller),
     ):
         assert (answer.status_code, answer.json()["code"]) == (404, "item_not_found")
+
+
+# The same listing sent again
+
+
+async def list_under(shop: Shop, key: str, user: User | None = None, **different: Any) -> Any:
+    headers = shop.tokens.headers(user or shop.seller) | {"Idempotency-Key": key}
+    return await shop.http.post("/api/items", headers=headers, json=LAMP | different)
+
+
+async def test_a_listing_sent_again_is_one_item_and_gets_the_answer_it_got(shop: Shop) -> None:
+    first = await list_under(shop, "k")
+    await shop.call("PATCH", f"/{first.json()['id']}", shop.seller, json={"price": 999, "quantity": 2})
+
+    second = await list_under(shop, "k")
+
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert second.json() == first.json()
+    assert await shop.db.items.count_documents({}) == 1
+    assert len(await shop.events.messages("ITEMS", "items.listed")) == 1
+
+
+async def test_a_listing_sent_many_times_at_once_is_one_item(shop: Shop) -> None:
+    answers = await asyncio.gather(*(list_under(shop, "k") for _ in range(20)))
+
+    assert {answer.status_code for answer in answers} == {201}
+    assert all(answer.json() == answers[0].json() for answer in answers)
+    assert await shop.db.items.count_documents({}) == 1
+
+
+async def test_another_listing_under_the_same_key_is_refused(shop: Shop) -> None:
+    await list_under(shop, "k")
+
+    for different in ({"price": 1}, {"title": "A chair"}, {"quantity": 6}, {"description": "Older."}):
+        answer = await list_under(shop, "k", **different)
+        assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+    assert await shop.db.items.count_documents({}) == 1
+
+
+async def test_each_seller_has_keys_of_their_own(shop: Shop) -> None:
+    mine = (await list_under(shop, "k")).json()
+    anothers = (await list_under(shop, "k", person("Grace"))).json()
+    without_key = [await shop.offer(), await shop.offer()]
+
+    assert len({item["id"] for item in (mine, anothers, *without_key)}) == 4
 
 
 # Lists

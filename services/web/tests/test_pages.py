@@ -157,6 +157,23 @@ async def test_an_item_has_pictures_and_says_why_it_takes_no_other_file(visitors
     assert sum(form.action.endswith("/remove") for form in left.forms) == 1
 
 
+async def test_the_sell_form_sent_twice_lists_one_item_with_its_pictures_once(visitors: Visitors) -> None:
+    seller = await visitors.new("Sella")
+    fields = {**(await seller.get("/sell")).form("/sell").fields, **LAMP, "quantity": "5"}
+    del fields["pictures"]
+    two = [("pictures", (f"{n}.jpg", jpeg(), "image/jpeg")) for n in range(2)]
+
+    first, second = [Page(await seller.http.post("/sell", data=fields, files=two)) for _ in range(2)]
+    html = (await seller.http.get(first.path)).text
+
+    assert first.path == second.path
+    assert html.count("/large") == 2 + 1  # and the one in the metadata
+    another = Page(await seller.http.post("/sell", data={**fields, "title": "Another"}))
+    assert "already put this on sale" in another.errors["form"]
+    again = await seller.send(another, "/sell", currency="EUR")
+    assert again.path not in ("/sell", first.path)
+
+
 async def test_an_order_is_paid_seen_by_its_seller_and_refunded(visitors: Visitors) -> None:
     seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
     item = await listed(seller)

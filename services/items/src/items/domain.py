@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from common.aggregate import Aggregate
 from common.clock import whole_milliseconds
-from common.errors import Conflict, Forbidden, NotFound
+from common.errors import Conflict, Forbidden, IdempotencyKeyReused, NotFound
 from common.events import Currency, ItemChanged, ItemListed, ItemState, ItemStatus, ItemWithdrawn
 from common.ids import new_id
 from common.text import LINE, TEXT
@@ -84,6 +84,10 @@ class Item(Aggregate):
     status: ItemStatus = ItemStatus.LISTED
     pictures: tuple[str, ...] = ()
     created_at: AwareDatetime
+    request_key: str | None = None
+    """The seller's Idempotency-Key: unique among the items of the seller."""
+    fingerprint: str | None = None
+    """Equal for requests to list an item with the same body. Only with `request_key`."""
     seller_name: str | None = None
     available: int
     stock_version: int = 0
@@ -99,6 +103,8 @@ class Item(Aggregate):
         currency: Currency,
         quantity: int,
         now: datetime,
+        request_key: str | None = None,
+        fingerprint: str | None = None,
     ) -> Self:
         """Put something up for sale; all of it is available."""
         item = cls(
@@ -111,9 +117,17 @@ class Item(Aggregate):
             quantity=quantity,
             available=quantity,
             created_at=whole_milliseconds(now),
+            request_key=request_key,
+            fingerprint=fingerprint,
         )
         item._record(ItemListed)
         return item
+
+    def as_listed_first(self, first: Self) -> Self:
+        """This listing, which is `first` sent again, as it was then. Raises `IdempotencyKeyReused` if it is another."""
+        if self.fingerprint != first.fingerprint:
+            raise IdempotencyKeyReused("this Idempotency-Key was used for another item")
+        return self.model_copy(update={"id": first.id, "created_at": first.created_at, "version": 1})
 
     def edit(self, caller_id: str, changes: Changes) -> None:
         """Change some fields. Equal values are no change. Raises `NotOwner`, `ItemIsWithdrawn`."""

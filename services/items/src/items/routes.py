@@ -1,6 +1,7 @@
 """Browse, offer, edit and withdraw items, and their pictures."""
 
 from collections.abc import Awaitable, Sequence
+from hashlib import sha256
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Query, Request, Response, status
@@ -17,9 +18,9 @@ from pydantic import (
 )
 from starlette.requests import ClientDisconnect
 
-from common.errors import StaleWrite, TooLarge, TooMany, Unauthenticated, Unavailable
+from common.errors import IdempotencyKeyReused, StaleWrite, TooLarge, TooMany, Unauthenticated, Unavailable
 from common.events import Currency, ItemStatus
-from common.http.dependencies import Now, Provided
+from common.http.dependencies import IdempotencyKey, Now, Provided
 from common.http.paging import Body, Cursor, Limit, Page, page_of
 from common.http.problems import problems
 from common.http.sessions import CurrentUser, OptionalUser
@@ -54,6 +55,11 @@ class NewItem(Body):
     price: Price
     currency: Currency
     quantity: Quantity
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal offers. A field that is left out or has its default does not change it."""
+        return sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()
 
 
 @with_config(Body.model_config)
@@ -143,12 +149,17 @@ async def list_items(
     return await page_of(find, limit, ItemView.of, lambda item: str(item["_id"]))
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses=problems(Unauthenticated, Unavailable))
-async def offer_item(body: NewItem, user: CurrentUser, store: Items, now: Now) -> ItemView:
-    """Put something up for sale."""
-    item = Item.offer(seller_id=user.id, now=now, **body.model_dump())
-    await store.add(item)
-    return ItemView.of(item)
+@router.post(
+    "", status_code=status.HTTP_201_CREATED, responses=problems(Unauthenticated, IdempotencyKeyReused, Unavailable)
+)
+async def offer_item(
+    body: NewItem, user: CurrentUser, store: Items, now: Now, idempotency_key: IdempotencyKey = None
+) -> ItemView:
+    """Put something up for sale. The same key and body again is the same item, with the answer that it got first."""
+    offered = body.model_dump()
+    if idempotency_key:
+        offered |= {"request_key": idempotency_key, "fingerprint": body.fingerprint}
+    return ItemView.of(await store.add(Item.offer(seller_id=user.id, now=now, **offered)))
 
 
 @router.patch("/{item_id}", responses=problems(Unauthenticated, NotOwner, ItemNotFound, ItemIsWithdrawn, StaleWrite))

@@ -10,8 +10,10 @@ from typing import Any
 
 from pymongo import DESCENDING, TEXT, UpdateOne
 from pymongo.errors import DuplicateKeyError
+from pymongo.read_concern import ReadConcern
 
 from common.batching import Batcher
+from common.errors import Unavailable
 from common.events import ItemStatus, StockChanged
 from common.ids import new_id
 from common.mongo.client import AWAY, WITHOUT_PENDING, Database, Document, look_up
@@ -50,6 +52,10 @@ class ItemStore:
         """Create an index for each query."""
         await self._items.create_index([("status", 1), ("_id", DESCENDING)], name="newest")
         await self._items.create_index([("seller_id", 1), ("_id", DESCENDING)], name="newest_of_seller")
+        with_key = {"request_key": {"$exists": True}}
+        await self._items.create_index(
+            [("seller_id", 1), ("request_key", 1)], name="key_of_seller", unique=True, partialFilterExpression=with_key
+        )
         await self._items.create_index(
             [("title", TEXT), ("description", TEXT)], name="words", weights={"title": 10, "description": 1}
         )
@@ -87,14 +93,22 @@ class ItemStore:
         """Items, for reconciliation."""
         return await records_in(self._items, query, "quantity", "status", "version", "available", "stock_version")
 
-    async def add(self, item: Item) -> None:
-        """Save a new item, with its seller's name if that has arrived."""
+    async def add(self, item: Item) -> Item:
+        """Save a new item, with its seller's name if that has arrived. Returns it as its seller is to see it.
+
+        Under an Idempotency-Key that was used before, nothing is saved, and it is the item as it was listed then.
+        Raises `IdempotencyKeyReused`.
+        """
         self._outbox.relay.check_room()
         item.seller_name = await self._seller_name(item.seller_id)
-        await self._outbox.save(item)
+        try:
+            await self._outbox.save(item)
+        except DuplicateKeyError:
+            return item.as_listed_first(await self._under_key(item))
         if item.seller_name is None and (name := await self._seller_name(item.seller_id)):
             # It arrived between the two steps: either we or `name_seller` saw the other's write.
             await self._fill_in(item.seller_id, name)
+        return item
 
     async def change(self, item_id: str, decide: Callable[[Item], None]) -> Item:
         """Let `decide` change the item and save it. Raises `ItemNotFound`, and what `Outbox.update` does."""
@@ -169,6 +183,14 @@ class ItemStore:
     async def show_stock(self, event: StockChanged) -> None:
         """Show the available units, unless newer ones are shown already. Concurrent calls share one write."""
         await self._show_stock(event)
+
+    async def _under_key(self, item: Item) -> Item:
+        """The item that is listed under the key of this one, once the majority has it."""
+        linearizable = self._items.with_options(read_concern=ReadConcern("linearizable"))
+        wanted = {"seller_id": item.seller_id, "request_key": item.request_key}
+        if document := await linearizable.find_one(wanted, WITHOUT_PENDING):
+            return Item.from_document(document)
+        raise Unavailable("this item is just being listed; try again in a moment")
 
     async def _seller_name(self, seller_id: str) -> str | None:
         seller = await self._find_seller(seller_id)

@@ -86,9 +86,11 @@ class Api:
         """One item."""
         return Item.model_validate_json((await self.get("items", item_id)).content)
 
-    async def offer(self, fields: Mapping[str, object]) -> Item:
-        """List an item."""
-        return Item.model_validate_json((await self.send("POST", "items", json=fields)).content)
+    async def offer(self, fields: Mapping[str, object], key: str) -> Item:
+        """List an item. A second call with the same `key`, unless that is empty, returns the item as it was listed."""
+        headers = {"Idempotency-Key": key} if key else {}
+        answer = await self.send("POST", "items", json=fields, headers=headers)
+        return Item.model_validate_json(answer.content)
 
     async def edit(self, item_id: str, fields: Mapping[str, object]) -> Item:
         """Change an item."""

@@ -34,17 +34,19 @@ async def sell_page(visitor: CurrentVisitor) -> Response:
 
 @router.post("/sell")
 async def sell(visitor: CurrentVisitor, form: Form) -> Response:
-    """List an item, with its pictures."""
+    """List an item, with its pictures. The same form sent twice lists one, with the pictures that are still missing."""
     visitor.require_user()
     fields, errors = _read(form, visitor)
     try:
         if errors:
             return _form_page(visitor, "sell.html", form.texts(*FIELDS), errors, 422)
-        item = await visitor.api.offer(fields)
+        item = await visitor.api.offer(fields, form.text("key"))
     except Refused as refused:
         errors = _refusal_errors(refused, visitor)
         return _form_page(visitor, "sell.html", form.texts(*FIELDS), errors, refused.status)
-    if refused_picture := await _add_pictures(visitor, item.id, form.files("pictures")):
+    pictures = form.files("pictures")
+    missing = pictures[len((await visitor.api.item(item.id)).pictures) :] if pictures else []
+    if refused_picture := await _add_pictures(visitor, item.id, missing):
         return visitor.redirect(f"/items/{item.id}/edit?note=listed&picture={refused_picture}#pictures")
     return visitor.redirect(f"/items/{item.id}?note=listed")
 
@@ -159,6 +161,8 @@ def _refusal_errors(refused: Refused, visitor: Visitor) -> dict[str, str]:
     _ = visitor.i18n.gettext
     if refused.reason == "item_withdrawn":
         return {"form": _("This item is withdrawn. List it again to sell it.")}
+    if refused.reason == "idempotency_key_reused":
+        return {"form": _("You have already put this on sale. Press the button once more to sell another.")}
     texts = {
         "title": _title_error(visitor),
         "description": _("Use up to 10,000 characters."),
