@@ -63,7 +63,7 @@ class World:
         await self.events.deliver(order)
         return order
 
-    async def told(self, count: int) -> dict[str, datetime]:
+    async def reported(self, count: int) -> dict[str, datetime]:
         """Which holds were said to be over, in this order, and when: at least `count`, none of them twice."""
         await self.events.published(HoldElapsed, count)
         messages = await self.events.messages("EXPIRATION", HoldElapsed.subject)
@@ -73,7 +73,7 @@ class World:
 
     async def assert_elapse_on_time(self, *orders: OrderPlaced, within: float) -> None:
         """These and no others: none of them early, none later than `within` seconds."""
-        times = await self.told(len(orders))
+        times = await self.reported(len(orders))
         assert set(times) == {order.order_id for order in orders}
         for order in orders:
             assert timedelta(0) <= times[order.order_id] - order.expires_at < timedelta(seconds=within)

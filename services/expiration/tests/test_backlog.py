@@ -54,31 +54,31 @@ async def test_a_backlog_drains_in_the_order_of_the_deadlines_and_in_little_memo
     await service.start()
     before = service.peak_memory()
     connection = await nats.connect(bus_url)
-    heard: list[tuple[str, str]] = []
+    received: list[tuple[str, str]] = []
 
-    async def hear(message: Msg) -> None:
-        heard.append((message.data.decode(), (message.headers or {})["ce-time"]))
+    async def receive(message: Msg) -> None:
+        received.append((message.data.decode(), (message.headers or {})["ce-time"]))
 
     try:
-        await connection.subscribe(HoldElapsed.subject, cb=hear)
+        await connection.subscribe(HoldElapsed.subject, cb=receive)
         due = utc_now() + timedelta(seconds=4)
         orders = {f"{i:06}": due + timedelta(milliseconds=i // 100) for i in range(COUNT)}
         await redis.zadd("deadlines", {order: milliseconds(moment) for order, moment in orders.items()})
         assert utc_now() < due, "this machine is too slow to prepare them all before they are due"
 
         async def all_told() -> bool:
-            return len(heard) >= COUNT and not await redis.exists("deadlines")
+            return len(received) >= COUNT and not await redis.exists("deadlines")
 
         await eventually(all_told, seconds=120)
         seconds = (utc_now() - due).total_seconds()
         after = service.peak_memory()
-        print(f"{COUNT} told in {seconds:.1f} s; at most {after} MB, {before} MB before")  # noqa: T201 - shown by -s
+        print(f"{COUNT} reported in {seconds:.1f} s; at most {after} MB, {before} MB before")  # noqa: T201 - shown by -s
     finally:
         await connection.close()
         await service.stop()
 
-    told = {HoldElapsed.model_validate_json(body).order_id: datetime.fromisoformat(time) for body, time in heard}
-    assert len(heard) == COUNT, "each once"
-    assert list(told) == list(orders), "in the order of their deadlines"
-    assert all(told[order] >= deadline for order, deadline in orders.items()), "none early"
+    reported = {HoldElapsed.model_validate_json(body).order_id: datetime.fromisoformat(time) for body, time in received}
+    assert len(received) == COUNT, "each once"
+    assert list(reported) == list(orders), "in the order of their deadlines"
+    assert all(reported[order] >= deadline for order, deadline in orders.items()), "none early"
     assert after - before < 16, "the memory does not grow with the backlog"

@@ -9,7 +9,7 @@ async def test_a_hold_that_nobody_settles_ends_on_time_and_once(world: World) ->
     orders = [await world.held(seconds) for seconds in (0.9, 0.6, 0.3)]
 
     await world.assert_elapse_on_time(*orders, within=1)
-    assert list(await world.told(3)) == [order.order_id for order in reversed(orders)]
+    assert list(await world.reported(3)) == [order.order_id for order in reversed(orders)]
 
 
 async def test_a_settled_order_does_not_elapse(world: World) -> None:

@@ -15,7 +15,7 @@ LEASE = timedelta(seconds=10)
 
 @dataclass
 class Clock:
-    """A clock that moves when it is told to."""
+    """A clock that moves when it is set."""
 
     now: datetime = NOON
 
@@ -107,16 +107,16 @@ async def test_what_the_others_were_told_is_forgotten_and_the_rest_is_due_as_bef
     assert not (await deadlines.claim(10)).orders
 
 
-@pytest.mark.parametrize("told", [["order"], []])
+@pytest.mark.parametrize("reported", [["order"], []])
 async def test_a_worker_that_was_too_slow_leaves_the_next_ones_claim_alone(
-    told: list[str], deadlines: Deadlines, second: Deadlines, clock: Clock
+    reported: list[str], deadlines: Deadlines, second: Deadlines, clock: Clock
 ) -> None:
     await deadlines.add("order", NOON)
     slow = await deadlines.claim(1)
     clock.now += LEASE
     assert (await second.claim(1)).orders
 
-    await deadlines.settle(slow, told)
+    await deadlines.settle(slow, reported)
 
     assert not (await deadlines.claim(1)).orders, "still the second worker's"
     clock.now += LEASE

@@ -64,9 +64,9 @@ async def test_a_dead_workers_claim_ends_with_its_lease(
     claim = await dead.claim(1)
 
     async with expiration(redis_url, bus_url) as world:
-        [told] = (await world.told(1)).values()
+        [reported] = (await world.reported(1)).values()
 
-    assert milliseconds(told) > claim.leased_until
+    assert milliseconds(reported) > claim.leased_until
     assert not await redis.exists("deadlines")
 
 
@@ -76,25 +76,25 @@ async def test_a_stopped_worker_leaves_no_claim_behind(
     orders = await overdue(await complete(redis), 3 * BATCH)
 
     async with expiration(redis_url, bus_url) as world:
-        await world.told(1)
+        await world.reported(1)
     assert not await redis.zcount("deadlines", milliseconds(utc_now()), "+inf"), "a lease"
 
     async with expiration(redis_url, bus_url) as world:
-        assert set(await world.told(len(orders))) == set(orders)
+        assert set(await world.reported(len(orders))) == set(orders)
 
 
-async def test_two_workers_share_a_backlog_and_tell_nothing_twice(redis: Redis, bus_url: str, world: World) -> None:
-    heard: list[Msg] = []
+async def test_two_workers_share_a_backlog_and_report_nothing_twice(redis: Redis, bus_url: str, world: World) -> None:
+    received: list[Msg] = []
 
-    async def hear(message: Msg) -> None:
-        heard.append(message)
+    async def receive(message: Msg) -> None:
+        received.append(message)
 
-    await world.connection.subscribe(HoldElapsed.subject, cb=hear)  # also what JetStream would drop as a duplicate
+    await world.connection.subscribe(HoldElapsed.subject, cb=receive)  # also what JetStream would drop as a duplicate
     async with Bus.connected(bus_url, "expiration", away=AWAY) as bus, Worker.working(Deadlines(redis), bus):
         orders = await overdue(Deadlines(redis), 4 * BATCH)
-        assert set(await world.told(len(orders))) == set(orders)
+        assert set(await world.reported(len(orders))) == set(orders)
 
-    assert len(heard) == len(orders)
+    assert len(received) == len(orders)
 
 
 async def test_holds_survive_an_emptied_redis(world: World, redis: Redis) -> None:
@@ -199,8 +199,8 @@ async def test_while_redis_is_full_holds_wait_and_none_becomes_a_dead_letter(
             await mend(server, redis)
             await waiting
 
-            told = await events.published(HoldElapsed, 2)
-        assert [event.order_id for event in told] == [due.order_id, placed.order_id]
+            reported = await events.published(HoldElapsed, 2)
+        assert [event.order_id for event in reported] == [due.order_id, placed.order_id]
         assert await events.dead_letters(0) == []
 
 
@@ -255,7 +255,7 @@ async def test_holds_that_end_while_the_bus_is_away_are_told_when_it_is_back(
 ) -> None:
     async with started(nats_server()) as nats, expiration(redis_url, nats.url) as world:
         orders = await asyncio.gather(*(world.held(1 + i / 100) for i in range(100)))
-        await world.told(1)
+        await world.reported(1)
 
         await nats.kill()
         await eventually(lambda: passed(max(order.expires_at for order in orders)))
@@ -277,7 +277,7 @@ async def test_a_backlog_survives_a_bus_that_dies_in_the_middle_of_it(
         await nats.kill()
         await nats.start()
         await world.reconnected()
-        assert set(await world.told(len(orders))) == set(orders)
+        assert set(await world.reported(len(orders))) == set(orders)
 
 
 async def told_at_least(world: World, count: int) -> bool:
@@ -295,7 +295,7 @@ async def test_a_long_history_is_read_again_and_the_settled_stay_silent(
         for start in range(0, len(history), BATCH):
             assert await bus.publish([Envelope.of(event) for event in history[start : start + BATCH]])
     async with Bus.connected(bus_url, "expiration") as bus, Worker.working(Deadlines(redis), bus):
-        told = await events.published(HoldElapsed, len(held))
+        reported = await events.published(HoldElapsed, len(held))
 
-    assert [event.order_id for event in told] == [order.order_id for order in held]
+    assert [event.order_id for event in reported] == [order.order_id for order in held]
     assert not await redis.exists("deadlines")
