@@ -4,9 +4,16 @@ from typing import ClassVar
 
 
 class SoukError(Exception):
-    """An error that callers may see. `code` is stable and for programs; the message is for people."""
+    """An error that callers may see. `code` is stable and for programs; the message is for people.
+
+    `more` are further members of the problem, for programs too: values that JSON and MongoDB can store.
+    """
 
     code: ClassVar[str] = "error"
+
+    def __init__(self, message: str = "", **more: object) -> None:
+        super().__init__(message)
+        self.more = more
 
 
 class Invalid(SoukError):

@@ -66,9 +66,16 @@ class World:
         """The seller edits."""
         await self.events.deliver(self.item(ItemChanged, item_id, version, **state))
 
-    async def place(self, item_id: str, quantity: int = 1, buyer: User | None = None, **headers: str) -> httpx.Response:
-        """POST /api/orders."""
-        body = {"item_id": item_id, "quantity": quantity}
+    async def place(
+        self,
+        item_id: str,
+        quantity: int = 1,
+        buyer: User | None = None,
+        expected: Any = None,
+        **headers: str,
+    ) -> httpx.Response:
+        """POST /api/orders, perhaps with the `expected` price."""
+        body = {"item_id": item_id, "quantity": quantity, **(expected or {})}
         return await self.http.post("/api/orders", json=body, headers=self.tokens.headers(buyer or person()) | headers)
 
     async def placed(self, item_id: str, quantity: int = 1, buyer: User | None = None) -> dict[str, Any]:

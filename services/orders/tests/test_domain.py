@@ -1,6 +1,7 @@
 """The rules, without any server."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,6 +28,7 @@ from orders.domain import (
     OrderNotPaid,
     OrderStatus,
     OwnItem,
+    PriceChanged,
     SoldOut,
     Stock,
 )
@@ -50,7 +52,7 @@ def stock(offered: int = 5, taken: int = 0, status: ItemStatus = ItemStatus.LIST
     )
 
 
-def place(on: Stock, quantity: int = 1, buyer: str = "buyer", held: int = 0, limit: int = 10) -> Order:
+def place(on: Stock, quantity: int = 1, buyer: str = "buyer", held: int = 0, limit: int = 10, **expected: Any) -> Order:
     return Order.place(
         on,
         order_id="order",
@@ -61,6 +63,7 @@ def place(on: Stock, quantity: int = 1, buyer: str = "buyer", held: int = 0, lim
         limit=limit,
         now=NOW,
         hold=HOLD,
+        **expected,
     )
 
 
@@ -99,11 +102,13 @@ def test_stock_tells_only_the_outcome_of_a_group() -> None:
         (stock(status=ItemStatus.WITHDRAWN), {}, ItemWithdrawn),
         (stock(), {"buyer": "seller"}, OwnItem),
         (stock(offered=99), {"quantity": 3, "held": 8}, HoldLimit),
+        (stock(), {"expected_unit_price": 1249}, PriceChanged),
+        (stock(), {"expected_unit_price": 1250, "expected_currency": Currency.USD}, PriceChanged),
     ],
 )
-def test_what_cannot_be_placed_takes_nothing(item: Stock, arguments: dict[str, int], error: type[Exception]) -> None:
+def test_what_cannot_be_placed_takes_nothing(item: Stock, arguments: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
-        place(item, **arguments)  # type: ignore[arg-type]
+        place(item, **arguments)
     assert (item.taken, item.recorded) == (0, ())
 
 

@@ -126,6 +126,45 @@ async def test_an_open_order_keeps_the_price_it_was_placed_at(orders: World) -> 
     assert (await orders.placed(item))["unit_price"] == 2000
 
 
+async def test_an_order_at_the_price_that_the_buyer_saw_is_placed(orders: World) -> None:
+    item = await orders.listed(price=1000)
+
+    for expected in ({"expected_unit_price": 1000}, {"expected_unit_price": 1000, "expected_currency": "EUR"}):
+        assert (await orders.place(item, expected=expected)).status_code == 201
+
+
+async def test_an_order_at_another_price_than_the_buyer_saw_is_refused_with_the_price(orders: World) -> None:
+    item = await orders.listed(price=1000)
+    await orders.change(item, 2, price=2000)
+
+    for expected in ({"expected_unit_price": 1000}, {"expected_unit_price": 2000, "expected_currency": "USD"}):
+        refused = await orders.place(item, expected=expected)
+        problem = refused.json()
+        assert (refused.status_code, problem["code"]) == (409, "price_changed")
+        assert (problem["unit_price"], problem["currency"]) == (2000, "EUR")
+    assert (await orders.stock(item))["taken"] == 0
+
+
+@pytest.mark.parametrize("price", [-1, 12.5, "1250", True])
+async def test_what_is_no_price_cannot_be_expected(orders: World, price: Any) -> None:
+    refused = await orders.place(await orders.listed(), expected={"expected_unit_price": price})
+
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "expected_unit_price")
+
+
+async def test_the_expected_price_is_part_of_what_a_key_stands_for(orders: World) -> None:
+    item, buyer, seen = await orders.listed(price=1000), person(), {"expected_unit_price": 900}
+
+    refused = await orders.place(item, 1, buyer, seen, **{"Idempotency-Key": "k"})
+    await orders.change(item, 2, price=900)
+    again = await orders.place(item, 1, buyer, seen, **{"Idempotency-Key": "k"})
+    other = await orders.place(item, 1, buyer, **{"Idempotency-Key": "k"})
+
+    assert (refused.status_code, refused.json()["code"], refused.json()["unit_price"]) == (409, "price_changed", 1000)
+    assert again.json() == refused.json()
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
 async def test_cancelling_gives_the_units_back_once(orders: World) -> None:
     item = await orders.listed(quantity=3)
     buyer = person()

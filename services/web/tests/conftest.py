@@ -52,7 +52,7 @@ class Page(HTMLParser):
         named = {name: value or "" for name, value in attrs}
         if tag == "form":
             self.forms.append(Form(named["action"]))
-        elif tag == "input" and (named.get("type") not in ("radio", "checkbox") or "checked" in named):
+        elif tag in ("input", "button") and "name" in named and self._is_sent(named):
             self.forms[-1].fields[named["name"]] = named.get("value", "")
         elif tag == "textarea":
             self._area = named["name"]
@@ -60,6 +60,10 @@ class Page(HTMLParser):
         elif tag == "p" and named.get("class") == "error":
             self._error = named.get("id", "form").removesuffix("-error")
             self.errors[self._error] = ""
+
+    @staticmethod
+    def _is_sent(named: dict[str, str]) -> bool:
+        return named.get("type") not in ("radio", "checkbox") or "checked" in named
 
     def handle_endtag(self, tag: str) -> None:
         """Note where a text area or an error ends."""

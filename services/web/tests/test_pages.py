@@ -234,6 +234,22 @@ async def test_why_an_order_is_refused_is_on_the_page(visitors: Visitors) -> Non
     assert (wrong.status, set(wrong.errors)) == (422, {"quantity"})
 
 
+async def test_a_buyer_is_asked_when_the_price_has_changed_since_the_page_was_shown(visitors: Visitors) -> None:
+    seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
+    item = await listed(seller)
+    await ordered(buyer, item, quantity="1")
+    seen = await buyer.get(item)
+    assert "€12.50" in seen.text
+
+    await seller.send(await seller.get(f"{item}/edit"), f"{item}/edit", price="13", currency="GBP")
+    asked = await buyer.send(seen, f"{item}/order", quantity="2")
+
+    assert (asked.status, asked.path) == (409, f"{item}/order")
+    assert "One now costs £13.00. Nothing has been ordered yet" in asked.errors["quantity"]
+    agreed = await buyer.send(asked, f"{item}/order")
+    assert (agreed.path.startswith("/orders/"), "£26.00" in agreed.text) == (True, True)
+
+
 async def test_a_cancelled_order_gives_back_what_it_held(visitors: Visitors) -> None:
     seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
     item = await listed(seller)

@@ -60,7 +60,7 @@ async def _souk_error(_: Request, error: Exception) -> Response:
         headers["Retry-After"] = "1"
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    return problem(_status(type(error)), error.code, str(error), headers)
+    return problem(_status(type(error)), error.code, str(error), headers, **error.more)
 
 
 async def _validation_error(_: Request, error: Exception) -> Response:

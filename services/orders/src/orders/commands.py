@@ -5,20 +5,25 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from common.clock import now
-from common.events import ItemState
+from common.events import Currency, ItemState
 from common.ids import new_id
 from orders.domain import Order, Stock
 
 
 @dataclass(frozen=True)
 class PlaceOrder:
-    """Hold `quantity` units of an item for a buyer. `key` is the buyer's Idempotency-Key."""
+    """Hold `quantity` units of an item for a buyer, if they have the expected price, if any.
+
+    `key` is the buyer's Idempotency-Key.
+    """
 
     item_id: str
     quantity: int
     buyer_id: str
     buyer_name: str
     key: str | None = None
+    expected_unit_price: int | None = None
+    expected_currency: Currency | None = None
     now: datetime = field(default_factory=now)
     order_id: str = field(default_factory=new_id)
 
@@ -30,7 +35,8 @@ class PlaceOrder:
     @property
     def fingerprint(self) -> str:
         """Equal for requests with the same body."""
-        return f"{self.item_id}/{self.quantity}"
+        asked = (self.item_id, self.quantity, self.expected_unit_price, self.expected_currency)
+        return "/".join(str(value) for value in asked if value is not None)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,12 @@ class OwnItem(Conflict):
     code = "own_item"
 
 
+class PriceChanged(Conflict):
+    """The item has another price than the buyer saw. The problem has it: `unit_price` (minor units) and `currency`."""
+
+    code = "price_changed"
+
+
 class HoldLimit(Conflict):
     """A buyer holds the largest allowed number of units of an item."""
 
@@ -218,16 +224,23 @@ class Order(Aggregate):
         limit: int,
         now: datetime,
         hold: timedelta,
+        expected_unit_price: int | None = None,
+        expected_currency: Currency | None = None,
     ) -> Self:
         """Hold `quantity` for `hold`, taking it from `stock`.
 
-        `held` is the number of units the buyer holds already; together they may be `limit` at most. Raises
-        `OwnItem`, `ItemWithdrawn`, `HoldLimit` or `SoldOut`, and then takes nothing.
+        `held` is the number of units the buyer holds already; together they may be `limit` at most. The expected price
+        is the one that the buyer saw. Raises `OwnItem`, `ItemWithdrawn`, `PriceChanged`, `HoldLimit` or `SoldOut`, and
+        then takes nothing.
         """
         if buyer_id == stock.seller_id:
             raise OwnItem("this is your own item")
         if stock.status is ItemStatus.WITHDRAWN:
             raise ItemWithdrawn("the seller takes no more orders for this item")
+        if expected_unit_price not in {None, stock.unit_price} or expected_currency not in {None, stock.currency}:
+            raise PriceChanged(
+                "the seller has changed the price", unit_price=stock.unit_price, currency=str(stock.currency)
+            )
         if held + quantity > limit:
             raise HoldLimit(f"you may hold {limit} of this item at a time, and you hold {held}")
         stock.take(quantity)

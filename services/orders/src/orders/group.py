@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 from common.errors import IdempotencyKeyReused, SoukError, StaleWrite
 from common.events import Event
 from orders.commands import ChangeOrder, Command, FollowItem, PlaceOrder
-from orders.domain import HoldLimit, ItemNotFound, Order, OrderNotFound, SoldOut, Stock, hold_key
+from orders.domain import HoldLimit, ItemNotFound, Order, OrderNotFound, PriceChanged, SoldOut, Stock, hold_key
 
-REFUSALS: dict[str, type[SoukError]] = {kind.code: kind for kind in (SoldOut, HoldLimit)}
+REFUSALS: dict[str, type[SoukError]] = {kind.code: kind for kind in (PriceChanged, SoldOut, HoldLimit)}
 """Refusals that depend on the moment. They are stored under the Idempotency-Key, as an order is."""
 
 Outcome = Order | None | SoukError
@@ -80,14 +80,15 @@ class Group(Generic[C]):
         if known["fingerprint"] != command.fingerprint:
             raise IdempotencyKeyReused("this Idempotency-Key was used with another body")
         if refused := known.get("refused"):
-            raise REFUSALS[refused["code"]](refused["detail"])
+            raise REFUSALS[refused["code"]](refused["detail"], **refused.get("more", {}))
         return Order.model_validate(known["order"])
 
     def _answer(self, command: PlaceOrder, cause: C) -> Answer:
         try:
             placed = self._take(command, cause).model_dump() | {"version": 1}
-        except (SoldOut, HoldLimit) as refused:
-            return {"fingerprint": command.fingerprint, "refused": {"code": refused.code, "detail": str(refused)}}
+        except tuple(REFUSALS.values()) as refused:
+            answer = {"code": refused.code, "detail": str(refused), "more": refused.more}
+            return {"fingerprint": command.fingerprint, "refused": answer}
         return {"fingerprint": command.fingerprint, "order": placed}
 
     def _take(self, command: PlaceOrder, cause: C) -> Order:
@@ -103,6 +104,8 @@ class Group(Generic[C]):
             limit=self.limit,
             now=command.now,
             hold=self.hold,
+            expected_unit_price=command.expected_unit_price,
+            expected_currency=command.expected_currency,
         )
         self.held[key] = self.held.get(key, 0) + command.quantity
         self._write_order(order, cause)

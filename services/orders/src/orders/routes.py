@@ -7,7 +7,7 @@ from fastapi import APIRouter, status
 from pydantic import BaseModel
 
 from common.errors import IdempotencyKeyReused
-from common.events import CancelReason, Currency, ItemId, Quantity
+from common.events import CancelReason, Currency, ItemId, MinorUnits, Quantity
 from common.http.dependencies import IdempotencyKey, Provided
 from common.http.paging import Body, Cursor, Limit, Page, page_of
 from common.http.problems import problems
@@ -26,6 +26,7 @@ from orders.domain import (
     OrderNotPaid,
     OrderStatus,
     OwnItem,
+    PriceChanged,
     SoldOut,
 )
 from orders.store import OrderStore
@@ -37,10 +38,12 @@ Desk = Annotated[ReservationDesk, Provided(ReservationDesk)]
 
 
 class NewOrder(Body):
-    """What a buyer asks for."""
+    """What a buyer asks for, and the price that the buyer saw: at another one, nothing is ordered."""
 
     item_id: ItemId
     quantity: Quantity = 1
+    expected_unit_price: MinorUnits | None = None
+    expected_currency: Currency | None = None
 
 
 class OrderView(BaseModel):
@@ -75,13 +78,14 @@ class OrderView(BaseModel):
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
-    responses=problems(ItemNotFound, SoldOut, OwnItem, HoldLimit, ItemWithdrawn, IdempotencyKeyReused),
+    responses=problems(ItemNotFound, SoldOut, OwnItem, PriceChanged, HoldLimit, ItemWithdrawn, IdempotencyKeyReused),
 )
 async def place_order(
     body: NewOrder, user: CurrentUser, desk: Desk, idempotency_key: IdempotencyKey = None
 ) -> OrderView:
     """Hold a quantity of an item for the caller until it is paid or the deadline passes."""
-    order = await desk.place(PlaceOrder(body.item_id, body.quantity, user.id, user.name, idempotency_key))
+    asked = body.model_dump()
+    order = await desk.place(PlaceOrder(buyer_id=user.id, buyer_name=user.name, key=idempotency_key, **asked))
     return OrderView.of(order)
 
 

@@ -23,13 +23,19 @@ PAGE_SIZE = 24
 
 
 class Refused(SoukError):
-    """A service has refused a request. `reason` is its stable code, `fields` are the fields that are wrong."""
+    """A service has refused a request. `reason` is its stable code, `fields` are the fields that are wrong.
 
-    def __init__(self, status: int, reason: str, detail: str, fields: frozenset[str]) -> None:
+    `problem` is the whole of its answer, empty if that is no problem.
+    """
+
+    def __init__(
+        self, status: int, reason: str, detail: str, fields: frozenset[str], problem: Mapping[str, Any]
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.reason = reason
         self.fields = fields
+        self.problem = problem
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,11 @@ class Api:
         """Remove a picture."""
         await self.send("DELETE", "items", item_id, "pictures", picture_id)
 
-    async def place_order(self, item_id: str, quantity: int, key: str) -> Order:
-        """Hold `quantity` units. A second call with the same `key` returns the same order."""
-        body = {"item_id": item_id, "quantity": quantity}
+    async def place_order(self, item_id: str, quantity: int, key: str, seen: tuple[int, str] | None) -> Order:
+        """Hold `quantity` units at the unit price and currency `seen`. The same `key` again returns the same order."""
+        body: dict[str, object] = {"item_id": item_id, "quantity": quantity}
+        if seen:
+            body["expected_unit_price"], body["expected_currency"] = seen
         answer = await self.send("POST", "orders", json=body, headers={"Idempotency-Key": key})
         return Order.model_validate_json(answer.content)
 
@@ -184,6 +192,6 @@ def _refusal(answer: httpx.Response) -> Refused:
     try:
         problem = answer.json()
         fields = frozenset(str(error["field"]).split(".")[0] for error in problem.get("errors", ()))
-        return Refused(answer.status_code, problem["code"], problem["detail"], fields)
+        return Refused(answer.status_code, problem["code"], problem["detail"], fields, problem)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Refused(answer.status_code, "error", "a service refused this", frozenset())
+        return Refused(answer.status_code, "error", "a service refused this", frozenset(), {})

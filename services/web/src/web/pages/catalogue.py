@@ -2,9 +2,10 @@
 
 from fastapi import APIRouter, Response
 
+from common.events import Currency
 from web.clients.api import Refused
 from web.clients.models import Item
-from web.pages.forms import Form
+from web.pages.forms import Fields, Form
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering.i18n import I18n
 
@@ -38,12 +39,26 @@ async def order_item(item_id: str, visitor: CurrentVisitor, form: Form) -> Respo
         error = visitor.i18n.gettext("Enter a whole number, 1 or more.")
         return item_page(visitor, await visitor.api.item(item_id), 422, form.text("quantity"), error)
     try:
-        order = await visitor.api.place_order(item_id, quantity, form.text("key"))
+        order = await visitor.api.place_order(item_id, quantity, form.text("key"), seen_price(form))
     except Refused as refused:
-        item = await visitor.api.item(item_id)
+        item = at_price(await visitor.api.item(item_id), refused)
         error = refusal(refused, item, visitor.i18n)
         return item_page(visitor, item, refused.status, form.text("quantity"), error)
     return visitor.redirect(f"/orders/{order.id}")
+
+
+def seen_price(form: Fields) -> tuple[int, str] | None:
+    """The price at which the form was shown, in minor units of a currency. None if it does not say."""
+    amount, _, currency = form.text("seen").partition(" ")
+    return (int(amount), currency) if amount.isdecimal() and amount.isascii() and currency in list(Currency) else None
+
+
+def at_price(item: Item, refused: Refused) -> Item:
+    """The item at the price by which the order was refused: items and orders may differ for a moment."""
+    if refused.reason != "price_changed":
+        return item
+    price, currency = refused.problem["unit_price"], refused.problem["currency"]
+    return item.model_copy(update={"price": price, "currency": Currency(currency)})
 
 
 def item_page(visitor: Visitor, item: Item, status: int = 200, quantity: str = "1", error: str = "") -> Response:
@@ -59,6 +74,12 @@ def refusal(refused: Refused, item: Item, i18n: I18n) -> str:
             return left % {"number": i18n.number(item.left)}
         case "sold_out":
             return i18n.gettext("Somebody was faster: this is sold out. If a hold runs out, it will be back here.")
+        case "price_changed":
+            price = i18n.money(item.price, item.currency)
+            return i18n.gettext(
+                "The seller has just changed the price. One now costs %(price)s. Nothing has been ordered yet: "
+                "press the button once more if you still want it."
+            ) % {"price": price}
         case "hold_limit":
             return i18n.gettext("That is more than one person may hold of an item. Pay for what you hold first.")
         case "own_item":
