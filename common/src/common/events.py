@@ -188,12 +188,16 @@ class OrderRefundRequested(OrderState, subject="orders.refund_requested"):
 
 
 class StockChanged(Event, subject="orders.stock_changed"):
-    """What is left of an item: `available` of `quantity` offered. Owner: orders."""
+    """What is left of an item: `available` of `quantity` offered. Owner: orders.
+
+    Orders sells by `item_version` of the item and no longer by an older one. None in events of the first revision.
+    """
 
     item_id: ItemId
     stock_version: int
     quantity: Quantity
     available: int
+    item_version: int | None = None
 
 
 class HoldElapsed(Event, subject="expiration.elapsed"):

@@ -1,6 +1,5 @@
 """Identifiers: UUID version 7 (RFC 9562). Newer ids sort after older ones, and each says when it was made."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -9,6 +8,7 @@ from uuid import UUID
 from uuid_utils import uuid7
 
 from common.errors import Unavailable
+from common.polling import found_within
 
 T = TypeVar("T")
 
@@ -53,19 +53,7 @@ async def once_arrived(find: Callable[[str], Awaitable[T | None]], identifier: s
     here. Only recent ids wait; any other unknown id is None at once. Raises `Unavailable` for an unknown id younger
     than `UNCERTAIN_SECONDS`: its event may be late.
     """
-    found = await find(identifier)
-    if found is not None or not is_recent(identifier):
-        return _certain(found, identifier)
-    deadline = time.monotonic() + ARRIVAL_TIMEOUT
-    pause = 0.02
-    while found is None and time.monotonic() < deadline:
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.5, 0.3)
-        found = await find(identifier)
-    return _certain(found, identifier)
-
-
-def _certain(found: T | None, identifier: str) -> T | None:
+    found = await found_within(ARRIVAL_TIMEOUT if is_recent(identifier) else 0, lambda: find(identifier))
     if found is None and is_recent(identifier, UNCERTAIN_SECONDS):
         raise Unavailable("this is not known here yet; try again in a moment")
     return found

@@ -69,5 +69,6 @@ async def shop(
     monkeypatch.setenv("MONGO_URL", mongo_url)
     monkeypatch.setenv("NATS_URL", bus_url)
     monkeypatch.setenv("JWT_PUBLIC_KEYS", tokens.jwk_set)
+    monkeypatch.setattr("items.store.EFFECT_TIMEOUT", 0.05)  # there is no orders that could follow an edit
     async with running(app) as client:
         yield Shop(client, db, events, tokens, person("Ada"))

@@ -44,6 +44,21 @@ async def test_what_is_left_is_read_again(shop: Shop, projections: dict[str, Pro
     assert [(await shop.item(item))["available"] for item in items] == [38, 38, 40]
 
 
+async def test_the_version_that_orders_sells_by_is_read_again(shop: Shop, projections: dict[str, Projection]) -> None:
+    item = (await shop.offer())["id"]
+    for version, item_version in ((1, 1), (2, 2), (3, None)):  # the last by the revision before, during an upgrade
+        await shop.events.deliver(
+            StockChanged(item_id=item, stock_version=version, quantity=5, available=5, item_version=item_version)
+        )
+    available = projections["items.available"]
+    assert await differences_of(available) == []
+
+    await shop.db.items.update_one({"_id": item}, {"$set": {"followed_version": 1}})
+    assert [str(d) for d in await differences_of(available)] == [f"{item}: followed_version 2 expected, 1 found"]
+    assert await rebuild(available, swap=True) == 0
+    assert (await shop.db.items.find_one({"_id": item}) or {})["followed_version"] == 2
+
+
 async def test_a_mend_never_overwrites_what_came_meanwhile(shop: Shop, projections: dict[str, Projection]) -> None:
     item = (await shop.offer(quantity=40))["id"]
     await shop.events.deliver(StockChanged(item_id=item, stock_version=1, quantity=40, available=39))

@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
+import pytest
 
+from common.events import StockChanged
 from common.http.sessions import User
+from items.store import EFFECT_TIMEOUT
 from tests.support.sessions import Tokens, person
 
 from .conftest import LAMP, Shop
@@ -27,6 +31,7 @@ async def test_an_item_that_is_offered_is_there_for_everybody(shop: Shop) -> Non
         "version": 1,
         "pictures": [],
         "created_at": item["created_at"],
+        "in_effect": False,
     }
     assert await shop.item(item["id"]) == item
 
@@ -100,6 +105,62 @@ async def test_what_is_not_there_cannot_be_changed(shop: Shop) -> None:
         await shop.call("DELETE", "/nothing", shop.seller),
     ):
         assert (answer.status_code, answer.json()["code"]) == (404, "item_not_found")
+
+
+# When an edit binds
+
+
+def stock(item: Any, version: int, item_version: int | None = None) -> StockChanged:
+    return StockChanged(item_id=item["id"], stock_version=version, quantity=5, available=5, item_version=item_version)
+
+
+@pytest.mark.parametrize(("method", "body"), [("PATCH", {"price": 999}), ("DELETE", None)])
+async def test_an_edit_is_answered_once_orders_sells_by_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, method: str, body: Any
+) -> None:
+    monkeypatch.setattr("items.store.EFFECT_TIMEOUT", 30.0)
+    item = await shop.offer()
+
+    editing = asyncio.create_task(shop.call(method, f"/{item['id']}", shop.seller, json=body))
+    await shop.events.deliver(stock(item, 1, item_version=1))
+    assert not editing.done()
+    await shop.events.deliver(stock(item, 2, item_version=2))
+
+    assert (await editing).json()["in_effect"] is True
+    assert (await editing).json()["version"] == 2
+    assert (await shop.item(item["id"]))["in_effect"] is True
+
+
+async def test_without_orders_an_edit_is_answered_after_two_seconds_and_promises_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("items.store.EFFECT_TIMEOUT", EFFECT_TIMEOUT)
+    item = await shop.offer()
+    await shop.events.deliver(stock(item, 1, item_version=1))
+    assert (await shop.item(item["id"]))["in_effect"] is True
+
+    began = time.monotonic()
+    answer = await shop.call("DELETE", f"/{item['id']}", shop.seller)
+
+    assert EFFECT_TIMEOUT <= time.monotonic() - began < EFFECT_TIMEOUT + 3
+    assert (answer.status_code, answer.json()["status"], answer.json()["in_effect"]) == (200, "withdrawn", False)
+    await shop.events.deliver(stock(item, 2, item_version=1))  # an order that was placed meanwhile
+    assert (await shop.item(item["id"]))["in_effect"] is False
+    await shop.events.deliver(stock(item, 3, item_version=2))
+    assert (await shop.item(item["id"]))["in_effect"] is True
+
+
+async def test_what_was_edited_before_souk_kept_count_is_in_effect_until_it_is_edited_again(shop: Shop) -> None:
+    item = await shop.offer()
+    await shop.db.items.update_one({}, {"$unset": {"awaited_version": "", "followed_version": ""}})
+
+    await shop.events.deliver(stock(item, 1))  # of the revision before
+    assert (await shop.item(item["id"]))["in_effect"] is True
+
+    edited = await shop.call("PATCH", f"/{item['id']}", shop.seller, json={"price": 999})
+    assert edited.json()["in_effect"] is False
+    await shop.events.deliver(stock(item, 2, item_version=2))
+    assert (await shop.item(item["id"]))["in_effect"] is True
 
 
 # The same listing sent again

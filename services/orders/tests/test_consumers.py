@@ -132,6 +132,17 @@ async def test_stock_follows_the_newest_statement_in_whatever_order_it_comes(ord
     assert [c.available for c in await orders.events.published(StockChanged)] == [0]
 
 
+async def test_every_version_that_the_stock_follows_is_told(orders: World) -> None:
+    item = await orders.listed(quantity=5)
+
+    await orders.change(item, 2, quantity=5, price=999)
+    await orders.events.deliver(orders.item(ItemWithdrawn, item, 4))
+    await orders.change(item, 3, quantity=9)
+
+    changes = await orders.events.published(StockChanged, 3)
+    assert [(c.stock_version, c.item_version) for c in changes] == [(1, 1), (2, 2), (3, 4)]
+
+
 async def test_an_edit_of_the_quantity_changes_what_is_available(orders: World) -> None:
     item = await orders.listed(quantity=5)
     await orders.placed(item, 4)

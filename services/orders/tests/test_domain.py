@@ -92,7 +92,7 @@ def test_stock_tells_only_the_outcome_of_a_group() -> None:
     place(item, quantity=2)
     place(item, quantity=1)
 
-    assert item.recorded == (StockChanged(item_id="item", stock_version=2, quantity=5, available=2),)
+    assert item.recorded == (StockChanged(item_id="item", stock_version=2, quantity=5, available=2, item_version=1),)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ Quantity = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 
 MOST_PICTURES = 6
 
-COPIES = {"seller_name", "available", "stock_version"}
+COPIES = {"seller_name", "available", "stock_version", "followed_version"}
 """Fields of an item that are copied from other services."""
 
 
@@ -68,9 +68,10 @@ class Changes(TypedDict, total=False):
 
 
 class Item(Aggregate):
-    """An item, with copies of its seller's name (auth) and its available units (orders). `pictures` are ids.
+    """An item, with copies of its seller's name (auth) and of its stock (orders). `pictures` are ids.
 
-    `available` is what is left of `quantity`, as of `stock_version`. The copies change without a new version.
+    As of `stock_version`, `available` is what is left, and orders sells by `followed_version` of the item. The copies
+    change without a new version.
     """
 
     model_config = ConfigDict(validate_assignment=True)
@@ -88,9 +89,12 @@ class Item(Aggregate):
     """The seller's Idempotency-Key: unique among the items of the seller."""
     fingerprint: str | None = None
     """Equal for requests to list an item with the same body. Only with `request_key`."""
+    awaited_version: int = 0
+    """The newest version: once orders follows it, it is in effect. 0 if it was edited before Souk kept count."""
     seller_name: str | None = None
     available: int
     stock_version: int = 0
+    followed_version: int = 0
 
     @classmethod
     def offer(
@@ -179,6 +183,7 @@ class Item(Aggregate):
             raise NotOwner("this is another seller's item")
 
     def _record(self, kind: type[ItemState]) -> None:
+        self.awaited_version = self.next_version
         self.record(
             kind(
                 item_id=self.id,

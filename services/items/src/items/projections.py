@@ -37,7 +37,7 @@ class Sellers(Projection):
 
 
 class Available(Projection):
-    """The available units of each item, according to the newest stock event."""
+    """The available units of each item, and the version that orders sells by, according to its stock events."""
 
     name = "items.available"
 
@@ -46,11 +46,20 @@ class Available(Projection):
         self._store = store
 
     async def expected(self) -> dict[str, State]:
-        newest: dict[str, State] = {}
+        newest: dict[str, StockChanged] = {}
+        followed: dict[str, int] = {}
         async for event in self._bus.stored_events(StockChanged):
-            if event.item_id not in newest or newest[event.item_id]["stock_version"] < event.stock_version:
-                newest[event.item_id] = {"available": event.available, "stock_version": event.stock_version}
-        return newest
+            if event.item_id not in newest or newest[event.item_id].stock_version < event.stock_version:
+                newest[event.item_id] = event
+            followed[event.item_id] = max(followed.get(event.item_id, 0), event.item_version or 0)
+        return {
+            key: {
+                "available": event.available,
+                "stock_version": event.stock_version,
+                "followed_version": followed[key],
+            }
+            for key, event in newest.items()
+        }
 
     async def found(self) -> dict[str, State]:
         """Leaves out items without a stock event: they show their own quantity."""

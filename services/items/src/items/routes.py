@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    computed_field,
     field_validator,
     with_config,
 )
@@ -105,6 +106,14 @@ class ItemView(BaseModel):
     version: int
     created_at: AwareDatetime
     pictures: list[PictureView] = []
+    awaited_version: int = Field(default=0, exclude=True)
+    followed_version: int = Field(default=0, exclude=True)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def in_effect(self) -> bool:
+        """Whether orders sells by this version. If not, it will within moments, and until then by an earlier one."""
+        return self.followed_version >= self.awaited_version
 
     @field_validator("available")
     @classmethod
@@ -166,14 +175,22 @@ async def offer_item(
 async def edit_item(
     item_id: str, body: Annotated[Edit, AfterValidator(_something)], user: CurrentUser, store: Items
 ) -> ItemView:
-    """Change some fields; of two changes at once, both count. An open order keeps the price it was placed at."""
-    return ItemView.of(await store.change(item_id, lambda item: item.edit(user.id, body)))
+    """Change some fields; of two changes at once, both count. An open order keeps the price it was placed at.
+
+    The answer waits up to two seconds until the change is in effect. If it is not by then, `in_effect` is false.
+    """
+    item = await store.change(item_id, lambda item: item.edit(user.id, body))
+    return ItemView.of(await store.once_in_effect(item))
 
 
 @router.delete("/{item_id}", responses=problems(Unauthenticated, NotOwner, ItemNotFound, StaleWrite))
 async def withdraw_item(item_id: str, user: CurrentUser, store: Items) -> ItemView:
-    """Take an item off sale for good. Open orders live on; there will be no new ones."""
-    return ItemView.of(await store.change(item_id, lambda item: item.withdraw(user.id)))
+    """Take an item off sale for good. Open orders live on; there will be no new ones once this is in effect.
+
+    The answer waits for that as that of an edit does.
+    """
+    item = await store.change(item_id, lambda item: item.withdraw(user.id))
+    return ItemView.of(await store.once_in_effect(item))
 
 
 UPLOAD = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in KINDS}

@@ -19,6 +19,7 @@ from common.ids import new_id
 from common.mongo.client import AWAY, WITHOUT_PENDING, Database, Document, look_up
 from common.mongo_records import records_in
 from common.outbox import Outbox, Relay
+from common.polling import found_within
 from common.records import Record, RecordsQuery
 from items.domain import Item, ItemNotFound, PictureNotFound
 from items.picture_store import PictureStore
@@ -34,6 +35,9 @@ SWEEP_SECONDS = 3600.0
 
 SWEEP_PAGE = 500
 """Pictures that a sweep reads at a time."""
+
+EFFECT_TIMEOUT = 2.0
+"""Seconds that the answer to an edit waits at most until the edit is in effect."""
 
 
 class ItemStore:
@@ -113,6 +117,16 @@ class ItemStore:
     async def change(self, item_id: str, decide: Callable[[Item], None]) -> Item:
         """Let `decide` change the item and save it. Raises `ItemNotFound`, and what `Outbox.update` does."""
         return await self._outbox.update(lambda: self.get(item_id), decide)
+
+    async def once_in_effect(self, item: Item) -> Item:
+        """The item once orders sells by it. After `EFFECT_TIMEOUT`, the item although it is not yet in effect."""
+
+        async def followed() -> int | None:
+            version = (await self.look_at(item.id)).get("followed_version", 0)
+            return version if version >= item.awaited_version else None
+
+        item.followed_version = await found_within(EFFECT_TIMEOUT, followed) or item.followed_version
+        return item
 
     async def picture(self, item_id: str, picture_id: str, size: str) -> bytes:
         """A WebP file. Raises `PictureNotFound`."""
@@ -201,16 +215,7 @@ class ItemStore:
 
     async def _write_stock(self, events: Sequence[StockChanged]) -> list[None]:
         newest = {event.item_id: event for event in sorted(events, key=lambda event: event.stock_version)}
-        await self._items.bulk_write(
-            [
-                UpdateOne(
-                    {"_id": event.item_id, "stock_version": {"$lt": event.stock_version}},
-                    {"$set": {"available": event.available, "stock_version": event.stock_version}},
-                )
-                for event in newest.values()
-            ],
-            ordered=False,
-        )
+        await self._items.bulk_write([_copy_of(event) for event in newest.values()], ordered=False)
         return [None] * len(events)
 
 
@@ -237,14 +242,22 @@ class ProjectionStore:
         await self._items.update_many({"seller_id": seller_id}, {"$set": {"seller_name": name}})
 
     async def available(self) -> dict[str, Document]:
-        """`available` and `stock_version` of each item for which a stock event has arrived."""
-        known = self._items.find({"stock_version": {"$ne": 0}}, {"available": 1, "stock_version": 1})
-        return {d.pop("_id"): d async for d in known}
+        """The copied stock of each item for which a stock event has arrived."""
+        copies = {"available": 1, "stock_version": 1, "followed_version": 1}
+        known = self._items.find({"stock_version": {"$ne": 0}}, copies)
+        return {d.pop("_id"): {"followed_version": 0, **d} async for d in known}
 
     async def show_available(self, item_id: str, found: Mapping[str, Any] | None, expected: Mapping[str, Any]) -> None:
-        """Set `available` and `stock_version` of an item, unless they are no longer as they were `found`."""
-        guard = {"_id": item_id, **(found or {"stock_version": 0})}
+        """Set the copied stock of an item, unless another event was copied since it was `found`."""
+        guard = {"_id": item_id, "stock_version": found["stock_version"] if found else 0}
         await self._items.update_one(guard, {"$set": dict(expected)})
+
+
+def _copy_of(event: StockChanged) -> UpdateOne:
+    change: dict[str, Any] = {"$set": {"available": event.available, "stock_version": event.stock_version}}
+    if event.item_version is not None:
+        change["$max"] = {"followed_version": event.item_version}
+    return UpdateOne({"_id": event.item_id, "stock_version": {"$lt": event.stock_version}}, change)
 
 
 def every_word(search: str) -> str:

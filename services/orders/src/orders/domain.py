@@ -161,7 +161,10 @@ class Stock(Aggregate):
         return max(0, self.offered - self.taken) if self.status is ItemStatus.LISTED else 0
 
     def follow(self, item: ItemState) -> None:
-        """Copy the seller's newest offer. An older one, or the same again, changes nothing."""
+        """Copy the seller's newest offer. An older one, or the same again, changes nothing.
+
+        Every version that is followed is published: the seller learns by it that an edit binds.
+        """
         if item.item_version <= self.item_version:
             return
         for name, value in self._offer(item).items():
@@ -183,7 +186,11 @@ class Stock(Aggregate):
     def _changed(self) -> None:
         """However often stock changes before it is saved, one event carries the outcome."""
         event = StockChanged(
-            item_id=self.id, stock_version=self.next_version, quantity=self.offered, available=self.free
+            item_id=self.id,
+            stock_version=self.next_version,
+            quantity=self.offered,
+            available=self.free,
+            item_version=self.item_version,
         )
         self._recorded[:] = [event]
 

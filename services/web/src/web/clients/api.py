@@ -102,9 +102,9 @@ class Api:
         """Change an item."""
         return Item.model_validate_json((await self.send("PATCH", "items", item_id, json=fields)).content)
 
-    async def withdraw(self, item_id: str) -> None:
+    async def withdraw(self, item_id: str) -> Item:
         """Take an item off sale."""
-        await self.send("DELETE", "items", item_id)
+        return Item.model_validate_json((await self.send("DELETE", "items", item_id)).content)
 
     async def add_picture(self, item_id: str, content: bytes, kind: str) -> None:
         """Add a picture of a media type (`image/jpeg`) to an item."""

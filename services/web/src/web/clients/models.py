@@ -30,6 +30,8 @@ class Item(BaseModel):
     status: str
     version: int
     pictures: list[Picture] = []
+    in_effect: bool = True
+    """Whether orders sells by this version, and no longer by an earlier one."""
 
     @property
     def listed(self) -> bool:

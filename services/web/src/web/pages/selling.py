@@ -66,18 +66,18 @@ async def edit(item_id: str, visitor: CurrentVisitor, form: Form) -> Response:
     try:
         if errors:
             return _edit_page(visitor, item, form.texts(*FIELDS), errors, 422)
-        await visitor.api.edit(item_id, fields)
+        item = await visitor.api.edit(item_id, fields)
     except Refused as refused:
         return _edit_page(visitor, item, form.texts(*FIELDS), _refusal_errors(refused, visitor), refused.status)
-    return visitor.redirect(f"/items/{item_id}/edit?note=saved")
+    return visitor.redirect(f"/items/{item_id}/edit?note={'saved' if item.in_effect else 'accepted'}")
 
 
 @router.post("/items/{item_id}/withdraw")
 async def withdraw(item_id: str, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
     """Take an item off sale."""
     visitor.require_user()
-    await visitor.api.withdraw(item_id)
-    return visitor.redirect("/my/items?note=withdrawn")
+    item = await visitor.api.withdraw(item_id)
+    return visitor.redirect(f"/my/items?note={'withdrawn' if item.in_effect else 'accepted'}")
 
 
 @router.post("/items/{item_id}/pictures")

@@ -21,6 +21,7 @@ LANGUAGE_COOKIE = "language"
 NOTES = {
     "listed": N_("Your item is on sale."),
     "saved": N_("Saved."),
+    "accepted": N_("We have your change. It takes effect in a moment."),
     "withdrawn": N_("Your item is off sale."),
     "pictures": N_("The pictures are saved."),
     "replayed": N_("The messages are with their handlers again."),
