@@ -16,6 +16,7 @@ class Buyer:
     def __init__(self, person: Person, market: Market) -> None:
         self.person = person
         self._market = market
+        self._prices: dict[str, int | None] = {}
 
     async def act(self) -> None:
         """Look around, place one order, and end it in one of the possible ways."""
@@ -35,6 +36,7 @@ class Buyer:
             self._cancel_while_paying: 2,
             self._pay_after_cancel: 1,
             self._forget: 2,
+            self._hoard: 1,
             self._pay_at_the_end: 2,
         }
         [end] = self.person.chance.choices(list(ends), list(ends.values()))
@@ -68,8 +70,7 @@ class Buyer:
 
     async def _place(self, item: str) -> Operation:
         person = self.person
-        await person.ask("show item", "GET", f"/api/items/{item}", {"item_id": item})
-        body = {"item_id": item, "quantity": person.chance.choice((1, 1, 2, 3, 4))}
+        body = {"item_id": item, "quantity": person.chance.choice((1, 1, 2, 3, 4)), **await self._expected(item)}
         if person.chance.random() < 0.2:
             return await person.ask("place", "POST", "/api/orders", body=body)
         key = person.new_key()
@@ -77,6 +78,15 @@ class Buyer:
         if person.chance.random() < 0.2:
             await person.ask("place", "POST", "/api/orders", body=body, key=key)  # a person who reloads
         return answer
+
+    async def _expected(self, item: str) -> Json:
+        """The price that the buyer has seen, perhaps some time ago, or nothing."""
+        person = self.person
+        shown = await person.ask("show item", "GET", f"/api/items/{item}", {"item_id": item})
+        now = shown.body["price"] if shown.status == 200 else None
+        price = self._prices.setdefault(item, now) if person.chance.random() < 0.2 else now
+        self._prices[item] = price
+        return {"expected_unit_price": price} if price is not None and person.chance.random() < 0.7 else {}
 
     async def _charge(self, order: Json, card: str, key: str = "") -> Operation:
         body = {"order_id": order["id"], "payment_method": card}
@@ -117,6 +127,12 @@ class Buyer:
 
     async def _forget(self, _: Json) -> None:
         """Do nothing: the hold runs out."""
+
+    async def _hoard(self, order: Json) -> None:
+        """Want more of the same than one buyer may hold, with several requests at once."""
+        body = {"item_id": order["item_id"], "quantity": 4}
+        keys = [self.person.new_key() for _ in range(3)]
+        await asyncio.gather(*(self.person.insist("place", "POST", "/api/orders", body=body, key=key) for key in keys))
 
     async def _pay_at_the_end(self, order: Json) -> None:
         """Pay within a second of the end of the hold."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from tests.chaos import answer_rules as answers
 from tests.chaos import money_rules as money
+from tests.chaos import sale_rules as sales
 from tests.chaos import state_rules as state
 from tests.chaos.end_state import EndState
 from tests.chaos.history import History
@@ -21,7 +22,7 @@ def check(history: History, end: EndState, unreadable: Mapping[Place, str] | Non
         found += rule(end)
     for rule in money.RULES:
         found += rule(end)
-    for compare in answers.RULES:
+    for compare in (*answers.RULES, *sales.RULES):
         found += compare(history, end)
     return [*found, *_dead_letters(end, unreadable or {}), *_unsettled(end)]
 

@@ -63,6 +63,10 @@ class EndState:
     unsettled: list[str] = field(default_factory=list)
     """What was still going on at the end of the time in which all had to settle."""
     at: float = field(default_factory=time.time)
+    skew: float = 0.1
+    """Seconds by which the clocks of services and people may differ."""
+    hold_limit: int = 10
+    """Units of one item that one buyer may hold."""
 
 
 async def read_end_state(world: World, people: Iterable[str], began: float, unsettled: list[str]) -> EndState:

@@ -30,14 +30,15 @@ class Observation:
 
 def only_forward(history: History, end: EndState) -> Iterable[Violation]:
     """A later answer shows no older version; a version has one status; every step is a transition that exists."""
-    for order_id, seen in _observations(history).items():
+    for order_id, seen in observations(history).items():
         if order := end.orders.get(order_id):
             yield from _against_the_end(order_id, seen, order["version"], order["status"])
         yield from _against_time(order_id, seen)
         yield from _against_each_other(order_id, seen)
 
 
-def _observations(history: History) -> dict[str, list[Observation]]:
+def observations(history: History) -> dict[str, list[Observation]]:
+    """Return what answers showed of each order, by order, in the order of the answers."""
     seen: dict[str, list[Observation]] = defaultdict(list)
     for operation in history.of("show order", "list orders", "list sales", "cancel", "refund"):
         for row in _orders_in(operation):

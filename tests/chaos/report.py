@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from tests.chaos.chart import chart
 from tests.chaos.run import Run
+from tests.chaos.stock_history import undecided
 from tests.chaos.timeline import timeline_of
 
 FOLDER = Path(__file__).parent
@@ -39,6 +40,7 @@ def figures(run: Run) -> dict[str, Any]:
         "charges": len([charge for charge in run.end.charges.values() if charge.get("captured_at")]),
         "charges_given_back": len([charge for charge in run.end.charges.values() if charge.get("refunded_at")]),
         "events": len(run.end.events),
+        "items_undecided": undecided(run.history, run.end),
         "dead_letters": len(run.end.dead_letters),
         "faults": dict(sorted(happened.items())),
         "faults_in_all": happened.total(),

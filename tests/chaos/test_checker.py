@@ -29,6 +29,7 @@ class Town:
             "buyer_id": "bea",
             "seller_id": "sid",
             "item_id": "i1",
+            "item_title": "A seat",
             "quantity": 2,
             "unit_price": 500,
             "currency": "EUR",
@@ -53,7 +54,8 @@ class Town:
             readers={"orders.placed": {"payments-copy_amount_due"}},
             at=END.timestamp(),
         )
-        self.publish("items.listed", item_id="i1", quantity=5)
+        self.offer = {"title": "A seat", "price": 500, "currency": "EUR", "quantity": 5, "status": "listed"}
+        self.publish("items.listed", item_id="i1", item_version=1, **self.offer)
         self.publish("orders.placed", order_id="o1", item_id="i1")
         self.publish("payments.captured", order_id="o1", payment_id="p1")
         self.publish("orders.paid", order_id="o1", payment_id="p1")
@@ -61,7 +63,7 @@ class Town:
     def publish(self, subject: str, **body: Any) -> None:
         """Add an event to the streams."""
         place = Place(subject.partition(".")[0].upper(), len(self.events) + 1)
-        at = NOW + timedelta(seconds=len(self.events))
+        at = NOW + timedelta(milliseconds=len(self.events))
         self.events.append(PublishedEvent(place, subject, f"e{len(self.events)}", at, body, "", ""))
 
     def lose(self, subject: str) -> None:
@@ -73,6 +75,19 @@ class Town:
         asked = self.history.add(who="bea", kind=kind, about=about, key=key, sent=self._clock, status=status, body=body)
         self.history.operations[-1] = replace(asked, answered=self._clock + 0.5)
         self._clock += 1
+
+    def order_more(self, order_id: str, since: float, until: float, status: str = "paid", **changes: Any) -> Json:
+        """Add an order of the buyer that was answered with 201; times are in seconds after the start."""
+        self.end.orders[order_id] = order = {**self.order, "_id": order_id, "status": status, **changes}
+        about = {"item_id": "i1", "quantity": order["quantity"]}
+        self.answered("place", since, until, 201, {**self.view(), **changes, "id": order_id}, **about)
+        return order
+
+    def answered(self, kind: str, since: float, until: float, status: int, body: Json, **about: Any) -> None:
+        """Add an operation of the buyer, which took from `since` to `until`, in seconds after the start."""
+        self.asked(kind, status, body, **about)
+        began, last = NOW.timestamp(), self.history.operations[-1]
+        self.history.operations[-1] = replace(last, sent=began + since, answered=began + until)
 
     def saw(self, version: int, status: str, kind: str = "show order") -> None:
         """Show the order to the buyer."""
@@ -126,6 +141,7 @@ def refunded(town: Town) -> None:
 
 def test_a_refund_is_as_good_as_a_paid_order() -> None:
     town = Town()
+    town.asked("place", 201, town.view(), item_id="i1", quantity=2)
     refunded(town)
 
     assert town.broken() == set()
@@ -178,11 +194,81 @@ def paid_after_cancelled(town: Town) -> None:
     town.saw(2, "paid")
 
 
+def sold_beyond_the_offer(town: Town) -> None:
+    """Six of five units are sold, and an edit that nobody published would have to explain it."""
+    for number in range(3):
+        town.order_more(f"m{number}", number, number + 0.5)
+
+
+def sold_while_held(town: Town) -> None:
+    """Five of five units are held until 6 s, and at 2 s another one is sold."""
+    town.order_more("m1", 0, 0.5, status="expired", quantity=5)
+    town.order_more("m2", 2, 2.5, quantity=1)
+
+
+def cancelled_and_sold_out(town: Town) -> None:
+    """All units are given back, and then there is none for the next buyer."""
+    town.end.orders.clear()
+    town.order_more("m1", 0, 0.5, status="cancelled", quantity=5)
+    town.answered("cancel", 1, 1.5, 200, town.view(2, "cancelled") | {"id": "m1"}, order_id="m1")
+    refused(town, 2, 2.5)
+
+
+def refused(town: Town, since: float, until: float, code: str = "sold_out", quantity: int = 3) -> None:
+    """The buyer wants more, and is refused."""
+    town.answered("place", since, until, 409, {"code": code}, item_id="i1", quantity=quantity)
+
+
+def at_another_price(town: Town) -> None:
+    """The price is 600 since an edit that binds, and an order is placed at 500."""
+    edited(town, price=600)
+    town.order_more("m1", 3, 3.5, quantity=1)
+
+
+def edited(town: Town, **changes: Any) -> None:
+    """An edit that has bound the seller one second after the start."""
+    offer = {**town.offer, **changes}
+    town.publish("items.changed", item_id="i1", item_version=2, **offer)
+    town.answered("edit item", 0.5, 1, 200, {"id": "i1", "version": 2, "in_effect": True, "available": 0, **offer})
+
+
+def with_the_title_of_another_version(town: Town) -> None:
+    town.publish(
+        "items.changed", item_id="i1", item_version=2, **{**town.offer, "price": 600, "title": "A better seat"}
+    )
+    town.order.update(unit_price=600)
+
+
+def back_to_an_older_version(town: Town) -> None:
+    """Nothing binds, but an order at the new price was answered before the old price was sold."""
+    town.publish("items.changed", item_id="i1", item_version=2, **{**town.offer, "price": 600})
+    town.order_more("m1", 2, 2.5, quantity=1, unit_price=600)
+    town.order_more("m2", 3, 3.5, quantity=1)
+
+
+def placed_after_a_withdrawal(town: Town) -> None:
+    edited(town, status="withdrawn")
+    town.order_more("m1", 3, 3.5, quantity=1)
+
+
+def placed_twice_under_one_key(town: Town) -> None:
+    """The first request got no answer, and its repetition placed another order."""
+    town.asked("place", None, "ReadTimeout", key="k", item_id="i1", quantity=2)
+    town.asked("place", 201, town.view(), key="k", item_id="i1", quantity=2)
+    town.end.orders["m1"] = {**town.order, "_id": "m1"}
+
+
+def holds_too_much(town: Town) -> None:
+    for number in range(2):
+        town.order_more(f"m{number}", number, number + 0.5, status="expired", quantity=6)
+
+
 def known_after_sign_out(town: Town) -> None:
     town.asked("sign out", 204, "")
     town.asked("who am i", 200, {"current_user": {"id": "bea"}})
 
 
+SAME_PRICE = {"code": "price_changed", "unit_price": 500, "currency": "EUR"}
 PAID = {"id": "p1", "amount": 1000, "status": "captured"}
 
 BROKEN: list[tuple[str, Callable[[Town], object]]] = [
@@ -225,6 +311,24 @@ BROKEN: list[tuple[str, Callable[[Town], object]]] = [
     ("impossible", lambda town: town.asked("show item", 200, {"id": "i1", "available": 6, "quantity": 5})),
     ("impossible", lambda town: town.asked("search", 200, {"items": [{"id": "i1", "available": -1, "quantity": 5}]})),
     ("missing", listed_without_it),
+    ("not linearizable", sold_beyond_the_offer),
+    ("not linearizable", sold_while_held),
+    ("not linearizable", cancelled_and_sold_out),
+    ("not linearizable", lambda town: refused(town, 0, 0.5)),
+    ("not linearizable", placed_after_a_withdrawal),
+    ("not linearizable", lambda town: refused(town, 0, 0.5, "item_withdrawn")),
+    ("sold out too early", cancelled_and_sold_out),
+    ("sold out too early", lambda town: refused(town, 0, 0.5)),
+    ("offer", lambda town: town.order.update(item_title="Another seat")),
+    ("offer", with_the_title_of_another_version),
+    ("offer", at_another_price),
+    ("offer", back_to_an_older_version),
+    ("price", lambda town: town.asked("place", 201, town.view(), item_id="i1", quantity=2, expected_unit_price=499)),
+    ("price", lambda town: town.asked("place", 409, SAME_PRICE, item_id="i1", quantity=2, expected_unit_price=500)),
+    ("withdrawn", placed_after_a_withdrawal),
+    ("hold limit", holds_too_much),
+    ("hold limit", lambda town: refused(town, 0, 0.5, "hold_limit")),
+    ("too many orders", placed_twice_under_one_key),
     ("unfair", lambda town: town.asked("pay", 409, {"code": "order_not_payable"}, order_id="o1")),
 ]
 
