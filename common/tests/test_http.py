@@ -60,10 +60,18 @@ class Faults:
 
     error: Exception = RuntimeError(SECRET)
     away: Exception | None = None
+    silent: bool = False
+    bell_away: Exception | None = None
 
     async def check(self) -> None:
         if self.away:
             raise self.away
+        if self.silent:
+            await asyncio.Event().wait()
+
+    async def check_bell(self) -> None:
+        if self.bell_away:
+            raise self.bell_away
 
 
 @pytest.fixture
@@ -116,7 +124,8 @@ async def client(faults: Faults) -> AsyncIterator[httpx.AsyncClient]:
 
     @asynccontextmanager
     async def start() -> AsyncIterator[Running]:
-        yield Running([faults], {"shelf": faults.check})
+        checks = {"shelf": faults.check, "bell": faults.check_bell}
+        yield Running([faults], checks, serves_without=frozenset({"bell"}))
 
     async with running(
         create_app("test", router, start, away=(ConnectionFailure,), max_body=MAX_BODY, larger_bodies=LARGER_BODIES)
@@ -384,11 +393,35 @@ async def test_an_answer_is_neither_cached_nor_sniffed(client: httpx.AsyncClient
 async def test_a_service_reports_that_it_is_alive_and_whether_it_is_ready(
     client: httpx.AsyncClient, faults: Faults
 ) -> None:
-    assert (await client.get("/readyz")).json() == {"status": "ready"}
+    both = {"shelf": {"answers": True, "needed": True}, "bell": {"answers": True, "needed": False}}
+    assert (await client.get("/readyz")).json() == {"status": "ready", "servers": both}
     faults.away = ConnectionError(SECRET)
 
-    assert assert_problem(await client.get("/readyz"), 503, "not_ready")["away"] == {"shelf": "ConnectionError"}
+    answer = assert_problem(await client.get("/readyz"), 503, "not_ready")
+    assert answer["away"] == {"shelf": "ConnectionError"}
+    assert answer["servers"] == both | {"shelf": {"answers": False, "needed": True}}
     assert (await client.get("/healthz")).status_code == 200, "it is alive: a restart would not help"
+
+
+async def test_a_service_is_ready_without_a_server_that_it_can_serve_without(
+    client: httpx.AsyncClient, faults: Faults
+) -> None:
+    faults.bell_away = ConnectionError(SECRET)
+
+    answer = await client.get("/readyz")
+
+    assert (answer.status_code, answer.json()["servers"]["bell"]) == (200, {"answers": False, "needed": False})
+    everything = assert_problem(await client.get("/readyz?everything=true"), 503, "not_ready")
+    assert everything["away"] == {"bell": "ConnectionError"}
+
+
+async def test_a_server_that_is_silent_is_away(
+    client: httpx.AsyncClient, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.http.operations.CHECK_TIMEOUT", 0.05)
+    faults.silent = True
+
+    assert assert_problem(await client.get("/readyz"), 503, "not_ready")["away"] == {"shelf": "TimeoutError"}
 
 
 async def test_metrics_count_requests_by_route(client: httpx.AsyncClient) -> None:

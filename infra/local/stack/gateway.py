@@ -89,8 +89,8 @@ def _load_balancer(ports: Sequence[int]) -> dict[str, Any]:
     return {
         "loadBalancer": {
             "servers": [{"url": f"http://127.0.0.1:{port}"} for port in ports],
-            # The process's life only: without its database, a replica still answers better than the gateway could.
-            "healthCheck": {"path": "/healthz", "interval": "1s", "unhealthyInterval": "200ms", "timeout": "2s"},
+            # The question that the cluster's probes ask, so that a laptop loses no other replicas than a cluster.
+            "healthCheck": {"path": "/readyz", "interval": "1s", "unhealthyInterval": "200ms", "timeout": "5s"},
         }
     }
 

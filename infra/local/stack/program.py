@@ -44,8 +44,8 @@ class Program(Child):
         return {**passed_on(), **self._env}
 
     async def answers(self) -> bool:
-        """Return whether the program and everything it needs are ready."""
-        return (await probe.get(self.port, "/readyz")).status == 200
+        """Return whether the program and everything it uses are ready, also what it could serve without."""
+        return (await probe.get(self.port, "/readyz?everything=true")).status == 200
 
     async def wait(self) -> int:
         """Return the exit code once the program has ended and `say` has got its last line."""

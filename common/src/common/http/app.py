@@ -22,11 +22,13 @@ class Running:
     """What a service's `main.py` has built, while the service runs.
 
     `parts` are the objects that routes get with `Provided(type)`. `checks` has, by server name, a call that raises if
-    the server does not answer; `/readyz` makes them. `leaving` is called on SIGTERM, to end answers that never end.
+    the server does not answer; `/readyz` makes them. `serves_without` are those servers without which the service still
+    answers its callers. `leaving` is called on SIGTERM, to end answers that never end.
     """
 
     parts: Sequence[object]
     checks: Mapping[str, Callable[[], Awaitable[object]]]
+    serves_without: frozenset[str] = frozenset()
     leaving: Callable[[], None] | None = None
 
 
@@ -50,6 +52,7 @@ def create_app(
         async with start() as running:
             app.state.parts = {type(part): part for part in running.parts}
             app.state.checks = running.checks
+            app.state.serves_without = running.serves_without
             app.state.leaving = running.leaving
             yield
 

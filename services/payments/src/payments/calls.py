@@ -1,7 +1,7 @@
 """A call to the gateway and its outcome, as transitions of the payment that it was made for. No I/O."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -19,7 +19,7 @@ from payments.gateways.port import (
 
 Transition = Callable[[Payment], None]
 
-FAILURES = {
+FAILURES: Mapping[type[Exception], ProviderOutcome] = {
     GatewayTimeout: ProviderOutcome.TIMED_OUT,
     GatewayUnavailable: ProviderOutcome.UNAVAILABLE,
     GatewayRefused: ProviderOutcome.REFUSED,

@@ -1,0 +1,89 @@
+"""With the bus away, pages and orders go on: what has to be told to other services waits until it is back."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from infra.local.stack.stack import Stack
+from tests.support.people import People
+from tests.support.shopping import Json, ok, place, sell
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.servers
+
+SERVE_WITHOUT_THE_BUS = ("auth", "items", "orders", "payments", "audit", "web")
+
+
+@pytest_asyncio.fixture(scope="module")
+async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    async with Stack(tmp_path_factory.mktemp("busless")) as stack:
+        yield stack
+
+
+@pytest_asyncio.fixture
+async def at_stack(own_stack: Stack) -> AsyncIterator[People]:
+    async with AsyncExitStack() as exits:
+        yield People(own_stack, exits)
+
+
+async def readiness(stack: Stack, service: str) -> tuple[int, Json]:
+    """The status of the `/readyz` of a service, and what it says about the bus."""
+    [program] = [program for program in stack.services if program.name == service]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{program.port}") as probe:
+        answer = await probe.get("/readyz")
+        return answer.status_code, answer.json().get("servers", {}).get("bus")
+
+
+async def test_without_the_bus_souk_still_sells_and_promises_only_what_it_keeps(
+    own_stack: Stack, at_stack: People
+) -> None:
+    seller, buyer = await at_stack.new("Sid"), await at_stack.new("Bea")
+    item = await sell(seller, 5)
+    await place(buyer, item)
+    own_stack.supervisors["nats"].release()
+    await own_stack.servers["nats"].kill()
+
+    async def noticed() -> bool:
+        bus = [(await readiness(own_stack, name))[1] for name in SERVE_WITHOUT_THE_BUS]
+        return all(b == {"answers": False, "needed": False} for b in bus)
+
+    await eventually(noticed)
+    assert [(await readiness(own_stack, name))[0] for name in SERVE_WITHOUT_THE_BUS] == [200] * 6
+    assert await readiness(own_stack, "expiration") == (503, {"answers": False, "needed": True})
+    for _ in range(30):  # longer than the gateway needs to notice, too
+        ok(await buyer.http.get(f"/api/items/{item}"))
+        assert (await buyer.http.get(f"/items/{item}")).status_code == 200
+        assert ok(await buyer.http.get("/api/users/currentuser"))["current_user"]
+        ok(await buyer.http.get("/api/payments"))
+        ok(await buyer.http.get("/api/orders"))
+    await place(buyer, item)
+
+    withdrawn = ok(await seller.http.delete(f"/api/items/{item}"))
+    assert (withdrawn["status"], withdrawn["in_effect"]) == ("withdrawn", False)
+    cookie = {"Cookie": seller.http.headers["Authorization"].replace("Bearer ", "session=")}
+    assert "Your last change takes effect in a moment" in (await seller.http.get("/my/items", headers=cookie)).text
+    await place(buyer, item)  # it was not promised that there would be none
+
+    await own_stack.servers["nats"].start()
+    await own_stack.ready()
+
+    async def in_effect() -> bool:
+        return bool(ok(await buyer.http.get(f"/api/items/{item}"))["in_effect"])
+
+    await eventually(in_effect)
+    refused = await buyer.http.post("/api/orders", json={"item_id": item})
+    assert ok(refused, 409)["code"] == "item_withdrawn"
+
+
+async def test_once_a_withdrawal_is_in_effect_nobody_orders(own_stack: Stack, at_stack: People) -> None:
+    seller, buyer = await at_stack.new("Sid"), await at_stack.new("Bea")
+    for _ in range(10):
+        item = await sell(seller, 5)
+        await place(buyer, item)
+
+        assert ok(await seller.http.delete(f"/api/items/{item}"))["in_effect"]
+
+        assert ok(await buyer.http.post("/api/orders", json={"item_id": item}), 409)["code"] == "item_withdrawn"
