@@ -12,7 +12,6 @@ from typing import Any
 
 import nats
 import pytest
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from common.bus.connection import Bus
@@ -361,37 +360,6 @@ async def test_handlers_wait_for_a_server_that_is_away_and_make_no_dead_letter(
     assert lines == ["waiting for a server that is away: Away"], "once, not for every message and try"
 
 
-async def test_a_message_that_keeps_killing_its_process_is_a_dead_letter(
-    orders: Bus, bus_url: str, events: Events, seen: list[StockChanged]
-) -> None:
-    async def handle(event: StockChanged) -> None:
-        seen.append(event)
-
-    async with items(bus_url, handle):
-        pass  # The consumer is there now.
-    deaths: list[int] = []
-    died = asyncio.Event()
-
-    async def die(message: Msg) -> None:
-        deaths.append(message.metadata.num_delivered)
-        await message.nak(delay=0.2 * len(deaths))
-        if len(deaths) == 2:
-            died.set()
-
-    process = await nats.connect(bus_url)
-    await process.subscribe("deliver.items.copy_stock", queue="items", cb=die)
-    await orders.publish(stocks(1))
-    await asyncio.wait_for(died.wait(), 10)
-    await process.close()
-
-    async with items(bus_url, handle, delays=()):
-        [letter] = await events.dead_letters()
-        await events.handled("ORDERS")
-    assert deaths == [1, 2]
-    assert seen == []
-    assert letter.headers["Souk-Deliveries"] == "3"
-
-
 # Stopping and crashing
 
 
@@ -425,9 +393,9 @@ async def test_leaving_finishes_the_messages_in_hand_and_takes_no_more(
 
 
 async def unheard(events: Events) -> bool:
-    """Whether no process is subscribed to the consumer any more."""
+    """Whether no process asks the consumer for messages any more."""
     [consumer] = await events.js.consumers_info("ORDERS")
-    return not consumer.push_bound
+    return not consumer.num_waiting
 
 
 async def test_publishing_while_the_bus_is_away_stores_nothing_and_says_so_at_once(

@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from common.bus import dead_letter_replay
 from common.bus.connection import Bus
 from common.bus.consumers import Consumers
 from common.bus.envelope import Envelope
@@ -47,14 +48,20 @@ def shop() -> Shop:
     return Shop()
 
 
+LONG_AGO = timedelta(hours=1)
+"""Longer than replicas of two versions run side by side."""
+
+
 def stock(version: int = 1) -> Envelope:
     """An event on its way."""
     told = StockChanged(item_id="chair", stock_version=version, quantity=1, available=0)
     return Envelope.of(told, Cause("request", "00-trace", "cause"), event_id=f"event-{version}")
 
 
-def replay(sequence: int = 1, service: str = "items", handler: str = "copy_stock") -> DeadLetterReplayed:
-    """An operator replays message `sequence` of ORDERS to this handler."""
+def replay(
+    sequence: int = 1, service: str = "items", handler: str = "copy_stock", age: timedelta = timedelta()
+) -> DeadLetterReplayed:
+    """An operator replays message `sequence` of ORDERS to this handler, or did so `age` ago."""
     return DeadLetterReplayed(
         letter_id="letter",
         letter_version=2,
@@ -63,7 +70,7 @@ def replay(sequence: int = 1, service: str = "items", handler: str = "copy_stock
         source_stream="ORDERS",
         source_sequence=sequence,
         by="ola@souk.test",
-        at=datetime.now(UTC),
+        at=datetime.now(UTC) - age,
         reason=None,
     )
 
@@ -131,7 +138,7 @@ async def test_a_service_ignores_the_replays_of_another(shop: Shop, bus_url: str
 @pytest.mark.parametrize(
     ("letter", "error"),
     [
-        (replay(handler="gone"), "items has no handler gone"),
+        (replay(handler="gone", age=LONG_AGO), "items has no handler gone"),
         (replay(sequence=99), "ORDERS no longer has message 99"),
         (None, "ValidationError"),
     ],
@@ -150,6 +157,32 @@ async def test_a_replay_that_is_impossible_is_a_dead_letter_itself(
 
     assert refused.headers["Souk-Consumer"] == "items-replays"
     assert error in refused.headers["Souk-Error"]
+
+
+async def test_a_replay_for_a_handler_of_a_newer_version_waits_for_it(
+    shop: Shop, bus_url: str, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letter_replay, "PAUSE", 0.1)
+    async with shop.open(bus_url) as bus:
+        await bus.publish([stock()])
+        await events.dead_letters()
+        shop.broken = False
+        await events.deliver_raw("letters.replayed", replay(handler="copy_more").model_dump_json().encode())
+        await eventually(lambda: redelivered(events))
+
+    async def copy_more(event: StockChanged) -> None:
+        await shop.copy_stock(event)
+
+    shop.consumers.on(StockChanged)(copy_more)
+    async with shop.open(bus_url):
+        await events.handled("LETTERS", "ORDERS")
+    assert (1, "event-1") in shop.handled
+    assert len(await events.dead_letters()) == 1
+
+
+async def redelivered(events: Events) -> bool:
+    [replays] = await events.js.consumers_info("LETTERS")
+    return bool(replays.num_redelivered)
 
 
 async def test_a_handler_of_failures_that_fails_causes_no_further_failures(

@@ -25,7 +25,7 @@ class NatsUser:
     def permissions(self) -> dict[str, Any]:
         """Return the user's entry in the server's configuration."""
         own = [f"{self.prefix}.>"] if self.prefix else []
-        failures = [f"dead_letters.{self.name}.>", f"retries.{self.name}.>"]
+        failures = [f"{kind}.{self.name}.>" for kind in ("dead_letters", "retries", "tries")]
         system = ["$JS.API.>", "$JS.ACK.>", "_INBOX.>"]
         return {
             "user": self.name,

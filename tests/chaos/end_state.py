@@ -59,7 +59,7 @@ class EndState:
     events: list[PublishedEvent] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     readers: dict[str, set[str]] = field(default_factory=dict)
-    """The durable consumers of each subject."""
+    """The handlers of each subject."""
     unsettled: list[str] = field(default_factory=list)
     """What was still going on at the end of the time in which all had to settle."""
     at: float = field(default_factory=time.time)
@@ -148,6 +148,7 @@ async def _readers(js: JetStreamContext) -> dict[str, set[str]]:
     for stream in STREAMS:
         for info in await js.consumers_info(stream):
             if durable := info.config.durable_name:
-                for subject in info.config.filter_subjects or []:
-                    readers.setdefault(subject, set()).add(durable)
+                # orders-finish_paid_order-payments_captured: dead letters name the reader without the subject.
+                reader = "-".join(durable.split("-")[:2])
+                readers.setdefault(info.config.filter_subject or "", set()).add(reader)
     return readers

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-from common.bus.consumers import Consumers
+from common.bus.consumers import REPLAYS, Consumers
 from common.events import EVENTS
 from common.settings import Settings
 from infra.local.stack.gateway import read_routes
@@ -28,12 +28,12 @@ def fields_of(service: str) -> dict[str, Any]:
 
 
 def consumers_of(service: str) -> set[tuple[str, str]]:
-    """The stream and the durable name of each consumer of a service."""
+    """The stream and the name of each durable consumer of a service that brings it work."""
     try:
         consumers: Consumers = importlib.import_module(f"{service}.consumers").consumers
     except ModuleNotFoundError:
         return set()  # auth reads no event, web only listens
-    return {(wanted.stream, f"{service}-{handler.__name__}") for handler, wanted in consumers.subscriptions}
+    return {(durable.stream, durable.name) for durable in consumers.durables if durable.handler != REPLAYS}
 
 
 def on_the_bus() -> Iterator[str]:

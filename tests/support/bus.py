@@ -7,6 +7,7 @@ from nats.js.errors import NotFoundError
 
 from common.bus.connection import STREAMS
 from common.bus.envelope import Envelope
+from common.bus.subscription import covers
 from common.events import EVENTS, Event
 from tests.support.waiting import eventually
 
@@ -37,8 +38,7 @@ class Events:
             for stream, seen in newest.items():
                 for c in await self.js.consumers_info(stream):
                     # The counts may not include a message that has just been stored.
-                    read = c.config.filter_subjects or []
-                    last = max((seen[s] for s in seen if any(_covers(one, s) for one in read)), default=0)
+                    last = max((seen[s] for s in seen if covers(c.config.filter_subject or "", s)), default=0)
                     behind = c.config.durable_name and c.ack_floor and c.ack_floor.stream_seq < last
                     if behind or c.num_pending or c.num_ack_pending:
                         return False
@@ -81,7 +81,3 @@ class Events:
                 return found
             found.append(message)
             sequence = (message.seq or sequence) + 1
-
-
-def _covers(pattern: str, subject: str) -> bool:
-    return pattern == subject or (pattern.endswith(".>") and subject.startswith(pattern[:-1]))

@@ -19,12 +19,14 @@ from pydantic import ValidationError
 from common.bus.consumer_lag import ConsumerLag, consumer_lags
 from common.bus.consumers import RETRY_DELAYS, Consumer, Consumers, arguments_of
 from common.bus.dead_letter_replay import DeadLetterReplay
+from common.bus.durables import remove_push_durables
 from common.bus.envelope import Envelope
 from common.bus.listener import Listener
 from common.bus.message import Message
 from common.bus.publishing import ACK_TIMEOUT, Publisher
 from common.bus.stream_reader import read_all, read_one
 from common.bus.subscription import FAILURE_STREAMS, RETRIES
+from common.bus.tries import TRIES, Tries
 from common.errors import Unavailable
 from common.events import EVENTS, Event
 
@@ -42,10 +44,13 @@ Stream ORDERS keeps `orders.>`. A new event in `common.events` brings its stream
 """
 
 RETRIES_MAX_AGE = 7 * 24 * 3600
-"""Seconds that a report of a retry is kept."""
+"""Seconds that a report of a retry is kept, and the count of a message's tries."""
 
 RETRIES_MAX_COUNT = 200_000
-"""Reports of retries that are kept. The oldest go first: nothing depends on them."""
+"""Reports of retries that are kept, and counts. The oldest go first: nothing is lost with them."""
+
+PING_INTERVAL, MAX_OUTSTANDING_PINGS = 2, 2
+"""Seconds between pings, and pings without an answer after which a server that hangs is left for another: 6 seconds."""
 
 REQUEST_TIMEOUT = 10.0
 """Seconds until a request without a reply fails."""
@@ -90,18 +95,21 @@ class Bus:
         client = await _connect(url, service, reconnected)
         bus = cls(client, service, replicas, delays, away)
         try:
-            for stream in STREAMS:
+            for stream in (*STREAMS, TRIES):
                 await bus._keep_stream(stream)
             yield bus
         finally:
             await client.close()
 
     async def _keep_stream(self, name: str) -> None:
+        """Create the stream; or give it today's settings, but never fewer copies than it has."""
         config = stream_config(name, self._replicas)
         try:
             await self._js.add_stream(config)
         except BadRequestError:
-            await self._js.update_stream(config)
+            found = (await self._js.stream_info(name)).config
+            copies = max(self._replicas, found.num_replicas or 1)
+            await self._js.update_stream(config.evolve(num_replicas=copies))
 
     @property
     def connected_now(self) -> bool:
@@ -129,15 +137,28 @@ class Bus:
 
         A handler's parameter that is annotated with the type of one of `parts` receives that part.
         """
+        tries = Tries(self._js, self.service)
         own = [
-            Consumer(self.service, handler, wanted, arguments_of(handler, parts), delays=self._delays, away=self._away)
+            Consumer(
+                self.service,
+                handler,
+                wanted,
+                arguments_of(handler, parts),
+                tries,
+                delays=self._delays,
+                away=self._away,
+            )
             for handler, wanted in consumers.subscriptions
         ]
         running = [*own, DeadLetterReplay(self.service, own, self.stored_message)]
         try:
             for consumer in running:
                 await consumer.start(self._client, self._js)
-            yield
+            removal = asyncio.create_task(remove_push_durables(self._js, consumers.durables))
+            try:
+                yield
+            finally:
+                removal.cancel()
         finally:
             await asyncio.gather(*(consumer.stop() for consumer in running))
 
@@ -214,7 +235,8 @@ async def _connect(url: str, service: str, on_reconnect: Callable[[], None]) -> 
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.25,
         connect_timeout=2,
-        ping_interval=10,
+        ping_interval=PING_INTERVAL,
+        max_outstanding_pings=MAX_OUTSTANDING_PINGS,
         reconnected_cb=reconnected,
         disconnected_cb=disconnected,
         error_cb=failed,
@@ -223,7 +245,7 @@ async def _connect(url: str, service: str, on_reconnect: Callable[[], None]) -> 
 
 
 def stream_config(name: str, replicas: int) -> StreamConfig:
-    """Streams keep everything, to be read again: a full disk refuses new messages. Only RETRIES drops the oldest."""
+    """Streams keep everything, to be read again: a full disk refuses new messages. Two of them drop the oldest."""
     config = StreamConfig(
         name=name,
         subjects=[f"{name.lower()}.>"],
@@ -233,6 +255,6 @@ def stream_config(name: str, replicas: int) -> StreamConfig:
         duplicate_window=120,
         allow_atomic=True,
     )
-    if name == RETRIES:
-        return config.evolve(max_age=RETRIES_MAX_AGE, max_msgs=RETRIES_MAX_COUNT, discard=DiscardPolicy.OLD)
-    return config
+    if name in (RETRIES, TRIES):
+        config = config.evolve(max_age=RETRIES_MAX_AGE, max_msgs=RETRIES_MAX_COUNT, discard=DiscardPolicy.OLD)
+    return config.evolve(max_msgs_per_subject=1) if name == TRIES else config

@@ -1,7 +1,7 @@
-"""Event handlers as durable queue-group consumers: every message ends as handled, or as a dead letter.
+"""Event handlers as durable consumers that replicas share: every message ends as handled, or as a dead letter.
 
-Messages are acknowledged explicitly, and a failed one is delivered again after a growing delay. Deliveries are counted
-here, because the server would drop a message silently after `max_deliver` (docs/decisions/dead-letters.md).
+Messages are acknowledged explicitly, and a failed one is delivered again after a growing delay. Tries are counted here,
+because the server would drop a message silently after `max_deliver` (docs/decisions/dead-letters.md).
 """
 
 import asyncio
@@ -13,11 +13,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, get_type_hints
 
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from pydantic import ValidationError
 
+from common.bus.durables import ACK_WAIT, Durable
 from common.bus.message import Message
-from common.bus.subscription import ACK_WAIT, DurableSubscription, StreamFilter, delivered
-from common.events import Event
+from common.bus.subscription import DurableSubscription, StreamFilter, delivered
+from common.bus.tries import FIRST, Past, Tries
+from common.events import DeadLetterReplayed, Event
 from common.telemetry import HANDLED, RETRIED, Cause, caused_by, new_cause
 
 log = logging.getLogger(__name__)
@@ -27,6 +30,12 @@ RETRY_DELAYS = (0.05, 0.2, 1.0, 5.0, 15.0, 30.0, 60.0)
 
 HANDLER_TIMEOUT = 60.0
 """Seconds that a handler may take for one message."""
+
+TIMED_OUT_DELAY = 5.0
+"""Seconds until a message whose handler took longer is delivered again."""
+
+REPLAYS = "replays"
+"""The name of each service's subscription to replays of dead letters."""
 
 Handler = Callable[..., Awaitable[None]]
 H = TypeVar("H", bound=Handler)
@@ -40,8 +49,12 @@ class RetryLater(Exception):
         self.delay = delay
 
 
+class HandlerTimeout(Exception):
+    """A handler took longer than it may. A server may hang, so this is no failure of the message."""
+
+
 class Consumers:
-    """The event handlers of one service: each a durable consumer that the replicas share as a queue group."""
+    """The event handlers of one service. The replicas share a durable consumer for each handler and subject."""
 
     def __init__(self, service: str) -> None:
         self.service = service
@@ -74,6 +87,16 @@ class Consumers:
             *((handler, StreamFilter.of_stream(stream)) for handler, stream in self.stream_handlers),
         ]
 
+    @property
+    def durables(self) -> list[Durable]:
+        """Every durable consumer that the service needs."""
+        every = [(handler.__name__, wanted) for handler, wanted in self.subscriptions]
+        return [
+            Durable(self.service, name, wanted.stream, subject)
+            for name, wanted in [*every, (REPLAYS, StreamFilter.of(DeadLetterReplayed))]
+            for subject in wanted.subjects
+        ]
+
 
 def arguments_of(handler: Callable[..., object], parts: Sequence[object]) -> dict[str, object]:
     """Arguments for the handler's parameters after the first: for each, the one of `parts` that has its type."""
@@ -92,6 +115,7 @@ class Consumer(DurableSubscription):
         handler: Handler,
         wanted: StreamFilter,
         arguments: Mapping[str, Any],
+        tries: Tries,
         *,
         delays: Sequence[float],
         away: tuple[type[Exception], ...],
@@ -100,6 +124,7 @@ class Consumer(DurableSubscription):
         super().__init__(service, handler.__name__, wanted)
         self._handler = handler
         self._arguments = arguments
+        self._tries = tries
         self._delays = delays
         self._away = away
         self._waiting = 0
@@ -109,49 +134,54 @@ class Consumer(DurableSubscription):
 
     async def handle(self, msg: Msg, message: Message) -> None:
         """Call the handler with `message`; then acknowledge `msg`, ask for it again, or make it a dead letter."""
-        deliveries = msg.metadata.num_delivered
-        if deliveries > len(self._delays) + 2:
-            # It never finished and never failed either: handling this message ends the process.
-            await self.dead_letter(msg, message, "was delivered again and again and never finished")
-            return
-        if deliveries > 2:
-            # Another message in hand may end the process each time. Waiting less than that one lets this one through.
-            await asyncio.sleep(random.uniform(0, 1))  # noqa: S311 - no secret depends on it
         try:
             event = self._wanted.decode(message)
-        except (ValidationError, KeyError) as error:
+        except ValidationError as error:
             await self.dead_letter(msg, message, f"{type(error).__name__}: {error}")
+            return
+        past = await self._tries.before(self.name, msg)
+        if past.in_doubt and past.count > len(self._delays):
+            # It never finished and never failed either: handling this message ends the process.
+            await self.dead_letter(msg, message, "was tried again and again and never finished", past.count)
             return
         with caused_by(_cause_of(message)):
             try:
-                await self._present(event)
+                await self._present(msg, event, past)
             except RetryLater as later:
-                await msg.nak(delay=later.delay)
+                await self._hand_back(msg, past, later.delay)
             except asyncio.CancelledError:
-                await msg.nak()
+                await self._hand_back(msg, past, 0)
                 raise
+            except HandlerTimeout as error:
+                await self._hand_back(msg, past, TIMED_OUT_DELAY)
+                await self._report(msg, message, error, past.count + 1)
             except Exception as error:
-                await self._failed(msg, message, error)
+                await self._failed(msg, message, error, past.count + 1)
             else:
                 await msg.ack()
                 HANDLED.labels(self.name).inc()
 
-    async def _present(self, event: Event) -> None:
+    async def _present(self, msg: Msg, event: Event, past: Past) -> None:
         """Call the handler; while a server that it needs is away, keep the message and try again."""
         try:
-            return await self._call(event)
+            async with self._tries.trying(self.name, msg, past):
+                return await self._call(event)
         except self._away as error:
             if not self._waiting:
                 log.warning("waiting for a server that is away: %s", type(error).__name__)
         self._waiting += 1
         try:
-            await self._keep_presenting(event)
+            await self._keep_presenting(msg, event, past)
         finally:
             self._waiting -= 1
             if not self._waiting:
                 log.info("no message is waiting for a server any more")
 
-    async def _keep_presenting(self, event: Event) -> None:
+    async def _keep_presenting(self, msg: Msg, event: Event, past: Past) -> None:
+        """Until the server is back. Killing the process meanwhile must not use up a try."""
+        if past is not FIRST:
+            with contextlib.suppress(NatsError):
+                await self._tries.ended(self.name, msg, past.count)
         pause = 0.1
         while True:
             await asyncio.sleep(pause)
@@ -160,21 +190,33 @@ class Consumer(DurableSubscription):
             pause = min(pause * 2, ACK_WAIT / 6)
 
     async def _call(self, event: Event) -> None:
-        async with asyncio.timeout(HANDLER_TIMEOUT):
-            await self._handler(event, **self._arguments)
+        try:
+            async with asyncio.timeout(HANDLER_TIMEOUT) as limit:
+                await self._handler(event, **self._arguments)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise HandlerTimeout(f"took longer than {HANDLER_TIMEOUT:g} s") from error
 
-    async def _failed(self, msg: Msg, message: Message, error: Exception) -> None:
-        deliveries = msg.metadata.num_delivered
-        what = f"{type(error).__name__}: {error}"
-        if deliveries > len(self._delays):
-            log.error("%s gave up on %s", self.name, message.subject, exc_info=error)
-            await self.dead_letter(msg, message, what)
-            return
-        delay = self._delays[deliveries - 1] * random.uniform(0.75, 1.25)  # noqa: S311 - no secret depends on it
-        log.warning("%s failed on %s and will try again in %.2f s: %s", self.name, message.subject, delay, what)
-        RETRIED.labels(self.name).inc()
+    async def _hand_back(self, msg: Msg, past: Past, delay: float) -> None:
+        """Ask for the message again. The try that has just ended does not count."""
+        await self._tries.ended(self.name, msg, past.count)
         await msg.nak(delay=delay)
-        await self.report_retry(msg, message, what)
+
+    async def _failed(self, msg: Msg, message: Message, error: Exception, tries: int) -> None:
+        await self._tries.ended(self.name, msg, tries)
+        if tries > len(self._delays):
+            log.error("%s gave up on %s", self.name, message.subject, exc_info=error)
+            await self.dead_letter(msg, message, f"{type(error).__name__}: {error}", tries)
+            return
+        await msg.nak(delay=self._delays[tries - 1] * random.uniform(0.75, 1.25))  # noqa: S311 - no secret depends on it
+        await self._report(msg, message, error, tries)
+
+    async def _report(self, msg: Msg, message: Message, error: Exception, tries: int) -> None:
+        what = f"{type(error).__name__}: {error}"
+        log.warning("%s failed on %s and will try again: %s", self.name, message.subject, what)
+        RETRIED.labels(self.name).inc()
+        await self.report_retry(msg, message, what, tries)
 
 
 def _cause_of(message: Message) -> Cause:

@@ -2,17 +2,25 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from pydantic import ValidationError
 
-from common.bus.consumers import Consumer
+from common.bus.consumers import REPLAYS, Consumer
 from common.bus.message import Message
 from common.bus.subscription import DurableSubscription, StreamFilter, delivered
+from common.clock import now
 from common.events import DeadLetterReplayed
 
 log = logging.getLogger(__name__)
+
+ROLLOUT = timedelta(minutes=15)
+"""How long replicas of two versions may run side by side: so long a replay waits for a handler that knows it."""
+
+PAUSE = 5.0
+"""Seconds until a replay that waits for such a handler is delivered again."""
 
 
 class DeadLetterReplay(DurableSubscription):
@@ -29,7 +37,7 @@ class DeadLetterReplay(DurableSubscription):
         find: Callable[[str, int], Awaitable[Message | None]],
     ) -> None:
         """`find` reads the message with a sequence number from a stream."""
-        super().__init__(service, "replays", StreamFilter.of(DeadLetterReplayed))
+        super().__init__(service, REPLAYS, StreamFilter.of(DeadLetterReplayed))
         self._consumers = {consumer.name: consumer for consumer in consumers}
         self._find = find
 
@@ -42,10 +50,10 @@ class DeadLetterReplay(DurableSubscription):
             return
         if replay.service != self.service:
             await msg.ack()
-        elif (consumer := self._consumers.get(replay.handler)) is None:
-            await self.dead_letter(msg, request, f"{self.service} has no handler {replay.handler}")
-        else:
+        elif consumer := self._consumers.get(replay.handler):
             await self._hand_over(msg, request, replay, consumer)
+        else:
+            await self._refuse(msg, request, replay, f"{self.service} has no handler {replay.handler}")
 
     async def _hand_over(self, msg: Msg, request: Message, replay: DeadLetterReplayed, consumer: Consumer) -> None:
         try:
@@ -58,5 +66,14 @@ class DeadLetterReplay(DurableSubscription):
             await self.dead_letter(
                 msg, request, f"{replay.source_stream} no longer has message {replay.source_sequence}"
             )
-        else:
+        elif consumer.reads(message):
             await consumer.handle(msg, message)
+        else:
+            await self._refuse(msg, request, replay, f"{consumer.reader} does not read {message.subject}")
+
+    async def _refuse(self, msg: Msg, request: Message, replay: DeadLetterReplayed, why: str) -> None:
+        """Leave the replay to a newer version of the service; make it a dead letter if none takes it in time."""
+        if now() - replay.at < ROLLOUT:
+            await msg.nak(delay=PAUSE)
+        else:
+            await self.dead_letter(msg, request, why)

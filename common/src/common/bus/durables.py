@@ -1,0 +1,118 @@
+"""The durable consumers of a service: one for each handler and subject, shared by its replicas.
+
+The subject is part of a durable's identity (docs/decisions/pull-consumers.md). A handler that gets one more subject
+gets one more durable, which delivers that subject from its beginning; no replica changes what another reads.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
+from nats.js.errors import BadRequestError, NotFoundError
+
+log = logging.getLogger(__name__)
+
+ACK_WAIT = 10.0
+"""Seconds without a sign of life after which the server delivers again: how long a killed process delays messages."""
+
+MAX_UNACKED = 5_000
+"""Messages of one durable that may be unacknowledged. Those that wait for their next try are among them."""
+
+UNUSED = 7 * 24 * 3600.0
+"""Seconds after which the server removes a durable that no replica asks: one of a handler or subject that is gone."""
+
+LOOK_EVERY = 10.0
+"""Seconds between two looks at a push durable of the revision before. It goes if two in a row find it unbound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """One durable consumer. `subject` is an event's, or `orders.>` for a whole stream."""
+
+    service: str
+    handler: str
+    stream: str
+    subject: str
+
+    @property
+    def reader(self) -> str:
+        """The handler's name among those of all services. Dead letters carry it."""
+        return f"{self.service}-{self.handler}"
+
+    @property
+    def name(self) -> str:
+        """`orders-follow_item-items_listed`; for a whole stream `audit-keep_items-items`."""
+        return f"{self.reader}-{self.subject.removesuffix('.>').replace('.', '_')}"
+
+    def config(self, start: int = 1) -> ConsumerConfig:
+        """Its definition. It delivers from sequence `start` of the stream on."""
+        return ConsumerConfig(
+            durable_name=self.name,
+            deliver_policy=DeliverPolicy.ALL if start == 1 else DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=None if start == 1 else start,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ACK_WAIT,
+            max_deliver=-1,
+            max_ack_pending=MAX_UNACKED,
+            filter_subject=self.subject,
+            inactive_threshold=UNUSED,
+        )
+
+
+async def ensure(js: JetStreamContext, durable: Durable) -> None:
+    """Create a durable unless it is there; one that is there stays as it is.
+
+    It begins where the push durable of the revision before is, if that one reads the subject; else at the beginning.
+    """
+    with contextlib.suppress(NotFoundError):
+        await js.consumer_info(durable.stream, durable.name)
+        return
+    try:
+        await js.add_consumer(durable.stream, durable.config(await _start(js, durable)))
+    except BadRequestError:
+        await js.consumer_info(durable.stream, durable.name)  # Another replica has created it a moment ago.
+
+
+async def _start(js: JetStreamContext, durable: Durable) -> int:
+    """The sequence after which the push durable has acknowledged nothing or not everything."""
+    before = await _push_durable(js, durable.stream, durable.reader)
+    if before is None or before.ack_floor is None or durable.subject not in (before.config.filter_subjects or []):
+        return 1
+    return before.ack_floor.stream_seq + 1
+
+
+async def _push_durable(js: JetStreamContext, stream: str, name: str) -> ConsumerInfo | None:
+    try:
+        info: ConsumerInfo = await js.consumer_info(stream, name)
+    except NotFoundError:
+        return None
+    return info
+
+
+async def remove_push_durables(js: JetStreamContext, durables: Collection[Durable]) -> None:
+    """Remove the push durables of the revision before, each once no replica is bound to it any more.
+
+    Their messages are safe: all that they have not acknowledged comes through the new durables too.
+    """
+    left = {(durable.stream, durable.reader) for durable in durables}
+    unbound: set[tuple[str, str]] = set()
+    while left:
+        for stream, name in sorted(left):
+            with contextlib.suppress(NatsError):
+                info = await _push_durable(js, stream, name)
+                if info is None:
+                    left.remove((stream, name))
+                elif info.push_bound:
+                    unbound.discard((stream, name))
+                elif (stream, name) in unbound:
+                    await js.delete_consumer(stream, name)
+                    log.info("removed the push durable %s", name)
+                else:
+                    unbound.add((stream, name))
+        if left:
+            await asyncio.sleep(LOOK_EVERY)

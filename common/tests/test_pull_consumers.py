@@ -1,0 +1,151 @@
+"""Replicas share durable pull consumers: one that hangs, dies or is cut off delays only what it has asked for."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from common.bus.connection import Bus
+from common.bus.consumers import Consumers
+from common.bus.envelope import Envelope
+from common.events import StockChanged
+from infra.servers.nats import NatsServer
+from tests.support.bus import Events
+from tests.support.member import Member
+from tests.support.waiting import eventually
+
+SHARE = 64
+"""Messages that one member may have asked for or in hand."""
+
+
+def stocks(count: int, first: int = 0) -> list[Envelope]:
+    """Envelopes of events with versions from `first`."""
+    return [
+        Envelope.of(StockChanged(item_id="chair", stock_version=version, quantity=1, available=0))
+        for version in range(first, first + count)
+    ]
+
+
+@asynccontextmanager
+async def items(url: str, seen: list[int]) -> AsyncIterator[Bus]:
+    """A member of the service `items` in this process, with a handler that notes the versions it sees."""
+    consumers = Consumers("items")
+
+    @consumers.on(StockChanged)
+    async def copy_stock(event: StockChanged) -> None:
+        await asyncio.sleep(0)
+        seen.append(event.stock_version)
+
+    async with Bus.connected(url, "items", delays=()) as bus, bus.consuming(consumers, []):
+        yield bus
+
+
+async def test_a_hung_member_delays_only_what_it_asked_for_and_makes_no_dead_letter(
+    bus_url: str, events: Events, tmp_path: Path
+) -> None:
+    count, seen = 3_000, list[int]()
+
+    async def all_but_a_share() -> bool:
+        return len(set(seen)) >= count - SHARE
+
+    async def every_event() -> bool:
+        return len(set(seen)) == count
+
+    async with Member(bus_url, tmp_path).running() as other, items(bus_url, seen) as bus:
+        other.send(signal.SIGSTOP)
+        began = time.monotonic()
+        await bus.publish(stocks(count))
+        await eventually(all_but_a_share, 15, "the events that the hung member has not asked for")
+        soon = time.monotonic() - began
+        await eventually(every_event, 45, "the events that the hung member had asked for")
+        assert soon < 8, f"took {soon:.1f} s"
+        assert await events.dead_letters(0) == []
+
+
+async def test_a_member_that_was_hung_takes_messages_again(bus_url: str, events: Events, tmp_path: Path) -> None:
+    async with Member(bus_url, tmp_path).running() as member, Bus.connected(bus_url, "orders") as orders:
+        member.send(signal.SIGSTOP)
+        await orders.publish(stocks(5))
+        await asyncio.sleep(8)  # longer than a request of it lasts: it must ask again
+        await orders.publish(stocks(5, first=5))
+        member.send(signal.SIGCONT)
+
+        async def every_event() -> bool:
+            return set(member.versions()) == set(range(10))
+
+        await eventually(every_event, 30)
+
+
+async def test_a_restart_of_the_server_loses_no_request(nats_server: Callable[[], NatsServer]) -> None:
+    server, seen = nats_server(), list[int]()
+    await server.start()
+    try:
+        async with items(server.url, seen) as bus, Bus.connected(server.url, "orders") as orders:
+            for version in range(3):
+                await server.kill()
+                await server.start()
+                await eventually(lambda: connected(bus, True))
+                await eventually(lambda: connected(orders, True))
+                await orders.publish(stocks(1, first=version))
+                began = time.monotonic()
+                await eventually(lambda version=version: saw(seen, version))  # type: ignore[misc]
+                assert time.monotonic() - began < 3
+    finally:
+        await server.stop()
+
+
+async def saw(seen: list[int], version: int) -> bool:
+    return version in seen
+
+
+async def connected(bus: Bus, wanted: bool) -> bool:
+    return bus.connected_now is wanted
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*StreamWriter:pytest.PytestUnraisableExceptionWarning")
+async def test_a_server_that_hangs_is_left_within_seconds(nats_server: Callable[[], NatsServer]) -> None:
+    server, seen = nats_server(), list[int]()
+    await server.start()
+    assert server.pid
+    try:
+        async with items(server.url, seen) as bus, Bus.connected(server.url, "orders") as orders:
+            os.kill(server.pid, signal.SIGSTOP)
+            try:
+                await orders.publish(stocks(200))
+                await eventually(lambda: connected(bus, False), 10)
+            finally:
+                os.kill(server.pid, signal.SIGCONT)
+            await eventually(lambda: connected(orders, True))
+            await orders.publish(stocks(1, first=500))
+            await eventually(lambda: saw(seen, 500))
+    finally:
+        await server.stop()
+
+
+async def test_no_member_has_more_in_hand_than_its_share(bus_url: str, events: Events) -> None:
+    consumers, in_hand, most = Consumers("items"), 0, 0
+    finish = asyncio.Event()
+
+    @consumers.on(StockChanged)
+    async def copy_stock(_: StockChanged) -> None:
+        nonlocal in_hand, most
+        in_hand += 1
+        most = max(most, in_hand)
+        await finish.wait()
+        in_hand -= 1
+
+    async with Bus.connected(bus_url, "items") as bus, bus.consuming(consumers, []):
+        await bus.publish(stocks(500))
+
+        async def its_share() -> bool:
+            return most == SHARE
+
+        await eventually(its_share)
+        finish.set()
+        await events.handled("ORDERS")
+    assert most == SHARE
