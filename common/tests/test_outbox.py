@@ -11,36 +11,17 @@ from pymongo import ASCENDING
 from pymongo.errors import DuplicateKeyError
 
 from common import outbox as module
-from common.aggregate import Aggregate
 from common.bus.connection import Bus
 from common.bus.envelope import Envelope
 from common.errors import Conflict, StaleWrite, Unavailable
 from common.events import StockChanged
-from common.ids import new_id
 from common.mongo.client import Database
 from common.outbox import SWEEP_AFTER, UPDATE_ATTEMPTS, Outbox, Relay, write_of
 from common.telemetry import caused_by, new_cause
 from infra.servers.nats import NatsServer
 from tests.support.bus import Events
+from tests.support.shelf import Shelf
 from tests.support.waiting import eventually
-
-
-class Shelf(Aggregate):
-    """Counts what is put on it; no two shelves have the same name."""
-
-    name: str
-    note: str | None = None
-    count: int = 0
-
-    @classmethod
-    def new(cls, name: str | None = None) -> "Shelf":
-        return cls(id=(shelf := new_id()), name=name or shelf)
-
-    def put(self) -> None:
-        self.count += 1
-        self.record(
-            StockChanged(item_id=self.id, stock_version=self.next_version, quantity=1_000, available=self.count)
-        )
 
 
 @pytest.fixture
@@ -359,7 +340,7 @@ async def test_what_was_written_a_moment_ago_is_left_to_its_writer(db: Database,
     assert await events.published(StockChanged, 0) == []
     assert await relay.sweep(grace=timedelta(0)) == 1
     assert await counts(events, 1) == [1]
-    assert await nothing_pending(db)
+    await eventually(lambda: nothing_pending(db))
 
 
 async def test_leaving_publishes_what_was_saved(db: Database, bus: Bus, events: Events) -> None:

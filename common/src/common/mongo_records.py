@@ -3,7 +3,6 @@
 from typing import Any
 
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.read_concern import ReadConcern
 
 from common.mongo.client import Collection
 from common.records import Record, RecordsQuery
@@ -14,14 +13,12 @@ async def records_in(
 ) -> list[Record]:
     """One page of documents: `id`, those of `fields` that are set, and as `pending` the number of unpublished events.
 
-    Reads with majority read concern, so that it shows everything that was published; or the snapshot of `session`.
+    Shows what the majority has, and so everything that was published; or the snapshot of `session`.
     """
     wanted: dict[str, Any] = {"$gt": query.after}
     if query.ids is not None:
         wanted["$in"] = query.ids
     shown: dict[str, Any] = dict.fromkeys(fields, 1)
     shown["pending"] = {"$size": {"$ifNull": ["$pending", []]}}
-    if session is None:
-        collection = collection.with_options(read_concern=ReadConcern("majority"))
     found = await collection.find({"_id": wanted}, shown, session=session).sort("_id", 1).limit(query.limit).to_list()
     return [{"id": document.pop("_id"), **document} for document in found]

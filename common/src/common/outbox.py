@@ -9,21 +9,21 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from pymongo import InsertOne, UpdateOne, WriteConcern
-from pymongo.errors import BulkWriteError, DuplicateKeyError, WriteError, WTimeoutError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, WriteError
 
 from common.aggregate import Aggregate
 from common.batching import Batcher
 from common.bus.connection import Bus
 from common.bus.envelope import Envelope
 from common.errors import StaleWrite, Unavailable
-from common.mongo.client import AWAY, Collection, Document
+from common.mongo.client import AWAY, TIMEOUT, Collection, Document, newest, write_all
 from common.telemetry import BEHIND, RELAYED, Cause
 
 log = logging.getLogger(__name__)
@@ -34,17 +34,32 @@ HAS_PENDING = {"pending.0": {"$exists": True}}
 DUPLICATE_KEY = 11000
 """MongoDB's error code."""
 
-SWEEP_AFTER = timedelta(seconds=5)
-"""The sweeper publishes events older than this: a crash or a lost acknowledgement left them behind."""
+SWEEP_AFTER = timedelta(seconds=TIMEOUT + 2)
+"""The sweeper publishes events older than this: a crash or a lost acknowledgement left them behind.
+
+No save takes so long, so nothing is published before its writer knows what became of it.
+"""
 
 PUBLISH_BATCH = 512
 """Events that are published together at most."""
+
+PUBLISH_BYTES = 4 * 1024 * 1024
+"""Bytes of events that the sweeper holds in memory and publishes together, roughly."""
 
 SWEEP_LIMIT = 1_000
 """Documents of a collection that one sweep reads at most."""
 
 MAX_PENDING = 10_000
 """Unpublished events at which new commands are refused, so that they do not pile up without end."""
+
+MAX_PENDING_BYTES = 64 * 1024 * 1024
+"""Bytes of unpublished events at which new commands are refused."""
+
+MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
+"""Bytes of a document at which it takes no large event of a command. MongoDB's own limit is 16 MB."""
+
+LARGE = 1_024
+"""Characters of an event that is large: `MAX_PENDING` smaller ones fit into one document."""
 
 UPDATE_ATTEMPTS = 10
 """How often an update is tried until it gives up against faster writers."""
@@ -67,6 +82,23 @@ class Outgoing:
     collection: Collection
     key: str
     envelope: Envelope
+
+    @property
+    def size(self) -> int:
+        """About as many bytes as it takes."""
+        return len(self.envelope.body)
+
+
+@dataclass(slots=True)
+class Amount:
+    """How many events, and about how many bytes."""
+
+    events: int = 0
+    bytes: int = 0
+
+    def add(self, outgoing: Sequence[Outgoing]) -> None:
+        self.events += len(outgoing)
+        self.bytes += sum(o.size for o in outgoing)
 
 
 def write_of(aggregate: Aggregate, envelopes: Sequence[Envelope]) -> Write:
@@ -96,11 +128,12 @@ class Relay:
         self._collections = collections
         self._sweep_every = sweep_every
         self._publisher: Batcher[Outgoing, bool] = Batcher(
-            self._publish, limit=PUBLISH_BATCH, backlog=MAX_PENDING, shared=(Exception,)
+            self._publish_queued, limit=PUBLISH_BATCH, backlog=MAX_PENDING, shared=(Exception,)
         )
+        self._queued_bytes = 0
+        self._behind = Amount()
         self._wake = asyncio.Event()
         self._over = False
-        self._behind = 0
         bus.on_reconnect.append(self._wake.set)
 
     @classmethod
@@ -124,16 +157,24 @@ class Relay:
 
         Only commands call this. What records how something ended (money came, a hold is over) is always saved.
         """
-        if self._behind + len(self._publisher) >= MAX_PENDING:
+        events = self._behind.events + len(self._publisher)
+        if events >= MAX_PENDING or self._behind.bytes + self._queued_bytes >= MAX_PENDING_BYTES:
             raise Unavailable("too many events wait for the bus; try again later")
 
     def send(self, outgoing: Sequence[Outgoing]) -> None:
         """Publish soon, without waiting: the events are stored, and the sweeper publishes those that fail here."""
         try:
             for one in outgoing:
+                if self._queued_bytes >= MAX_PENDING_BYTES:
+                    raise Unavailable("too many bytes are waiting")
                 self._publisher.put(one)
+                self._queued_bytes += one.size
         except Unavailable:
             log.warning("the relay is full; %s waits for the sweeper", one.envelope.subject)
+
+    async def _publish_queued(self, batch: Sequence[Outgoing]) -> list[bool]:
+        self._queued_bytes -= sum(o.size for o in batch)
+        return await self._publish(batch)
 
     async def _publish(self, batch: Sequence[Outgoing]) -> list[bool]:
         """For each event of the batch, whether JetStream has stored it."""
@@ -149,7 +190,7 @@ class Relay:
         return [o.envelope.id in stored for o in batch]
 
     async def _keep_sweeping(self) -> None:
-        grace = SWEEP_AFTER
+        grace = timedelta(0)  # A process that died may have left something behind.
         while not self._over:
             try:
                 while await self.sweep(grace) >= SWEEP_LIMIT and not self._over:
@@ -165,33 +206,46 @@ class Relay:
     async def sweep(self, grace: timedelta = SWEEP_AFTER) -> int:
         """Publish events that have waited for longer than `grace`, oldest first; return how many JetStream stored."""
         before = datetime.now(UTC) - grace
-        behind = swept = 0
+        behind, swept = Amount(), 0
         for collection in self._collections:
-            documents = (
-                await collection.find(HAS_PENDING, {"pending": 1}).sort("pending.time").limit(SWEEP_LIMIT).to_list()
-            )
-            waiting = [outgoing for document in documents for outgoing in _waiting(collection, document, before)]
-            stored = 0
-            for start in range(0, len(waiting), PUBLISH_BATCH):
-                stored += sum(await self._publish(waiting[start : start + PUBLISH_BATCH]))
+            documents: set[str] = set()
+            async with aclosing(_batches(_left_behind(collection, before))) as batches:
+                async for batch in batches:
+                    stored = await self._publish(batch)
+                    swept += sum(stored)
+                    behind.add([o for o, done in zip(batch, stored, strict=True) if not done])
+                    documents.update(o.key for o in batch)
             if len(documents) == SWEEP_LIMIT:
-                behind += await collection.count_documents(HAS_PENDING, limit=MAX_PENDING)
-            else:
-                behind += len(waiting) - stored
-            swept += stored
+                behind.events += await collection.count_documents(HAS_PENDING, limit=MAX_PENDING)
         self._behind = behind
-        BEHIND.set(behind)
+        BEHIND.set(behind.events)
         return swept
 
 
-def _waiting(collection: Collection, document: Document, before: datetime) -> Iterator[Outgoing]:
-    """The events of a document that are older than `before`."""
-    for pending in document["pending"]:
-        try:
-            if pending["time"] < before:
-                yield Outgoing(collection, document["_id"], Envelope.from_document(pending))
-        except (KeyError, TypeError) as error:
-            log.error("cannot read an event of %s %s: %r", collection.name, document["_id"], error)  # noqa: TRY400
+async def _left_behind(collection: Collection, before: datetime) -> AsyncGenerator[Outgoing, None]:
+    """The events that are older than `before`, oldest document first."""
+    async for document in collection.find(HAS_PENDING, {"pending": 1}).sort("pending.time").limit(SWEEP_LIMIT):
+        for pending in document["pending"]:
+            try:
+                if pending["time"] < before:
+                    yield Outgoing(collection, document["_id"], Envelope.from_document(pending))
+            except (KeyError, TypeError) as error:
+                log.error("cannot read an event of %s %s: %r", collection.name, document["_id"], error)  # noqa: TRY400
+
+
+async def _batches(events: AsyncGenerator[Outgoing, None]) -> AsyncGenerator[list[Outgoing], None]:
+    """The events in lists of at most `PUBLISH_BATCH`, and about `PUBLISH_BYTES`."""
+    batch: list[Outgoing] = []
+    size = 0
+    async with aclosing(events):
+        async for event in events:
+            batch.append(event)
+            size += event.size
+            if len(batch) == PUBLISH_BATCH or size >= PUBLISH_BYTES:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch
 
 
 async def _pull(collection: Collection, published: Sequence[Outgoing]) -> None:
@@ -210,13 +264,16 @@ class Outbox:
         self.collection = collection
         self.relay = relay
         self._writes: Batcher[Write, None] = Batcher(self._write, shared=AWAY)
+        self._newest = newest(collection, "version")
 
     async def save(self, aggregate: Aggregate) -> None:
         """Make the aggregate's state and events durable in one write, then publish them.
 
         Raises `StaleWrite` if another writer saved it first, `DuplicateKeyError` if a unique index refuses it.
         """
-        envelopes = self.envelopes(aggregate)
+        await self._save(aggregate, self.envelopes(aggregate))
+
+    async def _save(self, aggregate: Aggregate, envelopes: Sequence[Envelope]) -> None:
         await self._writes(write_of(aggregate, envelopes))
         self.committed(aggregate, envelopes)
 
@@ -230,10 +287,11 @@ class Outbox:
     ) -> A:
         """Load an aggregate, let `decide` change it, and save it; after a lost race, load and decide again.
 
-        Nothing is saved if `decide` changes nothing. An aggregate that was `loaded` a moment ago saves the first load.
-        Raises what `load` and `decide` raise, `StaleWrite` when `UPDATE_ATTEMPTS` races are lost, and `Unavailable`
-        when too many events wait for the bus. `command=False` is for recording how something ended (money came, a
-        hold is over): that is saved however many events wait.
+        Nothing is saved if `decide` changes nothing: then the majority confirms that this is the newest state, so that
+        a message can be acknowledged (docs/decisions/majority-reads.md). An aggregate that was `loaded` a moment ago
+        saves the first load. Raises what `load` and `decide` raise, `StaleWrite` when `UPDATE_ATTEMPTS` races are lost,
+        and `Unavailable` when too many events wait for the bus. `command=False` is for recording how something ended
+        (money came, a hold is over, an item is withdrawn): that is saved however many events wait.
         """
         if command:
             self.relay.check_room()
@@ -243,11 +301,32 @@ class Outbox:
             aggregate = known.pop() if known else await load()
             before = aggregate.to_document()
             decide(aggregate)
-            if aggregate.recorded or aggregate.to_document() != before:
-                await self.save(aggregate)
+            if not aggregate.recorded and aggregate.to_document() == before:
+                await self._confirm(aggregate)
+                return aggregate
+            envelopes = self.envelopes(aggregate)
+            if command and any(len(envelope.body) >= LARGE for envelope in envelopes):
+                await self._check_size(aggregate)
+            await self._save(aggregate, envelopes)
             return aggregate
 
         return await retry_stale(attempt)
+
+    async def _confirm(self, aggregate: Aggregate) -> None:
+        """Raise `StaleWrite` unless the majority agrees that this is the newest version."""
+        document = await self._newest(aggregate.id)
+        if document is None or document["version"] != aggregate.version:
+            raise StaleWrite("it was changed meanwhile; load it again")
+
+    async def _check_size(self, aggregate: Aggregate) -> None:
+        """Raise `Unavailable` if so many bytes of unpublished events are in the document that it has to wait.
+
+        The save is guarded by the version, so nobody adds to the document in between.
+        """
+        size = {"$project": {"bytes": {"$bsonSize": "$$ROOT"}}}
+        async for document in await self.collection.aggregate([{"$match": {"_id": aggregate.id}}, size]):
+            if document["bytes"] >= MAX_DOCUMENT_BYTES:
+                raise Unavailable("too many changes of this wait for the bus; try again later")
 
     def envelopes(self, aggregate: Aggregate, cause: Cause | None = None) -> list[Envelope]:
         """Envelopes for the aggregate's recorded events."""
@@ -260,7 +339,7 @@ class Outbox:
 
     async def _write(self, writes: Sequence[Write]) -> list[BaseException | None]:
         try:
-            await self.collection.bulk_write(writes, ordered=False)
+            await write_all(self.collection, writes)
         except BulkWriteError as error:
             return _each(error, len(writes))
         return [None] * len(writes)
@@ -288,6 +367,4 @@ def _each(error: BulkWriteError, count: int) -> list[BaseException | None]:
             results[problem["index"]] = DuplicateKeyError(
                 "refused by a unique index", DUPLICATE_KEY, {"keyPattern": problem.get("keyPattern")}
             )
-    if (error.details or {}).get("writeConcernErrors"):
-        raise WTimeoutError("written, but not yet known to the majority") from error
     return results

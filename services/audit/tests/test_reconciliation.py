@@ -347,3 +347,13 @@ def test_an_item_whose_change_was_not_published_is_found() -> None:
     assert [(f.rule, f.expected) for f in findings] == [
         (Rule.EVENTS_KEPT, "in the log: an event of items of version 2")
     ]
+
+
+def test_two_different_events_of_one_version_are_a_contradiction() -> None:
+    contradiction = {Rule.EVENTS_AGREE}
+    assert contradiction <= rules(check_order(paid(), [PLACED, PAID, CANCELLED]), certain=True)
+    assert contradiction <= rules(check_stock(stock(), [news(1, 5), news(2, 2), news(2, 4)]), certain=True)
+    assert contradiction <= rules(check_item(item(), stock(), [listed(), listed(1, 6)]), certain=True)
+    captured, failed = moved(PaymentCaptured, 2), moved(PaymentFailed, 2)
+    assert contradiction <= rules(check_payment(payment(), [captured, failed]), certain=True)
+    assert not contradiction & rules(check_payment(payment(), [captured, captured]))

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 
@@ -86,6 +87,24 @@ async def test_a_withdrawn_item_can_be_seen_but_not_changed(shop: Shop) -> None:
     assert await shop.item(item["id"]) == first.json()
     refused = await shop.call("PATCH", f"/{item['id']}", shop.seller, json={"price": 1})
     assert (refused.status_code, refused.json()["code"]) == (409, "item_withdrawn")
+
+
+async def test_while_the_bus_is_away_an_item_takes_some_edits_and_always_its_withdrawal(shop: Shop) -> None:
+    item = await shop.offer()
+    await shop.events.js.delete_stream("ITEMS")  # no event leaves: they pile up in the item's document
+
+    async def edit(price: int) -> httpx.Response:
+        longest = {"description": "\N{MUSICAL SYMBOL G CLEF}" * 10_000, "price": price}
+        return await shop.call("PATCH", f"/{item['id']}", shop.seller, json=longest)
+
+    edits = 0
+    while (answer := await edit(100 + edits)).status_code == 200:
+        edits += 1
+    withdrawn = await shop.call("DELETE", f"/{item['id']}", shop.seller)
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), f"after {edits} edits: {answer.text}"
+    assert edits >= 50
+    assert (withdrawn.status_code, withdrawn.json()["status"]) == (200, "withdrawn")
 
 
 async def test_somebody_elses_item_is_not_mine_to_change(shop: Shop) -> None:

@@ -1,13 +1,15 @@
-"""MongoDB as every service uses it: one client, its own database, majority writes, batched lookups."""
+"""MongoDB as every service uses it: one client, its own database, majority reads and writes, batched lookups."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, InsertOne, ReplaceOne, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import ConnectionFailure, ExecutionTimeout, WTimeoutError
+from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, WTimeoutError
+from pymongo.read_concern import ReadConcern
+from pymongo.results import BulkWriteResult
 
 from common.batching import Batcher
 
@@ -22,11 +24,24 @@ WITHOUT_PENDING: Mapping[str, int] = {"pending": 0}
 """The projection of every load: only the relay reads `pending`."""
 
 
+TIMEOUT = 10.0
+"""Seconds after which a call fails. A write that failed so may have happened, and may still be undone or confirmed."""
+
+
 @asynccontextmanager
-async def database(url: str) -> AsyncIterator[Database]:
-    """The database that `url` names. Writes wait for the majority; a call fails after 10 seconds."""
+async def database(url: str, timeout: float = TIMEOUT) -> AsyncIterator[Database]:
+    """The database that `url` names. A call fails after `timeout` seconds.
+
+    Writes wait for the majority, and reads show only what the majority has, which no failover takes back. But a primary
+    that was deposed and does not know it yet may show old states: see `newest`.
+    """
     client: AsyncMongoClient[Document] = AsyncMongoClient(
-        url, w="majority", tz_aware=True, serverSelectionTimeoutMS=5_000, timeoutMS=10_000
+        url,
+        w="majority",
+        readConcernLevel="majority",
+        tz_aware=True,
+        serverSelectionTimeoutMS=int(timeout * 500),
+        timeoutMS=int(timeout * 1000),
     )
     try:
         yield client.get_default_database()
@@ -34,14 +49,38 @@ async def database(url: str) -> AsyncIterator[Database]:
         await client.close()
 
 
-def look_up(collection: Collection) -> Batcher[str, Document | None]:
+async def write_all(
+    collection: Collection, writes: Sequence[InsertOne[Document] | UpdateOne | ReplaceOne[Document]]
+) -> BulkWriteResult:
+    """One bulk write, in which each write stands for itself.
+
+    Raises `BulkWriteError` if some were refused, and `WTimeoutError` if the majority has not confirmed what was written
+    or refused: the driver's error for both is the first one, which does not mean that the server is away.
+    """
+    try:
+        return await collection.bulk_write(writes, ordered=False)
+    except BulkWriteError as error:
+        if (error.details or {}).get("writeConcernErrors"):
+            raise WTimeoutError("not yet known to the majority") from error
+        raise
+
+
+def look_up(collection: Collection, fields: Mapping[str, int] = WITHOUT_PENDING) -> Batcher[str, Document | None]:
     """Looks up a document by its id; None if there is none. Concurrent lookups share one query."""
 
     async def find(ids: Sequence[str]) -> list[Document | None]:
         if len(ids) == 1:
-            return [await collection.find_one({"_id": ids[0]}, WITHOUT_PENDING)]
+            return [await collection.find_one({"_id": ids[0]}, fields)]
         wanted = {"_id": {"$in": list(set(ids))}}
-        found = {d["_id"]: d for d in await collection.find(wanted, WITHOUT_PENDING).to_list()}
+        found = {d["_id"]: d for d in await collection.find(wanted, fields).to_list()}
         return [found.get(i) for i in ids]
 
     return Batcher(find, shared=AWAY)
+
+
+def newest(collection: Collection, *fields: str) -> Batcher[str, Document | None]:
+    """Looks up a document as `look_up` does, as it surely is now: the primary asks the majority before it answers.
+
+    That takes as long as a write. MongoDB reads each document of a query for itself, so each is the newest.
+    """
+    return look_up(collection.with_options(read_concern=ReadConcern("linearizable")), dict.fromkeys(fields, 1))

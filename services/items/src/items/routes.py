@@ -189,7 +189,7 @@ async def withdraw_item(item_id: str, user: CurrentUser, store: Items) -> ItemVi
 
     The answer waits for that as that of an edit does.
     """
-    item = await store.change(item_id, lambda item: item.withdraw(user.id))
+    item = await store.change(item_id, lambda item: item.withdraw(user.id), command=False)
     return ItemView.of(await store.once_in_effect(item))
 
 

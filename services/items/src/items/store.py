@@ -13,10 +13,10 @@ from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
 from common.batching import Batcher
-from common.errors import Unavailable
+from common.errors import StaleWrite, Unavailable
 from common.events import ItemStatus, StockChanged
 from common.ids import new_id
-from common.mongo.client import AWAY, WITHOUT_PENDING, Database, Document, look_up
+from common.mongo.client import AWAY, WITHOUT_PENDING, Database, Document, look_up, newest, write_all
 from common.mongo_records import records_in
 from common.outbox import Outbox, Relay
 from common.polling import found_within
@@ -50,6 +50,7 @@ class ItemStore:
         self._outbox = Outbox(db.items, relay)
         self._find_item = look_up(db.items)
         self._find_seller = look_up(db.sellers)
+        self._newest_item = newest(db.items, "stock_version")
         self._show_stock: Batcher[StockChanged, None] = Batcher(self._write_stock, shared=AWAY)
 
     async def prepare(self) -> None:
@@ -114,9 +115,9 @@ class ItemStore:
             await self._fill_in(item.seller_id, name)
         return item
 
-    async def change(self, item_id: str, decide: Callable[[Item], None]) -> Item:
-        """Let `decide` change the item and save it. Raises `ItemNotFound`, and what `Outbox.update` does."""
-        return await self._outbox.update(lambda: self.get(item_id), decide)
+    async def change(self, item_id: str, decide: Callable[[Item], None], *, command: bool = True) -> Item:
+        """Let `decide` change the item and save it, as `Outbox.update` does. Raises `ItemNotFound`, too."""
+        return await self._outbox.update(lambda: self.get(item_id), decide, command=command)
 
     async def once_in_effect(self, item: Item) -> Item:
         """The item once orders sells by it. After `EFFECT_TIMEOUT`, the item although it is not yet in effect."""
@@ -213,10 +214,19 @@ class ItemStore:
     async def _fill_in(self, seller_id: str, name: str) -> None:
         await self._items.update_many({"seller_id": seller_id, "seller_name": None}, {"$set": {"seller_name": name}})
 
-    async def _write_stock(self, events: Sequence[StockChanged]) -> list[None]:
-        newest = {event.item_id: event for event in sorted(events, key=lambda event: event.stock_version)}
-        await self._items.bulk_write([_copy_of(event) for event in newest.values()], ordered=False)
-        return [None] * len(events)
+    async def _write_stock(self, events: Sequence[StockChanged]) -> list[StaleWrite | None]:
+        latest = {event.item_id: event for event in sorted(events, key=lambda event: event.stock_version)}
+        written = await write_all(self._items, [_copy_of(event) for event in latest.values()])
+        if written.matched_count == len(latest):
+            return [None] * len(events)
+        return await asyncio.gather(*(self._not_shown(event) for event in events))
+
+    async def _not_shown(self, event: StockChanged) -> StaleWrite | None:
+        """An error if the item does not show this event or a newer one: a deposed primary did not have the item."""
+        item = await self._newest_item(event.item_id)
+        if item is None or item["stock_version"] >= event.stock_version:
+            return None
+        return StaleWrite("the item was not there yet; try again")
 
 
 class ProjectionStore:

@@ -82,14 +82,17 @@ class OrderStore:
         return Stock.from_document(document) if document else None
 
     async def change(self, order_id: str, decide: Callable[[Order], None]) -> Order:
-        """Let `decide` change an order whose stock stays as it is. Raises `OrderNotFound`, and as `Outbox.update`."""
+        """Let `decide` record something about an order whose stock stays as it is, however many events wait.
+
+        Raises `OrderNotFound`, and what `Outbox.update` does.
+        """
 
         async def load() -> Order:
             if (order := await self.get(order_id)) is None:
                 raise OrderNotFound("there is no such order")
             return order
 
-        return await self._outbox.update(load, decide)
+        return await self._outbox.update(load, decide, command=False)
 
     async def save(self, order: Order) -> None:
         """One guarded write of an order whose stock does not change. Raises `StaleWrite`."""

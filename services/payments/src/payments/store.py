@@ -8,7 +8,7 @@ from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from common.batching import Batcher
-from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, Document, look_up
+from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, Document, look_up, write_all
 from common.mongo_records import records_in
 from common.outbox import Outbox, Relay
 from common.records import Record, RecordsQuery
@@ -122,5 +122,5 @@ class DueStore:
                 await self._dues.insert_one({"_id": order_id, **expected})
 
     async def _write(self, writes: Sequence[UpdateOne]) -> list[None]:
-        await self._dues.bulk_write(writes, ordered=False)
+        await write_all(self._dues, writes)
         return [None] * len(writes)

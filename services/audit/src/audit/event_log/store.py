@@ -11,7 +11,7 @@ from pymongo.errors import BulkWriteError
 from audit.event_log.domain import Entry
 from common.batching import Batcher
 from common.events import ItemListed, OrderPlaced, StockChanged
-from common.mongo.client import AWAY, Collection, Database, Document
+from common.mongo.client import AWAY, Collection, Database, Document, write_all
 from common.outbox import DUPLICATE_KEY
 
 MAX_ENTRIES = 2_000
@@ -111,7 +111,7 @@ def inserting(collection: Collection) -> Callable[[Sequence[Document]], Any]:
 
     async def insert(documents: Sequence[Document]) -> list[None]:
         try:
-            await collection.bulk_write([InsertOne(document) for document in documents], ordered=False)
+            await write_all(collection, [InsertOne(document) for document in documents])
         except BulkWriteError as error:
             problems = (error.details or {}).get("writeErrors", [])
             if any(problem["code"] != DUPLICATE_KEY for problem in problems):
@@ -119,9 +119,9 @@ def inserting(collection: Collection) -> Callable[[Sequence[Document]], Any]:
             again = [documents[problem["index"]] for problem in problems]
             earlier = [d for d in again if "sequence" in d]
             if earlier:
-                await collection.bulk_write(
+                await write_all(
+                    collection,
                     [ReplaceOne({"_id": d["_id"], "sequence": {"$gt": d["sequence"]}}, d) for d in earlier],
-                    ordered=False,
                 )
         return [None] * len(documents)
 

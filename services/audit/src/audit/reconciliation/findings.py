@@ -22,6 +22,7 @@ class Rule(StrEnum):
     CHARGES_END = "charges_end"
     ORDERS_END = "orders_end"
     EVENTS_KEPT = "events_kept"
+    EVENTS_AGREE = "events_agree"
     BOOKS_AGREE = "books_agree"
     COPIES_AGREE = "copies_agree"
     EVERYTHING_READ = "everything_read"

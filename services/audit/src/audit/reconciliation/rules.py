@@ -4,7 +4,7 @@ The log is read after the records. Up to a record's version it lacks only events
 `certain` only if both sides have the same version; any other finding must last to count.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from audit.reconciliation.findings import Finding, Money, Rule
@@ -52,6 +52,7 @@ def check_order(record: OrderRecord, events: Sequence[Event]) -> Iterator[Findin
     """The order is what its events made of it."""
     states = sorted((e for e in events if isinstance(e, OrderState)), key=lambda e: e.order_version)
     subject = {"order": record.id}
+    yield from _contradictions(subject, ((e.order_version, e) for e in states))
     if states and (newest := states[-1].order_version) > record.version:
         yield _behind(subject, newest, record.version)
     states = [e for e in states if e.order_version <= record.version]
@@ -149,6 +150,7 @@ def check_payment(record: PaymentRecord, events: Sequence[Event]) -> Iterator[Fi
     """The payment is what its events made of it."""
     states = sorted((e for e in events if isinstance(e, PaymentState)), key=lambda e: e.payment_version)
     subject = {"payment": record.id, "order": record.order_id}
+    yield from _contradictions(subject, ((e.payment_version, e) for e in states))
     if states and (newest := states[-1].payment_version) > record.version:
         yield _behind(subject, newest, record.version)
     states = [e for e in states if e.payment_version <= record.version]
@@ -240,6 +242,7 @@ def check_stock(record: StockRecord, events: Sequence[Event]) -> Iterator[Findin
             expected=f"{most} at most, the largest offer",
             found=f"{live}",
         )
+    yield from _contradictions(subject, ((e.stock_version, e) for e in events if isinstance(e, StockChanged)))
     news = {e.stock_version: e for e in events if isinstance(e, StockChanged)}
     if news and (newest := max(news)) > record.version:
         yield _behind(subject, newest, record.version)
@@ -261,6 +264,7 @@ def check_stock(record: StockRecord, events: Sequence[Event]) -> Iterator[Findin
 def check_item(record: ItemRecord, stock: StockRecord | None, events: Sequence[Event]) -> Iterator[Finding]:
     """Every change was published; orders sells what items offers, and items shows what orders has left."""
     subject = {"item": record.id}
+    yield from _contradictions(subject, ((e.item_version, e) for e in events if isinstance(e, ItemState)))
     versions = {e.item_version for e in events if isinstance(e, ItemState)}
     if versions and (newest := max(versions)) > record.version:
         yield _behind(subject, newest, record.version)
@@ -287,6 +291,20 @@ def missing_record(kind: str, key: str, service: str) -> Finding:
     """The log has events about something that is not in the records of a service."""
     expected = f"in the records of {service}, as published"
     return Finding(rule=Rule.BOOKS_AGREE, subject={kind: key}, expected=expected, found="not there")
+
+
+def _contradictions(subject: dict[str, str], events: Iterable[tuple[int, Event]]) -> Iterator[Finding]:
+    """Two different events of one version: one of them tells of a state that never was. Readers keep the first."""
+    first: dict[int, Event] = {}
+    for version, event in events:
+        if (known := first.setdefault(version, event)) != event:
+            yield Finding(
+                rule=Rule.EVENTS_AGREE,
+                subject=subject,
+                expected=f"one event of version {version}: {known.subject}",
+                found=f"another {event.subject}",
+                certain=True,
+            )
 
 
 def _behind(subject: dict[str, str], published: int, recorded: int) -> Finding:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-from common.mongo.client import AWAY, Collection, Document
+from common.mongo.client import AWAY, Collection, Document, newest
 from payments.gateways.port import GatewayUnavailable
 
 
@@ -16,6 +16,7 @@ class SandboxLedger:
 
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
+        self._newest = newest(collection)
 
     async def add(self, charge: Document) -> Document:
         """Store a charge. Return the charge that is stored under its id: this one, or an earlier one."""
@@ -23,7 +24,7 @@ class SandboxLedger:
             try:
                 await self.collection.insert_one(charge)
             except DuplicateKeyError:
-                return await self.collection.find_one({"_id": charge["_id"]}) or {}
+                return await self._newest(charge["_id"]) or {}
         return charge
 
     async def find(self, payment_id: str) -> Document | None:

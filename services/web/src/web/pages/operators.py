@@ -35,6 +35,7 @@ RULES = {
     "charges_end": N_("Every charge is a paid order or a refund"),
     "orders_end": N_("Every order is final or has its deadline"),
     "events_kept": N_("Every change was published"),
+    "events_agree": N_("Every version was published with one content"),
     "books_agree": N_("The records of every service match its events"),
     "copies_agree": N_("Copies match their owners' records"),
     "everything_read": N_("Every reader has read every event"),

@@ -1,0 +1,191 @@
+"""Three mongods as one replica set, as in production, for the tests: members are killed, paused and kept behind."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+
+from common.mongo.replica_set import new_key, prepare
+from infra.servers.mongo import MongoServer
+from infra.servers.process import StartFailed
+from infra.servers.server import connection, write_private
+
+_POLL_SECONDS = 0.05
+_NOT_INITIALIZED = 94
+
+
+class MongoMember(MongoServer):
+    """A mongod that counts as started once it answers, whether it is primary, secondary or neither yet."""
+
+    def command(self) -> Sequence[str | Path]:
+        return [*super().command(), "--setParameter=enableTestCommands=1"]
+
+    async def answers(self) -> bool:
+        async with connection(self.port):
+            return True
+
+    async def ask(self, command: str, **options: Any) -> dict[str, Any]:
+        """The answer of this member, whatever its state, to a command on `admin`."""
+        async with self.administrator() as client:
+            return await client.admin.command(command, **options)
+
+
+class MongoTrio:
+    """The replica set. `users` as for `MongoServer`. A new primary is elected after `election_seconds`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        ports: Sequence[int] = (0, 0, 0),
+        users: Mapping[str, str] | None = None,
+        election_seconds: float = 2.0,
+    ) -> None:
+        self.members = [MongoMember(folder / str(n), port, users) for n, port in enumerate(ports, 1)]
+        for number, member in enumerate(self.members, 1):
+            member.name = f"mongod-{number}"
+        self._folder = folder
+        self._users = users
+        self._election_seconds = election_seconds
+
+    @property
+    def url(self) -> str:
+        """The address without credentials, see `MongoServer.url`."""
+        return f"mongodb://{self._hosts}/?replicaSet=rs0"
+
+    def url_for(self, name: str) -> str:
+        """The address of the database `name`, see `MongoServer.url_for`."""
+        [first, *_] = self.members
+        return first.url_for(name).replace(f"127.0.0.1:{first.port}", self._hosts)
+
+    @property
+    def _hosts(self) -> str:
+        return ",".join(f"127.0.0.1:{member.port}" for member in self.members)
+
+    async def start(self, limit: float = 60) -> None:
+        """Return once there is a primary with the users, and two secondaries. Raises `StartFailed`."""
+        self._share_key()
+        try:
+            await asyncio.gather(*(member.start(limit) for member in self.members))
+            async with asyncio.timeout(limit):
+                await self._initiate()
+                await self._grant()
+                await self.whole()
+        except TimeoutError:
+            await self.stop()
+            raise StartFailed(f"no replica set:\n{self.members[0].last_lines()}") from None
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Kill every member: nothing is left to be kept."""
+        await asyncio.gather(*(member.kill() for member in self.members))
+
+    async def primary(self, limit: float = 60) -> MongoMember:
+        """The member that accepts writes. Waits for an election. Raises `TimeoutError`."""
+        async with asyncio.timeout(limit):
+            while True:
+                for member in self.members:
+                    if await _is(member, "isWritablePrimary"):
+                        return member
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def secondaries(self) -> list[MongoMember]:
+        """The members other than the primary."""
+        primary = await self.primary()
+        return [member for member in self.members if member is not primary]
+
+    async def fail_over(self) -> MongoMember:
+        """Kill the primary and return it, once another one is elected: what it alone had is lost."""
+        killed = await self.primary()
+        await killed.kill()
+        await self.let_go()
+        await self.primary()
+        return killed
+
+    async def step_down(self) -> None:
+        """Make the primary a secondary; another one is elected."""
+        primary = await self.primary()
+        with contextlib.suppress(PyMongoError):  # It refuses while the others lag; connections break otherwise.
+            await primary.ask("replSetStepDown", value=5, secondaryCatchUpPeriodSecs=1, force=True)
+
+    async def hold_back(self) -> None:
+        """Let the secondaries copy nothing more, while they stay in touch with the primary, which stays primary.
+
+        What is written then is known to the primary alone.
+        """
+        for member in await self.secondaries():
+            await _fail_point(member, "alwaysOn")
+
+    async def let_go(self) -> None:
+        """End `hold_back` on every member that runs."""
+        for member in self.members:
+            if member.pid is not None:
+                await _fail_point(member, "off")
+
+    async def heal(self, limit: float = 60) -> None:
+        """End every fault; return once there is a primary, and the secondaries have all that it has."""
+        for member in self.members:
+            member.send(signal.SIGCONT)
+            if member.pid is None:
+                await member.start(limit)
+        await self.let_go()
+        async with asyncio.timeout(limit):
+            await self.whole()
+
+    async def whole(self) -> None:
+        """Wait for a primary and two secondaries that have copied all that it has."""
+        while not await self._is_whole():  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _is_whole(self) -> bool:
+        try:
+            status = await (await self.primary()).ask("replSetGetStatus")
+        except (ConnectionFailure, OperationFailure):
+            return False
+        states = sorted(member["stateStr"] for member in status["members"])
+        optimes = {member["optime"]["ts"] for member in status["members"] if "optime" in member}
+        return states == ["PRIMARY", "SECONDARY", "SECONDARY"] and len(optimes) == 1
+
+    def _share_key(self) -> None:
+        if self._users is not None:
+            key = new_key()
+            for member in self.members:
+                member.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                if (file := member.folder / "keyfile").exists():
+                    key = file.read_text()
+                write_private(file, key)
+
+    async def _initiate(self) -> None:
+        [first, *_] = self.members
+        members = [{"_id": n, "host": f"127.0.0.1:{member.port}"} for n, member in enumerate(self.members)]
+        settings = {"electionTimeoutMillis": int(self._election_seconds * 1000), "heartbeatIntervalMillis": 500}
+        async with first.administrator() as client:
+            try:
+                await client.admin.command("replSetGetConfig")
+            except OperationFailure as error:
+                if error.code != _NOT_INITIALIZED:
+                    raise
+                await client.admin.command("replSetInitiate", {"_id": "rs0", "members": members, "settings": settings})
+
+    async def _grant(self) -> None:
+        async with (await self.primary()).administrator() as client:
+            while not await prepare(client, "rs0", "", self._users or {}):  # noqa: ASYNC110
+                await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _is(member: MongoMember, flag: str) -> bool:
+    if member.pid is None:
+        return False
+    try:
+        return bool((await member.ask("hello"))[flag])
+    except ConnectionFailure:
+        return False
+
+
+async def _fail_point(member: MongoMember, mode: str) -> None:
+    await member.ask("configureFailPoint", value="stopReplProducer", mode=mode)

@@ -1,0 +1,1 @@
+"""What becomes of Souk where its servers have three members each."""

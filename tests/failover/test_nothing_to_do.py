@@ -1,0 +1,220 @@
+"""No handler and no request is done because of a state that the majority does not have.
+
+Each case writes once. Held back from the other members, the write is known to the primary alone: the first call fails,
+and so must every repetition, although "that is done already" is what the primary says. docs/decisions/majority-reads.md
+has the table of all of them.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import pytest_asyncio
+
+from audit.dead_letters.domain import DeadLetter, Retry
+from audit.dead_letters.store import DeadLetterStore, RetryStore
+from audit.event_log.domain import Entry
+from audit.event_log.store import EventLog
+from auth.domain import Account
+from auth.store import AccountStore
+from common.bus.connection import Bus
+from common.bus.message import Message
+from common.events import Currency, ItemListed, ItemStatus, OrderPlaced, StockChanged
+from common.ids import new_id
+from common.mongo.client import AWAY, Database
+from common.outbox import Relay
+from infra.servers.mongo_trio import MongoTrio
+from items.domain import Item
+from items.store import ItemStore
+from orders import store as orders_store
+from orders.commands import PlaceOrder
+from orders.desk import ReservationDesk
+from orders.domain import Order
+from orders.store import OrderStore
+from payments.domain import Due, Payment
+from payments.gateways.port import GatewayUnavailable
+from payments.gateways.sandbox_store import SandboxLedger
+from payments.store import DueStore, PaymentStore
+from tests.support.fixtures import REPLICATED_TIMEOUT
+
+Act = Callable[[], Awaitable[object]]
+NOT_CONFIRMED = (*AWAY, GatewayUnavailable)
+
+
+class Cases:
+    """Makes the cases on a database with three members: each is an action that may be repeated."""
+
+    def __init__(self, db: Database, relay: Relay) -> None:
+        self._db = db
+        self._relay = relay
+
+    async def prepare(self) -> dict[str, Act]:
+        """The cases by name."""
+        return {**await self._items(), **await self._orders(), **await self._payments(), **await self._others()}
+
+    async def _items(self) -> dict[str, Act]:
+        store = ItemStore(self._db, self._relay)
+        await store.prepare()
+        item = await store.add(offered())
+        withdrawn = await store.add(offered())
+        stock = StockChanged(item_id=item.id, stock_version=1, quantity=5, available=4)
+        listing = offered(request_key="key", fingerprint="same")
+        return {
+            "items: show_stock": lambda: store.show_stock(stock),
+            "items: name_seller": lambda: store.name_seller("seller", "Sid"),
+            "items: withdraw": lambda: store.change(withdrawn.id, lambda i: i.withdraw("seller"), command=False),
+            "items: list under a key": lambda: store.add(listing.model_copy(update={"id": new_id()})),
+        }
+
+    async def _orders(self) -> dict[str, Act]:
+        store = OrderStore(self._db, self._relay)
+        await store.prepare()
+        desk = self._desk(store)
+        items = [listed() for _ in range(6)]
+        for item in items[:5]:
+            await desk.follow(item)
+        placed = [await desk.place(placing(item)) for item in items[:4]]
+        keyed = placing(items[4], key="key")
+        desks = [self._desk(store) for _ in range(6)]
+        return {
+            "orders: expire": lambda: desks[0].expire(placed[0].id),
+            "orders: cancel": lambda: desks[1].cancel(placed[1].id),
+            "orders: settle": lambda: desks[2].settle(placed[2].id, "payment"),
+            "orders: place under a key": lambda: desks[3].place(keyed),
+            "orders: follow": lambda: desks[4].follow(items[5]),
+            "orders: change": lambda: store.change(placed[3].id, note),
+        }
+
+    def _desk(self, store: OrderStore) -> ReservationDesk:
+        return ReservationDesk(store, timedelta(minutes=15), limit=10)
+
+    async def _payments(self) -> dict[str, Act]:
+        payments, dues = PaymentStore(self._db, self._relay), DueStore(self._db)
+        await payments.prepare()
+        captured, paying, due = payment(), payment(), owed()
+        captured.capture("ch_1")
+        await payments.add(captured)
+        ledger = SandboxLedger(self._db.sandbox_charges)
+        await ledger.add({"_id": "charged", "captured_at": datetime.now(UTC)})
+        now = datetime.now(UTC) + timedelta(minutes=1)
+        return {
+            "payments: owe_refund": lambda: payments.change(captured, lambda p: p.owe_refund("late", now)),
+            "payments: pay twice": lambda: payments.add(paying.model_copy(update={"id": new_id()})),
+            "payments: copy_amount_due": lambda: dues.keep(due),
+            "sandbox: charge": lambda: ledger.add({"_id": "again", "amount": 1}),
+            "sandbox: refund": lambda: ledger.refund("charged", now),
+        }
+
+    async def _others(self) -> dict[str, Act]:
+        log, retries, letters = EventLog(self._db), RetryStore(self._db), DeadLetterStore(self._db, self._relay)
+        accounts = AccountStore(self._db, self._relay)
+        for store in (log, retries, letters, accounts):
+            await store.prepare()
+        account = Account.register(email="ada@souk.test", name="Ada", password_hash="hash")
+        return {
+            "audit: keep_orders": lambda: log.keep(Entry.of(message("orders.placed"))),
+            "audit: keep_retry": lambda: retries.keep(Retry.of(message("retries.orders.x"))),
+            "audit: keep_letter": lambda: letters.keep(DeadLetter.of(message("dead_letters.orders.x"))),
+            "auth: sign up": lambda: accounts.save(account.model_copy(update={"id": new_id()})),
+        }
+
+
+def offered(**more: str) -> Item:
+    now = datetime.now(UTC)
+    return Item.offer(
+        seller_id="seller", title="A lamp", description="", price=1, currency=Currency.EUR, quantity=5, now=now, **more
+    )
+
+
+def listed() -> ItemListed:
+    return ItemListed(
+        item_id=new_id(),
+        item_version=1,
+        seller_id="seller",
+        title="A lamp",
+        description="",
+        price=1250,
+        currency=Currency.EUR,
+        quantity=5,
+        status=ItemStatus.LISTED,
+    )
+
+
+def placing(item: ItemListed, key: str | None = None) -> PlaceOrder:
+    return PlaceOrder(item.item_id, 1, "buyer", "Bea", key)
+
+
+def note(order: Order) -> None:
+    order.payment_failure = "declined"
+
+
+def owed() -> Due:
+    event = OrderPlaced(
+        order_id=new_id(),
+        order_version=1,
+        buyer_id="buyer",
+        seller_id="seller",
+        item_id=new_id(),
+        item_title="A lamp",
+        quantity=1,
+        unit_price=1250,
+        currency=Currency.EUR,
+        expires_at=datetime.now(UTC) + timedelta(minutes=15),
+    )
+    return Due.of(event)
+
+
+def payment() -> Payment:
+    return Payment.begin(owed(), method="pm_card_visa", request_key=None, now=datetime.now(UTC))
+
+
+def message(subject: str) -> Message:
+    headers = {"ce-id": "event", "Nats-Msg-Id": "event"}
+    return Message(subject.partition(".")[0].upper(), 1, subject, datetime.now(UTC), headers, b"{}")
+
+
+@asynccontextmanager
+async def relaying(bus_url: str, db: Database) -> AsyncIterator[Relay]:
+    collections = (db.items, db.orders, db.stock, db.payments, db.letters, db.users)
+    async with Bus.connected(bus_url, "orders") as bus, Relay.running(bus, *collections, sweep_every=3600) as relay:
+        yield relay
+
+
+@pytest_asyncio.fixture
+async def cases(
+    bus_url: str, replicated_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[dict[str, Act]]:
+    monkeypatch.setattr(orders_store, "TRANSACTION_TIMEOUT", REPLICATED_TIMEOUT)
+    async with relaying(bus_url, replicated_db) as relay:
+        yield await Cases(replicated_db, relay).prepare()
+
+
+async def outcome(act: Act) -> str:
+    """How a call ended."""
+    try:
+        return f"returned {await act()!r}"[:60]
+    except NOT_CONFIRMED:
+        return "not confirmed"
+    except Exception as error:
+        return f"raised {type(error).__name__}"
+
+
+async def all_at_once(cases: dict[str, Act]) -> dict[str, str]:
+    return dict(zip(cases, await asyncio.gather(*map(outcome, cases.values())), strict=True))
+
+
+async def test_what_the_majority_has_not_confirmed_is_not_done_however_often_it_is_repeated(
+    cases: dict[str, Act], mongo_trio: MongoTrio
+) -> None:
+    await mongo_trio.hold_back()
+    unconfirmed = dict.fromkeys(cases, "not confirmed")
+    assert await all_at_once(cases) == unconfirmed
+    assert await all_at_once(cases) == unconfirmed
+    await mongo_trio.let_go()
+    await mongo_trio.whole()
+
+    done = await all_at_once(cases)
+    refused = {name: end for name, end in done.items() if not end.startswith("returned")}
+    assert refused == {"payments: pay twice": "raised OrderNotPayable", "auth: sign up": "raised EmailTaken"}
