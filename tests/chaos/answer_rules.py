@@ -34,6 +34,9 @@ REMEMBERED = {"sold_out", "hold_limit", "price_changed", "card_declined"}
 """Refusals that are repeated for the same Idempotency-Key."""
 
 
+MONEY_MOVED = {"captured", "refund_due", "refunded", "refund_failed", "disputed"}
+
+
 def allowed(history: History, _: EndState) -> Iterable[Violation]:
     """Every answer is one that the API documents."""
     for o in history.operations:
@@ -71,7 +74,7 @@ def paid_for(history: History, end: EndState) -> Iterable[Violation]:
                 yield Violation(
                     "lost", o.about["order_id"], f"payment {o.body['id']} differs from the answer to its buyer"
                 )
-            elif o.body["status"] == "captured" and payment["status"] not in {"captured", "refund_due", "refunded"}:
+            elif o.body["status"] == "captured" and payment["status"] not in MONEY_MOVED:
                 yield Violation("lie", o.about["order_id"], f"the answer said that payment {o.body['id']} was captured")
         if o.status == 402 and by_key.get((o.who, o.key), {}).get("status") != "failed":
             yield Violation("lie", o.about["order_id"], "the answer said that the card was declined")

@@ -16,7 +16,7 @@ class Buyer:
     def __init__(self, person: Person, market: Market) -> None:
         self.person = person
         self._market = market
-        self._prices: dict[str, int | None] = {}
+        self._first_prices: dict[str, int] = {}
 
     async def act(self) -> None:
         """Look around, place one order, and end it in one of the possible ways."""
@@ -36,7 +36,7 @@ class Buyer:
             self._cancel_while_paying: 2,
             self._pay_after_cancel: 1,
             self._forget: 2,
-            self._hoard: 1,
+            self._hoard: 2,
             self._pay_at_the_end: 2,
         }
         [end] = self.person.chance.choices(list(ends), list(ends.values()))
@@ -80,13 +80,13 @@ class Buyer:
         return answer
 
     async def _expected(self, item: str) -> Json:
-        """The price that the buyer has seen, perhaps some time ago, or nothing."""
+        """The price on the page, which some buyers have had open since they first saw the item; or nothing."""
         person = self.person
         shown = await person.ask("show item", "GET", f"/api/items/{item}", {"item_id": item})
-        now = shown.body["price"] if shown.status == 200 else None
-        price = self._prices.setdefault(item, now) if person.chance.random() < 0.2 else now
-        self._prices[item] = price
-        return {"expected_unit_price": price} if price is not None and person.chance.random() < 0.7 else {}
+        if shown.status != 200 or person.chance.random() < 0.3:
+            return {}
+        first = self._first_prices.setdefault(item, shown.body["price"])
+        return {"expected_unit_price": first if person.chance.random() < 0.4 else shown.body["price"]}
 
     async def _charge(self, order: Json, card: str, key: str = "") -> Operation:
         body = {"order_id": order["id"], "payment_method": card}
@@ -130,8 +130,8 @@ class Buyer:
 
     async def _hoard(self, order: Json) -> None:
         """Want more of the same than one buyer may hold, with several requests at once."""
-        body = {"item_id": order["item_id"], "quantity": 4}
-        keys = [self.person.new_key() for _ in range(3)]
+        body = {"item_id": order["item_id"], "quantity": 2}
+        keys = [self.person.new_key() for _ in range(6)]
         await asyncio.gather(*(self.person.insist("place", "POST", "/api/orders", body=body, key=key) for key in keys))
 
     async def _pay_at_the_end(self, order: Json) -> None:

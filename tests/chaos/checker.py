@@ -22,7 +22,7 @@ def check(history: History, end: EndState, unreadable: Mapping[Place, str] | Non
         found += rule(end)
     for rule in money.RULES:
         found += rule(end)
-    for compare in (*answers.RULES, *sales.RULES):
+    for compare in (*answers.RULES, *sales.RULES, *money.AGAINST_ANSWERS):
         found += compare(history, end)
     return [*found, *_dead_letters(end, unreadable or {}), *_unsettled(end)]
 

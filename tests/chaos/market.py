@@ -66,6 +66,7 @@ class Seller:
         body: Json = chance.choice(
             (
                 {"price": chance.randrange(100, 9_999)},
+                {"price": item["price"] + 1},
                 {"quantity": item["quantity"] + chance.randrange(1, 9)},
                 {"quantity": max(1, item["quantity"] - 2)},
                 {"title": f"A better seat, row {chance.randrange(1, 99)}"},

@@ -5,8 +5,12 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from tests.chaos.end_state import EndState
-from tests.chaos.history import Json
+from tests.chaos.history import History, Json
+from tests.chaos.observations import observations
 from tests.chaos.violation import Violation
+
+REFUSES_CAPTURE = "pm_card_capture_fails"
+"""The payment method that is authorised, and whose capture the provider refuses."""
 
 
 def charges(end: EndState) -> Iterable[Violation]:
@@ -41,36 +45,100 @@ def paid(end: EndState) -> Iterable[Violation]:
 
 
 def sums(end: EndState) -> Iterable[Violation]:
-    """All charges and refunds for an order add up to its price or to nothing."""
+    """What a buyer was charged for an order, less what came back, is its price if it is paid, and else nothing."""
     now = datetime.fromtimestamp(end.at, UTC)
     balance: Counter[str] = Counter()
     for payment_id, charge in end.charges.items():
-        if _captured(charge, now) and not charge.get("refunded_at"):
-            balance[end.payments[payment_id]["order_id"]] += charge["amount"]
-    for order_id, amount in balance.items():
-        order = end.orders.get(order_id)
-        if order and amount not in {0, order["quantity"] * order["unit_price"]}:
-            yield Violation("sum", order_id, f"the buyer has paid {amount} in all")
+        order = end.orders.get(end.payments[payment_id]["order_id"])
+        if order and _captured(charge, now):
+            balance[order["_id"]] += charge["amount"] - (charge["amount"] if charge.get("refunded_at") else 0)
+            if charge.get("currency") != order["currency"]:
+                yield Violation("sum", order["_id"], f"charge {payment_id} is in {charge.get('currency')}")
+    for order_id, order in end.orders.items():
+        due = order["quantity"] * order["unit_price"] if order["status"] == "paid" else 0
+        if balance[order_id] != due:
+            yield Violation("sum", order_id, f"the buyer has paid {balance[order_id]} in all, and {due} was due")
 
 
 def records(end: EndState) -> Iterable[Violation]:
-    """The status of every payment agrees with the provider's ledger."""
+    """The status of every payment agrees with the provider's ledger, and no card has money set aside."""
     now = datetime.fromtimestamp(end.at, UTC)
     for payment_id, payment in end.payments.items():
         charge = end.charges.get(payment_id, {})
-        truth = "refunded" if charge.get("refunded_at") else "captured" if _captured(charge, now) else "failed"
-        if payment["status"] != truth:
-            what = f"payment {payment_id} says {payment['status']}, the provider says {truth}"
+        truth = "refunded" if charge.get("refunded_at") else "captured" if _captured(charge, now) else "nothing moved"
+        if STATUSES.get(status := _status(payment)) != truth:
+            what = f"payment {payment_id} says {status}, the provider says {truth}"
             yield Violation("record", payment["order_id"], what)
+        if _authorized(charge) and not any(charge.get(name) for name in ("captured_at", "released_at", "refused")):
+            yield Violation("record", payment["order_id"], f"the money of payment {payment_id} is still set aside")
 
 
 def refunds(end: EndState) -> Iterable[Violation]:
-    """No payment is refunded twice."""
-    refunded = Counter(one.body["payment_id"] for one in end.events if one.subject == "payments.refunded")
-    for payment_id, times in refunded.items():
-        if times > 1 and payment_id in end.payments:
-            order_id = end.payments[payment_id]["order_id"]
-            yield Violation("refunded twice", order_id, f"payment {payment_id} was refunded {times} times")
+    """No more money of a payment is refunded than was charged."""
+    refunded: Counter[str] = Counter()
+    for one in end.events:
+        if one.subject == "payments.refunded":
+            refunded[one.body["payment_id"]] += one.body["amount"]
+    for payment_id, amount in refunded.items():
+        charged = end.charges.get(payment_id, {}).get("amount", 0)
+        if payment_id in end.payments and amount > charged:
+            what = f"{amount} of payment {payment_id} was refunded, and {charged} was charged"
+            yield Violation("refunded twice", end.payments[payment_id]["order_id"], what)
+
+
+def in_time(end: EndState) -> Iterable[Violation]:
+    """A card is charged only for what its buyer gets, and a payment that orders accepted pays the order.
+
+    Money that moves by itself, which is never authorised, may come too late and be refunded.
+    """
+    now = datetime.fromtimestamp(end.at, UTC)
+    charged = {one for one, charge in end.charges.items() if _authorized(charge) and _captured(charge, now)}
+    accepted = {event.body["payment_id"] for event in end.events if event.subject == "orders.payment_accepted"}
+    for payment_id in charged | accepted & set(end.payments):
+        payment = end.payments[payment_id]
+        order = end.orders.get(payment["order_id"], {})
+        refused = payment_id not in charged and payment.get("method") == REFUSES_CAPTURE
+        served = order.get("status") in {"paid", "refunded"} and order.get("payment_id") == payment_id
+        if not served and not refused:
+            what = f"{'charged' if payment_id in charged else 'accepted'} by {payment_id}, and is {order.get('status')}"
+            yield Violation("in time", payment["order_id"], what)
+
+
+def nothing_after_no(history: History, end: EndState) -> Iterable[Violation]:
+    """No card is charged once an answer said that the order was cancelled, or has expired and is not taken up again."""
+    for order_id, seen in observations(history).items():
+        taken_up = end.orders.get(order_id, {}).get("late_payment") == "accepted"
+        final = {"cancelled"} if taken_up else {"cancelled", "expired"}
+        said = min((one.operation.answered for one in seen if one.status in final), default=end.at)
+        for payment_id, charge in end.charges.items():
+            at = charge.get("captured_at")
+            ours = end.payments[payment_id]["order_id"] == order_id and _authorized(charge)
+            if ours and at and said + end.skew < at.timestamp() <= end.at:
+                late = at.timestamp() - said
+                yield Violation(
+                    "after no", order_id, f"{payment_id} was captured {late:.1f} s after it was said to be over"
+                )
+
+
+STATUSES = {
+    "failed": "nothing moved",
+    "released": "nothing moved",
+    "captured": "captured",
+    "refunded": "refunded",
+    "refund_failed": "captured",
+}
+"""What the provider must say for each status that a payment can end in."""
+
+
+def _status(payment: Json) -> str:
+    """The exact status: what replicas of the revision before would not understand is stored beside what they do."""
+    exact: Json = payment.get("exact") or {}
+    return str(exact.get("status", payment["status"]))
+
+
+def _authorized(charge: Json) -> bool:
+    """Whether the money was set aside first, as opposed to moving by itself."""
+    return charge.get("authorized_at") is not None
 
 
 def _captured(charge: Json, now: datetime) -> bool:
@@ -78,4 +146,6 @@ def _captured(charge: Json, now: datetime) -> bool:
     return at is not None and at <= now
 
 
-RULES: tuple[Callable[[EndState], Iterable[Violation]], ...] = (charges, paid, sums, records, refunds)
+RULES: tuple[Callable[[EndState], Iterable[Violation]], ...] = (charges, paid, sums, records, refunds, in_time)
+
+AGAINST_ANSWERS: tuple[Callable[[History, EndState], Iterable[Violation]], ...] = (nothing_after_no,)

@@ -8,20 +8,25 @@ import os
 import runpy
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+from pymongo import UpdateOne
 
+import items.store
 from common.bus.connection import Bus
 from common.bus.consumers import Consumer
 from common.bus.envelope import Envelope
-from common.events import PaymentCaptured
+from common.events import ItemState, ItemStatus, PaymentCaptured, StockChanged
 from orders.desk import ReservationDesk
-from orders.domain import Stock
+from orders.domain import Order, SoldOut, Stock
+from orders.store import OrderStore
 from payments.cashier import Cashier
 from payments.domain import Payment, PaymentStatus
+from payments.leased_work import LeasedWork
 
 BUGS = (
     "unguarded stock",
@@ -31,6 +36,15 @@ BUGS = (
     "refund twice",
     "refund never",
     "dropped dead letter",
+    "key not remembered",
+    "lease ignored",
+    "hold limit ignored",
+    "price of another version",
+    "price not compared",
+    "sold out too early",
+    "withdrawal ignored",
+    "given back twice",
+    "old news shown",
 )
 
 
@@ -106,6 +120,77 @@ async def publish_no_dead_letter(js: JetStreamContext, subject: str, *args: Any,
     return None if subject.startswith("dead_letters.") else await right_post(js, subject, *args, **kwargs)
 
 
+right_write = OrderStore.write
+
+
+async def write_no_answers(store: OrderStore, session: Any, orders: Any, stock: Any, _: Any, now: datetime) -> None:
+    """Forget what was answered under an Idempotency-Key."""
+    await right_write(store, session, orders, stock, {}, now)
+
+
+async def take_without_lease(work: LeasedWork, document: dict[str, Any], _: datetime) -> None:
+    """Take work for good, instead of for the time of a lease. If the process dies, nobody does it."""
+    key = document["_id"]
+    await work._collection.update_one({"_id": key}, {"$unset": {work._due_field: ""}})
+
+    async def run() -> None:
+        await asyncio.sleep(HANDLING_DELAY)
+        await work._run(key)
+
+    work._running[key] = asyncio.create_task(run())
+
+
+right_place = Order.place
+
+
+def place_without_limit(stock: Stock, **asked: Any) -> Order:
+    """Place orders beyond the hold limit."""
+    return right_place(stock, **{**asked, "limit": 1_000})
+
+
+def place_at_any_price(stock: Stock, **asked: Any) -> Order:
+    """Do not compare the price with the one that the buyer saw."""
+    return right_place(stock, **{**asked, "expected_unit_price": None})
+
+
+right_follow = Stock.follow
+
+
+def follow_but_the_price(stock: Stock, item: ItemState) -> None:
+    """Copy the seller's newest offer, and keep the price of an older one."""
+    price = stock.unit_price
+    right_follow(stock, item)
+    stock.unit_price = price
+
+
+def follow_but_the_end(stock: Stock, item: ItemState) -> None:
+    """Copy the seller's newest offer, and go on selling what is withdrawn."""
+    right_follow(stock, item.model_copy(update={"status": ItemStatus.LISTED}))
+
+
+right_take_units = Stock.take
+
+
+def take_all_but_the_last(stock: Stock, quantity: int) -> None:
+    """Say that the item is sold out when just enough units are free."""
+    if quantity == stock.free:
+        raise SoldOut("sold out")
+    right_take_units(stock, quantity)
+
+
+def give_back_twice(stock: Stock, quantity: int) -> None:
+    """Put twice as many units back on sale."""
+    stock.taken -= 2 * quantity
+    stock._changed()
+
+
+def copy_any(event: StockChanged) -> UpdateOne:
+    """Show the stock of any event, even if a newer one is shown."""
+    return UpdateOne(
+        {"_id": event.item_id}, {"$set": {"available": event.available, "stock_version": event.stock_version}}
+    )
+
+
 def plant_all() -> None:
     """Plant every bug. None is active yet."""
     plant(Stock, "take", "unguarded stock", take_unguarded)
@@ -115,6 +200,15 @@ def plant_all() -> None:
     plant(Cashier, "owe_refund", "refund never", nothing)
     plant(ReservationDesk, "expire", "deadline ignored", nothing)
     plant(JetStreamContext, "publish", "dropped dead letter", publish_no_dead_letter)
+    plant(OrderStore, "write", "key not remembered", write_no_answers)
+    plant(LeasedWork, "_lease", "lease ignored", take_without_lease)
+    plant(Order, "place", "hold limit ignored", place_without_limit)
+    plant(Order, "place", "price not compared", place_at_any_price)
+    plant(Stock, "follow", "price of another version", follow_but_the_price)
+    plant(Stock, "follow", "withdrawal ignored", follow_but_the_end)
+    plant(Stock, "take", "sold out too early", take_all_but_the_last)
+    plant(Stock, "give_back", "given back twice", give_back_twice)
+    plant(items.store, "_copy_of", "old news shown", copy_any)
 
 
 if __name__ == "__main__":

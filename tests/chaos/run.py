@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from tests.chaos.availability import available
 from tests.chaos.buying import Buyer
 from tests.chaos.checker import check
 from tests.chaos.end_state import EndState, read_end_state
@@ -41,6 +42,8 @@ class Run:
     seconds: float
     buyers: int
     hold_seconds: int
+    hold_limit: int = 10
+    """Units of one item that one buyer may hold in this world."""
     quiet_limit: float = 150
     """Seconds after the healing within which everything must have settled."""
     plan: Sequence[Fault] | None = None
@@ -75,7 +78,10 @@ class Run:
         self.seconds_to_quiet = time.monotonic() - healed
         step("checking")
         self.end = await read_end_state(world, self.history.people, self.history.began, unsettled)
+        self.end.hold_limit = self.hold_limit
         self.violations = check(self.history, self.end, faults.unreadable)
+        if len(self.faults) == 1 and self.faults[0].happened:
+            self.violations += available(self.history, self.faults[0].ended)
         if self.ask_audit:
             self.violations += await audit_violations(world)
 

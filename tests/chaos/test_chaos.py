@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.plan import Fault
 from tests.chaos.report import figures
 from tests.chaos.run import Run
 from tests.chaos.world import World
@@ -21,6 +22,15 @@ async def test_every_promise_is_kept_whatever_fails(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 async def test_every_promise_is_kept_under_every_kind_of_fault(tmp_path: Path) -> None:
     await check_run(tmp_path, Run(seed=7, seconds=150, buyers=8, hold_seconds=HOLD_SECONDS), orders=60, kinds=14)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("fault", [Fault(5, "kill service", "orders"), Fault(5, "pause", "items", 20)], ids=str)
+async def test_a_single_fault_of_a_replica_costs_next_to_no_answers(tmp_path: Path, fault: Fault) -> None:
+    run = Run(seed=9, seconds=40, buyers=8, hold_seconds=HOLD_SECONDS, plan=[fault])
+
+    await check_run(tmp_path, run, orders=20, kinds=1)
 
 
 async def check_run(folder: Path, run: Run, *, orders: int, kinds: int) -> None:

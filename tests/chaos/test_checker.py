@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.availability import available
 from tests.chaos.checker import check
 from tests.chaos.end_state import DeadLetter, EndState, PublishedEvent
 from tests.chaos.history import History, Json
@@ -42,7 +43,7 @@ class Town:
         self.item: Json = {"quantity": 5, "status": "listed", "version": 1, "available": 3, "stock_version": 3}
         self.item["seller_id"] = "sid"
         self.payment: Json = {"_id": "p1", "order_id": "o1", "buyer_id": "bea", "amount": 1000, "status": "captured"}
-        self.charge: Json = {"amount": 1000, "captured_at": CAPTURED_AT}
+        self.charge: Json = {"amount": 1000, "currency": "EUR", "captured_at": CAPTURED_AT}
         self.events: list[PublishedEvent] = []
         self.end = EndState(
             items={"i1": self.item},
@@ -136,7 +137,7 @@ def refunded(town: Town) -> None:
     town.stock["taken"], town.item["available"] = 0, 5
     town.charge["refunded_at"] = END
     town.payment["status"] = "refunded"
-    town.publish("payments.refunded", order_id="o1", payment_id="p1")
+    town.publish("payments.refunded", order_id="o1", payment_id="p1", amount=1000)
 
 
 def test_a_refund_is_as_good_as_a_paid_order() -> None:
@@ -147,9 +148,53 @@ def test_a_refund_is_as_good_as_a_paid_order() -> None:
     assert town.broken() == set()
 
 
+def test_a_card_whose_capture_the_provider_refused_owes_nobody_units() -> None:
+    town = Town()
+    town.asked("place", 201, town.view(), item_id="i1", quantity=2)
+    town.asked("pay", 402, {"code": "card_declined"}, key="p", order_id="o1")
+    accepted_for_nothing(town)
+    town.order.update(status="cancelled", cancel_reason="payment_failed")
+    town.publish("orders.cancelled", order_id="o1", reason="payment_failed")
+    town.payment.update(method="pm_card_capture_fails", request_key="p")
+    town.stock["taken"], town.item["available"] = 0, 5
+
+    assert town.broken() == set()
+
+
 def refunded_twice(town: Town) -> None:
     refunded(town)
-    town.publish("payments.refunded", order_id="o1", payment_id="p1")
+    town.publish("payments.refunded", order_id="o1", payment_id="p1", amount=1000)
+
+
+def a_card_was_charged(town: Town) -> None:
+    """The money was set aside before it was captured."""
+    town.charge["authorized_at"] = NOW
+
+
+def displaced(town: Town) -> None:
+    """A card was charged for units that somebody else got, and the money went back."""
+    a_card_was_charged(town)
+    refunded(town)
+    town.order.update(status="expired", payment_id=None)
+
+
+def accepted_for_nothing(town: Town) -> None:
+    """Orders said that the units were the buyer's, and then the payment was released."""
+    town.publish("orders.payment_accepted", order_id="o1", payment_id="p1")
+    town.order.update(status="expired", payment_id=None)
+    town.charge.update(authorized_at=NOW, captured_at=None, released_at=END)
+    town.payment["status"] = "failed"
+
+
+def charged_after(town: Town, status: str) -> None:
+    a_card_was_charged(town)
+    town.saw(1, status)
+    town.charge["captured_at"] = NOW + timedelta(seconds=5)
+
+
+def set_aside(town: Town) -> None:
+    town.charge.update(authorized_at=NOW, captured_at=None)
+    town.payment["status"] = "failed"
 
 
 def still_held(town: Town) -> None:
@@ -290,8 +335,15 @@ BROKEN: list[tuple[str, Callable[[Town], object]]] = [
     ("unpaid", lambda town: town.charge.update(captured_at=None)),
     ("unpaid", lambda town: town.order.update(status="refunded")),
     ("sum", charged_twice),
+    ("sum", lambda town: town.charge.update(currency="USD")),
+    ("sum", lambda town: town.charge.update(amount=999)),
+    ("record", set_aside),
     ("record", lambda town: town.payment.update(status="failed")),
     ("refunded twice", refunded_twice),
+    ("in time", displaced),
+    ("in time", accepted_for_nothing),
+    ("after no", lambda town: charged_after(town, "cancelled")),
+    ("after no", lambda town: charged_after(town, "expired")),
     ("dead letter", lambda town: town.add_dead_letter(town.events[1].place, "payments-copy_amount_due")),
     ("dropped", dropped),
     ("unsettled", lambda town: town.end.unsettled.append("1 orders are not settled")),
@@ -331,6 +383,36 @@ BROKEN: list[tuple[str, Callable[[Town], object]]] = [
     ("too many orders", placed_twice_under_one_key),
     ("unfair", lambda town: town.asked("pay", 409, {"code": "order_not_payable"}, order_id="o1")),
 ]
+
+
+def requests(town: Town, kind: str, answered: int, unanswered: int) -> None:
+    for number in range(answered + unanswered):
+        town.answered(kind, 10, 10.5, 200 if number < answered else 503, {"items": []}, item_id="i1", quantity=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "answered", "unanswered", "enough"),
+    [
+        ("search", 999, 1, True),
+        ("search", 998, 2, False),
+        ("place", 99, 1, True),
+        ("place", 98, 2, False),
+        ("place", 0, 0, True),
+        ("pay", 0, 9, True),
+    ],
+)
+def test_a_single_fault_may_cost_so_many_answers(kind: str, answered: int, unanswered: int, enough: bool) -> None:
+    town = Town()
+    requests(town, kind, answered, unanswered)
+
+    assert (list(available(town.history, NOW.timestamp())) == []) is enough
+
+
+def test_in_the_seconds_after_a_fault_requests_may_fail() -> None:
+    town = Town()
+    requests(town, "search", 0, 9)
+
+    assert list(available(town.history, NOW.timestamp() + 6)) == []
 
 
 @pytest.mark.parametrize(("rule", "break_it"), BROKEN, ids=[f"{n}-{rule}" for n, (rule, _) in enumerate(BROKEN)])
