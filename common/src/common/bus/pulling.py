@@ -25,7 +25,7 @@ SHARE = 64
 """Messages of one durable that a replica has asked for or in hand: so many wait for `ACK_WAIT` if it hangs."""
 
 LEAST = 8
-"""Messages that a request asks for at least."""
+"""Messages that a request asks for at least. While another one is on its way it is half of the share."""
 
 EXPIRES = 5.0
 """Seconds that a request lasts: so long the server gives messages to a replica that hangs."""
@@ -94,9 +94,9 @@ class Puller:
         await self._ask()
 
     async def _ask(self) -> None:
-        """Ask for as many messages as there is room for, if less than half of the share is on its way."""
+        """Ask for as many messages as there is room for, if that is half of the share or no other request is left."""
         room = SHARE - self._asked - len(self._in_hand)
-        if self._asked >= SHARE / 2 or room < LEAST or self._stopping or not self._client.is_connected:
+        if room < (SHARE / 2 if self._asked else LEAST) or self._stopping or not self._client.is_connected:
             return
         assert self._inbox  # noqa: S101 - set before the first call
         self._asked += room
