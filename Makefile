@@ -64,7 +64,7 @@ test-web: $(PAGES) browser
 $(SERVICES:%=test-%): test-%: $(READY) ## Test one service
 	$(PYTEST) services/$* $(filter tests/$*,$(wildcard tests/*))
 
-chaos: $(READY) $(PAGES) ## Put all of Souk under faults, then check every promise (SECONDS=60 SEED=1 BUYERS=12 OUT=.chaos)
+chaos: $(READY) $(PAGES) ## Put all of Souk under faults, then check every promise (SECONDS=60 SEED=1 BUYERS=12 TOPOLOGY=single|replicated OUT=.chaos)
 	@$(BIN)/python -m tests.chaos
 
 browser: $(READY) ## Get a Chromium for the tests of web, where there is none

@@ -67,19 +67,23 @@ class MongoTrio:
 
     async def start(self, limit: float = 60) -> None:
         """Return once there is a primary with the users, and two secondaries. Raises `StartFailed`."""
-        self._share_key()
+        self.share_key()
         try:
             await asyncio.gather(*(member.start(limit) for member in self.members))
-            async with asyncio.timeout(limit):
-                await self._initiate()
-                await self._grant()
-                await self.whole()
+            await self.initiate(limit)
         except TimeoutError:
             await self.stop()
             raise StartFailed(f"no replica set:\n{self.members[0].last_lines()}") from None
         except BaseException:
             await self.stop()
             raise
+
+    async def initiate(self, limit: float = 60) -> None:
+        """Make running members a replica set with its users, unless they are. Raises `TimeoutError`."""
+        async with asyncio.timeout(limit):
+            await self._initiate()
+            await self._grant()
+            await self.whole()
 
     async def stop(self) -> None:
         """Kill every member: nothing is left to be kept."""
@@ -98,6 +102,21 @@ class MongoTrio:
         """The members other than the primary."""
         primary = await self.primary()
         return [member for member in self.members if member is not primary]
+
+    async def roll_back(self) -> MongoMember:
+        """Pause the primary until another one is elected, then kill it and return it.
+
+        When it is started again, it undoes what it alone had.
+        """
+        old = await self.primary()
+        old.send(signal.SIGSTOP)
+        for member in self.members:
+            if member is not old and member.pid is not None:
+                await _fail_point(member, "off")
+        while await self.primary() is old:  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_SECONDS)
+        await old.kill()
+        return old
 
     async def fail_over(self) -> MongoMember:
         """Kill the primary and return it, once another one is elected: what it alone had is lost."""
@@ -137,21 +156,22 @@ class MongoTrio:
         async with asyncio.timeout(limit):
             await self.whole()
 
-    async def whole(self) -> None:
-        """Wait for a primary and two secondaries that have copied all that it has."""
-        while not await self._is_whole():  # noqa: ASYNC110
+    async def whole(self, caught_up: bool = True) -> None:
+        """Wait for a primary and two secondaries, which have copied all that it has unless it is written to."""
+        while not await self._is_whole(caught_up):  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _is_whole(self) -> bool:
+    async def _is_whole(self, caught_up: bool) -> bool:
         try:
             status = await (await self.primary()).ask("replSetGetStatus")
         except (ConnectionFailure, OperationFailure):
             return False
         states = sorted(member["stateStr"] for member in status["members"])
         optimes = {member["optime"]["ts"] for member in status["members"] if "optime" in member}
-        return states == ["PRIMARY", "SECONDARY", "SECONDARY"] and len(optimes) == 1
+        return states == ["PRIMARY", "SECONDARY", "SECONDARY"] and (len(optimes) == 1 or not caught_up)
 
-    def _share_key(self) -> None:
+    def share_key(self) -> None:
+        """Give every member the same key file, before they start."""
         if self._users is not None:
             key = new_key()
             for member in self.members:

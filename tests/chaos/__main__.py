@@ -16,9 +16,13 @@ from rich.text import Text
 
 from infra.local.stack.ports import PortTaken
 from infra.servers.process import MissingBinary, StartFailed
+from tests.chaos.replicated_world import ReplicatedWorld
 from tests.chaos.report import write_report
 from tests.chaos.run import Run
 from tests.chaos.world import World
+
+WORLDS: dict[str, type[World]] = {"single": World, "replicated": ReplicatedWorld}
+"""By TOPOLOGY: one mongod and one nats-server, or three of each."""
 
 REPORT_EVERY = 10.0
 """Seconds between two lines of progress if the output is not a terminal."""
@@ -81,7 +85,7 @@ async def main(out: Path) -> int:
     run = Run(number("SEED", 1), number("SECONDS", 60), number("BUYERS", 12), hold)
     progress = Progress(console, run)
     with (out / "souk.log").open("w", buffering=1) as log:
-        world = World(
+        world = WORLDS[os.environ.get("TOPOLOGY") or "single"](
             out / "souk",
             number("PORT", 0),
             hold_seconds=hold,

@@ -96,7 +96,7 @@ async def read_end_state(world: World, people: Iterable[str], began: float, unse
 @asynccontextmanager
 async def open_streams(world: World) -> AsyncIterator[JetStreamContext]:
     """Connect as a user who may read all streams."""
-    client = await nats.connect(world.bus_url)
+    client = await nats.connect(world.bus_url.split(","))
     try:
         yield client.jetstream(timeout=10)
     finally:

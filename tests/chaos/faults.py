@@ -68,9 +68,11 @@ class Faults:
         self._kinds: dict[str, Callable[[Fault], Awaitable[object]]] = {
             "kill": lambda fault: self.world.kill(fault.target),
             "pause": self._pause,
+            "long pause": self._pause,
             "cut": self._cut,
             "slow": self._slow,
             "hold": self._hold,
+            "black hole": self._hold,
             "repeat events": lambda _: self._repeats.new(),
             "shuffle old events": lambda _: self._repeats.old(),
             "repeat webhooks": lambda _: self._repeat_webhooks(),
@@ -78,6 +80,7 @@ class Faults:
             "full bus": self._fill_bus,
             "full redis": self._fill_redis,
             "empty redis": lambda _: self._empty_redis(),
+            **self.world.more_faults(),
         }
 
     @classmethod
@@ -90,7 +93,9 @@ class Faults:
         async def quiet(_: Exception) -> None:
             """Ignore errors: faults kill the bus."""
 
-        bus = await nats.connect(world.bus_url, max_reconnect_attempts=-1, reconnect_time_wait=0.2, error_cb=quiet)
+        bus = await nats.connect(
+            world.bus_url.split(","), max_reconnect_attempts=-1, reconnect_time_wait=0.2, error_cb=quiet
+        )
         try:
             yield cls(world, history, bus, random.Random(seed), results)
         finally:
@@ -117,11 +122,7 @@ class Faults:
 
     async def heal(self) -> None:
         """End every fault and wait until everything answers."""
-        for wire in self.world.wires.values():
-            wire.heal()
-        for child in self.world.children:
-            child.send(signal.SIGCONT)
-        await self.world.ready(120)
+        await self.world.heal()
         await self._empty_bus()
         await self._free_redis()
 

@@ -1,7 +1,7 @@
 """Which faults happen when. Pure: the same seed gives the same plan."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.services import SERVICES
@@ -57,22 +57,44 @@ KINDS = {
 """Every kind of fault."""
 
 
-def make_plan(seed: int, seconds: float) -> list[Fault]:
+def replicated(mongods: Sequence[str], nats: Sequence[str]) -> dict[str, Kind]:
+    """The kinds of faults where MongoDB and NATS have several members."""
+    wires = (*(f"{service.name}:{member}" for service in SERVICES for member in nats), "people:gateway")
+    members = (*mongods, *nats)
+    more = {
+        "kill mongod": Kind(tuple(mongods)),
+        "kill nats": Kind(tuple(nats)),
+        "pause": Kind((*REPLICAS, *members, "redis", "gateway"), (0.5, 4.0), often=2),
+        "long pause": Kind((*REPLICAS, *members), (20.0, 25.0)),
+        "cut": Kind(wires, (0.0, 2.0), often=2),
+        "slow": Kind(wires, (1.0, 4.0)),
+        "hold": Kind(wires, (0.5, 4.0)),
+        "black hole": Kind(wires, (20.0, 25.0)),
+        "unreplicated writes": Kind(lasts=(0.5, 4.0), often=2),
+        "lag": Kind(lasts=(11.0, 14.0)),
+        "step down": Kind(),
+        "lost disk": Kind(tuple(mongods)),
+        "new leader": Kind(("ORDERS", "PAYMENTS", "ITEMS")),
+    }
+    return KINDS | more
+
+
+def make_plan(seed: int, seconds: float, kinds: Mapping[str, Kind] = KINDS) -> list[Fault]:
     """Return the faults of a run by their times; every kind comes before any comes more often than its share."""
     chance = random.Random(seed)
-    kinds = _dealt(chance)
+    names = _dealt(chance, kinds)
     plan = []
     at = chance.uniform(*GAPS)
     while at < seconds:
-        name = next(kinds)
-        kind = KINDS[name]
+        name = next(names)
+        kind = kinds[name]
         plan.append(Fault(round(at, 3), name, chance.choice(kind.targets), round(chance.uniform(*kind.lasts), 3)))
         at += chance.uniform(*GAPS)
     return plan
 
 
-def _dealt(chance: random.Random) -> Iterator[str]:
+def _dealt(chance: random.Random, kinds: Mapping[str, Kind]) -> Iterator[str]:
     while True:
-        deck = [name for name, kind in KINDS.items() for _ in range(kind.often)]
+        deck = [name for name, kind in kinds.items() for _ in range(kind.often)]
         chance.shuffle(deck)
         yield from deck

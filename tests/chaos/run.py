@@ -112,7 +112,9 @@ class Run:
 
     async def _cause_faults(self, faults: Faults) -> None:
         await eventually(self._calm_is_over, seconds=CALM, why=f"{self.calm_orders} orders")
-        await faults.cause_all(make_plan(self.seed, self.seconds) if self.plan is None else self.plan)
+        await faults.cause_all(
+            make_plan(self.seed, self.seconds, faults.world.kinds) if self.plan is None else self.plan
+        )
 
     async def _calm_is_over(self) -> bool:
         return self.history.orders >= self.calm_orders

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.plan import Fault
+from tests.chaos.replicated_world import ReplicatedWorld
 from tests.chaos.report import figures
 from tests.chaos.run import Run
 from tests.chaos.world import World
@@ -33,10 +34,29 @@ async def test_a_single_fault_of_a_replica_costs_next_to_no_answers(tmp_path: Pa
     await check_run(tmp_path, run, orders=20, kinds=1)
 
 
-async def check_run(folder: Path, run: Run, *, orders: int, kinds: int) -> None:
+PRODUCTION = [
+    Fault(2, "unreplicated writes", seconds=3),
+    Fault(14, "unreplicated writes", seconds=4),
+    Fault(24, "lost disk", "mongod-2"),
+    Fault(38, "lag", seconds=12),
+    Fault(52, "step down"),
+    Fault(56, "new leader", "ORDERS"),
+    Fault(60, "black hole", "orders:nats-1", 20),
+    Fault(62, "long pause", "payments-2", 20),
+]
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(900)
+async def test_every_promise_is_kept_where_servers_have_three_members(tmp_path: Path) -> None:
+    run = Run(seed=5, seconds=75, buyers=8, hold_seconds=HOLD_SECONDS, plan=PRODUCTION)
+    await check_run(tmp_path, run, orders=40, kinds=7, world=ReplicatedWorld)
+
+
+async def check_run(folder: Path, run: Run, *, orders: int, kinds: int, world: type[World] = World) -> None:
     """The run finds no violation, with at least so many completed orders and kinds of faults."""
-    async with World(folder, hold_seconds=HOLD_SECONDS, say=lambda *_: None) as world:
-        await run.execute(world)
+    async with world(folder, hold_seconds=HOLD_SECONDS, say=lambda *_: None) as souk:
+        await run.execute(souk)
 
     report = figures(run)
     assert report["violations"] == []

@@ -3,7 +3,8 @@
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,7 @@ from infra.servers.nats import NatsServer, NatsUser
 from infra.servers.process import Child
 from infra.servers.server import write_private
 from infra.services import SERVICES, Service
+from tests.chaos.plan import KINDS, Fault, Kind
 from tests.chaos.proxy import Proxy
 
 URLS = {"MONGO_URL": "mongod", "NATS_URL": "nats", "REDIS_URL": "redis"}
@@ -62,7 +64,7 @@ class World(Stack):
     ) -> None:
         """`replicas` by service as for a `Stack`, but two of each by default."""
         self.wires: dict[str, Proxy] = {}
-        self._anybody = Anybody("anybody", secrets.token_urlsafe(24))
+        self.anybody = Anybody("anybody", secrets.token_urlsafe(24))
         super().__init__(
             data_dir,
             port,
@@ -83,7 +85,22 @@ class World(Stack):
     @property
     def bus_url(self) -> str:
         """The address of the bus without a proxy, for a user who may do everything."""
-        return self.nats_url(self._anybody.name)
+        return self.nats_url(self.anybody.name)
+
+    kinds: Mapping[str, Kind] = KINDS
+    """The kinds of faults that a run may cause."""
+
+    def more_faults(self) -> Mapping[str, Callable[[Fault], Awaitable[object]]]:
+        """What causes the kinds of faults that only this world has."""
+        return {}
+
+    async def heal(self) -> None:
+        """End every fault of connections and processes, and wait until everything answers."""
+        for wire in self.wires.values():
+            wire.heal()
+        for child in self.children:
+            child.send(signal.SIGCONT)
+        await self.ready(120)
 
     async def __aenter__(self) -> Self:
         """Start the proxies and the stack."""
@@ -100,7 +117,7 @@ class World(Stack):
         servers = super()._make_servers()
         match servers["nats"]:
             case NatsServer(folder=folder, port=port, users=users):
-                servers["nats"] = SmallNats(folder, port, [*users, self._anybody])
+                servers["nats"] = SmallNats(folder, port, [*users, self.anybody])
         return servers
 
     def _env(self, service: Service) -> dict[str, str]:

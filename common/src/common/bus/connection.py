@@ -230,7 +230,7 @@ async def _connect(url: str, service: str, on_reconnect: Callable[[], None]) -> 
         log.warning("bus: %s", error or type(error).__name__)
 
     client = await nats.connect(
-        url,
+        url.split(","),
         name=service,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.25,
