@@ -13,7 +13,8 @@ GRACE = 30.0
 
 async def audit_violations(world: World) -> list[Violation]:
     """Return the violations that audit finds, except for open dead letters: those were made on purpose."""
-    report = await reconcile(world.nats_url("audit"), world.mongo_url("audit"), grace=GRACE)
+    replicas = int(world.env("audit").get("NATS_REPLICAS", "1"))
+    report = await reconcile(world.nats_url("audit"), world.mongo_url("audit"), grace=GRACE, replicas=replicas)
     return list(_broken(report))
 
 
