@@ -84,13 +84,16 @@ def kept(history: History, end: EndState) -> Iterable[Violation]:
     """What an answer promised for later has happened."""
     for o in history.of("cancel", "refund"):
         order_id = o.about["order_id"]
-        status = end.orders.get(order_id, {}).get("status")
+        order = end.orders.get(order_id, {})
+        status = order.get("status")
         match o.kind, o.status, o.code:
             case "cancel", 200, _:
                 if o.body["status"] == "cancelled" and status != "cancelled":
                     yield Violation("lie", order_id, f"was cancelled, and is {status}")
                 if o.body["status"] not in {"cancelled", "expired"}:
                     yield Violation("lie", order_id, f"cancelling was answered with {o.body['status']}")
+            case "cancel", 409, _ if order.get("cancel_reason") == "payment_failed":
+                pass  # Its payment was being taken, and the provider refused.
             case "cancel", 409, _ if status not in {"paid", "refunded"}:
                 yield Violation("lie", order_id, f"the answer said that it was paid, and it is {status}")
             case "refund", 202, _ if status != "refunded":

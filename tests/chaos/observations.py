@@ -11,12 +11,15 @@ from tests.chaos.violation import Violation
 
 REACHES = {
     "awaiting_payment": {"awaiting_payment", "paid", "cancelled", "expired", "refunded"},
-    "expired": {"expired", "paid", "refunded"},
+    "expired": {"expired", "awaiting_payment", "paid", "cancelled", "refunded"},
     "paid": {"paid", "refunded"},
     "cancelled": {"cancelled"},
     "refunded": {"refunded"},
 }
-"""The statuses that an order can reach. An expired one becomes paid if its money came late and the units were free."""
+"""The statuses that an order can reach.
+
+If the money of an expired order comes late and the units are free, it awaits payment again or is paid.
+"""
 
 
 @dataclass(frozen=True)
