@@ -58,16 +58,23 @@ def examine(calls: Sequence[Call[Step]], start: State, model: Model[State, Step]
 
 
 class _Search(Generic[State, Step]):
+    """Calls are numbered by when their answers are due, so the lowest bit that `done` lacks is due first."""
+
     def __init__(self, calls: Sequence[Call[Step]], model: Model[State, Step]) -> None:
-        self._calls = calls
+        self._places = sorted(range(len(calls)), key=lambda place: calls[place].returned)
+        self._calls = [calls[place] for place in self._places]
+        number = {place: n for n, place in enumerate(self._places)}
+        self._before = {n: number[c.after] for n, c in enumerate(self._calls) if c.after is not None}
+        self._bound = {*self._before, *self._before.values()}
+        self._invoked = _invoked_before(self._calls)
         self._model = model
-        self._by_time = sorted(range(len(calls)), key=lambda place: calls[place].invoked)
-        self._bound = {c.after for c in calls} | {n for n, c in enumerate(calls) if c.after is not None}
         self._visited: set[tuple[int, State]] = set()
-        self._furthest: int | None = None
+        self._furthest = 0
 
     def run(self, start: State) -> Verdict:
         path = [self._next(0, start)]
+        if self._due(0) is None:
+            return Verdict()
         while path:
             if len(self._visited) > MOST_VISITS:
                 return Verdict(decided=False)
@@ -79,42 +86,54 @@ class _Search(Generic[State, Step]):
             elif following not in self._visited:
                 self._visited.add(following)
                 path.append(self._next(*following))
-        return Verdict(self._furthest) if self._due(0) is not None else Verdict()
+        return Verdict(self._places[self._furthest])
 
     def _due(self, done: int) -> int | None:
         """The call whose answer is due first; None if none is."""
-        waiting = [n for n, c in enumerate(self._calls) if c.returned < NEVER and not done >> n & 1]
-        return min(waiting, key=lambda n: self._calls[n].returned, default=None)
+        first = _lowest_bit(~done)
+        return first if first < len(self._calls) and self._calls[first].returned < NEVER else None
 
     def _next(self, done: int, state: State) -> Iterator[tuple[int, State]]:
         """What is done, and the state, after each call that can be next: the most helpful one first."""
         due = self._due(done)
         if due is None:
             return
-        limit, wanted = self._calls[due].returned, self._calls[due].step
-        if self._furthest is None or limit > self._calls[self._furthest].returned:
-            self._furthest = due
+        self._furthest = max(self._furthest, due)
         found = []
-        for n in self._candidates(done, limit):
+        for n in self._candidates(done, due):
             after = self._model.apply(state, self._calls[n].step)
             if after is None or (after == state and self._calls[n].returned == NEVER):
                 continue
-            distance = -1 if n == due else self._model.lacking(after, wanted)
-            found.append((distance, self._calls[n].returned, n, after))
-        for _, _, n, after in sorted(found, key=lambda one: one[:3]):
+            distance = -1 if n == due else self._model.lacking(after, self._calls[due].step)
+            found.append((distance, n, after))
+        for _, n, after in sorted(found, key=lambda one: one[:2]):
             yield done | 1 << n, after
 
-    def _candidates(self, done: int, limit: float) -> Iterator[int]:
-        """Calls that were invoked before the limit. Of equal ones, the one that is due first stands for all."""
-        first: dict[Step, int] = {}
-        for n in self._by_time:
-            call = self._calls[n]
-            if call.invoked > limit:
-                break
-            if done >> n & 1 or (call.after is not None and not done >> call.after & 1):
-                continue
+    def _candidates(self, done: int, due: int) -> Iterator[int]:
+        """Calls that were invoked before an answer was due. Of equal ones, the one that is due first stands for all."""
+        seen: set[Step] = set()
+        waiting = self._invoked[due] & ~done
+        while waiting:
+            n = _lowest_bit(waiting)
+            waiting &= waiting - 1
             if n in self._bound:
+                if n not in self._before or done >> self._before[n] & 1:
+                    yield n
+            elif self._calls[n].step not in seen:
+                seen.add(self._calls[n].step)
                 yield n
-            elif call.step not in first or call.returned < self._calls[first[call.step]].returned:
-                first[call.step] = n
-        yield from first.values()
+
+
+def _lowest_bit(bits: int) -> int:
+    return (bits & -bits).bit_length() - 1
+
+
+def _invoked_before(calls: Sequence[Call[Step]]) -> list[int]:
+    """For each call, the calls that were invoked before its answer was due, as bits; `calls` are sorted by that."""
+    by_time = sorted(range(len(calls)), key=lambda n: calls[n].invoked, reverse=True)
+    invoked, masks = 0, []
+    for call in calls:
+        while by_time and calls[by_time[-1]].invoked <= call.returned:
+            invoked |= 1 << by_time.pop()
+        masks.append(invoked)
+    return masks

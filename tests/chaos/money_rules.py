@@ -106,18 +106,15 @@ def in_time(end: EndState) -> Iterable[Violation]:
 
 def nothing_after_no(history: History, end: EndState) -> Iterable[Violation]:
     """No card is charged once an answer said that the order was cancelled, or has expired and is not taken up again."""
-    for order_id, seen in observations(history).items():
+    seen = observations(history)
+    for payment_id, charge in end.charges.items():
+        order_id, at = end.payments[payment_id]["order_id"], charge.get("captured_at")
         taken_up = end.orders.get(order_id, {}).get("late_payment") == "accepted"
         final = {"cancelled"} if taken_up else {"cancelled", "expired"}
-        said = min((one.operation.answered for one in seen if one.status in final), default=end.at)
-        for payment_id, charge in end.charges.items():
-            at = charge.get("captured_at")
-            ours = end.payments[payment_id]["order_id"] == order_id and _authorized(charge)
-            if ours and at and said + end.skew < at.timestamp() <= end.at:
-                late = at.timestamp() - said
-                yield Violation(
-                    "after no", order_id, f"{payment_id} was captured {late:.1f} s after it was said to be over"
-                )
+        said = min((one.operation.answered for one in seen[order_id] if one.status in final), default=end.at)
+        if at and _authorized(charge) and said + end.skew < at.timestamp() <= end.at:
+            what = f"{payment_id} was captured {at.timestamp() - said:.1f} s after the order was said to be over"
+            yield Violation("after no", order_id, what)
 
 
 STATUSES = {
