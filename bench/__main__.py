@@ -23,9 +23,11 @@ import uvloop
 from bench.load import Request, Result, load, request
 from common.bus.connection import Bus
 from common.bus.envelope import Envelope
+from common.bus.provision import provision
 from common.events import Currency, ItemListed, ItemStatus
 from common.ids import new_id
 from common.mongo.client import Database, database
+from infra.bus import durables
 from infra.local.stack.program import Program
 from infra.servers.mongo import MongoServer
 from infra.servers.nats import NatsServer
@@ -65,6 +67,7 @@ class Bench:
         self.ids = [new_id() for _ in range(ITEMS)]
         document = BODY | {"seller_id": "s", "seller_name": "Sid", "available": 5, "status": "listed", "version": 1}
         await self.dbs["floor"].items.insert_many([{"_id": i, **document} for i in self.ids])
+        await provision(self.nats.url, [one for one in durables() if one.service in ("items", "orders")])
         bus = await self.exits.enter_async_context(Bus.connected(self.nats.url, "items"))
         listed = [Envelope.of(self.listed(i)) for i in self.ids]
         assert len(await bus.publish(listed[:500]) + await bus.publish(listed[500:])) == ITEMS  # noqa: S101

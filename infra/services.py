@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from infra.servers.nats import NatsUser
-
 ROOT = Path(__file__).parents[1]
 
 
@@ -21,22 +19,20 @@ class Service:
     """The first word of the subjects of its events."""
     uses: Literal["mongod", "redis"] | None
     """The server that stores its data."""
-    asks: tuple[str, ...] = ()
-    """Subjects of its requests to other services."""
-
-    def on_the_bus(self, password: str) -> NatsUser:
-        """Return the service as a user of the bus."""
-        return NatsUser(self.name, password, self.publishes, self.asks)
+    listens: tuple[str, ...] = ()
+    """Streams whose news it hears without a durable consumer."""
+    shows_records: bool = False
+    """Whether audit may ask it for its records."""
 
 
 SERVICES = (
     Service("auth", 1, publishes="users", uses="mongod"),
-    Service("items", 2, publishes="items", uses="mongod"),
-    Service("orders", 3, publishes="orders", uses="mongod"),
-    Service("expiration", 4, publishes="expiration", uses="redis"),
-    Service("payments", 5, publishes="payments", uses="mongod"),
-    Service("audit", 7, publishes="letters", uses="mongod", asks=("books.>",)),
-    Service("web", 6, publishes=None, uses=None),
+    Service("items", 2, publishes="items", uses="mongod", shows_records=True),
+    Service("orders", 3, publishes="orders", uses="mongod", shows_records=True),
+    Service("expiration", 4, publishes="expiration", uses="redis", shows_records=True),
+    Service("payments", 5, publishes="payments", uses="mongod", shows_records=True),
+    Service("audit", 7, publishes="letters", uses="mongod"),
+    Service("web", 6, publishes=None, uses=None, listens=("ITEMS", "ORDERS", "PAYMENTS")),
 )
 
 NAMES = tuple(service.name for service in SERVICES)

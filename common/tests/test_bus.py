@@ -17,6 +17,7 @@ from nats.errors import Error as NatsError
 from common.bus.connection import Bus
 from common.bus.consumers import Consumers, RetryLater
 from common.bus.envelope import Envelope
+from common.bus.provision import provision
 from common.events import Event, HoldElapsed, OrderPaid, StockChanged
 from common.telemetry import Cause, caused_by, current_cause
 from infra.servers.nats import NatsServer
@@ -54,6 +55,7 @@ async def items(url: str, handle: Handle, **options: Any) -> AsyncIterator[Bus]:
     async def copy_stock(event: StockChanged) -> None:
         await handle(event)
 
+    await provision(url, consumers.durables)
     async with Bus.connected(url, "items", away=(Away,), **options) as bus, bus.consuming(consumers, []):
         yield bus
 
@@ -130,17 +132,18 @@ def test_an_envelope_comes_back_whole_from_a_document() -> None:
 # Handling
 
 
-async def test_a_handler_is_given_the_parts_it_asks_for(orders: Bus, events: Events) -> None:
+async def test_a_handler_is_given_the_parts_it_asks_for(bus_url: str, orders: Bus, events: Events) -> None:
     class Shelf:
         left: int | None = None
 
-    consumers = Consumers("items")
+    consumers = Consumers("orders")
 
     @consumers.on(StockChanged)
     async def copy_stock(event: StockChanged, shelf: Shelf) -> None:
         shelf.left = event.available
 
     shelf = Shelf()
+    await provision(bus_url, consumers.durables)
     async with orders.consuming(consumers, ["something else", shelf]):
         await events.deliver(stock())
     assert shelf.left == 0
@@ -217,11 +220,13 @@ async def test_two_services_each_get_every_event(orders: Bus, bus_url: str, even
 
         return consumers
 
+    services = counting("items"), counting("web")
+    await provision(bus_url, [durable for service in services for durable in service.durables])
     async with (
         Bus.connected(bus_url, "items") as one,
         Bus.connected(bus_url, "web") as two,
-        one.consuming(counting("items"), []),
-        two.consuming(counting("web"), []),
+        one.consuming(services[0], []),
+        two.consuming(services[1], []),
     ):
         await orders.publish(stocks(20))
         await events.handled("ORDERS")

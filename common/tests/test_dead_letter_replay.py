@@ -11,6 +11,7 @@ from common.bus.connection import Bus
 from common.bus.consumers import Consumers
 from common.bus.envelope import Envelope
 from common.bus.message import Message
+from common.bus.provision import provision
 from common.events import DeadLetterReplayed, StockChanged
 from common.telemetry import Cause, current_cause
 from tests.support.bus import Events
@@ -38,6 +39,7 @@ class Shop:
 
     @asynccontextmanager
     async def open(self, url: str) -> AsyncIterator[Bus]:
+        await provision(url, self.consumers.durables)
         async with Bus.connected(url, "items", delays=(0.02,)) as bus, bus.consuming(self.consumers, []):
             yield bus
 
@@ -195,6 +197,7 @@ async def test_a_handler_of_failures_that_fails_causes_no_further_failures(
         seen.append(message)
         raise ValueError("not this one")
 
+    await provision(bus_url, consumers.durables)
     async with (
         Bus.connected(bus_url, "audit", delays=(0.02,)) as audit,
         audit.consuming(consumers, []),
@@ -217,6 +220,7 @@ async def test_a_whole_stream_is_read_undecoded(bus_url: str, events: Events) ->
 
     async with Bus.connected(bus_url, "audit") as bus:
         await bus.publish([stock()])
+        await provision(bus_url, consumers.durables)
         await events.deliver_raw("orders.of_the_future", b"\xff")
         past = [message async for message in bus.stored_messages("ORDERS")]
         async with bus.consuming(consumers, []):

@@ -11,10 +11,10 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import NotFoundError
 
-from common.bus import durables
 from common.bus.connection import Bus
 from common.bus.consumers import Consumers
 from common.bus.envelope import Envelope
+from common.bus.provision import provision
 from common.events import Currency, Event, OrderPaid, StockChanged
 from tests.support.bus import Events
 from tests.support.waiting import eventually
@@ -56,6 +56,7 @@ async def items(url: str, seen: list[tuple[str, int]], *kinds: type[Event]) -> A
     async def follow(event: Event) -> None:
         seen.append(version_of(event))
 
+    await provision(url, consumers.durables)
     async with Bus.connected(url, "items") as bus, bus.consuming(consumers, []):
         yield bus
 
@@ -136,9 +137,8 @@ class PushMember:
 
 
 async def test_a_new_durable_goes_on_where_the_push_durable_was(
-    bus_url: str, orders: Bus, events: Events, seen: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+    bus_url: str, orders: Bus, events: Events, seen: list[tuple[str, int]]
 ) -> None:
-    monkeypatch.setattr(durables, "LOOK_EVERY", 0.2)
     before = PushMember(bus_url, StockChanged.subject)
     async with before.running():
         await orders.publish([Envelope.of(stock(version)) for version in range(1, 51)])

@@ -13,6 +13,7 @@ import pytest
 from common.bus.connection import Bus
 from common.bus.consumers import Consumers
 from common.bus.envelope import Envelope
+from common.bus.provision import provision
 from common.events import StockChanged
 from infra.servers.nats import NatsServer
 from tests.support.bus import Events
@@ -41,6 +42,7 @@ async def items(url: str, seen: list[int]) -> AsyncIterator[Bus]:
         await asyncio.sleep(0)
         seen.append(event.stock_version)
 
+    await provision(url, consumers.durables)
     async with Bus.connected(url, "items", delays=()) as bus, bus.consuming(consumers, []):
         yield bus
 
@@ -139,6 +141,7 @@ async def test_no_member_has_more_in_hand_than_its_share(bus_url: str, events: E
         await finish.wait()
         in_hand -= 1
 
+    await provision(bus_url, consumers.durables)
     async with Bus.connected(bus_url, "items") as bus, bus.consuming(consumers, []):
         await bus.publish(stocks(500))
 

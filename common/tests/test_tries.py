@@ -13,6 +13,7 @@ from common.bus import pulling
 from common.bus.connection import Bus
 from common.bus.consumers import Consumers, RetryLater
 from common.bus.envelope import Envelope
+from common.bus.provision import provision
 from common.events import StockChanged
 from tests.support.bus import Events
 from tests.support.member import AWAY, DEADLY, Member
@@ -38,6 +39,7 @@ async def items(url: str, handle: Handle) -> AsyncIterator[Bus]:
     async def copy_stock(event: StockChanged) -> None:
         await handle(event)
 
+    await provision(url, consumers.durables)
     async with Bus.connected(url, "items", delays=()) as bus, bus.consuming(consumers, []):
         yield bus
 

@@ -1,10 +1,17 @@
 """`make manifests`: write what the manifests and skaffold.yaml derive from the registry of services."""
 
+import importlib
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
-from infra.services import NAMES, ROOT, SERVICES
+from common.bus.provision import write_table
+from infra.bus import PROVISIONER, TABLE, bus_users
+from infra.servers.nats import accounts
+from infra.services import NAMES, ROOT
+
+USERS = (*NAMES, PROVISIONER)
 
 NATS = Path(__file__).parent / "base/nats"
 
@@ -44,16 +51,30 @@ LEAN = "      - {{ op: replace, path: /build/artifacts/{index}/docker/target, va
 
 def users_conf() -> str:
     """Who may do what on the cluster's bus: the same as on a laptop's. The passwords are variables."""
-    users = [service.on_the_bus(f"${service.name.upper()}") for service in SERVICES]
-    text = json.dumps({"authorization": {"users": [user.permissions() for user in users]}}, indent=2)
+    users = bus_users({name: f"${name.upper()}" for name in USERS})
+    text = _compact(json.dumps({"accounts": accounts(users)}, indent=2))
     for user in users:
         text = text.replace(f'"{user.password}"', user.password)
     return f"# Written by `make manifests`.\n{text.strip('{}').strip()}\n"
 
 
+def _compact(text: str) -> str:
+    """JSON whose innermost objects and lists of names stand on one line each."""
+    flat = re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text)
+    flat = re.sub(r"\{[^{}]*\}", lambda found: " ".join(found[0].split()), flat)
+    return re.sub(r"\{\s*(\"\w+\": \{[^{}]*\})\s*\}", r"{ \1 }", flat)
+
+
 def passwords() -> str:
     """A patch that gives the bus the password of each of its users."""
-    return PATCH + "".join(ENTRY.format(name=name, variable=name.upper()) for name in NAMES)
+    return PATCH + "".join(ENTRY.format(name=name, variable=name.upper()) for name in USERS)
+
+
+def table() -> str:
+    """The durable consumers of all services, as their handlers say."""
+    modules = (f"{name}.consumers" for name in NAMES)
+    found = [importlib.import_module(name).consumers.durables for name in modules if find_spec(name)]
+    return write_table([durable for durables in found for durable in durables])
 
 
 def skaffold(text: str) -> str:
@@ -68,6 +89,7 @@ def derived() -> dict[Path, str]:
     """The text that each file should have."""
     file = ROOT / "skaffold.yaml"
     return {
+        TABLE: table(),
         NATS / "users.conf": users_conf(),
         NATS / "passwords.yaml": passwords(),
         file: skaffold(file.read_text()),
@@ -75,5 +97,6 @@ def derived() -> dict[Path, str]:
 
 
 if __name__ == "__main__":
+    TABLE.write_text(table())  # The others derive from it.
     for path, text in derived().items():
         path.write_text(text)

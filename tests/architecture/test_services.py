@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from infra.bus import PROVISIONER
 from infra.k8s.derived import derived
 from infra.local.stack.ports import OFFSETS, REPLICA_STEP
 from infra.services import NAMES, ROOT, SERVICES
@@ -47,7 +48,8 @@ def _typed() -> list[str]:
 
 
 def _with_secrets() -> list[str]:
-    return [one["name"] for one in _yaml("infra/k8s/overlays/dev/kustomization.yaml")["secretGenerator"]]
+    named = [one["name"] for one in _yaml("infra/k8s/overlays/dev/kustomization.yaml")["secretGenerator"]]
+    return [name for name in named if name != PROVISIONER]
 
 
 def _deployed() -> set[str]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 import redis.asyncio
 from nats.js import JetStreamContext
 
-from common.bus.connection import STREAMS
+from common.bus.streams import STREAMS
 from common.mongo.client import Collection, Database, database
 from common.outbox import HAS_PENDING
 from tests.chaos.end_state import open_streams

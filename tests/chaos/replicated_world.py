@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import nats
 
+from infra.bus import PROVISIONER
 from infra.servers.mongo import MongoServer
 from infra.servers.mongo_trio import MongoTrio
 from infra.servers.nats import NatsServer
@@ -25,6 +26,8 @@ class ReplicatedWorld(World):
 
     MongoDB's clients find the members by the addresses in the replica set's configuration, so they have no proxies.
     """
+
+    stream_copies = 3
 
     def mongo_url(self, service: str) -> str:
         """See `Stack`."""
@@ -118,4 +121,4 @@ class ReplicatedWorld(World):
             await super()._start([child for child in children if child.pid is None])
         if self.mongo.members[0] in children:
             await self.mongo.initiate()
-            await self.nats.settled(self.anybody.name)
+            await self.nats.settled(PROVISIONER)

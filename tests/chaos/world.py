@@ -2,16 +2,15 @@
 
 import json
 import re
-import secrets
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+from infra.bus import PROVISIONER
 from infra.local.stack.program import Say
 from infra.local.stack.stack import Stack
-from infra.servers.nats import NatsServer, NatsUser
+from infra.servers.nats import NatsServer
 from infra.servers.process import Child
 from infra.servers.server import write_private
 from infra.services import SERVICES, Service
@@ -24,15 +23,6 @@ FRONT = "people:gateway"
 
 ROOM = 64 * 1024 * 1024
 """Bytes that the bus may store: a limit that a fault reaches on purpose."""
-
-
-@dataclass(frozen=True)
-class Anybody(NatsUser):
-    """A user who may do everything: faults act in the name of any service."""
-
-    def permissions(self) -> dict[str, Any]:
-        """See `NatsUser`."""
-        return {"user": self.name, "password": self.password}
 
 
 class SmallNats(NatsServer):
@@ -64,7 +54,6 @@ class World(Stack):
     ) -> None:
         """`replicas` by service as for a `Stack`, but two of each by default."""
         self.wires: dict[str, Proxy] = {}
-        self.anybody = Anybody("anybody", secrets.token_urlsafe(24))
         super().__init__(
             data_dir,
             port,
@@ -84,8 +73,8 @@ class World(Stack):
 
     @property
     def bus_url(self) -> str:
-        """The address of the bus without a proxy, for a user who may do everything."""
-        return self.nats_url(self.anybody.name)
+        """The address of the bus without a proxy, for a user who may do everything, as faults do."""
+        return self.nats_url(PROVISIONER)
 
     kinds: Mapping[str, Kind] = KINDS
     """The kinds of faults that a run may cause."""
@@ -117,7 +106,7 @@ class World(Stack):
         servers = super()._make_servers()
         match servers["nats"]:
             case NatsServer(folder=folder, port=port, users=users):
-                servers["nats"] = SmallNats(folder, port, [*users, self.anybody])
+                servers["nats"] = SmallNats(folder, port, users)
         return servers
 
     def _env(self, service: Service) -> dict[str, str]:

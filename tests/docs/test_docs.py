@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
-from common.bus.connection import STREAMS
 from common.bus.consumers import Consumers
+from common.bus.streams import STREAMS
 from common.events import EVENTS, DeadLetterReplayed
 from infra.services import NAMES, ROOT
 

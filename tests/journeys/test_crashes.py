@@ -12,7 +12,8 @@ import nats
 import pytest
 import pytest_asyncio
 
-from common.bus.connection import STREAMS
+from common.bus.streams import STREAMS
+from infra.bus import PROVISIONER
 from infra.local.stack.stack import Stack
 from tests.support.bus import Events
 from tests.support.people import People, Person
@@ -61,7 +62,7 @@ async def insisting(http: httpx.AsyncClient, path: str, body: Json, key: str | N
 
 async def all_handled(stack: Stack) -> None:
     """Wait until no event waits in an outbox, with a consumer, or as a dead letter."""
-    client = await nats.connect(stack.nats_url("orders"))
+    client = await nats.connect(stack.nats_url(PROVISIONER))
     events = Events(client.jetstream())
     await events.handled(*STREAMS)
     assert await events.dead_letters(count=0) == []

@@ -7,6 +7,7 @@ from collections import Counter
 import nats
 import redis.asyncio
 
+from infra.bus import PROVISIONER
 from infra.local.stack.stack import Stack
 from tests.support.bus import Events
 from tests.support.people import People
@@ -103,7 +104,7 @@ async def test_a_message_that_cannot_be_read_does_not_stop_those_behind_it(peopl
     seller, buyer = await people.new("Sid"), await people.new("Bea")
     item = await sell(seller, 1)
     placed = await place(buyer, item)
-    client = await nats.connect(stack.nats_url("payments"))
+    client = await nats.connect(stack.nats_url(PROVISIONER))
     seen = Events(client.jetstream())
 
     await seen.deliver_raw("payments.captured", b'{"order_id": ')

@@ -57,6 +57,11 @@ def _in_conf(objects: Objects, file: str, old: str, new: str) -> None:
     data[file] = data[file].replace(old, new)
 
 
+def _provision_as_on_one_server(objects: Objects) -> None:
+    env = _pod_of(objects, "provision", "Job")["containers"][0]["env"]
+    env[:] = [entry for entry in env if entry["name"] != "NATS_REPLICAS"]
+
+
 def _scaler(objects: Objects) -> Object:
     spec: Object = objects.one("ScaledObject", "payments")["spec"]
     return spec
@@ -165,6 +170,24 @@ MUTATIONS: list[Mutation] = [
     ("bus", "dev", lambda o: _in_conf(o, "users.conf", "users.>", ">"), "users.conf is out of date"),
     ("bus", "dev", lambda o: _in_conf(o, "nats.conf", "always", "2m"), "what is not on the disk"),
     ("bus", "prod", lambda o: _unset(o, "orders", "NATS_REPLICAS"), "orders asks for 1 copies"),
+    (
+        "bus",
+        "dev",
+        lambda o: o.one("ConfigMap", "durables")["data"].update({"durables.json": "[]"}),
+        "durables.json is out of date",
+    ),
+    (
+        "bus",
+        "prod",
+        _provision_as_on_one_server,
+        "provision asks for 1 copies",
+    ),
+    (
+        "network",
+        "dev",
+        lambda o: _without(o, "NetworkPolicy", "provision-to-bus"),
+        "('provision', 'nats', 'TCP', 4222) is needed and not allowed",
+    ),
     ("bus", "prod", lambda o: o.one("StatefulSet", "nats")["spec"].update(replicas=1), "the bus has 1"),
     (
         "databases",

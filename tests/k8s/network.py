@@ -56,7 +56,7 @@ def expected(objects: Objects) -> set[Edge]:
     """The edges that the code needs, by its routes, settings and events, and those of the cluster itself."""
     tcp = set[tuple[str, str, int]]()
     tcp |= {(controller, service, 8000) for controller in CONTROLLERS for service in routed()}
-    tcp |= {(service, "nats", 4222) for service in on_the_bus()}
+    tcp |= {(client, "nats", 4222) for client in (*on_the_bus(), "provision")}
     for service in NAMES:
         fields = fields_of(service)
         tcp |= {(service, other, 8000) for other in NAMES if f"{other}_url" in fields}

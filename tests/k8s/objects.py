@@ -67,7 +67,7 @@ class Objects(list[Object]):
     @property
     def pods(self) -> list[Pod]:
         """What every workload runs."""
-        own = [_pod(one) for one in self.of("Deployment", "StatefulSet")]
+        own = [_pod(one) for one in self.of("Deployment", "StatefulSet", "Job")]
         return own + [_operated(one) for one in self.of("MongoDBCommunity")]
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from infra.k8s.derived import users_conf
+from infra.k8s.derived import table, users_conf
 from tests.k8s.objects import Objects
 
 
@@ -14,7 +14,9 @@ def bus(objects: Objects) -> Iterator[str]:
     if "sync_interval: always" not in conf["nats.conf"]:
         yield "the bus acknowledges what is not on the disk yet"
     members = objects.one("StatefulSet", "nats")["spec"].get("replicas", 1)
-    for pod in objects.services:
+    if objects.one("ConfigMap", "durables")["data"]["durables.json"] != table():
+        yield "durables.json is out of date: run `make manifests`"
+    for pod in (pod for pod in objects.pods if pod.kind == "Job" or pod in objects.services):
         env = {entry["name"]: entry.get("value") for entry in pod.containers[0]["env"]}
         if int(env.get("NATS_REPLICAS") or 1) != members:
             yield f"{pod.name} asks for {env.get('NATS_REPLICAS', 1)} copies of its stream, and the bus has {members}"

@@ -5,13 +5,24 @@ from typing import Any, TypeVar
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from common.bus.connection import STREAMS
 from common.bus.envelope import Envelope
+from common.bus.provision import provision
+from common.bus.streams import STREAMS
 from common.bus.subscription import covers
 from common.events import EVENTS, Event
+from infra.servers.nats import NatsServer
 from tests.support.waiting import eventually
 
 E = TypeVar("E", bound=Event)
+
+
+class ProvisionedNats(NatsServer):
+    """A bus that has every stream once it is started."""
+
+    async def start(self, limit: float = 60) -> None:
+        """See `Child`."""
+        await super().start(limit)
+        await provision(self.url)
 
 
 class Events:

@@ -23,8 +23,8 @@ async def broken(*arguments: Any, **more: Any) -> None:
 
 def hasty(bus: Bus, *arguments: Any) -> None:
     """Make a bus that dead-letters a message after the second attempt."""
-    client, service, replicas, _, away = arguments
-    made(bus, client, service, replicas, (0.05,), away)
+    client, service, _, away = arguments
+    made(bus, client, service, (0.05,), away)
 
 
 if __name__ == "__main__":

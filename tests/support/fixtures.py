@@ -7,13 +7,14 @@ import nats
 import pytest
 import pytest_asyncio
 
+from common.bus.provision import provision
 from common.ids import new_id
 from common.mongo.client import Database, database
 from infra.servers.mongo import MongoServer
 from infra.servers.mongo_trio import MongoTrio
 from infra.servers.nats import NatsServer
 from infra.servers.redis import RedisServer
-from tests.support.bus import Events
+from tests.support.bus import Events, ProvisionedNats
 from tests.support.servers import server_url
 from tests.support.sessions import Tokens
 
@@ -36,7 +37,7 @@ def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Mongo
 @pytest.fixture
 def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], NatsServer]:
     """Makes a NATS server for this test only, not started: for tests that kill it."""
-    return lambda: NatsServer(tmp_path_factory.mktemp("nats"))
+    return lambda: ProvisionedNats(tmp_path_factory.mktemp("nats"))
 
 
 @pytest.fixture
@@ -104,12 +105,13 @@ async def db(mongo_url: str) -> AsyncIterator[Database]:
 
 @pytest_asyncio.fixture
 async def bus_url(_nats: str) -> AsyncIterator[str]:
-    """The URL of a bus without any stream."""
+    """The URL of a bus with every stream, empty, and without a durable: `provision` creates those of a service."""
     client = await nats.connect(_nats)
     js = client.jetstream()
     for info in await js.streams_info():
         await js.delete_stream(info.config.name or "")
     await client.close()
+    await provision(_nats)
     yield _nats
 
 

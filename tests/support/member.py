@@ -14,6 +14,7 @@ from pathlib import Path
 
 from common.bus.connection import Bus
 from common.bus.consumers import Consumers
+from common.bus.provision import provision
 from common.events import StockChanged
 from tests.support.waiting import eventually
 
@@ -104,9 +105,11 @@ def consumers_of(folder: Path) -> Consumers:
 
 async def main(url: str, folder: Path) -> None:
     """Handle events until the process is killed."""
+    consumers = consumers_of(folder)
+    await provision(url, consumers.durables)
     async with (
         Bus.connected(url, "items", delays=(), away=(ServerAway,)) as bus,
-        bus.consuming(consumers_of(folder), []),
+        bus.consuming(consumers, []),
     ):
         (folder / "ready").touch()
         await asyncio.Event().wait()

@@ -15,12 +15,12 @@ from pathlib import Path
 from nats.errors import Error as NatsError
 from pymongo.errors import ConnectionFailure, PyMongoError
 
+from infra.bus import BACKUP
 from infra.local.backup.archive import Manifest, NoBackup, copy_folder, files_in, whole
 from infra.local.backup.stream_snapshots import connected, save_stream
 from infra.local.backup.write_lock import writes_locked
 from infra.local.commands.running import NothingRuns, running_stack
 from infra.local.env import Env, Unusable, read
-from infra.local.stack.servers import BACKUP
 from infra.local.stack.stack import Stack
 from infra.servers.mongo import MongoServer
 from infra.servers.nats import NatsServer

@@ -11,11 +11,11 @@ from pathlib import Path
 from nats.errors import Error as NatsError
 from pydantic import Field
 
+from infra.bus import PROVISIONER
 from infra.local.backup.archive import Manifest, NoBackup, copy_folder, whole
 from infra.local.backup.create import Say, own_servers
 from infra.local.backup.stream_snapshots import connected, load_stream
 from infra.local.env import Env, Unusable, read
-from infra.local.stack.servers import BACKUP
 from infra.local.stack.stack import Stack
 from infra.servers.mongo import MongoServer
 from infra.servers.nats import NatsServer
@@ -53,7 +53,7 @@ async def _restore_streams(manifest: Manifest, source: Path, bus: NatsServer, sa
     """Start a bus and restore the streams, with their consumers and what each has acknowledged."""
     await bus.start()
     try:
-        async with connected(bus, BACKUP) as client:
+        async with connected(bus, PROVISIONER) as client:
             for name, stream in manifest.streams.items():
                 await load_stream(client, name, source / "streams" / name, stream)
                 say(f"stream {name}: {stream['state']['messages']} events")

@@ -3,24 +3,21 @@
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from infra.bus import BACKUP, PROVISIONER, backup_user, bus_users
 from infra.local.stack.keys import Keys
 from infra.local.stack.ports import Ports
 from infra.servers.mongo import MongoServer
-from infra.servers.nats import NatsServer, NatsUser
+from infra.servers.nats import NatsServer
 from infra.servers.process import Child
 from infra.servers.redis import RedisServer
 from infra.services import SERVICES
-
-BACKUP = "backup"
-"""The user of the bus that takes snapshots of streams."""
 
 
 def make_servers(folder: Path, ports: Ports, keys: Keys) -> dict[str, Child]:
     """Return mongod, nats and redis by name, not started."""
     passwords = {service.name: keys.password(service.name) for service in SERVICES}
     owners = {service.name: passwords[service.name] for service in SERVICES if service.uses == "mongod"}
-    users = [service.on_the_bus(passwords[service.name]) for service in SERVICES]
-    users.append(NatsUser(BACKUP, keys.password(BACKUP), more=("$JS.SNAPSHOT.>",)))
+    users = [*bus_users({**passwords, PROVISIONER: keys.password(PROVISIONER)}), backup_user(keys.password(BACKUP))]
     return {
         "mongod": MongoServer(folder / "mongod", ports.of("mongod"), owners),
         "nats": NatsServer(folder / "nats", ports.of("nats"), users, ports.of("nats monitoring")),

@@ -8,7 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from nats.errors import Error as NatsError
+
+from common.bus.provision import Refused, provision
 from common.telemetry import LogFormat
+from infra.bus import PROVISIONER, durables
 from infra.local.stack.gateway import Gateway, read_routes
 from infra.local.stack.keys import Keys
 from infra.local.stack.lock import lock
@@ -28,6 +32,9 @@ DRAIN_SECONDS = 12.0
 
 class Stack:
     """Everything that `make dev` starts. An async context manager: ready inside, nothing is left running after."""
+
+    stream_copies = 1
+    """How many servers keep each stream."""
 
     def __init__(
         self,
@@ -110,8 +117,10 @@ class Stack:
         self._lock = lock(self.data_dir)
         try:
             self._check_ports()
-            for group in (list(self.servers.values()), self.services, [self.gateway]):
-                await self._start(group)
+            await self._start(list(self.servers.values()))
+            await self._provision()
+            await self._start(self.services)
+            await self._start([self.gateway])
         except BaseException:
             await self._stop()
             raise
@@ -216,6 +225,13 @@ class Stack:
                     group.create_task(self.supervisors[child.name].start())
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
+
+    async def _provision(self) -> None:
+        """Make the streams and durables what they should be. `StartFailed` if that is refused."""
+        try:
+            await provision(self.nats_url(PROVISIONER), durables(), self.stream_copies)
+        except (Refused, NatsError) as error:
+            raise StartFailed(f"the bus is not as it should be: {error or type(error).__name__}") from error
 
     async def _stop(self) -> None:
         for supervisor in self.supervisors.values():

@@ -8,8 +8,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from audit.consumers import consumers
 from audit.main import app
 from common.bus.envelope import Envelope
+from common.bus.provision import provision
 from common.events import Event, ItemListed, ItemStatus, OrderPlaced
 from common.http.sessions import OPERATOR, User
 from common.ids import new_id
@@ -105,7 +107,8 @@ def environment(mongo_url: str, bus_url: str, tokens: Tokens, monkeypatch: pytes
 
 
 @pytest_asyncio.fixture
-async def audit(environment: None, db: Database, events: Events, tokens: Tokens) -> AsyncIterator[World]:
+async def audit(environment: None, bus_url: str, db: Database, events: Events, tokens: Tokens) -> AsyncIterator[World]:
     """A running audit."""
+    await provision(bus_url, consumers.durables)
     async with running(app) as http:
         yield World(http, events, tokens, db)

@@ -11,8 +11,10 @@ import pytest
 from nats.aio.client import Client
 from redis.asyncio import Redis
 
+from common.bus.provision import provision
 from common.events import CancelReason, Currency, HoldElapsed, OrderCancelled, OrderPaid, OrderPlaced
 from common.ids import new_id
+from expiration.consumers import consumers
 from expiration.main import app
 from tests.support.bus import Events
 from tests.support.serving import running
@@ -101,6 +103,7 @@ def expiration(monkeypatch: pytest.MonkeyPatch) -> Expiration:
     async def run(redis_url: str, nats_url: str) -> AsyncIterator[World]:
         monkeypatch.setenv("REDIS_URL", redis_url)
         monkeypatch.setenv("NATS_URL", nats_url)
+        await provision(nats_url, consumers.durables)
         connection = await nats.connect(nats_url, max_reconnect_attempts=-1, reconnect_time_wait=0.1, error_cb=ignore)
         try:
             async with running(app) as client, Redis.from_url(redis_url) as redis:

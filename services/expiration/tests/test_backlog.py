@@ -12,7 +12,9 @@ import pytest
 from nats.aio.msg import Msg
 from redis.asyncio import Redis
 
+from common.bus.provision import provision
 from common.events import HoldElapsed
+from expiration.consumers import consumers
 from expiration.deadlines import milliseconds, utc_now
 from infra.servers.process import Child
 from tests.support.waiting import eventually
@@ -51,6 +53,7 @@ async def test_a_backlog_drains_in_the_order_of_the_deadlines_and_in_little_memo
     redis: Redis, redis_url: str, bus_url: str, tmp_path: Path
 ) -> None:
     service = Service(tmp_path, redis_url, bus_url)
+    await provision(bus_url, consumers.durables)
     await service.start()
     before = service.peak_memory()
     connection = await nats.connect(bus_url)

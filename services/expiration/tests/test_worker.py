@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from common.bus.connection import Bus
 from common.bus.envelope import Envelope
+from common.bus.provision import provision
 from common.events import Event, HoldElapsed
 from expiration.consumers import consumers
 from expiration.deadlines import AWAY, Deadlines, milliseconds, utc_now
@@ -190,6 +191,7 @@ async def test_while_redis_is_full_holds_wait_and_none_becomes_a_dead_letter(
         with pytest.raises(ResponseError, match=error):
             await redis.set("anything", 1)
 
+        await provision(bus_url, consumers.durables)
         async with Worker.working(deadlines, bus), bus.consuming(consumers, [deadlines]):
             waiting = asyncio.create_task(events.deliver(placed))
             await eventually(lambda: complained(caplog, "common."))

@@ -8,8 +8,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from common.bus.provision import provision
 from common.http.sessions import User
 from common.mongo.client import Database
+from items.consumers import consumers
 from items.main import app
 from tests.support.bus import Events
 from tests.support.serving import running
@@ -70,5 +72,6 @@ async def shop(
     monkeypatch.setenv("NATS_URL", bus_url)
     monkeypatch.setenv("JWT_PUBLIC_KEYS", tokens.jwk_set)
     monkeypatch.setattr("items.store.EFFECT_TIMEOUT", 0.05)  # there is no orders that could follow an edit
+    await provision(bus_url, consumers.durables)
     async with running(app) as client:
         yield Shop(client, db, events, tokens, person("Ada"))

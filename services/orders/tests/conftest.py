@@ -8,6 +8,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from common.bus.provision import provision
 from common.events import (
     Currency,
     HoldElapsed,
@@ -22,6 +23,7 @@ from common.events import (
 from common.http.sessions import User
 from common.ids import new_id
 from common.mongo.client import Database
+from orders.consumers import consumers
 from orders.main import app
 from tests.support.bus import Events
 from tests.support.serving import running
@@ -145,5 +147,6 @@ async def orders(
     monkeypatch.setenv("MONGO_URL", mongo_url)
     monkeypatch.setenv("NATS_URL", bus_url)
     monkeypatch.setenv("JWT_PUBLIC_KEYS", tokens.jwk_set)
+    await provision(bus_url, consumers.durables)
     async with running(app) as http:
         yield World(http, events, tokens, db)

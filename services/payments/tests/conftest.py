@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from common.bus.connection import Bus
+from common.bus.provision import provision
 from common.events import (
     CancelReason,
     Currency,
@@ -31,6 +32,7 @@ from common.mongo.client import AWAY, Database, Document
 from common.outbox import Relay
 from infra.servers.process import free_port
 from payments.cashier import Cashier
+from payments.consumers import consumers
 from payments.domain import Due, DueState, Payment
 from payments.gateways.port import PaymentGateway
 from payments.gateways.sandbox import SandboxGateway
@@ -241,6 +243,7 @@ def world_of(db: Database, events: Events, tokens: Tokens) -> Callable[[httpx.As
 @pytest_asyncio.fixture
 async def world(settings: PaymentsSettings, world_of: Callable[[httpx.AsyncClient], World]) -> AsyncIterator[World]:
     """Payments, running."""
+    await provision(settings.nats_url.get_secret_value(), consumers.durables)
     async with serving(create_app("payments", router, start), settings.port) as http:
         yield world_of(http)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from common.bus.connection import Bus
+from common.bus.provision import provision
 from common.events import (
     CancelReason,
     OrderCancelled,
@@ -117,6 +118,7 @@ async def test_a_refund_of_a_payment_nobody_knows_is_kept_for_people_to_look_at(
     parts = [workshop.payments, workshop.dues, workshop.cashier(sandbox)]
     unknown = OrderPaymentRejected(**order.model_dump(), payment_id=new_id(), reason=RejectReason.SOLD_OUT)
 
+    await provision(bus_url, consumers.durables)
     async with Bus.connected(bus_url, "payments", delays=(0.01, 0.01)) as bus, bus.consuming(consumers, parts):
         await events.deliver(unknown)
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from common.bus.provision import provision
 from common.events import (
     OrderPaymentRejected,
     OrderPlaced,
@@ -26,6 +27,7 @@ from common.mongo.client import Document
 from infra.servers.mongo import MongoServer
 from infra.servers.nats import NatsServer
 from infra.servers.process import Child
+from payments.consumers import consumers
 from payments.settings import PaymentsSettings
 from tests.support.waiting import eventually
 
@@ -89,6 +91,7 @@ def bus_url(nats: NatsServer) -> str:
 
 @pytest_asyncio.fixture
 async def service(settings: PaymentsSettings, tmp_path: Path) -> AsyncIterator[Service]:
+    await provision(settings.nats_url.get_secret_value(), consumers.durables)
     async with running(Service("payments", tmp_path, settings.port)) as service:
         yield service
 

@@ -12,23 +12,20 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, StorageType, StreamConfig
-from nats.js.errors import BadRequestError
 from pydantic import ValidationError
 
 from common.bus.consumer_lag import ConsumerLag, consumer_lags
 from common.bus.consumers import RETRY_DELAYS, Consumer, Consumers, arguments_of
 from common.bus.dead_letter_replay import DeadLetterReplay
-from common.bus.durables import remove_push_durables
 from common.bus.envelope import Envelope
 from common.bus.listener import Listener
 from common.bus.message import Message
 from common.bus.publishing import ACK_TIMEOUT, Publisher
 from common.bus.stream_reader import read_all, read_one
-from common.bus.subscription import FAILURE_STREAMS, RETRIES
-from common.bus.tries import TRIES, Tries
+from common.bus.streams import STREAMS, as_expected
+from common.bus.tries import Tries
 from common.errors import Unavailable
-from common.events import EVENTS, Event
+from common.events import Event
 
 log = logging.getLogger(__name__)
 
@@ -36,18 +33,6 @@ E = TypeVar("E", bound=Event)
 
 BusError = NatsError
 """The base of all errors that calls to the bus raise: it is unavailable, or does not answer in time."""
-
-STREAMS = (*dict.fromkeys(event.stream for event in EVENTS.values()), *FAILURE_STREAMS)
-"""One stream per service that owns events, one for dead letters, one for reports of retries.
-
-Stream ORDERS keeps `orders.>`. A new event in `common.events` brings its stream with it.
-"""
-
-RETRIES_MAX_AGE = 7 * 24 * 3600
-"""Seconds that a report of a retry is kept, and the count of a message's tries."""
-
-RETRIES_MAX_COUNT = 200_000
-"""Reports of retries that are kept, and counts. The oldest go first: nothing is lost with them."""
 
 PING_INTERVAL, MAX_OUTSTANDING_PINGS = 2, 2
 """Seconds between pings, and pings without an answer after which a server that hangs is left for another: 6 seconds."""
@@ -60,12 +45,11 @@ class Bus:
     """A service's connection to JetStream. Open one with `Bus.connected`."""
 
     def __init__(
-        self, client: Client, service: str, replicas: int, delays: Sequence[float], away: tuple[type[Exception], ...]
+        self, client: Client, service: str, delays: Sequence[float], away: tuple[type[Exception], ...]
     ) -> None:
         self.service = service
         self.on_reconnect: list[Callable[[], None]] = []
         self._client = client
-        self._replicas = replicas
         self._delays = delays
         self._away: tuple[type[Exception], ...] = (*away, BusError, Unavailable)
         self._js: JetStreamContext = client.jetstream(timeout=ACK_TIMEOUT, publish_async_max_pending=2_000)
@@ -82,8 +66,9 @@ class Bus:
         delays: Sequence[float] = RETRY_DELAYS,
         away: tuple[type[Exception], ...] = (),
     ) -> AsyncIterator["Bus"]:
-        """A bus with every stream in place; closed on leaving.
+        """A bus whose streams are as they should be, with `replicas` copies at least; closed on leaving.
 
+        It waits for a stream that is not there yet, and exits with status 78 if one is other than expected.
         `away` are errors that mean "the server is unavailable". A handler that fails with one of them is called again
         until the server is back; such a failure never makes a dead letter.
         """
@@ -93,23 +78,12 @@ class Bus:
                 call()
 
         client = await _connect(url, service, reconnected)
-        bus = cls(client, service, replicas, delays, away)
+        bus = cls(client, service, delays, away)
         try:
-            for stream in (*STREAMS, TRIES):
-                await bus._keep_stream(stream)
+            await as_expected(bus._js, replicas)
             yield bus
         finally:
             await client.close()
-
-    async def _keep_stream(self, name: str) -> None:
-        """Create the stream; or give it today's settings, but never fewer copies than it has."""
-        config = stream_config(name, self._replicas)
-        try:
-            await self._js.add_stream(config)
-        except BadRequestError:
-            found = (await self._js.stream_info(name)).config
-            copies = max(self._replicas, found.num_replicas or 1)
-            await self._js.update_stream(config.evolve(num_replicas=copies))
 
     @property
     def connected_now(self) -> bool:
@@ -154,11 +128,7 @@ class Bus:
         try:
             for consumer in running:
                 await consumer.start(self._client, self._js)
-            removal = asyncio.create_task(remove_push_durables(self._js, consumers.durables))
-            try:
-                yield
-            finally:
-                removal.cancel()
+            yield
         finally:
             await asyncio.gather(*(consumer.stop() for consumer in running))
 
@@ -202,7 +172,7 @@ class Bus:
 
     def stored_messages(self, stream: str, *subjects: str) -> AsyncGenerator[Message, None]:
         """Every message of a stream (with one of `subjects`, if any is given), from the first to the newest now."""
-        return read_all(self._js, stream, subjects)
+        return read_all(self._client, self._js, stream, subjects)
 
     async def stored_events(self, *events: type[E]) -> AsyncGenerator[E, None]:
         """Every event of these types (of one stream), from the first to the newest now, in order."""
@@ -242,19 +212,3 @@ async def _connect(url: str, service: str, on_reconnect: Callable[[], None]) -> 
         error_cb=failed,
     )
     return client
-
-
-def stream_config(name: str, replicas: int) -> StreamConfig:
-    """Streams keep everything, to be read again: a full disk refuses new messages. Two of them drop the oldest."""
-    config = StreamConfig(
-        name=name,
-        subjects=[f"{name.lower()}.>"],
-        storage=StorageType.FILE,
-        num_replicas=replicas,
-        discard=DiscardPolicy.NEW,
-        duplicate_window=120,
-        allow_atomic=True,
-    )
-    if name in (RETRIES, TRIES):
-        config = config.evolve(max_age=RETRIES_MAX_AGE, max_msgs=RETRIES_MAX_COUNT, discard=DiscardPolicy.OLD)
-    return config.evolve(max_msgs_per_subject=1) if name == TRIES else config

@@ -10,10 +10,9 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.errors import NotFoundError
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +25,8 @@ MAX_UNACKED = 5_000
 UNUSED = 7 * 24 * 3600.0
 """Seconds after which the server removes a durable that no replica asks: one of a handler or subject that is gone."""
 
-LOOK_EVERY = 10.0
-"""Seconds between two looks at a push durable of the revision before. It goes if two in a row find it unbound."""
+WAIT = 0.5
+"""Seconds between two looks whether a durable is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,20 @@ class Durable:
         )
 
 
-async def ensure(js: JetStreamContext, durable: Durable) -> None:
+async def wait_for(js: JetStreamContext, durable: Durable) -> None:
+    """Wait until a durable is there. No service creates one: that takes a right that none has."""
+    told = False
+    while True:
+        with contextlib.suppress(NotFoundError):
+            await js.consumer_info(durable.stream, durable.name)
+            return
+        if not told:
+            log.warning("waiting for the durable %s of %s: run the provisioning step", durable.name, durable.stream)
+        told = True
+        await asyncio.sleep(WAIT)
+
+
+async def create(js: JetStreamContext, durable: Durable) -> None:
     """Create a durable unless it is there; one that is there stays as it is.
 
     It begins where the push durable of the revision before is, if that one reads the subject; else at the beginning.
@@ -72,10 +84,7 @@ async def ensure(js: JetStreamContext, durable: Durable) -> None:
     with contextlib.suppress(NotFoundError):
         await js.consumer_info(durable.stream, durable.name)
         return
-    try:
-        await js.add_consumer(durable.stream, durable.config(await _start(js, durable)))
-    except BadRequestError:
-        await js.consumer_info(durable.stream, durable.name)  # Another replica has created it a moment ago.
+    await js.add_consumer(durable.stream, durable.config(await _start(js, durable)))
 
 
 async def _start(js: JetStreamContext, durable: Durable) -> int:
@@ -95,24 +104,12 @@ async def _push_durable(js: JetStreamContext, stream: str, name: str) -> Consume
 
 
 async def remove_push_durables(js: JetStreamContext, durables: Collection[Durable]) -> None:
-    """Remove the push durables of the revision before, each once no replica is bound to it any more.
+    """Remove those push durables of the revision before that no replica is bound to.
 
     Their messages are safe: all that they have not acknowledged comes through the new durables too.
     """
-    left = {(durable.stream, durable.reader) for durable in durables}
-    unbound: set[tuple[str, str]] = set()
-    while left:
-        for stream, name in sorted(left):
-            with contextlib.suppress(NatsError):
-                info = await _push_durable(js, stream, name)
-                if info is None:
-                    left.remove((stream, name))
-                elif info.push_bound:
-                    unbound.discard((stream, name))
-                elif (stream, name) in unbound:
-                    await js.delete_consumer(stream, name)
-                    log.info("removed the push durable %s", name)
-                else:
-                    unbound.add((stream, name))
-        if left:
-            await asyncio.sleep(LOOK_EVERY)
+    for stream, name in sorted({(durable.stream, durable.reader) for durable in durables}):
+        info = await _push_durable(js, stream, name)
+        if info and not info.push_bound:
+            await js.delete_consumer(stream, name)
+            log.info("removed the push durable %s", name)

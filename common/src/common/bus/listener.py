@@ -3,45 +3,53 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from pydantic import ValidationError
 
-from common.events import EVENTS, Event
+from common.bus.message import Message
+from common.bus.stream_reader import read_all, stored
+from common.events import Event
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT = 1.0
-"""Seconds without a message after which the server sends a heartbeat. Three missing ones restart the listener."""
+LOOK_EVERY = 2.0
+"""Seconds between two looks whether the stream has an event that was not among the news."""
+
+PAUSE = 0.25
+"""Seconds until the next attempt while the bus is unavailable."""
 
 
 class Listener:
     """Calls `receive` with every new event of the types `events` (of one stream), in order.
 
-    Events stored while the bus was unavailable follow when it is back. The listener reads the stream, not the subjects:
-    an event of an atomic batch arrives once the batch is committed.
+    A stream passes on what it has stored as news, at most once. News that are missing are read from the stream: a
+    number that was skipped shows them, or a look at the stream's newest number.
     """
 
     def __init__(
         self, client: Client, js: JetStreamContext, events: Sequence[type[Event]], receive: Callable[[Event], None]
     ) -> None:
         [self._stream] = {event.stream for event in events}
-        self._subjects = [event.subject for event in events]
+        self._subjects = {event.subject for event in events}
         self._client = client
         self._js = js
         self._receive = receive
         self._next = 0
+        self._looked = 0.0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Listen. No event is missed from the moment of entering on."""
-        self._next = (await self._js.stream_info(self._stream)).state.last_seq + 1
+        self._next = await self._newest() + 1
         task = asyncio.create_task(self._run())
         try:
             yield
@@ -50,55 +58,59 @@ class Listener:
                 task.cancel()
                 await asyncio.wait([task], timeout=0.1)
 
+    async def _newest(self) -> int:
+        return (await self._js.stream_info(self._stream)).state.last_seq
+
     async def _run(self) -> None:
         while True:
             try:
                 await self._follow()
             except Exception as error:  # Whatever it was: a listener that stops would leave old news on every page.
                 log.info("listening to %s again: %s", self._stream, error or type(error).__name__)
-                await asyncio.sleep(HEARTBEAT / 4)
+                await asyncio.sleep(PAUSE)
 
     async def _follow(self) -> None:
-        """Pass events on until something is wrong: heartbeats are missing, or numbers have a gap."""
-        deliver = self._client.new_inbox()
-        subscription = await self._client.subscribe(deliver)
+        news = await self._client.subscribe(f"news.{self._stream.lower()}.>")
         try:
-            await self._js.add_consumer(self._stream, self._config(deliver))
-            received = 0
+            await self._catch_up()
             while True:
-                msg = await subscription.next_msg(timeout=3 * HEARTBEAT)
-                if last := (msg.headers or {}).get("Nats-Last-Consumer"):
-                    if int(last) > received:
-                        return
-                    continue
-                if msg.metadata.sequence.consumer != received + 1:
-                    return
-                received += 1
-                self._next = msg.metadata.sequence.stream + 1
-                self._pass_on(msg)
+                if msg := await self._next_of(news):
+                    await self._hear(stored(msg))
+                if time.monotonic() - self._looked > LOOK_EVERY:
+                    await self._catch_up()
         finally:
-            with contextlib.suppress(NatsError):  # The server deletes the consumer by itself.
-                await subscription.unsubscribe()
+            with contextlib.suppress(NatsError):
+                await news.unsubscribe()
 
-    def _config(self, deliver: str) -> ConsumerConfig:
-        return ConsumerConfig(
-            deliver_subject=deliver,
-            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=self._next,
-            ack_policy=AckPolicy.NONE,
-            idle_heartbeat=HEARTBEAT,
-            inactive_threshold=10 * HEARTBEAT,
-            filter_subjects=self._subjects,
-            mem_storage=True,
-            num_replicas=1,
-        )
-
-    def _pass_on(self, msg: Msg) -> None:
+    async def _next_of(self, news: Subscription) -> Msg | None:
         try:
-            event = EVENTS[msg.subject].model_validate_json(msg.data)
-        except (ValidationError, KeyError):
+            return await news.next_msg(LOOK_EVERY)
+        except NatsTimeout:
+            return None
+
+    async def _hear(self, message: Message) -> None:
+        if message.sequence > self._next:
+            await self._catch_up()
+        if message.sequence >= self._next:
+            self._pass_on(message)
+
+    async def _catch_up(self) -> None:
+        """Pass on what the stream has and the news did not bring."""
+        self._looked = time.monotonic()
+        self._next = min(self._next, await self._newest() + 1)  # A stream that was lost begins again.
+        async with aclosing(read_all(self._client, self._js, self._stream, (), self._next)) as missed:
+            async for message in missed:
+                self._pass_on(message)
+
+    def _pass_on(self, message: Message) -> None:
+        self._next = message.sequence + 1
+        if message.subject not in self._subjects:
+            return
+        try:
+            event = message.event()
+        except ValidationError:
             return  # Its consumers make it a dead letter.
         try:
             self._receive(event)
         except Exception:
-            log.exception("could not pass on %s", msg.subject)
+            log.exception("could not pass on %s", message.subject)

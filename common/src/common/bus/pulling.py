@@ -17,7 +17,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
-from common.bus.durables import ACK_WAIT, Durable, ensure
+from common.bus.durables import ACK_WAIT, Durable, wait_for
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Puller:
 
     async def start(self) -> None:
         """Take messages from now on."""
-        await ensure(self._js, self._durable)
+        await wait_for(self._js, self._durable)
         await self._begin()
         self._tasks = [asyncio.create_task(self._keep_asking()), asyncio.create_task(self._keep_alive())]
 
@@ -139,7 +139,7 @@ class Puller:
             if self._client.is_connected and self._is_lost():
                 try:
                     if self._refused:
-                        await ensure(self._js, self._durable)
+                        await wait_for(self._js, self._durable)
                     await self._begin()
                 except NatsError as error:
                     log.info("cannot ask %s for messages yet: %s", self._durable.name, error or type(error).__name__)

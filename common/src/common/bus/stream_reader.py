@@ -1,21 +1,35 @@
-"""Reads the messages that a stream holds, without consuming them."""
+"""Reads the messages that a stream holds, without a consumer: by batched direct gets of NATS ADR-31.
 
-import contextlib
+Any member that has the stream answers a direct get, also one that lags behind. So the leader says where the end is.
+"""
+
+import asyncio
+import json
 from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
 
-from nats.errors import Error as NatsError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from common.bus.message import Message
-from common.bus.subscription import delivered
 
 FETCH_TIMEOUT = 5.0
-"""Seconds until a fetch without messages fails."""
+"""Seconds without an answer after which reading fails."""
 
-FETCH_SIZE = 500
-"""Messages that one fetch asks for."""
+FETCH_SIZE = 1_000
+"""Messages that one request asks for."""
+
+FETCH_BYTES = 8_000_000
+"""Bytes of messages after which the answer to one request ends."""
+
+LAG_PAUSE = 0.1
+"""Seconds until the next request, where the member that answered lags behind."""
+
+PLACE = ("Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Num-Pending", "Nats-Last-Sequence")
+"""Headers that the server adds to a message that it reads."""
 
 
 async def read_one(js: JetStreamContext, stream: str, sequence: int) -> Message | None:
@@ -29,23 +43,52 @@ async def read_one(js: JetStreamContext, stream: str, sequence: int) -> Message 
     return Message(stream, sequence, found.subject, found.time, found.headers or {}, found.data or b"")
 
 
-async def read_all(js: JetStreamContext, stream: str, subjects: Sequence[str]) -> AsyncGenerator[Message, None]:
-    """Every message of a stream (with one of `subjects`, if any is given), from the first to the newest now."""
-    config = ConsumerConfig(
-        deliver_policy=DeliverPolicy.ALL,
-        ack_policy=AckPolicy.NONE,
-        filter_subjects=list(subjects),
-        inactive_threshold=60,
-    )
-    subscription = await js.pull_subscribe("", stream=stream, config=config)
-    info = await subscription.consumer_info()
-    remaining = info.num_pending or 0
+async def read_all(
+    client: Client, js: JetStreamContext, stream: str, subjects: Sequence[str], start: int = 1
+) -> AsyncGenerator[Message, None]:
+    """Every message of a stream (with one of `subjects`, if any is given), from `start` to the newest now."""
+    wanted = subjects[0] if len(subjects) == 1 else f"{stream.lower()}.>"
+    newest = (await js.stream_info(stream)).state.last_seq
+    answers = await client.subscribe(client.new_inbox())
     try:
-        while remaining > 0:
-            for msg in await subscription.fetch(min(remaining, FETCH_SIZE), timeout=FETCH_TIMEOUT):
-                remaining -= 1
-                yield delivered(msg)
+        while start <= newest:
+            count = 0
+            async for message in _batch(client, answers, stream, wanted, start):
+                if message.sequence > newest:
+                    return
+                count, start = count + 1, message.sequence + 1
+                if len(subjects) < 2 or message.subject in subjects:
+                    yield message
+            if not count:
+                if not await _has_more(js, stream, wanted, start, newest):
+                    return
+                await asyncio.sleep(LAG_PAUSE)
     finally:
-        await subscription.unsubscribe()
-        with contextlib.suppress(NatsError):  # If the bus is lost, the server deletes the consumer after 60 s.
-            await js.delete_consumer(stream, info.name)
+        if not client.is_closed:
+            await answers.unsubscribe()
+
+
+async def _batch(
+    client: Client, answers: Subscription, stream: str, subject: str, start: int
+) -> AsyncGenerator[Message, None]:
+    """Up to `FETCH_SIZE` messages from `start` on; fewer than there are if the member that answers lags behind."""
+    request = {"seq": start, "next_by_subj": subject, "batch": FETCH_SIZE, "max_bytes": FETCH_BYTES}
+    await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=answers.subject)
+    while "Nats-Sequence" in ((msg := await answers.next_msg(FETCH_TIMEOUT)).headers or {}):
+        yield stored(msg)
+
+
+def stored(msg: Msg) -> Message:
+    """The message that a stream has stored and passes on, as news or in answer to a direct get."""
+    headers = dict(msg.headers or {})
+    stream, subject, sequence, time, *_ = (headers.pop(name, "") for name in PLACE)
+    return Message(stream, int(sequence), subject, datetime.fromisoformat(time), headers, msg.data)
+
+
+async def _has_more(js: JetStreamContext, stream: str, subject: str, start: int, newest: int) -> bool:
+    """Whether the leader has such a message between two sequences."""
+    try:
+        found = await js.get_msg(stream, seq=start, subject=subject, next=True)
+    except NotFoundError:
+        return False
+    return (found.seq or 0) <= newest

@@ -1,0 +1,104 @@
+"""The streams of the bus, as they should be."""
+
+import asyncio
+import logging
+import sys
+
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, RePublish, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+from common.bus.subscription import FAILURE_STREAMS, RETRIES
+from common.bus.tries import TRIES
+from common.events import EVENTS
+from common.settings import EX_CONFIG
+
+log = logging.getLogger(__name__)
+
+STREAMS = (*dict.fromkeys(event.stream for event in EVENTS.values()), *FAILURE_STREAMS)
+"""One stream per service that owns events, one for dead letters, one for reports of retries.
+
+Stream ORDERS keeps `orders.>`. A new event in `common.events` brings its stream with it.
+"""
+
+EVERY_STREAM = (*STREAMS, TRIES)
+"""These, and the stream of the counts of tries."""
+
+RETRIES_MAX_AGE = 7 * 24 * 3600
+"""Seconds that a report of a retry is kept, and the count of a message's tries."""
+
+RETRIES_MAX_COUNT = 200_000
+"""Reports of retries that are kept, and counts. The oldest go first: nothing is lost with them."""
+
+WAIT = 0.5
+"""Seconds between two looks whether a stream is there."""
+
+COMPARED = (
+    *("subjects", "storage", "retention", "discard", "max_age", "max_msgs", "max_bytes", "max_msgs_per_subject"),
+    *("duplicate_window", "allow_atomic", "allow_direct", "republish", "mirror", "sources", "subject_transform"),
+    *("sealed", "no_ack", "deny_delete", "deny_purge", "allow_rollup_hdrs"),
+)
+"""The settings of a stream on which a promise depends. Of copies there may be more."""
+
+
+def stream_config(name: str, replicas: int = 1) -> StreamConfig:
+    """Streams keep everything, to be read again: a full disk refuses new messages.
+
+    Only RETRIES and TRIES drop the oldest. What a stream has stored it passes on under `news.`, to whoever listens.
+    """
+    subjects = f"{name.lower()}.>"
+    config = StreamConfig(
+        name=name,
+        subjects=[subjects],
+        storage=StorageType.FILE,
+        retention=RetentionPolicy.LIMITS,
+        num_replicas=replicas,
+        discard=DiscardPolicy.NEW,
+        duplicate_window=120,
+        allow_atomic=True,
+        allow_direct=True,
+    )
+    if name in (RETRIES, TRIES):
+        config = config.evolve(max_age=RETRIES_MAX_AGE, max_msgs=RETRIES_MAX_COUNT, discard=DiscardPolicy.OLD)
+    else:
+        config = config.evolve(republish=RePublish(src=subjects, dest=f"news.{subjects}"), deny_delete=True)
+    return config.evolve(max_msgs_per_subject=1) if name == TRIES else config
+
+
+def differences(found: StreamConfig, wanted: StreamConfig) -> list[str]:
+    """A sentence for each setting of a stream that is other than it should be."""
+    wrong = [
+        f"{field} is {_set(found, field)!r} and should be {_set(wanted, field)!r}"
+        for field in COMPARED
+        if _set(found, field) != _set(wanted, field)
+    ]
+    if (found.num_replicas or 1) < (wanted.num_replicas or 1):
+        wrong.append(f"num_replicas is {found.num_replicas} and should be {wanted.num_replicas}")
+    return wrong
+
+
+def _set(config: StreamConfig, field: str) -> object:
+    """The value of a setting; None where there is no limit, or nothing special."""
+    value = getattr(config, field)
+    return value if value not in (None, 0, -1, []) else None
+
+
+async def as_expected(js: JetStreamContext, replicas: int) -> None:
+    """Wait until every stream is there. Exit with status 78 if one is other than it should be: who changed it?"""
+    for name in EVERY_STREAM:
+        if wrong := differences(await _found(js, name), stream_config(name, replicas)):
+            sentence = f"stream {name} is not as it should be: {'; '.join(wrong)}. Find out who changed it; the"
+            print(sentence, "provisioning step sets it right, or says why it does not", file=sys.stderr)  # noqa: T201
+            raise SystemExit(EX_CONFIG)
+
+
+async def _found(js: JetStreamContext, name: str) -> StreamConfig:
+    told = False
+    while True:
+        try:
+            return (await js.stream_info(name)).config
+        except NotFoundError:
+            if not told:
+                log.warning("waiting for the stream %s: run the provisioning step", name)
+        told = True
+        await asyncio.sleep(WAIT)
