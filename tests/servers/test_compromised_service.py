@@ -205,3 +205,29 @@ async def test_a_service_cannot_hear_what_others_say(bus: Bus, name: str) -> Non
 
         await eventually(only_its_own)
     assert heard == [own]
+
+
+def documented(name: str) -> str:
+    """The row of the decision page about a service, of what its user is given beyond what every service has."""
+    [user] = [user for user in bus_users(dict.fromkeys(USERS, "")) if user.name == name]
+    usual = {"$JS.API.INFO", "$JS.API.STREAM.MSG.GET.TRIES"}
+    usual |= {f"$JS.API.STREAM.INFO.{stream}" for stream in EVERY_STREAM}
+    usual |= {f"{failures}.{name}.>" for failures in ("dead_letters", "retries", "tries")}
+    for durable in (durable for durable in durables() if durable.service == name):
+        place = f"{durable.stream}.{durable.name}"
+        usual |= {f"$JS.API.CONSUMER.{what}.{place}" for what in ("INFO", "MSG.NEXT")} | {f"$JS.ACK.{place}.>"}
+    assert usual <= set(user.asks)
+    more = [subject for subject in user.asks if subject not in usual]
+    read = sorted({subject.rpartition(".")[2] for subject in more if subject.startswith("$JS.API.DIRECT.GET.")})
+    read_by = {f"$JS.API.{what}.{stream}" for stream in read for what in ("STREAM.MSG.GET", "DIRECT.GET")}
+    lists = {f"$JS.API.CONSUMER.LIST.{stream}" for stream in EVERY_STREAM}
+    asks = [f"`{subject}`" for subject in more if subject not in read_by | lists]
+    asks += ["the list of every stream's consumers"] if lists <= set(more) else []
+    cells = (asks, read, [f"`{subject}`" for subject in user.hears], [f"`{subject}`" for subject in user.answers])
+    return f"| {name} | {' | '.join(', '.join(cell) for cell in cells)} |"
+
+
+def test_what_a_service_may_do_is_what_the_documentation_says() -> None:
+    page = (ROOT / "docs/decisions/bus-permissions.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "publishes and asks" not in line]
+    assert rows == [documented(name) for name in NAMES]
