@@ -34,7 +34,7 @@ async def test_the_step_sets_right_what_somebody_changed(bus_url: str, events: E
 
 async def test_the_step_refuses_to_make_a_stream_keep_less(bus_url: str, events: Events) -> None:
     await events.js.update_stream(stream_config("RETRIES").evolve(max_age=0))
-    with pytest.raises(Refused, match="stream RETRIES stays as it is.* max_age would become 604800, it is unlimited"):
+    with pytest.raises(Refused, match=r"stream RETRIES stays as it is.* max_age would become 604800, it is unlimited"):
         await provision(bus_url)
     assert (await events.js.stream_info("RETRIES")).config.max_age == 0
 
