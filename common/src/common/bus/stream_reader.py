@@ -6,7 +6,7 @@ Any member that has the stream answers a direct get, also one that lags behind. 
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -82,7 +82,14 @@ def stored(msg: Msg) -> Message:
     """The message that a stream has stored and passes on, as news or in answer to a direct get."""
     headers = dict(msg.headers or {})
     stream, subject, sequence, time, *_ = (headers.pop(name, "") for name in PLACE)
-    return Message(stream, int(sequence), subject, datetime.fromisoformat(time), headers, msg.data)
+    return Message(stream, int(sequence), subject, _moment(time), headers, msg.data)
+
+
+def _moment(text: str) -> datetime:
+    """A time of the server, with nine digits of a second, to the microsecond that nats-py makes of it elsewhere."""
+    seconds, _, fraction = text.removesuffix("Z").partition(".")
+    whole = int(datetime.fromisoformat(f"{seconds}+00:00").timestamp())
+    return datetime.fromtimestamp((whole * 10**9 + int(fraction.ljust(9, "0"))) / 1e9, UTC)
 
 
 async def _has_more(js: JetStreamContext, stream: str, subject: str, start: int, newest: int) -> bool:
