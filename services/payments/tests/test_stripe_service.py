@@ -7,10 +7,12 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from common.bus.provision import provision
 from common.events import PaymentProcessing
 from common.http.app import create_app
 from common.settings import load
 from infra.servers.process import free_port
+from payments.consumers import consumers
 from payments.main import start
 from payments.routes import router
 from payments.settings import PaymentsSettings
@@ -47,6 +49,7 @@ async def world(
     world_of: Callable[[httpx.AsyncClient], "World"],
 ) -> AsyncIterator["World"]:
     """Payments, running."""
+    await provision(settings.nats_url.get_secret_value(), consumers.durables)
     async with serve(create_app("payments", router, start), settings.port) as http:
         yield world_of(http)
 
