@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-package souk-common $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev operator seed backup restore reconcile rebuild secrets bench chaos check test prove test-k8s test-cluster \
+.PHONY: help dev operator seed backup restore reconcile rebuild republish secrets bench chaos check test prove test-k8s test-cluster \
 	test-images test-compose test-common $(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams \
 	manifests images base-images lock clean
 
@@ -39,6 +39,9 @@ reconcile: $(READY) ## Check whether the books of the running Souk balance (PORT
 
 rebuild: $(READY) ## Compare a projection of the running Souk with the streams (PROJECTION=...); SWAP=1 mends it
 	@$(BIN)/python -m infra.local.commands.rebuild
+
+republish: $(READY) ## After the bus of the running Souk lost its streams: publish what databases and audit's log know
+	@$(BIN)/python -m infra.local.commands.republish
 
 secrets: $(READY) ## Make the secrets that Souk on a cluster for development needs
 	@$(BIN)/python -m infra.k8s.make_secrets

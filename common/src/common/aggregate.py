@@ -31,6 +31,13 @@ class Aggregate(BaseModel):
         """Record an event, to be saved and published with the next save."""
         self._recorded.append(event)
 
+    def restated(self) -> list[Event]:
+        """The events that say what this is now, with its present version, for readers whose copies may be older.
+
+        They are published after the bus lost its streams. Their `restated` is set.
+        """
+        return []
+
     def saved(self) -> None:
         """Call this after a save: it counts the version and clears the recorded events."""
         self.version += 1

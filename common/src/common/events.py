@@ -96,6 +96,9 @@ class Event(BaseModel):
     subject: ClassVar[str]
     stream: ClassVar[str]
 
+    restated: Annotated[bool, Field(exclude_if=lambda restated: not restated)] = False
+    """Its owner says again what is so, because the bus lost its streams. Events before it may be lost for ever."""
+
     def __init_subclass__(cls, subject: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if subject is not None:

@@ -25,10 +25,11 @@ def running_stack() -> Stack:
     return Stack(folder, env.port, servers=env.servers)
 
 
-def run_as(service: str, *module: str, stack: Stack | None = None) -> int:
+def run_as(service: str, *module: str, stack: Stack | None = None, **other: str) -> int:
     """Run a module of a service, with its arguments, as that service of a stack; return its exit code.
 
-    Without a `stack`, it is the running one; then it raises what `running_stack` does.
+    Without a `stack`, it is the running one; then it raises what `running_stack` does. `other` settings replace the
+    service's own.
     """
-    env = (stack or running_stack()).env(service)
+    env = (stack or running_stack()).env(service) | other
     return subprocess.run([sys.executable, "-m", *module], env={**os.environ, **env}, cwd=ROOT, check=False).returncode

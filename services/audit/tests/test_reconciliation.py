@@ -357,3 +357,12 @@ def test_two_different_events_of_one_version_are_a_contradiction() -> None:
     captured, failed = moved(PaymentCaptured, 2), moved(PaymentFailed, 2)
     assert contradiction <= rules(check_payment(payment(), [captured, failed]), certain=True)
     assert not contradiction & rules(check_payment(payment(), [captured, captured]))
+
+
+def test_what_the_bus_lost_before_an_owner_stated_it_again_is_not_missed() -> None:
+    again = news(3, 2).model_copy(update={"restated": True})
+    assert list(check_stock(stock(version=3), [news(1, 5), again, news(3, 2)])) == []
+    assert rules(check_stock(stock(version=5), [again])) == {Rule.EVENTS_KEPT}  # 4 came after it
+    offer = listed(3).model_copy(update={"restated": True})
+    known = stock(item_version=3, version=3)
+    assert list(check_item(item(version=3, stock_version=3), known, [offer])) == []

@@ -38,3 +38,9 @@ def test_a_role_is_given_once_and_taken_and_is_nobody_elses_business() -> None:
     account.revoke("operator")
     assert not account.roles
     assert account.recorded == ()
+
+
+def test_an_account_states_again_who_it_is() -> None:
+    account = Account.register(email="ada@souk.test", name="Ada", password_hash="x")
+
+    assert account.restated() == [UserRegistered(user_id=account.id, email=account.email, name="Ada", restated=True)]

@@ -259,3 +259,37 @@ def test_whatever_happens_in_whatever_order_units_are_taken_exactly_while_an_ord
     assert not accepted & set(order.rejected_payments)
     rejections = [e.payment_id for e in order.recorded if isinstance(e, OrderPaymentRejected)]
     assert sorted(rejections) == sorted(order.rejected_payments)
+
+
+def test_an_order_and_its_stock_state_again_what_they_are_with_the_version_that_they_have() -> None:
+    shelf = stock()
+    open_order, late, returned = place(shelf), expired(shelf), place(shelf)
+    open_order.saved()
+    late.settle(stock(offered=0), "too late")
+    late.saved()
+    returned.saved()
+    returned.pay("payment")
+    returned.saved()
+    returned.request_refund()
+    returned.saved()
+
+    [placed] = open_order.restated()
+    assert isinstance(placed, OrderPlaced)
+    assert (placed.order_version, placed.restated) == (1, True)
+    [cancelled, rejected] = late.restated()
+    assert isinstance(cancelled, OrderCancelled)
+    assert isinstance(rejected, OrderPaymentRejected)
+    assert (cancelled.reason, rejected.reason) == (CancelReason.EXPIRED, RejectReason.SOLD_OUT)
+    assert {cancelled.order_version, rejected.order_version} == {late.version}
+    [paid, requested] = returned.restated()
+    assert isinstance(paid, OrderPaid)
+    assert isinstance(requested, OrderRefundRequested)
+    assert requested.payment_id == paid.payment_id == "payment"
+
+    returned.refunded(shelf, "payment")
+    returned.saved()
+    [paid] = returned.restated()
+    assert isinstance(paid, OrderPaid)
+    assert paid.order_version == returned.version - 1  # payments tells of the refund
+    [left] = shelf.restated()
+    assert left == StockChanged(item_id="item", stock_version=1, quantity=5, available=4, item_version=1, restated=True)

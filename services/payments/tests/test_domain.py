@@ -235,3 +235,25 @@ def test_whatever_is_heard_in_whatever_order_money_is_never_lost_or_told_twice(t
     assert (PaymentRefunded in kinds) == (payment.status is PaymentStatus.REFUNDED)
     waits = {PaymentStatus.CREATED, PaymentStatus.PROCESSING, PaymentStatus.REFUND_DUE}
     assert (payment.check_at is not None) == (payment.status in waits)
+
+
+def test_a_payment_states_again_where_its_money_is() -> None:
+    payment = a_payment()
+    payment.saved()
+    stated: list[list[Event]] = [payment.restated()]
+    steps: list[Callable[[], None]] = [
+        lambda: payment.process("ch", NOW),
+        lambda: payment.capture("ch"),
+        lambda: payment.owe_refund("sold_out", NOW),
+        payment.refunded,
+    ]
+    for step in steps:
+        step()
+        payment.saved()
+        stated.append(payment.restated())
+
+    kinds: list[list[type[Event]]] = [[], [PaymentProcessing], [PaymentCaptured], [PaymentCaptured], [PaymentRefunded]]
+    assert [[type(event) for event in events] for events in stated] == kinds
+    [refunded] = stated[-1]
+    assert isinstance(refunded, PaymentRefunded)
+    assert (refunded.payment_version, refunded.reason, refunded.restated) == (5, "sold_out", True)

@@ -59,7 +59,10 @@ class Listener:
                 await asyncio.wait([task], timeout=0.1)
 
     async def _newest(self) -> int:
-        return (await self._js.stream_info(self._stream)).state.last_seq
+        stream = await self._js.stream_info(self._stream)
+        if stream.config.subject_transform:
+            raise NatsError(f"{self._stream} is being refilled: what it gets is no news")
+        return stream.state.last_seq
 
     async def _run(self) -> None:
         while True:

@@ -4,7 +4,7 @@ from typing import Self
 
 from common.aggregate import Aggregate
 from common.errors import Conflict, Unauthenticated
-from common.events import UserRegistered
+from common.events import Event, UserRegistered
 from common.ids import new_id
 
 
@@ -35,6 +35,10 @@ class Account(Aggregate):
         account = cls(id=new_id(), email=email.lower(), name=name, password_hash=password_hash)
         account.record(UserRegistered(user_id=account.id, email=account.email, name=account.name))
         return account
+
+    def restated(self) -> list[Event]:
+        """Whose account it is."""
+        return [UserRegistered(user_id=self.id, email=self.email, name=self.name, restated=True)]
 
     def strengthen(self, password_hash: str) -> None:
         """Store the same password, hashed with today's parameters. No other service needs this: no event."""

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from common.aggregate import Aggregate
 from common.clock import whole_milliseconds
 from common.errors import Conflict, Forbidden, IdempotencyKeyReused, NotFound
-from common.events import Currency, ItemChanged, ItemListed, ItemState, ItemStatus, ItemWithdrawn
+from common.events import Currency, Event, ItemChanged, ItemListed, ItemState, ItemStatus, ItemWithdrawn
 from common.ids import new_id
 from common.text import LINE, TEXT
 
@@ -182,19 +182,29 @@ class Item(Aggregate):
         if caller_id != self.seller_id:
             raise NotOwner("this is another seller's item")
 
+    def restated(self) -> list[Event]:
+        """The whole item."""
+        if self.status is ItemStatus.WITHDRAWN:
+            kind: type[ItemState] = ItemWithdrawn
+        else:
+            kind = ItemListed if self.version == 1 else ItemChanged
+        return [self._as_event(kind, self.version, restated=True)]
+
     def _record(self, kind: type[ItemState]) -> None:
         self.awaited_version = self.next_version
-        self.record(
-            kind(
-                item_id=self.id,
-                item_version=self.next_version,
-                seller_id=self.seller_id,
-                title=self.title,
-                description=self.description,
-                price=self.price,
-                currency=self.currency,
-                quantity=self.quantity,
-                status=self.status,
-                pictures=self.pictures,
-            )
+        self.record(self._as_event(kind, self.next_version))
+
+    def _as_event(self, kind: type[ItemState], version: int, restated: bool = False) -> ItemState:
+        return kind(
+            item_id=self.id,
+            item_version=version,
+            seller_id=self.seller_id,
+            title=self.title,
+            description=self.description,
+            price=self.price,
+            currency=self.currency,
+            quantity=self.quantity,
+            status=self.status,
+            pictures=self.pictures,
+            restated=restated,
         )

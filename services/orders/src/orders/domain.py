@@ -12,6 +12,7 @@ from common.errors import Conflict, Forbidden, NotFound
 from common.events import (
     CancelReason,
     Currency,
+    Event,
     ItemState,
     ItemStatus,
     OrderCancelled,
@@ -92,6 +93,16 @@ class OrderStatus(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     REFUNDED = "refunded"
+
+
+REJECT_REASONS = {
+    OrderStatus.AWAITING_PAYMENT: RejectReason.SOLD_OUT,
+    OrderStatus.EXPIRED: RejectReason.SOLD_OUT,
+    OrderStatus.CANCELLED: RejectReason.CANCELLED,
+    OrderStatus.PAID: RejectReason.ALREADY_PAID,
+    OrderStatus.REFUNDED: RejectReason.ALREADY_PAID,
+}
+"""Why an order with this status rejected a payment, as far as it still knows."""
 
 
 class LatePayment(StrEnum):
@@ -183,16 +194,23 @@ class Stock(Aggregate):
         self.taken -= quantity
         self._changed()
 
+    def restated(self) -> list[Event]:
+        """What is left."""
+        return [self._as_event(self.version, restated=True)]
+
     def _changed(self) -> None:
         """However often stock changes before it is saved, one event carries the outcome."""
-        event = StockChanged(
+        self._recorded[:] = [self._as_event(self.next_version)]
+
+    def _as_event(self, version: int, restated: bool = False) -> StockChanged:
+        return StockChanged(
             item_id=self.id,
-            stock_version=self.next_version,
+            stock_version=version,
             quantity=self.offered,
             available=self.free,
             item_version=self.item_version,
+            restated=restated,
         )
-        self._recorded[:] = [event]
 
 
 class Order(Aggregate):
@@ -339,6 +357,31 @@ class Order(Aggregate):
         if self.status is OrderStatus.PAID and payment_id == self.payment_id:
             self.status = OrderStatus.REFUNDED
             stock.give_back(self.quantity)
+
+    def restated(self) -> list[Event]:
+        """Where the order stands, and what payments is to refund for it."""
+        # That the money of a refund is back is an event of payments: the version before it was the paid order's.
+        version = self.version - (self.status is OrderStatus.REFUNDED)
+        state = {**self._state(), "order_version": version, "restated": True}
+        rejected = (
+            OrderPaymentRejected(**state, payment_id=payment_id, reason=REJECT_REASONS[self.status])
+            for payment_id in self.rejected_payments
+        )
+        return [self._as_event(state), *rejected, *self._requests(state)]
+
+    def _as_event(self, state: dict[str, Any]) -> Event:
+        match self.status:
+            case OrderStatus.CANCELLED | OrderStatus.EXPIRED:
+                return OrderCancelled(**state, reason=self.cancel_reason or CancelReason.BUYER)
+            case OrderStatus.PAID | OrderStatus.REFUNDED:
+                return OrderPaid(**state, payment_id=self.payment_id or "")
+            case OrderStatus.AWAITING_PAYMENT:
+                return OrderPlaced(**state)
+
+    def _requests(self, state: dict[str, Any]) -> list[Event]:
+        if self.status is OrderStatus.PAID and self.refund_requested:
+            return [OrderRefundRequested(**state, payment_id=self.payment_id or "")]
+        return []
 
     def _take_up_again(self, stock: Stock, payment_id: str) -> None:
         try:

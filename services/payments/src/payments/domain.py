@@ -13,6 +13,7 @@ from common.aggregate import Aggregate
 from common.errors import Conflict, Declined, Invalid, NotFound
 from common.events import (
     Currency,
+    Event,
     MinorUnits,
     OrderCancelled,
     OrderId,
@@ -294,6 +295,21 @@ class Payment(Aggregate):
                 milliseconds=milliseconds,
             )
         )
+
+    def restated(self) -> list[Event]:
+        """Where the money is. Of an intent that nobody has heard of, nothing."""
+        state = {**self._state(), "payment_version": self.version, "restated": True}
+        match self.status:
+            case PaymentStatus.CREATED:
+                return []
+            case PaymentStatus.PROCESSING:
+                return [PaymentProcessing(**state)]
+            case PaymentStatus.CAPTURED | PaymentStatus.REFUND_DUE:
+                return [PaymentCaptured(**state)]
+            case PaymentStatus.REFUNDED:
+                return [PaymentRefunded(**state, reason=self.refund_reason or "")]
+            case PaymentStatus.FAILED:
+                return [PaymentFailed(**state, reason=self.failure_reason or "")]
 
     def _answer(self, status: PublicStatus) -> None:
         self.answer = self.answer or status

@@ -10,7 +10,7 @@ from audit.event_log.domain import id_of, keys_of, moment, text_of
 from common.aggregate import Aggregate
 from common.bus.message import Message
 from common.errors import NotFound
-from common.events import DeadLetterDecided, DeadLetterDiscarded, DeadLetterReplayed
+from common.events import DeadLetterDecided, DeadLetterDiscarded, DeadLetterReplayed, Event
 
 
 class DeadLetterNotFound(NotFound):
@@ -74,25 +74,51 @@ class DeadLetter(Failure, Aggregate):
         failure = failure_in(message)
         return cls(id=message_id_of(message), sequence=message.sequence, body=body, keys=keys_of(body), **failure)
 
+    def to_message(self) -> Message:
+        """The message again, for a stream of dead letters that lost it. It is the same dead letter."""
+        headers = {
+            "Nats-Msg-Id": self.id,
+            "ce-id": self.about,
+            "Souk-Subject": self.subject,
+            "Souk-Stream": self.source_stream,
+            "Souk-Sequence": str(self.source_sequence),
+            "Souk-Consumer": f"{self.service}-{self.handler}",
+            "Souk-Error": self.error,
+            "Souk-Deliveries": str(self.deliveries),
+            "Souk-Failed-At": self.failed_at.isoformat(),
+        }
+        subject = f"dead_letters.{self.service}.{self.handler}"
+        return Message("DEAD_LETTERS", self.sequence, subject, self.failed_at, headers, self.body.encode())
+
+    def restated(self) -> list[Event]:
+        """The decision about it, if there is one."""
+        match self.state:
+            case DeadLetterState.OPEN:
+                return []
+            case DeadLetterState.REPLAYED:
+                return [DeadLetterReplayed(**self._decision(self.version), restated=True)]
+            case DeadLetterState.DISCARDED:
+                return [DeadLetterDiscarded(**self._decision(self.version), restated=True)]
+
     def replay(self, by: str, now: datetime) -> None:
         """Give the message to its handler again. Changes nothing after a decision."""
         if self.state is DeadLetterState.OPEN:
             self._decide(DeadLetterState.REPLAYED, by, now, None)
-            self.record(DeadLetterReplayed(**self._decision()))
+            self.record(DeadLetterReplayed(**self._decision(self.next_version)))
 
     def discard(self, by: str, now: datetime, reason: str) -> None:
         """Close it without a replay. Changes nothing after a decision."""
         if self.state is DeadLetterState.OPEN:
             self._decide(DeadLetterState.DISCARDED, by, now, reason)
-            self.record(DeadLetterDiscarded(**self._decision()))
+            self.record(DeadLetterDiscarded(**self._decision(self.next_version)))
 
     def _decide(self, state: DeadLetterState, by: str, now: datetime, reason: str | None) -> None:
         self.state, self.decided_by, self.decided_at, self.reason = state, by, now, reason
 
-    def _decision(self) -> dict[str, Any]:
+    def _decision(self, version: int) -> dict[str, Any]:
         return {
             "letter_id": self.id,
-            "letter_version": self.next_version,
+            "letter_version": version,
             "service": self.service,
             "handler": self.handler,
             "source_stream": self.source_stream,

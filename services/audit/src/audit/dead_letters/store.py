@@ -1,6 +1,6 @@
 """Dead letters and notes of retries in MongoDB."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from pymongo import DESCENDING
@@ -109,3 +109,9 @@ class DeadLetterStore:
     async def _find(self, query: dict[str, Any], limit: int) -> list[DeadLetter]:
         found = self._letters.find(query, WITHOUT_PENDING).sort("sequence", DESCENDING).limit(limit)
         return [DeadLetter.from_document(document) for document in await found.to_list()]
+
+
+async def every_letter(db: Database) -> AsyncIterator[DeadLetter]:
+    """Every dead letter, ascending by its sequence number."""
+    async for document in db.letters.find({}, WITHOUT_PENDING).sort("sequence", 1):
+        yield DeadLetter.from_document(document)

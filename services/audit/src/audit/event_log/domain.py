@@ -75,6 +75,23 @@ class Entry:
             keys=keys_of(body),
         )
 
+    def to_message(self) -> Message:
+        """The message again, for a stream that lost it. It has the same entry."""
+        headers = {
+            "Nats-Msg-Id": self.id,
+            "ce-specversion": "1.0",
+            "ce-id": self.id,
+            "ce-type": self.subject,
+            "ce-source": f"/souk/{self.source}",
+            "ce-time": self.time.isoformat(),
+            "content-type": "application/json",
+            "traceparent": self.traceparent,
+            "ce-requestid": self.request_id,
+            "ce-causationid": self.caused_by,
+        }
+        known = {name: value for name, value in headers.items() if value is not None}
+        return Message(self.stream, self.sequence, self.subject, self.time, known, self.body.encode())
+
     def to_document(self) -> dict[str, Any]:
         """The document to store. Fields that are None are left out."""
         flat = {name: value for name, value in asdict(self).items() if value is not None and name != "keys"}

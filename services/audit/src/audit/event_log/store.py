@@ -1,7 +1,7 @@
 """The event log in MongoDB."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,6 +54,34 @@ class EventLog:
     async def set_filled(self) -> None:
         """Remember that the streams were read completely."""
         await self._marks.update_one({"_id": "filled"}, {"$set": {}}, upsert=True)
+
+    async def places(self, stream: str) -> AsyncGenerator[list[Entry], None]:
+        """The entries of a stream, place by place, in ascending order of their sequence numbers.
+
+        A place has one entry, and its message; or several, oldest first, if the stream was lost and begun anew.
+        """
+        place: list[Entry] = []
+        async for document in self._events.find({"stream": stream}).sort("sequence", 1):
+            entry = Entry.from_document(document)
+            if place and place[0].sequence != entry.sequence:
+                yield sorted(place, key=lambda one: one.time)
+                place = []
+            place.append(entry)
+        if place:
+            yield sorted(place, key=lambda one: one.time)
+
+    async def last_place(self, stream: str) -> int:
+        """The largest sequence number of a stream that has an entry; 0 if none has."""
+        newest = await self._events.find_one({"stream": stream}, {"sequence": 1}, sort=[("sequence", DESCENDING)])
+        return newest["sequence"] if newest else 0
+
+    async def known(self, ids: Sequence[str]) -> set[str]:
+        """Those of the ids that have an entry."""
+        return {d["_id"] async for d in self._events.find({"_id": {"$in": list(ids)}}, {"_id": 1})}
+
+    async def move(self, entry: Entry, sequence: int) -> None:
+        """The message of an entry has another place in its stream now."""
+        await self._events.update_one({"_id": entry.id, "sequence": entry.sequence}, {"$set": {"sequence": sequence}})
 
     async def about(self, key: str, value: str, limit: int = MAX_ENTRIES) -> list[Entry]:
         """Every entry with this order_id or payment_id, oldest first."""

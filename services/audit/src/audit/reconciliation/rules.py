@@ -242,12 +242,14 @@ def check_stock(record: StockRecord, events: Sequence[Event]) -> Iterator[Findin
             expected=f"{most} at most, the largest offer",
             found=f"{live}",
         )
-    yield from _contradictions(subject, ((e.stock_version, e) for e in events if isinstance(e, StockChanged)))
-    news = {e.stock_version: e for e in events if isinstance(e, StockChanged)}
+    changes = [(e.stock_version, e) for e in events if isinstance(e, StockChanged)]
+    yield from _contradictions(subject, changes)
+    news = dict(changes)
     if news and (newest := max(news)) > record.version:
         yield _behind(subject, newest, record.version)
-    if len(news) < record.version:
-        missing = [version for version in range(1, record.version + 1) if version not in news]
+    first = _restated(changes)
+    if sum(version > first for version in news) < record.version - first:
+        missing = [version for version in range(first + 1, record.version + 1) if version not in news]
         for version in missing[:MAX_MISSING]:
             yield _lost(subject, f"orders.stock_changed of version {version}", f"{len(missing)} are missing")
     same = news.get(record.version)
@@ -264,11 +266,12 @@ def check_stock(record: StockRecord, events: Sequence[Event]) -> Iterator[Findin
 def check_item(record: ItemRecord, stock: StockRecord | None, events: Sequence[Event]) -> Iterator[Finding]:
     """Every change was published; orders sells what items offers, and items shows what orders has left."""
     subject = {"item": record.id}
-    yield from _contradictions(subject, ((e.item_version, e) for e in events if isinstance(e, ItemState)))
-    versions = {e.item_version for e in events if isinstance(e, ItemState)}
+    changes = [(e.item_version, e) for e in events if isinstance(e, ItemState)]
+    yield from _contradictions(subject, changes)
+    versions = {version for version, _ in changes}
     if versions and (newest := max(versions)) > record.version:
         yield _behind(subject, newest, record.version)
-    for version in sorted(set(range(1, record.version + 1)) - versions)[:MAX_MISSING]:
+    for version in sorted(set(range(_restated(changes) + 1, record.version + 1)) - versions)[:MAX_MISSING]:
         yield _lost(subject, f"an event of items of version {version}", "none")
     if stock is None or stock.item_version < record.version:
         known = f"version {stock.item_version}" if stock else "nothing"
@@ -287,6 +290,11 @@ def check_item(record: ItemRecord, stock: StockRecord | None, events: Sequence[E
         yield _copy(subject, expected, f"{record.available}", certain=True)
 
 
+def _restated(changes: Iterable[tuple[int, Event]]) -> int:
+    """The newest version that was stated again after the bus lost its streams: older ones may be lost for ever."""
+    return max((version for version, event in changes if event.restated), default=0)
+
+
 def missing_record(kind: str, key: str, service: str) -> Finding:
     """The log has events about something that is not in the records of a service."""
     expected = f"in the records of {service}, as published"
@@ -294,10 +302,13 @@ def missing_record(kind: str, key: str, service: str) -> Finding:
 
 
 def _contradictions(subject: dict[str, str], events: Iterable[tuple[int, Event]]) -> Iterator[Finding]:
-    """Two different events of one version: one of them tells of a state that never was. Readers keep the first."""
+    """Two different events of one version: one of them tells of a state that never was. Readers keep the first.
+
+    What was stated again is left out: it may be said by an event that carries a later version than the first time.
+    """
     first: dict[int, Event] = {}
     for version, event in events:
-        if (known := first.setdefault(version, event)) != event:
+        if not event.restated and (known := first.setdefault(version, event)) != event:
             yield Finding(
                 rule=Rule.EVENTS_AGREE,
                 subject=subject,

@@ -1,0 +1,142 @@
+"""`python -m audit.refill`: put everything that audit knows back into the streams, after the bus lost them.
+
+It runs with the settings of audit, but `NATS_URL` names a user of the bus who may create streams. A message goes back
+to the place that it had, so what names its place still finds it: dead letters, counts of tries, the log itself. It is
+safe to run at any time: a stream that has lost nothing stays as it is, and after an interruption the next run goes on
+(docs/decisions/bus-lost.md).
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
+
+from audit.consumers import consumers
+from audit.dead_letters.domain import message_id_of
+from audit.dead_letters.store import every_letter
+from audit.event_log.domain import Entry, id_of
+from audit.event_log.store import EventLog
+from audit.settings import AuditSettings
+from common.bus.connection import BusError
+from common.bus.message import Message
+from common.bus.stream_refill import BATCH, Refilled, refilling
+from common.bus.subscription import DEAD_LETTERS, FAILURE_STREAMS
+from common.events import DeadLetterReplayed
+from common.mongo.client import AWAY, Database, database
+from common.settings import load
+
+LOGGED = sorted({stream for _, stream in consumers.stream_handlers}.difference(FAILURE_STREAMS))
+"""The streams whose messages are in the log."""
+
+DECISIONS = DeadLetterReplayed.stream
+"""Not in the log. It begins at a number that it never had: ids of dead letters may contain its old ones."""
+
+
+async def refill_events(stream: Refilled, log: EventLog) -> int:
+    """Put the events of one stream back; return how many were missing. A stream that lacks none is left as it is.
+
+    If services have published already, because the stream was created again after the loss, their events are in places
+    that older ones had. They follow behind these.
+    """
+    newcomers: list[Message] = []
+    logged = await log.last_place(stream.name)  # Read first: then a stream that lost nothing cannot be behind it.
+    if not await stream.find():
+        if logged <= stream.last and await _begins_as_logged(stream, log):
+            return 0
+        newcomers = await _unknown(stream, log)
+        await stream.open()
+    displaced: list[Entry] = []
+    count = await stream.put(_oldest_of_each_place(log, stream.name, displaced))
+    for entry in sorted(displaced, key=lambda one: one.time):
+        await log.move(entry, await stream.append(entry.to_message()))
+    for message in newcomers:
+        await stream.append(message)
+    await stream.close()
+    return count
+
+
+async def _begins_as_logged(stream: Refilled, log: EventLog) -> bool:
+    """Whether the first messages of the stream are what the log has in their places."""
+    beginning = {message.sequence: _id_of(message) for message in await stream.messages(BATCH)}
+    async with aclosing(log.places(stream.name)) as places:
+        async for oldest, *_ in places:
+            if oldest.sequence > max(beginning, default=0):
+                break
+            if beginning.get(oldest.sequence, oldest.id) != oldest.id:
+                return False
+    return True
+
+
+async def _unknown(stream: Refilled, log: EventLog) -> list[Message]:
+    """The messages of the stream that are not in the log."""
+    messages = await stream.messages()
+    known = await log.known([_id_of(message) for message in messages])
+    return [message for message in messages if _id_of(message) not in known]
+
+
+async def _oldest_of_each_place(log: EventLog, stream: str, displaced: list[Entry]) -> AsyncIterator[Message]:
+    """The messages of a stream. Newer entries in the place of an older one are added to `displaced`."""
+    async for oldest, *newer in log.places(stream):
+        displaced += newer
+        yield oldest.to_message()
+
+
+def _id_of(message: Message) -> str:
+    return id_of(message.headers, message.stream, message.sequence)
+
+
+async def refill_dead_letters(stream: Refilled, db: Database) -> int:
+    """Put the dead letters back, as events are; return how many were missing."""
+    letters = {letter.id: letter.to_message() async for letter in every_letter(db)}
+    newcomers: list[Message] = []
+    if not await stream.find():
+        if all(letter.sequence <= stream.last for letter in letters.values()):
+            return 0
+        newcomers = [message for message in await stream.messages() if message_id_of(message) not in letters]
+        await stream.open()
+    count = await stream.put(_each(letters.values()))
+    for message in newcomers:
+        await stream.append(message)
+    await stream.close()
+    return count
+
+
+async def _each(messages: Iterable[Message]) -> AsyncIterator[Message]:
+    for message in messages:
+        yield message
+
+
+async def run(settings: AuditSettings) -> None:
+    """Refill every stream, and print a line about each. The provisioning step creates the others, and all durables."""
+    url = settings.nats_url.get_secret_value()
+    async with database(settings.mongo_url.get_secret_value()) as db:
+        for name in LOGGED:
+            async with refilling(url, name, settings.nats_replicas) as stream:
+                say(f"{name}: {await refill_events(stream, EventLog(db))} events put back")
+        async with refilling(url, DEAD_LETTERS, settings.nats_replicas) as stream:
+            say(f"{DEAD_LETTERS}: {await refill_dead_letters(stream, db)} put back")
+        async with refilling(url, DECISIONS, settings.nats_replicas) as stream:
+            await stream.find()
+            if not stream.last:
+                await stream.begin(first=int(time.time()))
+                say(f"{DECISIONS}: begun anew")
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)  # noqa: T201
+
+
+def main() -> int:
+    """Return the exit code: 0, or 2 with a sentence if a server is away or refuses."""
+    try:
+        asyncio.run(run(load(AuditSettings)))
+    except (*AWAY, BusError, OSError) as error:
+        print(f"cannot refill: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
