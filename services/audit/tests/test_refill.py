@@ -62,7 +62,7 @@ async def test_everything_is_back_in_its_place_and_nothing_is_in_it_twice(
     logged = await audit.kept()
     await lose_every_stream(audit.events)
 
-    await run(load(AuditSettings))
+    await run(load(AuditSettings), bus_url)
     assert capsys.readouterr().out.splitlines() == [
         "EXPIRATION: 0 events put back",
         "ITEMS: 9 events put back",
@@ -79,7 +79,7 @@ async def test_everything_is_back_in_its_place_and_nothing_is_in_it_twice(
     assert dead.headers["Nats-Msg-Id"] == letter_id
     assert await audit.letter(letter_id) == letter
     assert (await audit.events.js.publish("items.changed", b"{new")).seq == 11
-    await run(load(AuditSettings))
+    await run(load(AuditSettings), bus_url)
     assert " 0 events put back" in capsys.readouterr().out.splitlines()[1]
     assert (await stored(audit.events, "ITEMS"))[:-1] == known
     assert {d["_id"] for d in logged["events"]} <= {d["_id"] for d in (await audit.kept())["events"]}

@@ -1,9 +1,9 @@
 """`python -m audit.refill`: put everything that audit knows back into the streams, after the bus lost them.
 
-It runs with the settings of audit, but `NATS_URL` names a user of the bus who may create streams. A message goes back
-to the place that it had, so what names its place still finds it: dead letters, counts of tries, the log itself. It is
-safe to run at any time: a stream that has lost nothing stays as it is, and after an interruption the next run goes on
-(docs/decisions/bus-lost.md).
+It runs with the settings of audit, but `NATS_URL`, or with the argument `-` the first line of the input, is the address
+of the bus with the user who may create streams. A message goes back to the place that it had, so what names its place
+still finds it: dead letters, counts of tries, the log itself. It is safe to run at any time: a stream that has lost
+nothing stays as it is, and after an interruption the next run goes on (docs/decisions/bus-lost.md).
 """
 
 import asyncio
@@ -107,9 +107,8 @@ async def _each(messages: Iterable[Message]) -> AsyncIterator[Message]:
         yield message
 
 
-async def run(settings: AuditSettings) -> None:
+async def run(settings: AuditSettings, url: str) -> None:
     """Refill every stream, and print a line about each. The provisioning step creates the others, and all durables."""
-    url = settings.nats_url.get_secret_value()
     async with database(settings.mongo_url.get_secret_value()) as db:
         for name in LOGGED:
             async with refilling(url, name, settings.nats_replicas) as stream:
@@ -130,8 +129,10 @@ def say(line: str) -> None:
 
 def main() -> int:
     """Return the exit code: 0, or 2 with a sentence if a server is away or refuses."""
+    settings = load(AuditSettings)
+    url = sys.stdin.readline().strip() if "-" in sys.argv[1:] else settings.nats_url.get_secret_value()
     try:
-        asyncio.run(run(load(AuditSettings)))
+        asyncio.run(run(settings, url))
     except (*AWAY, BusError, OSError) as error:
         print(f"cannot refill: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
         return 2
