@@ -52,10 +52,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupSchedul
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One process more than cores, because tests also wait; a single one where all of them would share the servers."""
+    """One process for each core; a single one where all of them would share the servers."""
     if any(os.environ.get(url) for url in URLS):
         return 0
-    return (os.cpu_count() or 1) + 1
+    return os.cpu_count() or 1
 
 
 @pytest.hookimpl(optionalhook=True)
