@@ -92,9 +92,9 @@ class Consumers:
         """Every durable consumer that the service needs."""
         every = [(handler.__name__, wanted) for handler, wanted in self.subscriptions]
         return [
-            Durable(self.service, name, wanted.stream, subject)
+            durable
             for name, wanted in [*every, (REPLAYS, StreamFilter.of(DeadLetterReplayed))]
-            for subject in wanted.subjects
+            for durable in wanted.durables(self.service, name)
         ]
 
 

@@ -7,8 +7,9 @@ gets one more durable, which delivers that subject from its beginning; no replic
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from typing import TypeVar
 
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
@@ -26,7 +27,9 @@ UNUSED = 7 * 24 * 3600.0
 """Seconds after which the server removes a durable that no replica asks: one of a handler or subject that is gone."""
 
 WAIT = 0.5
-"""Seconds between two looks whether a durable is there."""
+"""Seconds between two looks whether a stream or a durable is there."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +68,20 @@ class Durable:
 
 async def wait_for(js: JetStreamContext, durable: Durable) -> None:
     """Wait until a durable is there. No service creates one: that takes a right that none has."""
-    told = False
+    await until_there(
+        lambda: js.consumer_info(durable.stream, durable.name), f"durable {durable.name} of {durable.stream}"
+    )
+
+
+async def until_there(look: Callable[[], Awaitable[T]], what: str) -> T:
+    """What `look` returns as soon as it does not raise `NotFoundError`. Logs once that it waits for `what`."""
+    logged = False
     while True:
         with contextlib.suppress(NotFoundError):
-            await js.consumer_info(durable.stream, durable.name)
-            return
-        if not told:
-            log.warning("waiting for the durable %s of %s: run the provisioning step", durable.name, durable.stream)
-        told = True
+            return await look()
+        if not logged:
+            log.warning("waiting for the %s: run the provisioning step", what)
+        logged = True
         await asyncio.sleep(WAIT)
 
 

@@ -1,19 +1,15 @@
 """The streams of the bus, as they should be."""
 
-import asyncio
-import logging
 import sys
 
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RePublish, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import NotFoundError
 
+from common.bus.durables import until_there
 from common.bus.subscription import FAILURE_STREAMS, RETRIES
 from common.bus.tries import TRIES
 from common.events import EVENTS
 from common.settings import EX_CONFIG
-
-log = logging.getLogger(__name__)
 
 STREAMS = (*dict.fromkeys(event.stream for event in EVENTS.values()), *FAILURE_STREAMS)
 """One stream per service that owns events, one for dead letters, one for reports of retries.
@@ -29,9 +25,6 @@ RETRIES_MAX_AGE = 7 * 24 * 3600
 
 RETRIES_MAX_COUNT = 200_000
 """Reports of retries that are kept, and counts. The oldest go first: nothing is lost with them."""
-
-WAIT = 0.5
-"""Seconds between two looks whether a stream is there."""
 
 COMPARED = (
     *("subjects", "storage", "retention", "discard", "max_age", "max_msgs", "max_bytes", "max_msgs_per_subject"),
@@ -86,19 +79,8 @@ def _set(config: StreamConfig, field: str) -> object:
 async def as_expected(js: JetStreamContext, replicas: int) -> None:
     """Wait until every stream is there. Exit with status 78 if one is other than it should be: who changed it?"""
     for name in EVERY_STREAM:
-        if wrong := differences(await _found(js, name), stream_config(name, replicas)):
+        info = await until_there(lambda name=name: js.stream_info(name), f"stream {name}")  # type: ignore[misc]
+        if wrong := differences(info.config, stream_config(name, replicas)):
             sentence = f"stream {name} is not as it should be: {'; '.join(wrong)}. Find out who changed it; the"
             print(sentence, "provisioning step sets it right, or says why it does not", file=sys.stderr)  # noqa: T201
             raise SystemExit(EX_CONFIG)
-
-
-async def _found(js: JetStreamContext, name: str) -> StreamConfig:
-    told = False
-    while True:
-        try:
-            return (await js.stream_info(name)).config
-        except NotFoundError:
-            if not told:
-                log.warning("waiting for the stream %s: run the provisioning step", name)
-        told = True
-        await asyncio.sleep(WAIT)

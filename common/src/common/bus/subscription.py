@@ -53,6 +53,10 @@ class StreamFilter:
         """Every message of a stream, undecoded."""
         return cls(stream, [f"{stream.lower()}.>"], lambda message: message)
 
+    def durables(self, service: str, handler: str) -> list[Durable]:
+        """The durable consumers by which a handler of a service takes them: one for each subject."""
+        return [Durable(service, handler, self.stream, subject) for subject in self.subjects]
+
 
 def covers(pattern: str, subject: str) -> bool:
     """Whether a subject is `pattern`, or below it: `orders.>` covers `orders.paid`."""
@@ -82,7 +86,7 @@ class DurableSubscription(ABC):
     @property
     def durables(self) -> list[Durable]:
         """Its durable consumers: one for each subject."""
-        return [Durable(self.service, self.name, self._wanted.stream, subject) for subject in self._wanted.subjects]
+        return self._wanted.durables(self.service, self.name)
 
     def reads(self, message: Message) -> bool:
         """Whether it takes messages with this subject."""
