@@ -110,9 +110,7 @@ class MongoTrio:
         """
         old = await self.primary()
         old.send(signal.SIGSTOP)
-        for member in self.members:
-            if member is not old and member.pid is not None:
-                await _fail_point(member, "off")
+        await self.let_go()
         while await self.primary() is old:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
         await old.kill()
@@ -135,16 +133,22 @@ class MongoTrio:
     async def hold_back(self) -> None:
         """Let the secondaries copy nothing more, while they stay in touch with the primary, which stays primary.
 
-        What is written then is known to the primary alone.
+        What is written then is known to the primary alone. Raises `ConnectionFailure` if a secondary is away, and then
+        holds none back.
         """
-        for member in await self.secondaries():
-            await _fail_point(member, "alwaysOn")
+        try:
+            for member in await self.secondaries():
+                await _fail_point(member, "alwaysOn")
+        except ConnectionFailure:
+            await self.let_go()
+            raise
 
     async def let_go(self) -> None:
-        """End `hold_back` on every member that runs."""
+        """End `hold_back` on every member that runs. One that starts now begins without it."""
         for member in self.members:
             if member.pid is not None:
-                await _fail_point(member, "off")
+                with contextlib.suppress(ConnectionFailure):
+                    await _fail_point(member, "off")
 
     async def heal(self, limit: float = 60) -> None:
         """End every fault; return once there is a primary, and the secondaries have all that it has."""

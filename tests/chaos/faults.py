@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.api import StorageType, StreamConfig
 from nats.js.errors import APIError, NotFoundError
+from pymongo.errors import ConnectionFailure
 from redis.exceptions import RedisError
 
 from payments.gateways.sandbox import REFERENCE, SIGNATURE, Notice, signature
@@ -34,7 +35,7 @@ PIECE = bytes(1_000_000)
 SLOW = 0.15
 """Delay of each piece of data on a slow connection, in seconds."""
 
-IMPOSSIBLE = (NatsError, RedisError, OSError, httpx.TransportError, TimeoutError)
+IMPOSSIBLE = (NatsError, RedisError, ConnectionFailure, OSError, httpx.TransportError, TimeoutError)
 """Errors which mean that another fault made this one impossible."""
 
 

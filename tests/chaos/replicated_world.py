@@ -55,22 +55,27 @@ class ReplicatedWorld(World):
             await self.mongo.whole()
 
     async def _lose_unreplicated_writes(self, fault: Fault) -> None:
+        await self._whole()
         await self.mongo.hold_back()
         await asyncio.sleep(fault.seconds)
         await self.mongo.roll_back()
 
     async def _lag(self, fault: Fault) -> None:
+        await self._whole()
         await self.mongo.hold_back()
         await asyncio.sleep(fault.seconds)
         await self.mongo.let_go()
 
     async def _lose_disk(self, fault: Fault) -> None:
         """A member loses all it has while the replica set is whole, and gets it back: two lost disks are too many."""
-        async with asyncio.timeout(30):
-            await self.mongo.whole(caught_up=False)
+        await self._whole()
         child = self.supervisors[fault.target].child
         await child.kill()
         shutil.rmtree(child.folder / "data")
+        await self._whole()
+
+    async def _whole(self) -> None:
+        """Faults of the replica set begin while it is whole: of three members, it can do without one at a time."""
         async with asyncio.timeout(60):
             await self.mongo.whole(caught_up=False)
 
