@@ -54,10 +54,11 @@ class CancelReason(StrEnum):
     BUYER = "buyer"
     EXPIRED = "expired"
     WITHDRAWN = "withdrawn"
+    PAYMENT_FAILED = "payment_failed"
 
 
 class RejectReason(StrEnum):
-    """Why an order does not accept a payment, which is then refunded."""
+    """Why an order does not accept a payment, which is then released or refunded."""
 
     SOLD_OUT = "sold_out"
     CANCELLED = "cancelled"
@@ -68,6 +69,8 @@ class ProviderOperation(StrEnum):
     """What payments asks the payment provider to do."""
 
     CHARGE = "charge"
+    CAPTURE = "capture"
+    RELEASE = "release"
     RETRIEVE = "retrieve"
     REFUND = "refund"
 
@@ -75,14 +78,24 @@ class ProviderOperation(StrEnum):
 class ProviderOutcome(StrEnum):
     """The result of a call to the payment provider. After the last two it is unknown whether money moved."""
 
+    AUTHORIZED = "authorized"
     CAPTURED = "captured"
     DECLINED = "declined"
     PROCESSING = "processing"
+    RELEASED = "released"
     REFUNDED = "refunded"
     REFUSED = "refused"
     NOT_FOUND = "not_found"
     TIMED_OUT = "timed_out"
     UNAVAILABLE = "unavailable"
+
+
+class DisputeStatus(StrEnum):
+    """Who has the money of a disputed payment: the bank until the dispute is decided, Souk if it is won."""
+
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
 
 
 class Event(BaseModel):
@@ -171,6 +184,12 @@ class OrderCancelled(OrderState, subject="orders.cancelled"):
     reason: CancelReason
 
 
+class OrderPaymentAccepted(OrderState, subject="orders.payment_accepted"):
+    """The units are the buyer's once this authorized payment is captured; the hold no longer ends. Owner: orders."""
+
+    payment_id: PaymentId
+
+
 class OrderPaid(OrderState, subject="orders.paid"):
     """An order is paid: its units are the buyer's. Owner: orders."""
 
@@ -178,7 +197,7 @@ class OrderPaid(OrderState, subject="orders.paid"):
 
 
 class OrderPaymentRejected(OrderState, subject="orders.payment_rejected"):
-    """A payment came for an order that can no longer be fulfilled. Owner: orders."""
+    """A payment was authorized or captured for an order that can no longer be fulfilled. Owner: orders."""
 
     payment_id: PaymentId
     reason: RejectReason
@@ -224,6 +243,10 @@ class PaymentProcessing(PaymentState, subject="payments.processing"):
     """The payment's outcome comes later, perhaps only after the buyer confirms it. Owner: payments."""
 
 
+class PaymentAuthorized(PaymentState, subject="payments.authorized"):
+    """The bank keeps the amount ready, and nothing has moved: orders says whether to capture it. Owner: payments."""
+
+
 class PaymentCaptured(PaymentState, subject="payments.captured"):
     """The money of a payment was captured. Owner: payments."""
 
@@ -234,10 +257,29 @@ class PaymentFailed(PaymentState, subject="payments.failed"):
     reason: str
 
 
+class PaymentReleased(PaymentState, subject="payments.released"):
+    """The authorization of a payment was given up, and no money moved. Owner: payments."""
+
+    reason: str
+
+
 class PaymentRefunded(PaymentState, subject="payments.refunded"):
     """The money of a payment went back to the buyer. Owner: payments."""
 
     reason: str
+
+
+class PaymentRefundFailed(PaymentState, subject="payments.refund_failed"):
+    """The provider could not give the money back, so it is still here: an operator settles it. Owner: payments."""
+
+    reason: str
+
+
+class PaymentDisputed(PaymentState, subject="payments.disputed"):
+    """The buyer's bank took the money back, at least until the dispute is decided. Owner: payments."""
+
+    reason: str
+    dispute: DisputeStatus
 
 
 class ProviderCalled(Event, subject="payments.provider_called"):

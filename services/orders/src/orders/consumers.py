@@ -9,9 +9,12 @@ from common.events import (
     ItemListed,
     ItemState,
     ItemWithdrawn,
+    PaymentAuthorized,
     PaymentCaptured,
     PaymentFailed,
     PaymentRefunded,
+    PaymentRefundFailed,
+    PaymentReleased,
 )
 from orders.desk import ReservationDesk
 from orders.domain import Order, OrderNotFound
@@ -37,30 +40,44 @@ async def release_unpaid_order(event: HoldElapsed, store: OrderStore, desk: Rese
     await desk.expire(order.id)
 
 
+@consumers.on(PaymentAuthorized)
+async def accept_payment(event: PaymentAuthorized, store: OrderStore, desk: ReservationDesk) -> None:
+    """Accept the payment: from now on the units are kept for it. If the hold is over, the desk decides."""
+    order = await _order(event.order_id, store)
+    if order.awaits_payment:
+        order.accept(event.payment_id)
+        await store.save(order)  # StaleWrite propagates: the bus naks and we read again.
+    else:
+        await desk.consider(order.id, event.payment_id)
+
+
 @consumers.on(PaymentCaptured)
 async def finish_paid_order(event: PaymentCaptured, store: OrderStore, desk: ReservationDesk) -> None:
     """Mark the order as paid. If its hold is over, the desk decides."""
     order = await _order(event.order_id, store)
-    if order.is_settled:
-        await desk.settle(order.id, event.payment_id)
-        return
-    order.pay(event.payment_id)
-    await store.save(order)  # StaleWrite propagates: the bus naks and we read again.
-
-
-@consumers.on(PaymentFailed)
-async def note_failed_payment(event: PaymentFailed, store: OrderStore) -> None:
-    """Store why no money moved, for the buyer to read."""
-    order = await _order(event.order_id, store)
-    if not order.is_settled:
-        order.payment_failed(event.reason)
+    if order.awaits_payment or order.accepted_payment == event.payment_id:
+        order.pay(event.payment_id)
         await store.save(order)
+    else:
+        await desk.settle(order.id, event.payment_id)
+
+
+@consumers.on(PaymentFailed, PaymentReleased)
+async def note_failed_payment(event: PaymentFailed | PaymentReleased, desk: ReservationDesk) -> None:
+    """Store why no money moved, for the buyer to read. If the payment was accepted, the order ends."""
+    await desk.payment_failed(event.order_id, event.payment_id, event.reason)
 
 
 @consumers.on(PaymentRefunded)
 async def finish_refund(event: PaymentRefunded, desk: ReservationDesk) -> None:
     """Mark the order as refunded."""
     await desk.refunded(event.order_id, event.payment_id)
+
+
+@consumers.on(PaymentRefundFailed)
+async def note_failed_refund(event: PaymentRefundFailed, store: OrderStore) -> None:
+    """Store why the money is not with the buyer, who was told that it would be."""
+    await store.change(event.order_id, lambda order: order.refund_failed(event.payment_id, event.reason))
 
 
 async def _order(order_id: str, store: OrderStore) -> Order:

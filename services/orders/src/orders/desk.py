@@ -59,9 +59,17 @@ class ReservationDesk:
         """Expire an order whose hold is over."""
         return await self._change(order_id, Order.expire)
 
+    async def consider(self, order_id: str, payment_id: str) -> Order:
+        """Accept or reject a payment that was authorized, perhaps too late."""
+        return await self._change(order_id, lambda order, stock: order.consider(stock, payment_id))
+
     async def settle(self, order_id: str, payment_id: str) -> Order:
         """Settle an order after its payment was captured, perhaps too late."""
         return await self._change(order_id, lambda order, stock: order.settle(stock, payment_id))
+
+    async def payment_failed(self, order_id: str, payment_id: str, reason: str) -> Order:
+        """Record that a payment failed. If it was accepted, the order ends."""
+        return await self._change(order_id, lambda order, stock: order.payment_failed(stock, payment_id, reason))
 
     async def refunded(self, order_id: str, payment_id: str) -> Order:
         """Record that a payment was refunded."""

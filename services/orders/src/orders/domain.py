@@ -3,6 +3,7 @@
 A unit of an item is either free or taken; it is taken exactly while an order that is awaiting payment or paid has it.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
@@ -17,6 +18,7 @@ from common.events import (
     ItemStatus,
     OrderCancelled,
     OrderPaid,
+    OrderPaymentAccepted,
     OrderPaymentRejected,
     OrderPlaced,
     OrderRefundRequested,
@@ -96,7 +98,7 @@ class OrderStatus(StrEnum):
 
 
 REJECT_REASONS = {
-    OrderStatus.AWAITING_PAYMENT: RejectReason.SOLD_OUT,
+    OrderStatus.AWAITING_PAYMENT: RejectReason.ALREADY_PAID,
     OrderStatus.EXPIRED: RejectReason.SOLD_OUT,
     OrderStatus.CANCELLED: RejectReason.CANCELLED,
     OrderStatus.PAID: RejectReason.ALREADY_PAID,
@@ -106,7 +108,7 @@ REJECT_REASONS = {
 
 
 class LatePayment(StrEnum):
-    """The outcome of a payment that came after the hold."""
+    """The outcome of a payment that was authorized or captured after the hold."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
@@ -230,8 +232,12 @@ class Order(Aggregate):
     held_by: str | None = None
     """`hold_key` of buyer and item while the order is awaiting payment."""
     cancel_reason: CancelReason | None = None
+    accepted_payment: str | None = None
+    """The authorized payment that is being captured. Until that is over, the order neither expires nor is cancelled."""
     payment_id: str | None = None
     payment_failure: str | None = None
+    refund_failure: str | None = None
+    """Why the money of a refund is not with the buyer yet."""
     late_payment: LatePayment | None = None
     rejected_payments: tuple[str, ...] = ()
     refund_requested: bool = False
@@ -297,51 +303,72 @@ class Order(Aggregate):
         return self.status is not OrderStatus.AWAITING_PAYMENT
 
     def cancel(self, stock: Stock, reason: CancelReason) -> None:
-        """Give the stock back. Cancelling twice is one cancellation; of a paid order it raises `OrderAlreadyPaid`."""
+        """Give the stock back. Cancelling twice is one cancellation.
+
+        Raises `OrderAlreadyPaid` for a paid order, and while its accepted payment is captured.
+        """
         match self.status:
             case OrderStatus.CANCELLED | OrderStatus.EXPIRED:
                 return
             case OrderStatus.PAID | OrderStatus.REFUNDED:
                 raise OrderAlreadyPaid("the order is paid; only the seller can refund it")
+            case OrderStatus.AWAITING_PAYMENT if self.accepted_payment:
+                raise OrderAlreadyPaid("the order is being paid; after that, only the seller can refund it")
             case OrderStatus.AWAITING_PAYMENT:
-                self.status = OrderStatus.EXPIRED if reason is CancelReason.EXPIRED else OrderStatus.CANCELLED
-                self.cancel_reason = reason
-                self.held_by = None
-                stock.give_back(self.quantity)
-                self.record(OrderCancelled(**self._state(), reason=reason))
+                self._end(stock, reason)
 
     def expire(self, stock: Stock) -> None:
-        """The hold is over: give the stock back, unless the order is settled."""
-        if not self.is_settled:
-            self.cancel(stock, CancelReason.EXPIRED)
+        """The hold is over: give the stock back, unless the order is settled or a payment is accepted."""
+        if self.awaits_payment:
+            self._end(stock, CancelReason.EXPIRED)
+
+    @property
+    def awaits_payment(self) -> bool:
+        """Whether it holds its units and has accepted no payment."""
+        return not self.is_settled and not self.accepted_payment
+
+    def accept(self, payment_id: str) -> None:
+        """A payment was authorized during the hold, which does not end until that payment is captured or has failed.
+
+        Only for an order that `awaits_payment`.
+        """
+        if not self.awaits_payment:
+            raise Conflict(f"order {self.id} is {self.status}, it does not await a payment")
+        self._accept(payment_id)
 
     def pay(self, payment_id: str) -> None:
-        """The money came during the hold: the units are the buyer's. Only for an order awaiting payment."""
-        if self.is_settled:
-            raise Conflict(f"order {self.id} is {self.status}, it does not await payment")
+        """The money came: the units are the buyer's. Only for an order that holds its units for this payment or any."""
+        if not self.awaits_payment and payment_id != self.accepted_payment:
+            raise Conflict(f"order {self.id} is {self.status}, it does not await this payment")
         self._paid(payment_id)
+
+    def consider(self, stock: Stock, payment_id: str) -> None:
+        """A payment was authorized, whatever happened before: it is accepted, or rejected exactly once.
+
+        An expired order takes its units again if they are still free.
+        """
+        self._decide(stock, payment_id, self._accept)
 
     def settle(self, stock: Stock, payment_id: str) -> None:
         """Money came, whatever happened before: every payment pays this order, or is rejected exactly once.
 
         An expired order takes its units again if they are still free. A buyer who cancelled gets the money back.
         """
-        if payment_id == self.payment_id or payment_id in self.rejected_payments:
-            return
-        match self.status:
-            case OrderStatus.AWAITING_PAYMENT:
-                self.pay(payment_id)
-            case OrderStatus.EXPIRED:
-                self._take_up_again(stock, payment_id)
-            case OrderStatus.CANCELLED:
-                self._reject(payment_id, RejectReason.CANCELLED)
-            case OrderStatus.PAID | OrderStatus.REFUNDED:
-                self._reject(payment_id, RejectReason.ALREADY_PAID)
+        if payment_id == self.accepted_payment:
+            self._paid(payment_id)
+        else:
+            self._decide(stock, payment_id, self._paid)
 
-    def payment_failed(self, reason: str) -> None:
-        """Store why the last payment failed, for the buyer to read. The hold continues."""
-        if not self.is_settled:
+    def payment_failed(self, stock: Stock, payment_id: str, reason: str) -> None:
+        """Store why a payment failed, for the buyer to read.
+
+        The hold continues, unless the payment was accepted: its hold may be long over, so the units go on sale again.
+        """
+        if self.awaits_payment or payment_id == self.accepted_payment:
             self.payment_failure = reason
+        if payment_id == self.accepted_payment:
+            self.accepted_payment = None
+            self._end(stock, CancelReason.PAYMENT_FAILED)
 
     def request_refund(self) -> None:
         """The seller refunds the order. A second request changes nothing. Raises `OrderNotPaid`."""
@@ -357,6 +384,13 @@ class Order(Aggregate):
         if self.status is OrderStatus.PAID and payment_id == self.payment_id:
             self.status = OrderStatus.REFUNDED
             stock.give_back(self.quantity)
+        if payment_id == self.payment_id:
+            self.refund_failure = None
+
+    def refund_failed(self, payment_id: str, reason: str) -> None:
+        """The provider could not give the money back: store why, for buyer and seller to read."""
+        if payment_id == self.payment_id:
+            self.refund_failure = reason
 
     def restated(self) -> list[Event]:
         """Where the order stands, and what payments is to refund for it."""
@@ -375,6 +409,8 @@ class Order(Aggregate):
                 return OrderCancelled(**state, reason=self.cancel_reason or CancelReason.BUYER)
             case OrderStatus.PAID | OrderStatus.REFUNDED:
                 return OrderPaid(**state, payment_id=self.payment_id or "")
+            case OrderStatus.AWAITING_PAYMENT if self.accepted_payment:
+                return OrderPaymentAccepted(**state, payment_id=self.accepted_payment)
             case OrderStatus.AWAITING_PAYMENT:
                 return OrderPlaced(**state)
 
@@ -383,7 +419,21 @@ class Order(Aggregate):
             return [OrderRefundRequested(**state, payment_id=self.payment_id or "")]
         return []
 
-    def _take_up_again(self, stock: Stock, payment_id: str) -> None:
+    def _decide(self, stock: Stock, payment_id: str, agree: Callable[[str], None]) -> None:
+        """Agree to a payment, or reject it; a decision about it is never changed."""
+        if payment_id in {self.accepted_payment, self.payment_id, *self.rejected_payments}:
+            return
+        match self.status:
+            case OrderStatus.AWAITING_PAYMENT if not self.accepted_payment:
+                agree(payment_id)
+            case OrderStatus.EXPIRED:
+                self._take_up_again(stock, payment_id, agree)
+            case OrderStatus.CANCELLED:
+                self._reject(payment_id, RejectReason.CANCELLED)
+            case OrderStatus.AWAITING_PAYMENT | OrderStatus.PAID | OrderStatus.REFUNDED:
+                self._reject(payment_id, RejectReason.ALREADY_PAID)
+
+    def _take_up_again(self, stock: Stock, payment_id: str, agree: Callable[[str], None]) -> None:
         try:
             stock.take(self.quantity)
         except SoldOut:
@@ -391,10 +441,25 @@ class Order(Aggregate):
         else:
             self.late_payment = LatePayment.ACCEPTED
             self.cancel_reason = None
-            self._paid(payment_id)
+            agree(payment_id)
+
+    def _accept(self, payment_id: str) -> None:
+        self.status = OrderStatus.AWAITING_PAYMENT
+        self.accepted_payment = payment_id
+        self.payment_failure = None
+        self.held_by = hold_key(self.buyer_id, self.item_id)
+        self.record(OrderPaymentAccepted(**self._state(), payment_id=payment_id))
+
+    def _end(self, stock: Stock, reason: CancelReason) -> None:
+        self.status = OrderStatus.EXPIRED if reason is CancelReason.EXPIRED else OrderStatus.CANCELLED
+        self.cancel_reason = reason
+        self.held_by = None
+        stock.give_back(self.quantity)
+        self.record(OrderCancelled(**self._state(), reason=reason))
 
     def _paid(self, payment_id: str) -> None:
         self.status = OrderStatus.PAID
+        self.accepted_payment = None
         self.payment_id = payment_id
         self.payment_failure = None
         self.held_by = None

@@ -63,8 +63,10 @@ class OrderView(BaseModel):
     placed_at: datetime
     expires_at: datetime
     cancel_reason: CancelReason | None
+    accepted_payment: str | None
     payment_id: str | None
     payment_failure: str | None
+    refund_failure: str | None
     late_payment: LatePayment | None
     refund_requested: bool
     version: int

@@ -40,6 +40,7 @@ ORDER_FIELDS = (
     "status",
     "expires_at",
     "version",
+    "accepted_payment",
     "payment_id",
     "late_payment",
     "rejected_payments",

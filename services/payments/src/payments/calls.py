@@ -9,6 +9,7 @@ from common.events import ProviderOperation, ProviderOutcome
 from payments.domain import Payment
 from payments.gateways.port import (
     Answer,
+    Authorized,
     Captured,
     Declined,
     GatewayRefused,
@@ -37,6 +38,8 @@ class Call:
     def answered(self, answer: Answer) -> Transition:
         """The gateway answered: the payment moves on."""
         match answer:
+            case Authorized(reference):
+                outcome, move = ProviderOutcome.AUTHORIZED, _authorize(reference)
             case Captured(reference):
                 outcome, move = ProviderOutcome.CAPTURED, _capture(reference)
             case Declined(reference, reason):
@@ -44,6 +47,12 @@ class Call:
             case Processing(reference, client_secret):
                 outcome, move = ProviderOutcome.PROCESSING, _process(reference, client_secret)
         return self._ended(outcome, answer.reference, move)
+
+    def released(self, answer: Answer) -> Transition:
+        """The gateway gave up an authorization, unless the money had moved already."""
+        if isinstance(answer, Declined):
+            return self._ended(ProviderOutcome.RELEASED, answer.reference, Payment.released)
+        return self.answered(answer)
 
     def refunded(self, reference: str) -> Transition:
         """The gateway sent the money back."""
@@ -69,8 +78,12 @@ class Call:
         return record_and_move
 
 
+def _authorize(reference: str) -> Transition:
+    return lambda payment: payment.authorize(reference, datetime.now(UTC))
+
+
 def _capture(reference: str) -> Transition:
-    return lambda payment: payment.capture(reference)
+    return lambda payment: payment.capture(reference, datetime.now(UTC))
 
 
 def _fail(reference: str, reason: str) -> Transition:

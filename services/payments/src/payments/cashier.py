@@ -1,4 +1,4 @@
-"""Takes money and gives it back: makes every call to the gateway, and finishes what was in flight.
+"""Authorizes money, takes it and gives it back: makes every call to the gateway, and finishes what was in flight.
 
 An intent is written before the gateway is called, and the call may be repeated under its key. So if a process dies in
 between, the leased work finds the payment and continues from what is written.
@@ -6,7 +6,7 @@ between, the leased work finds the payment and continues from what is written.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from common.errors import IdempotencyKeyReused
 from common.events import ProviderOperation
 from common.ids import once_arrived
 from common.telemetry import Cause, caused_by, current_cause, new_cause
-from payments.calls import FAILURES, Call
+from payments.calls import FAILURES, Call, Transition
 from payments.domain import (
     Due,
     OrderNotFound,
@@ -36,8 +36,14 @@ from payments.store import DueStore, PaymentStore
 
 log = logging.getLogger(__name__)
 
+WORD_TIMEOUT = timedelta(seconds=2)
+"""How long a request waits until orders has said what becomes of its payment, and that is done."""
+
 ANSWER_TIMEOUT = timedelta(seconds=10)
 """How long a repeated request waits for the answer to the first one: as long as a gateway may take."""
+
+POLL_SECONDS = 0.01
+"""How often a request that waits reads its payment: any replica may settle it."""
 
 
 class Cashier:
@@ -83,10 +89,12 @@ class Cashier:
                 raise IdempotencyKeyReused("this Idempotency-Key was used for another payment") from None
             return await self._answered(earlier)
         try:
-            return await self._charge(payment)
+            payment = await self._charge(payment)
         except (GatewayTimeout, GatewayUnavailable) as error:
             log.warning("payment %s stays open: %s", payment.id, error)
-            return await self._payments.change(payment, Payment.leave_open)
+        else:
+            payment = await self._until_answered(payment, WORD_TIMEOUT)
+        return await self._payments.change(payment, Payment.leave_open)
 
     async def receive_webhook(self, body: bytes, headers: Mapping[str, str]) -> bool:
         """Handle a webhook call: read the charge that it names. Raises `BadSignature`.
@@ -104,12 +112,15 @@ class Cashier:
         await self._payments.change(payment, call.answered(found.answer))
         return True
 
-    async def owe_refund(self, payment_id: str, reason: str) -> None:
-        """Refund a payment, soon and once. Raises `PaymentNotFound` and `NotCaptured`."""
-        payment = await self._payments.get(payment_id)
+    async def accept(self, payment_id: str) -> None:
+        """Capture an authorized payment, soon and once. Raises `PaymentNotFound` and `NotAuthorized`."""
         cause = asdict(current_cause())
-        await self._payments.change(payment, lambda p: p.owe_refund(reason, datetime.now(UTC), cause))
-        self._unsettled.wake()
+        await self._owe(payment_id, lambda payment: payment.accepted(datetime.now(UTC), cause))
+
+    async def give_back(self, payment_id: str, reason: str) -> None:
+        """Release or refund a payment, soon and once. Raises `PaymentNotFound` and `NotCaptured`."""
+        cause = asdict(current_cause())
+        await self._owe(payment_id, lambda payment: payment.give_back(reason, datetime.now(UTC), cause))
 
     async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[ChargeRecord]:
         """Charges as the gateway records them. Raises what `PaymentGateway.charges` does."""
@@ -121,11 +132,14 @@ class Cashier:
         match payment.status:
             case PaymentStatus.CREATED:
                 await self._charge(payment)
-            case PaymentStatus.PROCESSING:
+            case PaymentStatus.PROCESSING | PaymentStatus.AUTHORIZED:
                 await self._look_up(payment)
+            case PaymentStatus.CAPTURE_DUE:
+                await self._as_caused(payment, self._capture)
+            case PaymentStatus.RELEASE_DUE:
+                await self._as_caused(payment, self._release)
             case PaymentStatus.REFUND_DUE:
-                with caused_by(Cause(**payment.refund_cause) if payment.refund_cause else new_cause()):
-                    await self._refund(payment)
+                await self._as_caused(payment, self._refund)
             case _:
                 return  # Settled meanwhile.
 
@@ -135,7 +149,18 @@ class Cashier:
             raise OrderNotFound("there is no such order")
         return due
 
+    async def _owe(self, payment_id: str, transition: Transition) -> None:
+        await self._payments.change(await self._payments.get(payment_id), transition)
+        self._unsettled.wake()
+
+    @staticmethod
+    async def _as_caused(payment: Payment, work: Callable[[Payment], Awaitable[None]]) -> None:
+        """Do what is due with the cause of its being due."""
+        with caused_by(Cause(**payment.due_cause) if payment.due_cause else new_cause()):
+            await work(payment)
+
     async def _charge(self, payment: Payment) -> Payment:
+        """Make the charge, unless the order can't be paid any more: then make sure that nothing is taken."""
         charge = Charge(
             payment_id=payment.id,
             order_id=payment.order_id,
@@ -144,9 +169,33 @@ class Cashier:
             method=payment.method,
             hold_ends_at=payment.hold_ends_at,
         )
-        async with self._calling(payment, ProviderOperation.CHARGE) as call:
-            answer = await self._gateway.charge(charge)
+        if await self._is_payable(payment):
+            async with self._calling(payment, ProviderOperation.CHARGE) as call:
+                answer = await self._gateway.charge(charge)
+        else:
+            async with self._calling(payment, ProviderOperation.RELEASE) as call:
+                answer = await self._gateway.abandon(charge)
         return await self._payments.change(payment, call.answered(answer))
+
+    async def _is_payable(self, payment: Payment) -> bool:
+        """Whether the order may still be paid, as far as its events have come: nobody is charged after a "no"."""
+        due = await self._dues.find(payment.order_id)
+        try:
+            if due:
+                due.check_payable(datetime.now(UTC))
+        except OrderNotPayable:
+            return False
+        return True
+
+    async def _capture(self, payment: Payment) -> None:
+        async with self._calling(payment, ProviderOperation.CAPTURE) as call:
+            answer = await self._gateway.capture(payment.id, payment.reference)
+        await self._payments.change(payment, call.answered(answer))
+
+    async def _release(self, payment: Payment) -> None:
+        async with self._calling(payment, ProviderOperation.RELEASE) as call:
+            answer = await self._gateway.release(payment.reference)
+        await self._payments.change(payment, call.released(answer))
 
     async def _refund(self, payment: Payment) -> None:
         async with self._calling(payment, ProviderOperation.REFUND) as call:
@@ -173,8 +222,12 @@ class Cashier:
 
     async def _answered(self, payment: Payment) -> Payment:
         """Wait for the answer to the first request, which may run in another replica, or have died."""
-        deadline = datetime.now(UTC) + self._answer_timeout
-        while payment.answer is None and datetime.now(UTC) < deadline:
-            await asyncio.sleep(0.02)
-            payment = await self._payments.get(payment.id)
+        payment = await self._until_answered(payment, self._answer_timeout)
         return await self._payments.change(payment, Payment.leave_open)
+
+    async def _until_answered(self, payment: Payment, limit: timedelta) -> Payment:
+        deadline = datetime.now(UTC) + limit
+        while payment.answer is None and datetime.now(UTC) < deadline:
+            await asyncio.sleep(POLL_SECONDS)
+            payment = await self._payments.get(payment.id)
+        return payment

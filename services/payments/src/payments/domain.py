@@ -1,6 +1,8 @@
 """Payments, and what is due for an order. No I/O.
 
-Every transition may be repeated, late or out of order: it happens once, and money that moved always counts.
+A card is authorized first; orders says whether the units are the buyer's; then the money is captured, or the
+authorization released (docs/decisions/authorise-ask-capture.md). Every transition may be repeated, late or out of
+order: it happens once, and money that moved always counts.
 """
 
 from datetime import datetime, timedelta
@@ -13,16 +15,22 @@ from common.aggregate import Aggregate
 from common.errors import Conflict, Declined, Invalid, NotFound
 from common.events import (
     Currency,
+    DisputeStatus,
     Event,
     MinorUnits,
     OrderCancelled,
     OrderId,
     OrderPaid,
+    OrderPaymentAccepted,
     OrderState,
+    PaymentAuthorized,
     PaymentCaptured,
+    PaymentDisputed,
     PaymentFailed,
     PaymentProcessing,
     PaymentRefunded,
+    PaymentRefundFailed,
+    PaymentReleased,
     ProviderCalled,
     ProviderOperation,
     ProviderOutcome,
@@ -73,11 +81,18 @@ class NotCaptured(Conflict):
     code = "not_captured"
 
 
+class NotAuthorized(Conflict):
+    """There is no authorization to capture."""
+
+    code = "not_authorized"
+
+
 class DueState(StrEnum):
     """Whether an order still has to be paid."""
 
     OPEN = "open"
     CANCELLED = "cancelled"
+    ACCEPTED = "accepted"  # a payment is being captured
     PAID = "paid"
 
 
@@ -98,6 +113,8 @@ class Due(BaseModel):
         match order:
             case OrderCancelled():
                 state = DueState.CANCELLED
+            case OrderPaymentAccepted():
+                state = DueState.ACCEPTED
             case OrderPaid():
                 state = DueState.PAID
             case _:
@@ -114,6 +131,8 @@ class Due(BaseModel):
 
     def check_payable(self, now: datetime) -> None:
         """Raise `OrderNotPayable` unless the order is unpaid and its hold lasts."""
+        if self.state is DueState.ACCEPTED:
+            raise OrderNotPayable("a payment for this order is under way")
         if self.state is not DueState.OPEN:
             raise OrderNotPayable(f"the order is {self.state} already")
         if now >= self.expires_at:
@@ -125,9 +144,15 @@ class PaymentStatus(StrEnum):
 
     CREATED = "created"  # the intent is written; whether the gateway was asked is not known yet
     PROCESSING = "processing"
+    AUTHORIZED = "authorized"  # orders is asked
+    CAPTURE_DUE = "capture_due"
     CAPTURED = "captured"
+    RELEASE_DUE = "release_due"
+    RELEASED = "released"
     REFUND_DUE = "refund_due"
     REFUNDED = "refunded"
+    REFUND_FAILED = "refund_failed"
+    DISPUTED = "disputed"
     FAILED = "failed"
 
 
@@ -135,19 +160,37 @@ class PublicStatus(StrEnum):
     """Where a payment stands, as its buyer sees it."""
 
     PROCESSING = "processing"
+    AUTHORIZED = "authorized"
     CAPTURED = "captured"
+    RELEASED = "released"
     REFUNDED = "refunded"
+    REFUND_FAILED = "refund_failed"
+    DISPUTED = "disputed"
     FAILED = "failed"
 
 
 PUBLIC = {
     PaymentStatus.CREATED: PublicStatus.PROCESSING,
     PaymentStatus.PROCESSING: PublicStatus.PROCESSING,
+    PaymentStatus.AUTHORIZED: PublicStatus.AUTHORIZED,
+    PaymentStatus.CAPTURE_DUE: PublicStatus.AUTHORIZED,
     PaymentStatus.CAPTURED: PublicStatus.CAPTURED,
+    PaymentStatus.RELEASE_DUE: PublicStatus.AUTHORIZED,
+    PaymentStatus.RELEASED: PublicStatus.RELEASED,
     PaymentStatus.REFUND_DUE: PublicStatus.CAPTURED,
     PaymentStatus.REFUNDED: PublicStatus.REFUNDED,
+    PaymentStatus.REFUND_FAILED: PublicStatus.REFUND_FAILED,
+    PaymentStatus.DISPUTED: PublicStatus.DISPUTED,
     PaymentStatus.FAILED: PublicStatus.FAILED,
 }
+
+NOT_YET_MOVED = frozenset(
+    {PaymentStatus.CREATED, PaymentStatus.PROCESSING, PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURE_DUE}
+)
+"""Statuses in which the payment may still be captured or fail."""
+
+NOTHING_MOVED = NOT_YET_MOVED | {PaymentStatus.FAILED, PaymentStatus.RELEASE_DUE, PaymentStatus.RELEASED}
+"""Statuses in which Souk knows of no money."""
 
 
 class Payment(Aggregate):
@@ -161,7 +204,7 @@ class Payment(Aggregate):
     hold_ends_at: datetime
     status: PaymentStatus = PaymentStatus.CREATED
     live_order: str | None = None
-    """The order's id, until the payment failed or was refunded. Unique, so an order has one live payment."""
+    """The order's id, until the payment failed, was released or refunded. Unique, so an order has one live payment."""
     request_key: str | None = None
     """The buyer's Idempotency-Key: unique among the payments of the buyer."""
     answer: PublicStatus | None = None
@@ -172,8 +215,16 @@ class Payment(Aggregate):
     """What the buyer's page needs while the gateway waits for a confirmation. Only the buyer may see it."""
     failure_reason: str | None = None
     refund_reason: str | None = None
-    refund_cause: dict[str, Any] | None = None
-    """The cause of the refund, as events carry it. The refund itself happens later, with the same cause."""
+    """Why the money goes back, or the authorization is released."""
+    due_cause: dict[str, Any] | None = None
+    """The cause of a capture, release or refund that is due, as events carry it: it happens later, with the same."""
+    refund_failure: str | None = None
+    refund_attempt: int = 0
+    """How often a refund that had failed was asked for again. The gateway knows each as another refund."""
+    dispute: DisputeStatus | None = None
+    dispute_reason: str | None = None
+    before_dispute: PaymentStatus | None = None
+    """The status that comes back when the dispute is won."""
     check_at: datetime | None = None
     """When the leased work looks at this payment, unless it is settled before."""
     tries: int = 0
@@ -207,8 +258,12 @@ class Payment(Aggregate):
         match self.status:
             case PaymentStatus.FAILED:
                 return self.failure_reason
-            case PaymentStatus.REFUND_DUE | PaymentStatus.REFUNDED:
+            case PaymentStatus.RELEASE_DUE | PaymentStatus.RELEASED | PaymentStatus.REFUND_DUE | PaymentStatus.REFUNDED:
                 return self.refund_reason
+            case PaymentStatus.REFUND_FAILED:
+                return self.refund_failure
+            case PaymentStatus.DISPUTED:
+                return self.dispute_reason
             case _:
                 return None
 
@@ -222,23 +277,64 @@ class Payment(Aggregate):
         if self.status is PaymentStatus.PROCESSING:
             self.client_secret = client_secret
 
-    def capture(self, reference: str) -> None:
+    def authorize(self, reference: str, now: datetime) -> None:
+        """The bank keeps the amount ready: orders is asked what becomes of it. Authorizing twice is once.
+
+        Of a payment that has failed, the authorization is released.
+        """
+        match self.status:
+            case PaymentStatus.CREATED | PaymentStatus.PROCESSING:
+                self.status = PaymentStatus.AUTHORIZED
+                self.reference = reference
+                self.client_secret = None
+                self._check(now + WEBHOOK_GRACE)
+                self.record(PaymentAuthorized(**self._state()))
+            case PaymentStatus.FAILED:
+                self.reference = reference
+                self._owe_release(self.failure_reason or "", now, None)
+
+    def accepted(self, now: datetime, cause: dict[str, Any] | None = None) -> None:
+        """Orders keeps the units for this payment: the money must be captured, once.
+
+        If the payment has ended without money meanwhile, that is said again: orders learns it after it accepted. Raises
+        `NotAuthorized` if it never was authorized.
+        """
+        match self.status:
+            case PaymentStatus.CREATED | PaymentStatus.PROCESSING:
+                raise NotAuthorized(f"payment {self.id} is {self.status}; nothing is authorized")
+            case PaymentStatus.AUTHORIZED:
+                self.status = PaymentStatus.CAPTURE_DUE
+                self.due_cause = cause
+                self._check(now)
+            case PaymentStatus.FAILED:
+                self.record(PaymentFailed(**self._state(), reason=self.failure_reason or ""))
+            case PaymentStatus.RELEASED:
+                self.record(PaymentReleased(**self._state(), reason=self.refund_reason or ""))
+
+    def capture(self, reference: str, now: datetime) -> None:
         """The gateway has the money. Capturing twice is capturing once.
 
         This also holds after a failure: the gateway knows where the money is. The order does not become live again
-        then, because another payment may be live for it; orders finishes the order or has the money refunded.
+        then, because another payment may be live for it; orders finishes the order or has the money refunded. A payment
+        that orders has rejected already is refunded at once.
         """
-        if self.status in {PaymentStatus.CREATED, PaymentStatus.PROCESSING, PaymentStatus.FAILED}:
+        released = self.status in {PaymentStatus.RELEASE_DUE, PaymentStatus.RELEASED}
+        if self.status in NOTHING_MOVED:
             self.status = PaymentStatus.CAPTURED
             self.reference = reference
             self.client_secret = None
             self._check(None)
             self._answer(PublicStatus.CAPTURED)
             self.record(PaymentCaptured(**self._state()))
+        if released:
+            self.owe_refund(self.refund_reason or "", now, self.due_cause)
 
     def fail(self, reference: str, reason: str) -> None:
-        """No money moved, so the order may be paid in another way. Changes nothing once money has moved."""
-        if self.status in {PaymentStatus.CREATED, PaymentStatus.PROCESSING}:
+        """No money moved, and none will, so the order may be paid in another way.
+
+        Changes nothing once money has moved. An authorization that was to be released is released by that.
+        """
+        if self.status in NOT_YET_MOVED:
             self.status = PaymentStatus.FAILED
             self.reference = reference
             self.failure_reason = reason
@@ -247,6 +343,8 @@ class Payment(Aggregate):
             self._check(None)
             self._answer(PublicStatus.FAILED)
             self.record(PaymentFailed(**self._state(), reason=reason))
+        elif self.status is PaymentStatus.RELEASE_DUE:
+            self.released()
 
     def leave_open(self) -> None:
         """Answer, once, that the payment is processing: the outcome comes later."""
@@ -254,31 +352,105 @@ class Payment(Aggregate):
             self.answer = PublicStatus.PROCESSING
             self.record(PaymentProcessing(**self._state()))
 
+    def give_back(self, reason: str, now: datetime, cause: dict[str, Any] | None = None) -> None:
+        """Orders does not take this payment, or the seller refunds it: release what is authorized, refund what moved.
+
+        Raises `NotCaptured` while there is neither.
+        """
+        match self.status:
+            case PaymentStatus.AUTHORIZED:
+                self._answer(PublicStatus.RELEASED)
+                self._owe_release(reason, now, cause)
+            case PaymentStatus.RELEASE_DUE | PaymentStatus.RELEASED:
+                return
+            case _:
+                self.owe_refund(reason, now, cause)
+
+    def released(self) -> None:
+        """The gateway has given up the authorization. Raises `NotAuthorized` if no release was due."""
+        match self.status:
+            case PaymentStatus.RELEASE_DUE:
+                self.status = PaymentStatus.RELEASED
+                self.live_order = None
+                self._check(None)
+                self.record(PaymentReleased(**self._state(), reason=self.refund_reason or ""))
+            case PaymentStatus.RELEASED:
+                return
+            case _:
+                raise NotAuthorized(f"payment {self.id} is {self.status}; no release is due")
+
     def owe_refund(self, reason: str, now: datetime, cause: dict[str, Any] | None = None) -> None:
-        """The money must be refunded, once. Raises `NotCaptured` while there is none."""
+        """The money must be refunded, once. Raises `NotCaptured` while there is none.
+
+        While the buyer's bank has it, the refund waits for the end of the dispute.
+        """
         match self.status:
             case PaymentStatus.CAPTURED:
                 self.status = PaymentStatus.REFUND_DUE
-                self.refund_reason = reason
-                self.refund_cause = cause
                 self._check(now)
-            case PaymentStatus.REFUND_DUE | PaymentStatus.REFUNDED:
+            case PaymentStatus.DISPUTED if self.before_dispute is PaymentStatus.CAPTURED:
+                self.before_dispute = PaymentStatus.REFUND_DUE
+            case (
+                PaymentStatus.REFUND_DUE | PaymentStatus.REFUNDED | PaymentStatus.REFUND_FAILED | PaymentStatus.DISPUTED
+            ):
                 return
-            case PaymentStatus.CREATED | PaymentStatus.PROCESSING | PaymentStatus.FAILED:
+            case _:
                 raise NotCaptured(f"payment {self.id} is {self.status}; there is no money to refund")
+        self.refund_reason = reason
+        self.due_cause = cause
 
     def refunded(self) -> None:
         """The gateway has refunded the money. Raises `NotCaptured` if no refund was due."""
         match self.status:
             case PaymentStatus.REFUND_DUE:
-                self.status = PaymentStatus.REFUNDED
-                self.live_order = None
-                self._check(None)
-                self.record(PaymentRefunded(**self._state(), reason=self.refund_reason or ""))
-            case PaymentStatus.REFUNDED:
+                self._refunded()
+            case PaymentStatus.REFUNDED | PaymentStatus.REFUND_FAILED | PaymentStatus.DISPUTED:
                 return
             case _:
                 raise NotCaptured(f"payment {self.id} is {self.status}; no refund is due")
+
+    def refund_failed(self, reason: str) -> None:
+        """The money did not arrive at the buyer's, and came back: an operator has to settle that."""
+        if self.status in {PaymentStatus.REFUND_DUE, PaymentStatus.REFUNDED}:
+            self.status = PaymentStatus.REFUND_FAILED
+            self.refund_failure = reason
+            self._check(None)
+            self.record(PaymentRefundFailed(**self._state(), reason=reason))
+
+    def refunded_elsewhere(self, reason: str) -> None:
+        """The provider reports a refund that Souk did not ask for, or an operator paid a failed one by other means."""
+        if self.status in {PaymentStatus.CAPTURED, PaymentStatus.REFUND_DUE, PaymentStatus.REFUND_FAILED}:
+            self.refund_reason = self.refund_reason or reason
+            self._refunded()
+
+    def refund_again(self, now: datetime) -> None:
+        """Ask for a refund that has failed once more. Raises `NotCaptured` if none has."""
+        if self.status is not PaymentStatus.REFUND_FAILED:
+            raise NotCaptured(f"payment {self.id} is {self.status}; no refund has failed")
+        self.status = PaymentStatus.REFUND_DUE
+        self.refund_attempt += 1
+        self._check(now)
+
+    def disputed(self, dispute: DisputeStatus, reason: str, now: datetime) -> None:
+        """The buyer's bank wants the money, or has decided who gets it. Changes nothing while no money has moved."""
+        moved = self.status not in {
+            *NOTHING_MOVED,
+            PaymentStatus.FAILED,
+            PaymentStatus.RELEASE_DUE,
+            PaymentStatus.RELEASED,
+        }
+        if not moved or dispute is self.dispute:
+            return
+        self.dispute, self.dispute_reason = dispute, reason
+        if dispute is DisputeStatus.WON:
+            self.status = self.before_dispute or self.status
+            self.before_dispute = None
+            self._check(now if self.status is PaymentStatus.REFUND_DUE else None)
+        elif self.status is not PaymentStatus.DISPUTED:
+            self.before_dispute = self.status
+            self.status = PaymentStatus.DISPUTED
+            self._check(None)
+        self.record(PaymentDisputed(**self._state(), reason=reason, dispute=dispute))
 
     def provider_called(
         self, operation: ProviderOperation, outcome: ProviderOutcome, reference: str | None, milliseconds: int
@@ -304,12 +476,34 @@ class Payment(Aggregate):
                 return []
             case PaymentStatus.PROCESSING:
                 return [PaymentProcessing(**state)]
+            case PaymentStatus.AUTHORIZED | PaymentStatus.CAPTURE_DUE | PaymentStatus.RELEASE_DUE:
+                return [PaymentAuthorized(**state)]
             case PaymentStatus.CAPTURED | PaymentStatus.REFUND_DUE:
                 return [PaymentCaptured(**state)]
+            case PaymentStatus.RELEASED:
+                return [PaymentReleased(**state, reason=self.refund_reason or "")]
             case PaymentStatus.REFUNDED:
                 return [PaymentRefunded(**state, reason=self.refund_reason or "")]
+            case PaymentStatus.REFUND_FAILED:
+                return [PaymentRefundFailed(**state, reason=self.refund_failure or "")]
+            case PaymentStatus.DISPUTED:
+                dispute = self.dispute or DisputeStatus.OPEN
+                return [PaymentDisputed(**state, reason=self.dispute_reason or "", dispute=dispute)]
             case PaymentStatus.FAILED:
                 return [PaymentFailed(**state, reason=self.failure_reason or "")]
+
+    def _owe_release(self, reason: str, now: datetime, cause: dict[str, Any] | None) -> None:
+        self.status = PaymentStatus.RELEASE_DUE
+        self.refund_reason = reason
+        self.due_cause = cause
+        self._check(now)
+
+    def _refunded(self) -> None:
+        self.status = PaymentStatus.REFUNDED
+        self.live_order = None
+        self.refund_failure = None
+        self._check(None)
+        self.record(PaymentRefunded(**self._state(), reason=self.refund_reason or ""))
 
     def _answer(self, status: PublicStatus) -> None:
         self.answer = self.answer or status

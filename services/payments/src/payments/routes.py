@@ -50,14 +50,19 @@ class PaymentView(BaseModel):
 
     @classmethod
     def answering(cls, payment: Payment) -> Self:
-        """The answer to the request for this payment, also when it is repeated. Raises `CardDeclined`."""
+        """The answer to the request for this payment, also when it is repeated.
+
+        Raises `CardDeclined`, or `OrderNotPayable` when orders no longer had the units and nothing was taken.
+        """
         if payment.answer is PublicStatus.FAILED:
             raise CardDeclined(f"the payment was declined: {payment.failure_reason}")
+        if payment.answer is PublicStatus.RELEASED:
+            raise OrderNotPayable(f"nothing was taken: {payment.refund_reason}")
         return cls.of(payment).model_copy(update={"status": payment.answer})
 
 
 class PaymentRecord(PaymentView):
-    """A payment in its buyer's list. `reason` says why it failed, or why the money goes back."""
+    """A payment in its buyer's list. `reason` says why it failed, was released, is refunded or disputed."""
 
     reason: str | None
 

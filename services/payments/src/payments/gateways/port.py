@@ -22,8 +22,15 @@ class Charge:
 
 
 @dataclass(frozen=True, slots=True)
+class Authorized:
+    """The amount is kept ready and nothing has moved. `reference` is the gateway's id of the charge, as below."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
 class Captured:
-    """The money is here. `reference` is the gateway's id of the charge, here as below."""
+    """The money is here."""
 
     reference: str
 
@@ -47,7 +54,7 @@ class Processing:
     client_secret: str | None = field(default=None, repr=False)
 
 
-Answer = Captured | Declined | Processing
+Answer = Authorized | Captured | Declined | Processing
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +126,31 @@ class PaymentGateway(Protocol):
         """Whether this can be the name of one of the gateway's payment methods."""
 
     async def charge(self, charge: Charge) -> Answer:
-        """Take the money, under the key `charge.payment_id`; called again, give the first call's answer.
+        """Authorize the amount, or take it at once where the method can't be authorized, under `charge.payment_id`.
+
+        Called again under that key, it gives the first call's answer.
 
         That answer may be out of date; `retrieve` returns the current state. Raises `GatewayRefused` for another charge
         under a used key. A charge that the gateway rejects for any reason is declined: nothing moved, and nothing will.
         """
 
+    async def abandon(self, charge: Charge) -> Answer:
+        """Make sure that a charge, which may have been made or not, takes nothing: the answer is how it stands then.
+
+        Where nothing has moved it is declined, and a later call of `charge` under its key authorizes nothing.
+        """
+
+    async def capture(self, payment_id: str, reference: str) -> Answer:
+        """Take the whole amount of an authorized charge, once. Declined if it can't be taken and never will be."""
+
+    async def release(self, reference: str) -> Answer:
+        """Give up an authorization. Declined once it is gone; captured if the money had moved already."""
+
     async def retrieve(self, reference: str) -> Found | None:
         """The current state of a charge; None for a charge that Souk did not make.
 
-        A charge that still waits for the buyer's confirmation after the hold is cancelled, and declined.
+        A charge that still waits for the buyer's confirmation after the hold is cancelled, and declined. One whose
+        authorization has lapsed is declined, too.
         """
 
     async def refund(self, payment_id: str, reference: str) -> None:

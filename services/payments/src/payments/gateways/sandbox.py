@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from common.mongo.client import Collection, Document
 from payments.gateways.port import (
     Answer,
+    Authorized,
     BadSignature,
     Captured,
     Charge,
@@ -39,21 +40,27 @@ SIGNATURE_TOLERANCE = timedelta(minutes=5)
 REFERENCE = "ch_"
 """Prefix of the reference of every charge; the payment's id follows."""
 
+ABANDONED, RELEASED, CAPTURE_REFUSED = "abandoned", "released", "capture_refused"
+"""Why nothing moved, where the method itself was not declined."""
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """How a test card behaves. With `delay` the first answer is "processing"; None captures at once."""
+    """How a test payment method behaves. With `delay` the first answer is "processing"; None agrees at once.
+
+    A method that can't be `authorized` is captured when it agrees.
+    """
 
     declined: bool = False
     delay: timedelta | None = None
     after_the_hold: bool = False
     notices: int = 0
     answer_lost: bool = False
+    authorized: bool = True
+    capture_fails: bool = False
 
-    def captures_at(self, now: datetime, hold_ends_at: datetime) -> datetime | None:
-        """When the money moves, or None if it never does."""
-        if self.declined:
-            return None
+    def agrees_at(self, now: datetime, hold_ends_at: datetime) -> datetime:
+        """When the amount is authorized, or captured, if it is not declined."""
         return (hold_ends_at if self.after_the_hold else now) + (self.delay or timedelta())
 
 
@@ -64,6 +71,9 @@ CARDS = {
     "pm_card_late": Card(delay=timedelta(seconds=3), after_the_hold=True, notices=1),
     "pm_card_duplicate": Card(delay=timedelta(), notices=2),
     "pm_card_lost": Card(answer_lost=True),
+    "pm_card_capture_fails": Card(capture_fails=True),
+    "pm_bank": Card(delay=timedelta(seconds=2), notices=1, authorized=False),
+    "pm_bank_late": Card(delay=timedelta(seconds=3), after_the_hold=True, notices=1, authorized=False),
 }
 
 
@@ -101,13 +111,15 @@ class SandboxGateway:
         return method in CARDS
 
     async def charge(self, charge: Charge) -> Answer:
-        """`pm_card_lost` moves the money, and then the first call times out."""
+        """`pm_card_lost` is authorized, and then the first call times out."""
         if charge.method not in CARDS:
             raise GatewayRefused(f"no such test card: {charge.method}")
         card = CARDS[charge.method]
         document = _document(charge, card)
         stored = await self._ledger.add(document)
         if stored is not document:
+            if stored.get("ended") == ABANDONED:
+                return Declined(REFERENCE + charge.payment_id, ABANDONED)
             if any(stored.get(name) != document[name] for name in ("amount", "currency", "method")):
                 raise GatewayRefused(f"key {charge.payment_id} was used for another charge")
             return _answer(stored)
@@ -116,6 +128,26 @@ class SandboxGateway:
         if card.answer_lost:
             raise GatewayTimeout("the sandbox did not answer in time")
         return _answer(document)
+
+    async def abandon(self, charge: Charge) -> Answer:
+        await self._ledger.add({**_document(charge, Card()), "authorized_at": None, "ended": ABANDONED})
+        return _answer_now(await self._ledger.end(charge.payment_id, ABANDONED, datetime.now(UTC)))
+
+    async def capture(self, payment_id: str, reference: str) -> Answer:
+        document = await self._ledger.find(payment_id)
+        if document is None:
+            raise GatewayRefused(f"there is no charge {reference}")
+        if CARDS[document["method"]].capture_fails:
+            answer = _answer_now(await self._ledger.end(payment_id, CAPTURE_REFUSED, datetime.now(UTC)))
+        else:
+            answer = _answer_now(await self._ledger.capture(payment_id, datetime.now(UTC)))
+        if not isinstance(answer, Captured | Declined):
+            raise GatewayRefused(f"charge {reference} is not authorized")
+        return answer
+
+    async def release(self, reference: str) -> Answer:
+        payment_id = reference.removeprefix(REFERENCE)
+        return _answer_now(await self._ledger.end(payment_id, RELEASED, datetime.now(UTC)))
 
     async def retrieve(self, reference: str) -> Found | None:
         document = await self._ledger.find(reference.removeprefix(REFERENCE))
@@ -165,19 +197,20 @@ def signature(secret: str, timestamp: int, body: bytes) -> str:
 
 
 def _document(charge: Charge, card: Card) -> Document:
-    captured_at = card.captures_at(datetime.now(UTC), charge.hold_ends_at)
+    """What the ledger keeps. Of a charge that will be captured by itself, it knows the time from the start."""
+    agreed_at = None if card.declined else card.agrees_at(datetime.now(UTC), charge.hold_ends_at)
     document = {
         "_id": charge.payment_id,
         "amount": charge.amount,
         "currency": charge.currency,
         "method": charge.method,
-        "captured_at": captured_at,
+        "authorized_at" if card.authorized else "captured_at": agreed_at,
     }
-    return {**document, "notify_at": captured_at} if card.notices else document
+    return {**document, "notify_at": agreed_at} if card.notices else document
 
 
 def _record(document: Document, now: datetime) -> ChargeRecord:
-    captured_at = document["captured_at"]
+    captured_at = document.get("captured_at")
     return ChargeRecord(
         payment_id=document["_id"],
         amount=document["amount"],
@@ -193,12 +226,19 @@ def _answer(document: Document) -> Answer:
     card = CARDS[document["method"]]
     if card.declined:
         return Declined(reference, "card_declined")
-    return Captured(reference) if card.delay is None else Processing(reference)
+    if card.delay is not None:
+        return Processing(reference)
+    return Authorized(reference) if "authorized_at" in document else Captured(reference)
 
 
 def _answer_now(document: Document) -> Answer:
-    """The state of this charge now: a charge that was processing is captured when its time has come."""
-    answer = _answer(document)
-    if isinstance(answer, Processing) and document["captured_at"] <= datetime.now(UTC):
-        return Captured(answer.reference)
-    return answer
+    """The state of this charge now: a charge that was processing is agreed to when its time has come."""
+    now, reference = datetime.now(UTC), REFERENCE + document["_id"]
+    captured_at, authorized_at = document.get("captured_at"), document.get("authorized_at")
+    if captured_at and captured_at <= now:
+        return Captured(reference)
+    if reason := document.get("ended"):
+        return Declined(reference, reason)
+    if authorized_at and authorized_at <= now:
+        return Authorized(reference)
+    return _answer(document)

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
+from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from common.mongo.client import AWAY, Collection, Document, newest
-from payments.gateways.port import GatewayUnavailable
+from payments.gateways.port import GatewayRefused, GatewayUnavailable
 
 
 class SandboxLedger:
@@ -31,6 +32,25 @@ class SandboxLedger:
         """A charge, or None."""
         with _away_is_unavailable():
             return await self.collection.find_one({"_id": payment_id})
+
+    async def capture(self, payment_id: str, now: datetime) -> Document:
+        """Capture a charge that is authorized by `now` and not ended; return it. A second time changes nothing."""
+        authorized = {"_id": payment_id, "authorized_at": {"$lte": now}, "ended": {"$exists": False}}
+        return await self._change(authorized, {"captured_at": {"$ifNull": ["$captured_at", now]}})
+
+    async def end(self, payment_id: str, reason: str, now: datetime) -> Document:
+        """End a charge of which nothing is captured by `now`; return it. The first reason stays."""
+        uncaptured = {"_id": payment_id, "captured_at": {"$not": {"$lte": now}}}
+        return await self._change(uncaptured, {"captured_at": None, "ended": {"$ifNull": ["$ended", reason]}})
+
+    async def _change(self, wanted: Document, change: Document) -> Document:
+        with _away_is_unavailable():
+            after = ReturnDocument.AFTER
+            changed = await self.collection.find_one_and_update(wanted, [{"$set": change}], return_document=after)
+            found = changed or await self._newest(wanted["_id"])
+        if found is None:
+            raise GatewayRefused(f"there is no charge for payment {wanted['_id']}")
+        return found
 
     async def refund(self, payment_id: str, now: datetime) -> bool:
         """Refund a charge that is captured by `now`; False if there is none. A second refund changes nothing."""
