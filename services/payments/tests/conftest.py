@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +11,8 @@ import httpx
 import pytest
 import pytest_asyncio
 import uvicorn
+from nats.errors import Error as NatsError
+from pymongo.errors import PyMongoError
 from starlette.types import ASGIApp
 
 from common.bus.connection import Bus
@@ -18,8 +20,10 @@ from common.bus.provision import provision
 from common.events import (
     CancelReason,
     Currency,
+    Event,
     OrderCancelled,
     OrderPaid,
+    OrderPaymentAccepted,
     OrderPaymentRejected,
     OrderPlaced,
     OrderRefundRequested,
@@ -79,18 +83,53 @@ class World:
     db: Database
     tokens: Tokens
     buyer: User
+    placed: dict[str, OrderPlaced] = field(default_factory=dict)
+    sold_out: set[str] = field(default_factory=set)
+    """The ids of orders whose units somebody else has: orders rejects their payments."""
+    silent: bool = False
+    """Whether orders says nothing."""
+
+    @asynccontextmanager
+    async def answering(self) -> AsyncIterator[None]:
+        """Decide about every authorized payment as orders does, for as long as it is authorized."""
+        task = asyncio.create_task(self._answer())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def _answer(self) -> None:
+        while True:
+            with suppress(NatsError, PyMongoError, TimeoutError):
+                for payment in await self.db.payments.find({"status": "authorized"}).to_list():
+                    if not self.silent:
+                        await self._decide(payment["order_id"], payment["_id"])
+            await asyncio.sleep(0.01)
+
+    async def _decide(self, order_id: str, payment_id: str) -> None:
+        said = {**state(self.placed[order_id], 2), "payment_id": payment_id}
+        event: Event = OrderPaymentAccepted(**said)
+        if order_id in self.sold_out:
+            event = OrderPaymentRejected(**said, reason=RejectReason.SOLD_OUT)
+        headers = {"Nats-Msg-Id": f"{payment_id}-answer"}
+        await self.events.js.publish(event.subject, event.model_dump_json().encode(), headers=headers)
 
     def new_order(self) -> OrderPlaced:
         """An order of `buyer` that payments does not know."""
-        return new_order(self.buyer.id)
+        return self._known_to_orders(new_order(self.buyer.id))
+
+    def _known_to_orders(self, order: OrderPlaced) -> OrderPlaced:
+        self.placed[order.order_id] = order
+        return order
 
     async def placed_order(self, *, hold: timedelta = timedelta(minutes=15), amount: int = 1250) -> OrderPlaced:
         """An order of `buyer` that payments knows."""
-        order = new_order(self.buyer.id, hold=hold, amount=amount)
+        order = self._known_to_orders(new_order(self.buyer.id, hold=hold, amount=amount))
         await self.events.deliver(order)
         return order
 
-    async def paid(self, order: OrderPlaced, payment_id: str, version: int = 2) -> OrderPaid:
+    async def paid(self, order: OrderPlaced, payment_id: str, version: int = 3) -> OrderPaid:
         """Orders publishes that the order is paid."""
         event = OrderPaid(**state(order, version), payment_id=payment_id)
         await self.events.deliver(event)
@@ -104,13 +143,13 @@ class World:
 
     async def rejected(self, order: OrderPlaced, payment_id: str) -> OrderPaymentRejected:
         """Orders rejects the payment."""
-        event = OrderPaymentRejected(**state(order, 3), payment_id=payment_id, reason=RejectReason.SOLD_OUT)
+        event = OrderPaymentRejected(**state(order, 4), payment_id=payment_id, reason=RejectReason.SOLD_OUT)
         await self.events.deliver(event)
         return event
 
     async def refund_requested(self, order: OrderPlaced, payment_id: str) -> OrderRefundRequested:
         """The seller gives the money back."""
-        event = OrderRefundRequested(**state(order, 3), payment_id=payment_id)
+        event = OrderRefundRequested(**state(order, 4), payment_id=payment_id)
         await self.events.deliver(event)
         return event
 
@@ -164,9 +203,18 @@ class Workshop:
     dues: DueStore
     db: Database
 
-    def cashier(self, gateway: PaymentGateway, answer_timeout: float = 10) -> Cashier:
-        """A cashier who uses this gateway, without its background work."""
-        return Cashier(self.payments, self.dues, gateway, timedelta(seconds=answer_timeout))
+    def cashier(self, gateway: PaymentGateway, answer_timeout: float = 10, word_timeout: float = 0) -> Cashier:
+        """A cashier who uses this gateway, without its background work. Nobody answers for orders."""
+        timeouts = timedelta(seconds=answer_timeout), timedelta(seconds=word_timeout)
+        return Cashier(self.payments, self.dues, gateway, *timeouts)
+
+    async def captured(self, gateway: PaymentGateway) -> Payment:
+        """A payment whose money is here."""
+        payment, cashier = await self.intent(), self.cashier(gateway)
+        await cashier.settle(payment.id)
+        await cashier.accept(payment.id)
+        await cashier.settle(payment.id)
+        return await self.payments.get(payment.id)
 
     async def due(self) -> Due:
         """Something to pay."""
@@ -245,7 +293,9 @@ async def world(settings: PaymentsSettings, world_of: Callable[[httpx.AsyncClien
     """Payments, running."""
     await provision(settings.nats_url.get_secret_value(), consumers.durables)
     async with serving(create_app("payments", router, start), settings.port) as http:
-        yield world_of(http)
+        world = world_of(http)
+        async with world.answering():
+            yield world
 
 
 @pytest_asyncio.fixture

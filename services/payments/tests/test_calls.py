@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from common.events import PaymentCaptured, PaymentRefunded, ProviderCalled
+from common.events import PaymentAuthorized, PaymentRefunded, ProviderCalled
 from common.telemetry import Cause, caused_by
 from payments.gateways.port import Answer, Charge, Found, GatewayRefused, GatewayTimeout, GatewayUnavailable
 from payments.gateways.sandbox import SandboxGateway
@@ -66,12 +66,12 @@ async def test_a_call_without_an_answer_is_published_and_so_is_the_one_that_find
     await cashier.settle(payment.id)
 
     calls = await events.published(ProviderCalled, 2)
-    assert outcomes(calls) == [("charge", outcome), ("charge", "captured")]
+    assert outcomes(calls) == [("charge", outcome), ("charge", "authorized")]
     assert [call.reference for call in calls] == [None, f"ch_{payment.id}"]
     assert {(call.payment_id, call.order_id) for call in calls} == {(payment.id, due.id)}
     assert all(0 <= call.milliseconds < 60_000 for call in calls)
-    [captured] = await events.published(PaymentCaptured)
-    assert captured.payment_version == calls[-1].payment_version
+    [authorized] = await events.published(PaymentAuthorized)
+    assert authorized.payment_version == calls[-1].payment_version
 
 
 async def test_a_call_that_the_gateway_refused_is_published(
@@ -102,10 +102,9 @@ async def test_lookups_of_slow_and_of_lost_charges_are_published(
 
 
 async def test_a_refund_names_what_it_was_made_for(workshop: "Workshop", gateway: Failing, events: Events) -> None:
-    cashier, payment = workshop.cashier(gateway), await workshop.intent()
-    await cashier.settle(payment.id)
+    cashier, payment = workshop.cashier(gateway), await workshop.captured(gateway)
     with caused_by(Cause("request", "00-trace", "the rejection")):
-        await cashier.owe_refund(payment.id, "sold_out")
+        await cashier.give_back(payment.id, "sold_out")
     gateway.failures = [GatewayTimeout("late")]
 
     with pytest.raises(GatewayTimeout):
@@ -114,6 +113,6 @@ async def test_a_refund_names_what_it_was_made_for(workshop: "Workshop", gateway
 
     await events.published(PaymentRefunded)
     calls = await events.messages("PAYMENTS", ProviderCalled.subject)
-    assert [call.headers.get("ce-causationid") for call in calls] == [None, "the rejection", "the rejection"]
+    assert [call.headers.get("ce-causationid") for call in calls][-2:] == ["the rejection"] * 2
     [refunded] = await events.messages("PAYMENTS", PaymentRefunded.subject)
     assert (refunded.headers["ce-causationid"], refunded.headers["ce-requestid"]) == ("the rejection", "request")

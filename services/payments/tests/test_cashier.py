@@ -6,16 +6,18 @@ A process that died is shown by the state it leaves: a payment written, a gatewa
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
-from common.events import PaymentCaptured, PaymentFailed, PaymentRefunded
-from payments.domain import Payment, PaymentStatus, PublicStatus
-from payments.gateways.port import Answer, Charge, GatewayUnavailable
+from common.events import PaymentAuthorized, PaymentCaptured, PaymentFailed, PaymentRefunded, PaymentReleased
+from payments.domain import DueState, Payment, PaymentStatus, PublicStatus
+from payments.gateways.port import Answer, Charge, Declined, GatewayUnavailable
 from payments.gateways.sandbox import Notice, SandboxGateway, signature
 from tests.support.bus import Events
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Workshop
@@ -24,7 +26,7 @@ SECRET = "what the sandbox of these tests signs with"
 
 
 class Halting(SandboxGateway):
-    """Stands still while it is asked for a charge: before the money moves, or after. Or is not there at all."""
+    """Stands still while it is asked for a charge: before it is authorized, or after. Or is not there at all."""
 
     before = after = False
     failures = 0
@@ -64,7 +66,14 @@ def signed(reference: str) -> tuple[bytes, dict[str, str]]:
 
 async def money(workshop: "Workshop") -> int:
     """What the sandbox has taken and not given back."""
-    return sum(c["amount"] for c in await workshop.db.sandbox_charges.find({"refunded_at": None}).to_list())
+    captured = {"captured_at": {"$ne": None}, "refunded_at": None}
+    return sum(c["amount"] for c in await workshop.db.sandbox_charges.find(captured).to_list())
+
+
+async def authorized(workshop: "Workshop") -> int:
+    """What the sandbox keeps ready and has not taken."""
+    ready = {"authorized_at": {"$ne": None}, "captured_at": None, "ended": None}
+    return sum(c["amount"] for c in await workshop.db.sandbox_charges.find(ready).to_list())
 
 
 def charge_of(payment: Payment) -> Charge:
@@ -75,7 +84,7 @@ def charge_of(payment: Payment) -> Charge:
 @pytest.mark.parametrize(
     ("method", "status"),
     [
-        ("pm_card_visa", PaymentStatus.CAPTURED),
+        ("pm_card_visa", PaymentStatus.AUTHORIZED),
         ("pm_card_declined", PaymentStatus.FAILED),
         ("pm_card_slow", PaymentStatus.PROCESSING),
     ],
@@ -92,32 +101,32 @@ async def test_a_payment_whose_process_died_before_it_saved_the_answer_is_finish
 
     assert (await workshop.payments.get(payment.id)).status is status
     assert await workshop.db.sandbox_charges.count_documents({}) == 1
-    captured = int(status is PaymentStatus.CAPTURED)
-    assert len(await events.published(PaymentCaptured, captured)) == captured
+    authorized = int(status is PaymentStatus.AUTHORIZED)
+    assert len(await events.published(PaymentAuthorized, authorized)) == authorized
     assert len(await events.published(PaymentFailed, 0)) == (status is PaymentStatus.FAILED)
 
 
-@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("asked", [False, True])
 async def test_a_request_that_is_cut_off_in_the_call_is_finished_in_the_background(
-    workshop: "Workshop", gateway: Halting, events: Events, moved: bool
+    workshop: "Workshop", gateway: Halting, events: Events, asked: bool
 ) -> None:
-    gateway.before, gateway.after = not moved, moved
+    gateway.before, gateway.after = not asked, asked
     due = await workshop.due()
     cashier = workshop.cashier(gateway)
     paying = asyncio.create_task(cashier.pay(due.id, "pm_card_visa", due.buyer_id, None))
     await gateway.reached.wait()
     paying.cancel()
-    assert await money(workshop) == (700 if moved else 0)
+    assert await authorized(workshop) == (700 if asked else 0)
 
     gateway.before = gateway.after = False
     async with cashier.settling():
-        [captured] = await events.published(PaymentCaptured)
+        [found] = await events.published(PaymentAuthorized)
 
-    assert captured.order_id == due.id
-    assert await money(workshop) == 700
+    assert found.order_id == due.id
+    assert await authorized(workshop) == 700
 
 
-async def test_money_that_moved_while_the_call_timed_out_is_found(
+async def test_an_authorization_whose_answer_was_lost_is_found(
     workshop: "Workshop", gateway: Halting, events: Events
 ) -> None:
     due = await workshop.due()
@@ -125,11 +134,82 @@ async def test_money_that_moved_while_the_call_timed_out_is_found(
 
     payment = await cashier.pay(due.id, "pm_card_lost", due.buyer_id, None)
     assert (payment.status, payment.answer) == (PaymentStatus.CREATED, PublicStatus.PROCESSING)
-    assert await money(workshop) == 700
     async with cashier.settling():
-        [captured] = await events.published(PaymentCaptured)
+        [found] = await events.published(PaymentAuthorized)
 
-    assert captured.payment_id == payment.id
+    assert found.payment_id == payment.id
+    assert await authorized(workshop) == 700
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("end", ["cancelled", "paid", "accepted", "expired"])
+async def test_nobody_is_charged_after_a_no(workshop: "Workshop", gateway: Halting, end: str, asked: bool) -> None:
+    payment = await workshop.intent()
+    if asked:  # and the answer was lost
+        await gateway.charge(charge_of(payment))
+    due = await workshop.dues.find(payment.order_id)
+    assert due
+    ended = {"expires_at": datetime.now(UTC)} if end == "expired" else {"state": DueState(end)}
+    await workshop.dues.keep(due.model_copy(update={**ended, "order_version": 2}))
+
+    await workshop.cashier(gateway).settle(payment.id)
+
+    stored = await workshop.payments.get(payment.id)
+    assert (stored.status, stored.live_order) == (PaymentStatus.FAILED, None)
+    assert await authorized(workshop) == await money(workshop) == 0
+    assert isinstance(await gateway.charge(charge_of(payment)), Declined)  # a call that was on its way
+
+
+async def test_a_capture_that_is_refused_fails_the_payment(
+    workshop: "Workshop", gateway: Halting, events: Events
+) -> None:
+    payment, cashier = await workshop.intent("pm_card_capture_fails"), workshop.cashier(gateway)
+    await cashier.settle(payment.id)
+    await cashier.accept(payment.id)
+
+    await cashier.settle(payment.id)
+
+    [failed] = await events.published(PaymentFailed)
+    assert failed.reason == "capture_refused"
+    assert await authorized(workshop) == await money(workshop) == 0
+
+
+async def test_an_authorization_is_released_once(workshop: "Workshop", gateway: Halting, events: Events) -> None:
+    payment, cashier = await workshop.intent(), workshop.cashier(gateway)
+    await cashier.settle(payment.id)
+    await cashier.give_back(payment.id, "sold_out")
+
+    await asyncio.gather(*(cashier.settle(payment.id) for _ in range(3)))
+
+    [released] = await events.published(PaymentReleased)
+    assert released.reason == "sold_out"
+    assert await authorized(workshop) == await money(workshop) == 0
+
+
+async def test_an_authorization_that_is_gone_is_found_and_finished(workshop: "Workshop", gateway: Halting) -> None:
+    payment, cashier = await workshop.intent(), workshop.cashier(gateway)
+    await cashier.settle(payment.id)
+    await gateway.release(f"ch_{payment.id}")
+
+    await cashier.settle(payment.id)
+
+    assert (await workshop.payments.get(payment.id)).status is PaymentStatus.FAILED
+
+
+async def test_an_answer_waits_for_the_word_of_orders(workshop: "Workshop", gateway: Halting) -> None:
+    due = await workshop.due()
+    cashier = workshop.cashier(gateway, word_timeout=10)
+    async with cashier.settling():
+        paying = asyncio.create_task(cashier.pay(due.id, "pm_card_visa", due.buyer_id, None))
+
+        async def is_authorized() -> Payment | None:
+            [*made] = await workshop.payments.made_by(due.buyer_id, None, 1, None)
+            return made[0] if made and made[0].status is PaymentStatus.AUTHORIZED else None
+
+        payment = await eventually(is_authorized)
+        await cashier.accept(payment.id)
+
+        assert (await paying).answer is PublicStatus.CAPTURED
     assert await money(workshop) == 700
 
 
@@ -143,8 +223,8 @@ async def test_a_gateway_that_is_away_is_asked_again(workshop: "Workshop", gatew
         await cashier.settle(payment.id)
     await cashier.settle(payment.id)
 
-    assert (await workshop.payments.get(payment.id)).status is PaymentStatus.CAPTURED
-    assert await money(workshop) == 700
+    assert (await workshop.payments.get(payment.id)).status is PaymentStatus.AUTHORIZED
+    assert await authorized(workshop) == 700
 
 
 async def test_a_webhook_call_that_never_came_is_not_missed(
@@ -157,8 +237,8 @@ async def test_a_webhook_call_that_never_came_is_not_missed(
 
     await cashier.settle(payment.id)
 
-    assert (await workshop.payments.get(payment.id)).status is PaymentStatus.CAPTURED
-    [_] = await events.published(PaymentCaptured)
+    assert (await workshop.payments.get(payment.id)).status is PaymentStatus.AUTHORIZED
+    [_] = await events.published(PaymentAuthorized)
 
 
 async def test_a_charge_that_takes_its_time_is_asked_for_again_later(workshop: "Workshop", gateway: Halting) -> None:
@@ -189,7 +269,9 @@ async def test_a_refund_is_woken_and_done(workshop: "Workshop", gateway: Halting
     cashier = workshop.cashier(gateway)
     async with cashier.settling():
         payment = await cashier.pay(due.id, "pm_card_visa", due.buyer_id, None)
-        await cashier.owe_refund(payment.id, "sold_out")
+        await cashier.accept(payment.id)
+        await events.published(PaymentCaptured)
+        await cashier.give_back(payment.id, "sold_out")
         [refunded] = await events.published(PaymentRefunded)
 
     assert refunded.payment_id == payment.id
@@ -199,10 +281,9 @@ async def test_a_refund_is_woken_and_done(workshop: "Workshop", gateway: Halting
 async def test_a_refund_whose_process_died_before_it_saved_it_is_finished(
     workshop: "Workshop", gateway: Halting, events: Events
 ) -> None:
-    payment = await workshop.intent()
+    payment = await workshop.captured(gateway)
     cashier = workshop.cashier(gateway)
-    await cashier.settle(payment.id)
-    await cashier.owe_refund(payment.id, "sold_out")
+    await cashier.give_back(payment.id, "sold_out")
     await gateway.refund(payment.id, (await workshop.payments.get(payment.id)).reference)
     [entry] = await workshop.db.sandbox_charges.find({}).to_list()
 
@@ -212,21 +293,24 @@ async def test_a_refund_whose_process_died_before_it_saved_it_is_finished(
     assert await workshop.db.sandbox_charges.find({}).to_list() == [entry]
 
 
-@pytest.mark.parametrize("refund", [False, True])
 async def test_replicas_that_finish_the_same_payment_at_once_finish_it_once(
-    workshop: "Workshop", gateway: Halting, events: Events, refund: bool
+    workshop: "Workshop", gateway: Halting, events: Events
 ) -> None:
     payment = await workshop.intent()
     replicas = [workshop.cashier(gateway) for _ in range(4)]
-    if refund:
-        await replicas[0].settle(payment.id)
-        await replicas[0].owe_refund(payment.id, "sold_out")
 
-    await asyncio.gather(*(replica.settle(payment.id) for replica in replicas for _ in range(3)))
+    async def settled_by_all() -> int:
+        await asyncio.gather(*(replica.settle(payment.id) for replica in replicas for _ in range(3)))
+        return await money(workshop)
 
-    assert len(await events.published(PaymentCaptured)) == 1
-    assert len(await events.published(PaymentRefunded, int(refund))) == int(refund)
-    assert await money(workshop) == (0 if refund else 700)
+    assert await settled_by_all() == 0
+    await replicas[0].accept(payment.id)
+    assert await settled_by_all() == 700
+    await replicas[0].give_back(payment.id, "sold_out")
+    assert await settled_by_all() == 0
+
+    for kind in (PaymentAuthorized, PaymentCaptured, PaymentRefunded):
+        assert len(await events.published(kind)) == 1
 
 
 async def test_a_request_that_is_overtaken_by_the_background_work_gives_the_one_answer(
@@ -238,6 +322,8 @@ async def test_a_request_that_is_overtaken_by_the_background_work_gives_the_one_
     await gateway.reached.wait()
     gateway.after = False
     [payment] = await workshop.payments.made_by(due.buyer_id, None, 10, None)
+    await workshop.cashier(gateway).settle(payment.id)
+    await workshop.cashier(gateway).accept(payment.id)
     await workshop.cashier(gateway).settle(payment.id)
 
     gateway.go_on.set()
@@ -256,8 +342,8 @@ async def test_a_webhook_call_that_comes_before_the_answer_wins(workshop: "Works
     assert await workshop.cashier(gateway).receive_webhook(*signed(f"ch_{payment.id}"))
     gateway.go_on.set()
 
-    assert (await paying).status is PaymentStatus.CAPTURED
-    assert (await workshop.payments.get(payment.id)).status is PaymentStatus.CAPTURED
+    assert (await paying).status is PaymentStatus.AUTHORIZED
+    assert (await workshop.payments.get(payment.id)).status is PaymentStatus.AUTHORIZED
 
 
 async def test_money_that_comes_after_a_failure_is_published(
@@ -266,6 +352,7 @@ async def test_money_that_comes_after_a_failure_is_published(
     payment = await workshop.intent()
     await workshop.payments.change(payment, lambda p: p.fail("ch", "card_declined"))
     await gateway.charge(charge_of(payment))
+    await gateway.capture(payment.id, f"ch_{payment.id}")
 
     await workshop.cashier(gateway).receive_webhook(*signed(f"ch_{payment.id}"))
 
@@ -276,17 +363,17 @@ async def test_money_that_comes_after_a_failure_is_published(
 async def test_a_repeated_request_waits_for_the_answer_to_the_first(workshop: "Workshop", gateway: Halting) -> None:
     due = await workshop.due()
     gateway.before = True
-    first = asyncio.create_task(workshop.cashier(gateway).pay(due.id, "pm_card_visa", due.buyer_id, "k"))
+    first = asyncio.create_task(workshop.cashier(gateway).pay(due.id, "pm_card_declined", due.buyer_id, "k"))
     await gateway.reached.wait()
-    repeated = asyncio.create_task(workshop.cashier(gateway).pay(due.id, "pm_card_visa", due.buyer_id, "k"))
+    repeated = asyncio.create_task(workshop.cashier(gateway).pay(due.id, "pm_card_declined", due.buyer_id, "k"))
     too_early, _ = await asyncio.wait({repeated}, timeout=0.3)
 
     gateway.go_on.set()
 
     assert not too_early
     assert (await repeated).id == (await first).id
-    assert (await repeated).answer is (await first).answer is PublicStatus.CAPTURED
-    assert await money(workshop) == 700
+    assert (await repeated).answer is (await first).answer is PublicStatus.FAILED
+    assert await workshop.db.sandbox_charges.count_documents({}) == 1
 
 
 async def test_a_repeated_request_that_waits_too_long_is_answered_processing_and_so_is_the_first(
@@ -302,4 +389,4 @@ async def test_a_repeated_request_that_waits_too_long_is_answered_processing_and
 
     assert repeated.answer is PublicStatus.PROCESSING
     assert (await first).answer is PublicStatus.PROCESSING
-    assert (await first).status is PaymentStatus.CAPTURED
+    assert (await first).status is PaymentStatus.AUTHORIZED

@@ -99,7 +99,9 @@ async def service(settings: PaymentsSettings, tmp_path: Path) -> AsyncIterator[S
 @pytest_asyncio.fixture
 async def world(service: Service, world_of: Callable[[httpx.AsyncClient], "World"]) -> AsyncIterator["World"]:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.port}", timeout=10) as http:
-        yield world_of(http)
+        world = world_of(http)
+        async with world.answering():
+            yield world
 
 
 async def insist(world: "World", order: OrderPlaced, method: str) -> httpx.Response:
@@ -165,7 +167,7 @@ async def test_whatever_is_killed_however_often_money_moves_once_and_goes_back_o
     assert await world.money() == 1250 * len(good)
 
     for order in good.values():
-        state = {**order.model_dump(), "order_version": 3, "payment_id": payments[order.order_id]["_id"]}
+        state = {**order.model_dump(), "order_version": 4, "payment_id": payments[order.order_id]["_id"]}
         rejected = OrderPaymentRejected(**state, reason=RejectReason.SOLD_OUT)
         await world.events.deliver_raw(rejected.subject, rejected.model_dump_json().encode())
     await killed_soon(victim, chance)

@@ -31,13 +31,49 @@ async def test_a_good_card_pays_at_once(world: "World") -> None:
     [captured] = await world.events.published(PaymentCaptured)
     assert captured.model_dump(mode="json") == {
         "payment_id": payment["id"],
-        "payment_version": 2,
+        "payment_version": 4,
         "order_id": order.order_id,
         "buyer_id": world.buyer.id,
         "amount": 1250,
         "currency": "EUR",
     }
     assert await world.money() == 1250
+
+
+async def test_a_card_whose_capture_is_refused_is_declined(world: "World") -> None:
+    order = await world.placed_order()
+
+    declined = await world.pay(order.order_id, "pm_card_capture_fails")
+
+    assert (declined.status_code, declined.json()["code"]) == (402, "card_declined")
+    assert "capture_refused" in declined.json()["detail"]
+    assert await world.money() == 0
+
+
+async def test_units_that_somebody_else_has_are_not_paid(world: "World") -> None:
+    order = await world.placed_order()
+    world.sold_out.add(order.order_id)
+
+    answers = [await world.pay(order.order_id, key="k") for _ in range(2)]
+
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(409, "order_not_payable")] * 2
+    [payment] = (await world.listed())["items"]
+    released = await world.becomes(payment["id"], "released")
+    assert released["reason"] == "sold_out"
+    assert await world.money() == 0
+
+
+async def test_while_orders_is_silent_a_payment_is_processing_and_nothing_moves(world: "World") -> None:
+    order = await world.placed_order()
+    world.silent = True
+
+    answer = await world.pay(order.order_id)
+
+    assert (answer.status_code, answer.json()["status"]) == (201, "processing")
+    await world.becomes(answer.json()["id"], "authorized")
+    assert await world.money() == 0
+    world.silent = False
+    await world.becomes(answer.json()["id"], "captured")
 
 
 async def test_a_declined_card_moves_nothing_and_another_may_be_tried(world: "World") -> None:

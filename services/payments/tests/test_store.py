@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from common.events import PaymentCaptured
+from common.events import DisputeStatus, PaymentCaptured
 from payments.domain import Due, DueState, OrderNotPayable, Payment, PaymentStatus, PublicStatus
 from tests.support.bus import Events
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Workshop
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def begin(due: Due, key: str | None = None) -> Payment:
@@ -56,7 +58,7 @@ async def test_a_change_of_what_somebody_else_changed_is_made_to_what_he_left(wo
     mine, theirs = [await workshop.payments.get(payment.id) for _ in range(2)]
 
     await workshop.payments.change(theirs, lambda p: p.leave_open())
-    left = await workshop.payments.change(mine, lambda p: p.capture("ch"))
+    left = await workshop.payments.change(mine, lambda p: p.capture("ch", NOW))
 
     assert (left.status, left.answer) == (PaymentStatus.CAPTURED, PublicStatus.PROCESSING)
     assert (await workshop.payments.get(payment.id)).model_dump() == left.model_dump()
@@ -67,8 +69,8 @@ async def test_a_change_that_was_made_already_writes_and_tells_nothing(workshop:
     await workshop.payments.add(payment)
     mine, theirs = [await workshop.payments.get(payment.id) for _ in range(2)]
 
-    await workshop.payments.change(theirs, lambda p: p.capture("ch"))
-    left = await workshop.payments.change(mine, lambda p: p.capture("ch"))
+    await workshop.payments.change(theirs, lambda p: p.capture("ch", NOW))
+    left = await workshop.payments.change(mine, lambda p: p.capture("ch", NOW))
 
     assert left.version == 2
     assert len(await events.published(PaymentCaptured)) == 1
@@ -77,12 +79,15 @@ async def test_a_change_that_was_made_already_writes_and_tells_nothing(workshop:
 async def test_a_payment_is_read_back_as_it_was_saved(workshop: "Workshop") -> None:
     payment = begin(await workshop.due(), "k")
     await workshop.payments.add(payment)
-    now = datetime.now(UTC).replace(microsecond=0)
     for turn in (
-        lambda p: p.process("ch", now),
-        lambda p: p.capture("ch"),
-        lambda p: p.owe_refund("sold_out", now),
+        lambda p: p.process("ch", NOW),
+        lambda p: p.authorize("ch", NOW),
+        lambda p: p.accepted(NOW),
+        lambda p: p.capture("ch", NOW),
+        lambda p: p.owe_refund("sold_out", NOW),
         lambda p: p.refunded(),
+        lambda p: p.refund_failed("lost_or_stolen_card"),
+        lambda p: p.disputed(DisputeStatus.OPEN, "fraudulent", NOW),
     ):
         payment = await workshop.payments.change(payment, turn)
         read = await workshop.payments.get(payment.id)

@@ -30,7 +30,7 @@ def about(reference: str) -> bytes:
     return Notice(id="evt_1", reference=reference).model_dump_json().encode()
 
 
-@pytest.mark.parametrize("method", ["pm_card_slow", "pm_card_duplicate", "pm_card_lost"])
+@pytest.mark.parametrize("method", ["pm_card_slow", "pm_card_duplicate", "pm_card_lost", "pm_bank"])
 async def test_a_payment_that_is_reported_later_is_captured_once(world: "World", method: str) -> None:
     order = await world.placed_order()
 
@@ -43,9 +43,10 @@ async def test_a_payment_that_is_reported_later_is_captured_once(world: "World",
     assert await world.money() == 1250
 
 
-async def test_a_late_card_is_captured_after_the_hold(world: "World") -> None:
+@pytest.mark.parametrize("method", ["pm_card_late", "pm_bank_late"])
+async def test_a_late_payment_is_captured_after_the_hold(world: "World", method: str) -> None:
     order = await world.placed_order(hold=timedelta(seconds=2))
-    answer = await world.pay(order.order_id, "pm_card_late")
+    answer = await world.pay(order.order_id, method)
     assert answer.json()["status"] == "processing"
 
     await world.becomes(answer.json()["id"], "captured")

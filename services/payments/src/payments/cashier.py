@@ -55,11 +55,13 @@ class Cashier:
         dues: DueStore,
         gateway: PaymentGateway,
         answer_timeout: timedelta = ANSWER_TIMEOUT,
+        word_timeout: timedelta = WORD_TIMEOUT,
     ) -> None:
         self._payments = payments
         self._dues = dues
         self._gateway = gateway
         self._answer_timeout = answer_timeout
+        self._word_timeout = word_timeout
         self._unsettled = LeasedWork(
             payments.collection, "check_at", self.settle, poll_seconds=1, first_lease=5, max_lease=300
         )
@@ -93,7 +95,7 @@ class Cashier:
         except (GatewayTimeout, GatewayUnavailable) as error:
             log.warning("payment %s stays open: %s", payment.id, error)
         else:
-            payment = await self._until_answered(payment, WORD_TIMEOUT)
+            payment = await self._until_answered(payment, self._word_timeout)
         return await self._payments.change(payment, Payment.leave_open)
 
     async def receive_webhook(self, body: bytes, headers: Mapping[str, str]) -> bool:
