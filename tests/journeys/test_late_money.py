@@ -1,15 +1,18 @@
-"""Money that comes late, twice, slowly or not at all, or without a report: captured once, or refunded."""
+"""Money that comes late, twice, slowly or not at all, or without a report: captured once, or released or refunded."""
+
+import pytest
 
 from tests.support.people import People
 from tests.support.shopping import available, becomes, leaves, money, ok, order, pay, payments, place, sell
 
 
-async def test_late_money_is_good_while_the_units_are_free(hasty_people: People) -> None:
+@pytest.mark.parametrize("method", ["pm_card_late", "pm_bank_late"])
+async def test_late_money_is_good_while_the_units_are_free(hasty_people: People, method: str) -> None:
     seller, buyer = await hasty_people.new("Sid"), await hasty_people.new("Bea")
     item = await sell(seller, 1)
     placed = await place(buyer, item)
 
-    assert (await pay(buyer, placed["id"], "pm_card_late"))["status"] == "processing"
+    assert (await pay(buyer, placed["id"], method))["status"] == "processing"
     await becomes(buyer, placed["id"], "expired")
 
     paid = await becomes(buyer, placed["id"], "paid")
@@ -18,19 +21,20 @@ async def test_late_money_is_good_while_the_units_are_free(hasty_people: People)
     await leaves(buyer, item, 0)
 
 
-async def test_late_money_goes_back_when_somebody_else_was_faster(hasty_people: People) -> None:
+@pytest.mark.parametrize(("method", "end"), [("pm_card_late", "released"), ("pm_bank_late", "refunded")])
+async def test_late_money_goes_back_when_somebody_else_was_faster(hasty_people: People, method: str, end: str) -> None:
     seller, slow, fast = [await hasty_people.new(name) for name in ("Sid", "Sue", "Flo")]
     item = await sell(seller, 1)
     late = await place(slow, item)
-    await pay(slow, late["id"], "pm_card_late")
+    await pay(slow, late["id"], method)
     await becomes(slow, late["id"], "expired")
     quick = await place(fast, item)
     await pay(fast, quick["id"])
 
-    [refunded] = await money(slow, late["id"], "refunded")
+    [payment] = await money(slow, late["id"], end)
     ended = await order(slow, late["id"])
     assert (ended["status"], ended["late_payment"]) == ("expired", "rejected")
-    assert refunded["amount"] == late["total"]
+    assert (payment["amount"], payment["reason"]) == (late["total"], "sold_out")
     await becomes(fast, quick["id"], "paid")
     await leaves(slow, item, 0)
 
@@ -50,8 +54,8 @@ async def test_a_declined_card_moves_nothing_and_another_may_be_tried(people: Pe
 
 async def test_slow_duplicate_and_lost_payments_are_each_taken_once(people: People) -> None:
     seller, buyer = await people.new("Sid"), await people.new("Bea")
-    item = await sell(seller, 3)
-    for card in ("pm_card_slow", "pm_card_duplicate", "pm_card_lost"):
+    item = await sell(seller, 4)
+    for card in ("pm_card_slow", "pm_card_duplicate", "pm_card_lost", "pm_bank"):
         placed = await place(buyer, item)
         await pay(buyer, placed["id"], card)
         second = await buyer.http.post("/api/payments", json={"order_id": placed["id"], "payment_method": card})
@@ -63,15 +67,29 @@ async def test_slow_duplicate_and_lost_payments_are_each_taken_once(people: Peop
     await leaves(buyer, item, 0)
 
 
-async def test_money_for_a_cancelled_order_goes_back(people: People) -> None:
+async def test_a_capture_that_fails_gives_the_units_back(people: People) -> None:
     seller, buyer = await people.new("Sid"), await people.new("Bea")
     item = await sell(seller, 1)
     placed = await place(buyer, item)
-    await pay(buyer, placed["id"], "pm_card_slow")
+
+    body = {"order_id": placed["id"], "payment_method": "pm_card_capture_fails"}
+    assert ok(await buyer.http.post("/api/payments", json=body), 402)["code"] == "card_declined"
+
+    ended = await becomes(buyer, placed["id"], "cancelled")
+    assert (ended["cancel_reason"], ended["payment_failure"]) == ("payment_failed", "capture_refused")
+    await leaves(buyer, item, 1)
+
+
+@pytest.mark.parametrize(("method", "end"), [("pm_card_slow", "released"), ("pm_bank", "refunded")])
+async def test_money_for_a_cancelled_order_goes_back(people: People, method: str, end: str) -> None:
+    seller, buyer = await people.new("Sid"), await people.new("Bea")
+    item = await sell(seller, 1)
+    placed = await place(buyer, item)
+    await pay(buyer, placed["id"], method)
 
     ok(await buyer.http.delete(f"/api/orders/{placed['id']}"))
 
-    await money(buyer, placed["id"], "refunded")
+    await money(buyer, placed["id"], end)
     assert (await order(buyer, placed["id"]))["status"] == "cancelled"
     assert await available(buyer, item) == 1
 

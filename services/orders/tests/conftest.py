@@ -16,9 +16,11 @@ from common.events import (
     ItemListed,
     ItemStatus,
     ItemWithdrawn,
+    PaymentAuthorized,
     PaymentCaptured,
     PaymentFailed,
     PaymentRefunded,
+    PaymentRefundFailed,
 )
 from common.http.sessions import User
 from common.ids import new_id
@@ -116,6 +118,10 @@ class World:
         await self.db.orders.update_one({"_id": order_id}, [{"$set": {"expires_at": "$placed_at"}}])
         await self.events.deliver(HoldElapsed(order_id=order_id))
 
+    def authorized(self, order: dict[str, Any], payment_id: str) -> PaymentAuthorized:
+        """The money for an order is ready."""
+        return PaymentAuthorized(**self._payment(order, payment_id))
+
     def captured(self, order: dict[str, Any], payment_id: str) -> PaymentCaptured:
         """The money for an order came."""
         return PaymentCaptured(**self._payment(order, payment_id))
@@ -127,6 +133,10 @@ class World:
     def refunded(self, order: dict[str, Any], payment_id: str) -> PaymentRefunded:
         """The money went back."""
         return PaymentRefunded(**self._payment(order, payment_id), reason="asked for")
+
+    def refund_failed(self, order: dict[str, Any], payment_id: str) -> PaymentRefundFailed:
+        """The money did not arrive at the buyer's."""
+        return PaymentRefundFailed(**self._payment(order, payment_id), reason="account_closed")
 
     def _payment(self, order: dict[str, Any], payment_id: str) -> dict[str, Any]:
         return {

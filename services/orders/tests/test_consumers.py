@@ -8,6 +8,7 @@ from common.events import (
     ItemWithdrawn,
     OrderCancelled,
     OrderPaid,
+    OrderPaymentAccepted,
     OrderPaymentRejected,
     OrderRefundRequested,
     StockChanged,
@@ -56,6 +57,85 @@ async def test_a_payment_in_time_makes_the_order_paid_once(orders: World) -> Non
 
     assert (await orders.order(order["id"]))["status"] == "paid"
     assert [paid.payment_id for paid in await orders.events.published(OrderPaid)] == ["payment"]
+
+
+async def test_an_accepted_payment_keeps_the_units_until_it_is_captured(orders: World) -> None:
+    item, buyer = await orders.listed(quantity=1), person()
+    order = await orders.placed(item, buyer=buyer)
+
+    await asyncio.gather(*(orders.events.deliver(orders.authorized(order, "payment")) for _ in range(3)))
+    await orders.run_out(order["id"])
+    refused = await orders.cancel(order["id"], buyer)
+
+    kept = await orders.order(order["id"])
+    assert (kept["status"], kept["accepted_payment"]) == ("awaiting_payment", "payment")
+    assert (refused.status_code, refused.json()["code"]) == (409, "order_already_paid")
+    assert [accepted.payment_id for accepted in await orders.events.published(OrderPaymentAccepted)] == ["payment"]
+
+    await orders.events.deliver(orders.captured(order, "payment"))
+    assert (await orders.order(order["id"]))["status"] == "paid"
+    assert (await orders.stock(item))["taken"] == 1
+
+
+async def test_a_capture_that_fails_gives_the_units_back_with_a_reason(orders: World) -> None:
+    item, buyer = await orders.listed(quantity=1), person()
+    order = await orders.placed(item, buyer=buyer)
+    await orders.events.deliver(orders.authorized(order, "payment"))
+
+    await orders.events.deliver(orders.failed(order, "another", "card_declined"))
+    assert (await orders.order(order["id"]))["status"] == "awaiting_payment"
+    for _ in range(2):
+        await orders.events.deliver(orders.failed(order, "payment", "capture_refused"))
+
+    shown = (await orders.get(f"/{order['id']}", buyer)).json()
+    assert (shown["status"], shown["cancel_reason"]) == ("cancelled", "payment_failed")
+    assert shown["payment_failure"] == "capture_refused"
+    [cancelled] = await orders.events.published(OrderCancelled)
+    assert cancelled.reason == "payment_failed"
+    assert (await orders.stock(item))["taken"] == 0
+
+
+async def test_a_late_authorization_takes_the_units_again_while_they_are_free(orders: World) -> None:
+    item = await orders.listed(quantity=1)
+    order = await orders.placed(item)
+    await orders.run_out(order["id"])
+
+    await orders.events.deliver(orders.authorized(order, "payment"))
+    await orders.run_out(order["id"])
+
+    kept = await orders.order(order["id"])
+    assert (kept["status"], kept["accepted_payment"]) == ("awaiting_payment", "payment")
+    assert (await orders.place(item)).json()["code"] == "sold_out"
+    await orders.events.deliver(orders.captured(order, "payment"))
+    kept = await orders.order(order["id"])
+    assert (kept["status"], kept["late_payment"]) == ("paid", "accepted")
+
+
+async def test_a_late_authorization_is_rejected_once_when_somebody_else_was_faster(orders: World) -> None:
+    item = await orders.listed(quantity=1)
+    order = await orders.placed(item)
+    await orders.run_out(order["id"])
+    await orders.placed(item)
+
+    for _ in range(3):
+        await orders.events.deliver(orders.authorized(order, "payment"))
+
+    [rejected] = await orders.events.published(OrderPaymentRejected)
+    assert (rejected.payment_id, rejected.reason) == ("payment", "sold_out")
+    assert (await orders.order(order["id"]))["status"] == "expired"
+
+
+async def test_a_failed_refund_is_shown_until_the_money_is_back(orders: World) -> None:
+    buyer = person()
+    order = await orders.placed(await orders.listed(), buyer=buyer)
+    for event in (orders.captured(order, "p"), orders.refunded(order, "p"), orders.refund_failed(order, "p")):
+        await orders.events.deliver(event)
+    shown = (await orders.get(f"/{order['id']}", buyer)).json()
+    assert (shown["status"], shown["refund_failure"]) == ("refunded", "account_closed")
+
+    await orders.events.deliver(orders.refunded(order, "p"))
+
+    assert (await orders.get(f"/{order['id']}", buyer)).json()["refund_failure"] is None
 
 
 async def test_late_money_finishes_the_order_while_stock_is_free(orders: World) -> None:

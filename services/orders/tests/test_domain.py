@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.errors import Conflict
 from common.events import (
     CancelReason,
     Currency,
     ItemStatus,
     OrderCancelled,
     OrderPaid,
+    OrderPaymentAccepted,
     OrderPaymentRejected,
     OrderPlaced,
     OrderRefundRequested,
@@ -138,6 +140,39 @@ def test_a_paid_order_is_neither_cancelled_nor_expired() -> None:
     assert (order.status, item.taken) == (OrderStatus.PAID, 1)
 
 
+def test_an_order_whose_payment_is_accepted_is_neither_cancelled_nor_expired() -> None:
+    item = stock()
+    order = place(item)
+    order.accept("payment")
+
+    order.expire(item)
+    with pytest.raises(OrderAlreadyPaid):
+        order.cancel(item, CancelReason.BUYER)
+    with pytest.raises(Conflict):
+        order.accept("another")
+    with pytest.raises(Conflict):
+        order.pay("another")
+    order.settle(item, "another")
+    order.consider(item, "payment")
+
+    assert (order.status, item.taken) == (OrderStatus.AWAITING_PAYMENT, 1)
+    assert order.rejected_payments == ("another",)
+    order.settle(item, "payment")
+    assert (order.status, order.payment_id, order.accepted_payment) == (OrderStatus.PAID, "payment", None)
+
+
+def test_an_accepted_payment_that_fails_ends_the_order() -> None:
+    item = stock()
+    order = place(item)
+    order.accept("payment")
+
+    order.payment_failed(item, "payment", "capture_refused")
+    order.payment_failed(item, "payment", "capture_refused")
+
+    assert (order.status, order.cancel_reason) == (OrderStatus.CANCELLED, CancelReason.PAYMENT_FAILED)
+    assert (order.payment_failure, item.taken) == ("capture_refused", 0)
+
+
 def test_late_money_takes_the_units_again_if_they_are_free() -> None:
     item = stock(offered=1)
     order = expired(item)
@@ -230,7 +265,10 @@ def test_a_lowered_offer_leaves_what_is_taken_and_nothing_free() -> None:
         item.take(1)
 
 
-@given(st.lists(st.sampled_from(["expire", "cancel", "pay_a", "pay_b", "back_a", "back_b", "refund"]), max_size=12))
+STEPS = ["expire", "cancel", "ask_a", "ask_b", "pay_a", "pay_b", "fail_a", "fail_b", "back_a", "back_b", "refund"]
+
+
+@given(st.lists(st.sampled_from(STEPS), max_size=12))
 def test_whatever_happens_in_whatever_order_units_are_taken_exactly_while_an_order_has_them(story: list[str]) -> None:
     item = stock(offered=3)
     order = place(item, quantity=2)
@@ -241,8 +279,12 @@ def test_whatever_happens_in_whatever_order_units_are_taken_exactly_while_an_ord
                     order.expire(item)
                 case ["cancel"]:
                     order.cancel(item, CancelReason.BUYER)
+                case ["ask", payment]:
+                    order.consider(item, payment)
                 case ["pay", payment]:
                     order.settle(item, payment)
+                case ["fail", payment]:
+                    order.payment_failed(item, payment, "refused")
                 case ["back", payment]:
                     order.refunded(item, payment)
                 case ["refund"]:
@@ -253,17 +295,26 @@ def test_whatever_happens_in_whatever_order_units_are_taken_exactly_while_an_ord
         assert item.taken == (2 if has_units else 0)
         assert (order.held_by is not None) == (order.status is OrderStatus.AWAITING_PAYMENT)
 
-    settled = {p for step in story if step.startswith("pay_") for p in step[-1]}
-    accepted = {order.payment_id} - {None}
-    assert settled == accepted | set(order.rejected_payments)  # every payment ends as the order's, or is rejected
-    assert not accepted & set(order.rejected_payments)
+    came = {step[-1] for step in story if step.startswith(("ask_", "pay_"))}
+    settled = {step[-1] for step in story if step.startswith("pay_")}
+    agreed = [e.payment_id for e in order.recorded if isinstance(e, OrderPaymentAccepted | OrderPaid)]
+    assert came == {*agreed, *order.rejected_payments}  # orders says of every payment what becomes of it
+    assert settled <= {order.payment_id, *order.rejected_payments}
+    assert order.payment_id not in order.rejected_payments
+    assert order.accepted_payment is None or order.status is OrderStatus.AWAITING_PAYMENT
     rejections = [e.payment_id for e in order.recorded if isinstance(e, OrderPaymentRejected)]
     assert sorted(rejections) == sorted(order.rejected_payments)
 
 
 def test_an_order_and_its_stock_state_again_what_they_are_with_the_version_that_they_have() -> None:
     shelf = stock()
-    open_order, late, returned = place(shelf), expired(shelf), place(shelf)
+    open_order, late, returned, accepted = place(shelf), expired(shelf), place(shelf), place(shelf)
+    accepted.accept("payment")
+    accepted.saved()
+    [stated] = accepted.restated()
+    assert isinstance(stated, OrderPaymentAccepted)
+    assert (stated.payment_id, stated.order_version) == ("payment", 1)
+    shelf.give_back(1)
     open_order.saved()
     late.settle(stock(offered=0), "too late")
     late.saved()

@@ -92,15 +92,16 @@ class World:
     @asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:
         """Decide about every authorized payment as orders does, for as long as it is authorized."""
-        task = asyncio.create_task(self._answer())
+        over = asyncio.Event()  # Not cancelled: pymongo on Python 3.11 may swallow a cancellation.
+        task = asyncio.create_task(self._answer(over))
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.wait({task})
+            over.set()
+            await task
 
-    async def _answer(self) -> None:
-        while True:
+    async def _answer(self, over: asyncio.Event) -> None:
+        while not over.is_set():
             with suppress(NatsError, PyMongoError, TimeoutError):
                 for payment in await self.db.payments.find({"status": "authorized"}).to_list():
                     if not self.silent:
