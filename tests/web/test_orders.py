@@ -124,7 +124,7 @@ async def test_late_money_for_what_is_still_free(hasty_opened: Open, hasty_peopl
     ("method", "headed", "words"),
     [
         ("Late", "Too late, and nothing was charged", GONE),
-        ("after the hold is over and is sent back", "Too late, and your money is back", SENT_BACK),
+        ("arrives after the hold is over", "Too late, and your money is back", SENT_BACK),
     ],
     ids=["card", "bank"],
 )

@@ -18,13 +18,13 @@ router = APIRouter()
 CARDS = {
     "pm_card_visa": N_("Visa, works at once"),
     "pm_card_slow": N_("Slow, works after two seconds"),
-    "pm_card_late": N_("Late, works after the hold is over if the item is still free, and otherwise charges nothing"),
+    "pm_card_late": N_("Late, the bank agrees after the hold is over"),
     "pm_card_lost": N_("Lost, works although the bank's answer gets lost"),
     "pm_card_duplicate": N_("Double, the bank reports it twice"),
     "pm_card_declined": N_("Declined"),
-    "pm_card_capture_fails": N_("Refused, the bank agrees at first but does not pay"),
-    "pm_bank": N_("Bank transfer, the money arrives after two seconds"),
-    "pm_bank_late": N_("Bank transfer, the money arrives after the hold is over and is sent back if the item is gone"),
+    "pm_card_capture_fails": N_("Refused, the bank agrees but then does not pay"),
+    "pm_bank": N_("Bank transfer, arrives after two seconds"),
+    "pm_bank_late": N_("Bank transfer, arrives after the hold is over"),
 }
 """The sandbox's payment methods."""
 
