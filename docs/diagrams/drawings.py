@@ -1,6 +1,13 @@
 """The diagrams of the README and of docs/architecture.md."""
 
-from common.events import OrderPaid, OrderPaymentRejected, OrderPlaced, PaymentCaptured
+from common.events import (
+    OrderPaid,
+    OrderPaymentAccepted,
+    OrderPaymentRejected,
+    OrderPlaced,
+    PaymentAuthorized,
+    PaymentCaptured,
+)
 from docs.diagrams import facts
 from docs.diagrams.canvas import Canvas
 
@@ -177,8 +184,8 @@ def queue_group() -> str:
 
 
 def money_flow() -> str:
-    """The path of money: from the intent to an order that is paid, or to a refund."""
-    c = Canvas(WIDTH, 560)
+    """The path of money: authorized first, then captured or released, as orders says."""
+    c = Canvas(WIDTH, 610)
     c.box(1, 1, WIDTH - 2, c.height - 2, "paper", 24)
     c.text(40, 44, "The path of money", "title")
     lanes = {"provider": 130, "payments": 250, "orders": 370}
@@ -187,35 +194,44 @@ def money_flow() -> str:
         c.box(40, y - 17, 104, 34)
         c.text(92, y, name, "strong", "middle")
     steps = (
-        ("payments", 176, "wash", "intent written", "before any call"),
-        ("provider", 356, "card", "charge", "key: the payment's id"),
-        ("payments", 536, "card", "captured", PaymentCaptured.subject),
-        ("orders", 756, "wash", "units held, or free?", "decided with the stock"),
-        ("orders", 976, "good", "paid", OrderPaid.subject),
-        ("payments", 756, "bad", "refund owed", OrderPaymentRejected.subject),
-        ("provider", 976, "card", "refund, once", "repeated until certain"),
+        ("payments", 166, "wash", "intent written", "before any call"),
+        ("provider", 280, "card", "authorize", "key: the payment's id"),
+        ("payments", 366, "card", "authorized", PaymentAuthorized.subject),
+        ("orders", 566, "wash", "held, or free?", "decided with the stock"),
+        ("payments", 566, "bad", "release due", OrderPaymentRejected.subject),
+        ("provider", 566, "card", "release", "nothing moved"),
+        ("payments", 776, "wash", "capture due", OrderPaymentAccepted.subject),
+        ("provider", 776, "card", "capture, once", "the money moves"),
+        ("payments", 986, "card", "captured", PaymentCaptured.subject),
+        ("orders", 986, "good", "paid", OrderPaid.subject),
     )
     for lane, x, kind, words, more in steps:
         y = lanes[lane]
-        c.box(x, y - 32, 184, 64, kind)
-        c.text(x + 92, y - 11, words, "strong", "middle")
-        c.text(x + 92, y + 13, more, "tiny soft", "middle")
-    c.arrow((268, 218), (268, 130), (352, 130), kind="hot")
-    c.arrow((540, 130), (628, 130), (628, 214), kind="hot")
-    c.arrow((628, 282), (628, 370), (752, 370), kind="hot")
-    c.arrow((940, 370), (972, 370), kind="hot")
-    c.text(956, 352, "yes", "small strong", "middle")
-    c.arrow((848, 338), (848, 286))
-    c.text(866, 311, "no", "small strong")
-    c.arrow((848, 218), (848, 130), (972, 130))
+        c.box(x, y - 32, 174, 64, kind)
+        c.text(x + 87, y - 11, words, "strong", "middle")
+        c.text(x + 87, y + 13, more, "tiny soft", "middle")
+    c.arrow((223, 218), (223, 130), (276, 130), kind="hot")
+    c.arrow((454, 130), (497, 130), (497, 214), kind="hot")
+    c.arrow((453, 282), (453, 370), (562, 370), kind="hot")
+    c.arrow((740, 370), (863, 370), (863, 286), kind="hot")
+    c.text(758, 352, "yes", "small strong", "middle")
+    c.arrow((653, 338), (653, 286))
+    c.text(671, 311, "no", "small strong")
+    c.arrow((653, 218), (653, 166))
+    c.arrow((863, 218), (863, 166), kind="hot")
+    c.arrow((950, 130), (1073, 130), (1073, 214), kind="hot")
+    c.arrow((1073, 282), (1073, 334), kind="hot")
     endings = (
-        ("card", "declined", "no money moved; the hold continues"),
-        ("wash", "no answer", "the same call again, under the same key"),
-        ("card", "late", "the same question: are the units still free?"),
+        ("card", "declined", "No money moved. The hold continues."),
+        ("wash", "no answer", "The same call again, under the same key."),
+        ("bad", "capture refused", "The units go on sale again. No money moved."),
+        ("card", "a method that can't be authorized", "Captured, then the same question; a no is refunded once."),
     )
     for place, (kind, words, more) in enumerate(endings):
-        x = 40 + place * 380
-        c.box(x, 456, 360, 62, kind)
-        c.text(x + 18, 476, words, "strong")
-        c.text(x + 18, 500, more, "small soft")
-    return c.svg("Money is charged under one key; orders decides whether the order is paid or the money goes back")
+        x, y = 40 + place % 2 * 568, 446 + place // 2 * 76
+        c.box(x, y, 552, 62, kind)
+        c.text(x + 18, y + 20, words, "strong")
+        c.text(x + 18, y + 43, more, "small soft")
+    return c.svg(
+        "A card is authorized first; orders decides whether the money is captured or the authorization released"
+    )

@@ -44,14 +44,20 @@ async def test_records_stay_consistent_whatever_people_do_and_damage_is_found_an
     seller, slow, fast = [await hasty_people.new(name) for name in ("Sid", "Sue", "Flo")]
     item = await sell(seller, 2)
     late = await place(slow, item, 2)
-    await pay(slow, late["id"], "pm_card_late")
-    await becomes(slow, late["id"], "expired")
+    await pay(slow, late["id"], "pm_bank_late")
+    carded = await place(slow, other := await sell(seller, 1))
+    await pay(slow, carded["id"], "pm_card_late")
+    for order in (late, carded):
+        await becomes(slow, order["id"], "expired")
+    await pay(fast, (await place(fast, other))["id"])
     quick = await place(fast, item)
     await pay(fast, quick["id"])
     held = await place(fast, await sell(seller, 1))
     [rejected] = await money(slow, late["id"], "refunded")
+    [released] = await money(slow, carded["id"], "released")
     paid = await becomes(fast, quick["id"], "paid")
-    ids = (item, late["id"], quick["id"], held["id"], rejected["id"], paid["payment_id"])
+    bought = (late["id"], carded["id"], quick["id"], held["id"])
+    ids = (item, *bought, rejected["id"], released["id"], paid["payment_id"])
     assert await violations_of(hasty_stack, *ids) == set()
 
     code, printed = await run("audit.reconcile", "--grace", "5", **hasty_stack.env("audit"))

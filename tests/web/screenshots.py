@@ -40,7 +40,10 @@ Pictures = dict[tuple[str, str, str], Image.Image]
 
 
 async def story(stack: Stack, client: httpx.AsyncClient) -> tuple[str, str]:
-    """Make an order that is paid after its hold, when its unit is sold. Return an operator's session and its page."""
+    """Make an order that is paid after its hold, when its unit is sold. Return an operator's session and its page.
+
+    The card is authorized and released: nothing is charged.
+    """
     town = Town(stack, client)
     seller, slow, fast = town.session("Mira"), town.session("Noor"), town.session("Tom")
     offer = {"title": "A night in the lighthouse", "description": "", "price": 12000, "currency": "EUR", "quantity": 1}
@@ -54,11 +57,11 @@ async def story(stack: Stack, client: httpx.AsyncClient) -> tuple[str, str]:
         orders.append(order["id"])
     operator, path = town.session("Ola", "operator"), f"/api/audit/orders/{orders[0]}"
 
-    async def refunded() -> bool:
+    async def released() -> bool:
         answer = await client.get(path, headers={"Authorization": f"Bearer {operator}"})
-        return answer.is_success and answer.json()["states"][-1]["payments"][0]["status"] == "refunded"
+        return answer.is_success and answer.json()["states"][-1]["payments"][0]["status"] == "released"
 
-    await eventually(refunded, 30)
+    await eventually(released, 30)
     return operator, f"/operator/orders/{orders[0]}"
 
 

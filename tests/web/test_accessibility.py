@@ -127,13 +127,16 @@ async def test_the_buying_journey_by_keyboard_alone(opened: Open, people: People
 
 async def test_every_state_is_accessible(opened: Open, people: People, size: dict[str, Any]) -> None:
     seller, buyer = await people.new("Sella"), await people.new("Bo")
-    item = await sell(seller, 6)
+    item = await sell(seller, 7)
     orders: dict[str, Json] = {}
-    for name in ("waiting", "declined", "processing", "cancelled", "paid", "refunded"):
+    for name in ("waiting", "declined", "processing", "refused", "cancelled", "paid", "refunded"):
         orders[name] = await place(buyer, item)
     declined = {"order_id": orders["declined"]["id"], "payment_method": "pm_card_declined"}
     ok(await buyer.http.post("/api/payments", json=declined), 402)
     await pay(buyer, orders["processing"]["id"], "pm_card_late")
+    refused = {"order_id": orders["refused"]["id"], "payment_method": "pm_card_capture_fails"}
+    ok(await buyer.http.post("/api/payments", json=refused), 402)
+    await becomes(buyer, orders["refused"]["id"], "cancelled")
     ok(await buyer.http.delete(f"/api/orders/{orders['cancelled']['id']}"))
     for name in ("paid", "refunded"):
         await pay(buyer, orders[name]["id"])

@@ -4,6 +4,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 from playwright.async_api import Locator, Page, expect
 
@@ -12,7 +13,8 @@ from tests.support.people import People, Person
 from tests.support.shopping import becomes, pay, place, sell
 
 FREE = "Your payment came after the hold was over. The item was still free, so it is yours."
-GONE = "Your payment came after the hold was over. The item was gone, so we sent your money back."
+GONE = "Your payment came after the hold was over. The item was gone, so nothing was charged."
+SENT_BACK = "Your payment came after the hold was over. The item was gone, so we sent your money back."
 
 RECORD_THE_COUNTDOWN = """() => {
     window.shown = [];
@@ -118,20 +120,47 @@ async def test_late_money_for_what_is_still_free(hasty_opened: Open, hasty_peopl
         await accessible(page)
 
 
-async def test_late_money_for_what_is_gone(hasty_opened: Open, hasty_people: People) -> None:
+@pytest.mark.parametrize(
+    ("method", "headed", "words"),
+    [
+        ("Late", "Too late, and nothing was charged", GONE),
+        ("arrives after the hold is over", "Too late, and your money is back", SENT_BACK),
+    ],
+    ids=["card", "bank"],
+)
+async def test_late_money_for_what_is_gone(
+    hasty_opened: Open, hasty_people: People, method: str, headed: str, words: str
+) -> None:
     seller, buyer, faster = [await hasty_people.new(name) for name in ("Sella", "Bo", "Flo")]
     item = await sell(seller, 1)
     placed = await place(buyer, item)
     pages = await on_desktop_and_phone(hasty_opened, buyer, f"/orders/{placed['id']}")
 
-    await paid(pages[1], "Late")
+    await paid(pages[1], method)
     await show(pages, "A payment is still on its way.")
     await pay(faster, (await place(faster, item))["id"])
-    await show(pages, GONE)
+    await show(pages, words)
 
     for page in pages:
-        await expect(headline(page, "Too late, and your money is back")).to_be_visible()
+        await expect(headline(page, headed)).to_be_visible()
         await accessible(page)
+
+
+async def test_a_bank_that_agrees_and_does_not_pay(opened: Open, people: People) -> None:
+    seller, buyer = await people.new("Sella"), await people.new("Bo")
+    item = await sell(seller, 1)
+    placed = await place(buyer, item)
+    pages = await on_desktop_and_phone(opened, buyer, f"/orders/{placed['id']}")
+
+    await paid(pages[0], "Refused")
+    await show(pages, "Your bank agreed at first, but then did not pay. What we held for you is back on sale.")
+
+    for page in pages:
+        await expect(headline(page, "Your payment did not go through")).to_be_visible()
+        await expect(page.locator("#fresh")).to_contain_text("capture refused. Nothing was charged.")
+        await expect(page.get_by_role("button", name="Cancel this order")).to_have_count(0)
+        await accessible(page)
+    await place(buyer, item)
 
 
 async def test_a_refund_shows_on_the_buyers_page(opened: Open, people: People) -> None:

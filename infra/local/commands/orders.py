@@ -49,8 +49,9 @@ class Buying:
             return
         path = f"/api/orders/{order['id']}"
         if sale.outcome in {"paid", "refunded"} and order["status"] == "awaiting_payment":
-            payment = {"order_id": order["id"], "payment_method": "pm_card_visa"}
-            await self._api.send("POST", "/api/payments", buyer, json=payment)
+            if not order["accepted_payment"]:
+                payment = {"order_id": order["id"], "payment_method": "pm_card_visa"}
+                await self._api.send("POST", "/api/payments", buyer, json=payment)
             order = await self._becomes("paid", path, buyer)
         match sale.outcome, order["status"]:
             case "refunded", "paid":

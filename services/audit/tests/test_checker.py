@@ -21,7 +21,15 @@ from common.bus.envelope import Envelope
 from common.bus.message import Message
 from common.clock import now
 from common.errors import NotFound, Unavailable
-from common.events import Event, HoldElapsed, OrderPlaced
+from common.events import (
+    Event,
+    HoldElapsed,
+    OrderPaid,
+    OrderPaymentAccepted,
+    OrderPlaced,
+    PaymentAuthorized,
+    PaymentCaptured,
+)
 from common.ids import new_id
 from common.mongo.client import Database
 from common.records import Record, Records, RecordsQuery
@@ -167,6 +175,25 @@ async def test_a_busy_record_is_not_the_same_problem_twice(market: Market) -> No
         await asyncio.sleep(0)
 
     assert (await checking).ok
+
+
+async def test_the_word_of_orders_about_a_payment_is_read_with_the_payment(market: Market) -> None:
+    placed = market.hold()
+    await market.publish(placed)
+    order, told = market.rows["orders.orders"][placed.order_id], placed.model_dump()
+    payment: dict[str, Any] = {"payment_id": "p", "order_id": placed.order_id, "buyer_id": placed.buyer_id}
+    payment |= {"amount": 1400, "currency": "EUR"}
+    market.rows["payments.payments"]["p"] = {**payment, "status": "captured", "version": 3}
+    market.rows["payments.charges"]["p"] = {"amount": 1400, "currency": "EUR", "captured": True, "refunded": False}
+    await market.publish(PaymentAuthorized.model_validate({**payment, "payment_version": 1}))
+    await market.publish(PaymentCaptured.model_validate({**payment, "payment_version": 3}))
+    await market.publish(OrderPaid.model_validate({**told, "order_version": 3, "payment_id": "p"}))
+    order |= {"status": "paid", "payment_id": "p", "version": 3}
+    [unasked] = (await market.check(grace=0.3)).violations
+    assert (unasked.rule, unasked.subject["payment"]) == (Rule.CHARGES_END, "p")
+
+    await market.publish(OrderPaymentAccepted.model_validate({**told, "order_version": 2, "payment_id": "p"}))
+    assert (await market.check()).ok
 
 
 async def test_money_is_counted_by_currency(market: Market) -> None:

@@ -11,16 +11,23 @@ from common.bus.message import Message
 from common.events import (
     CancelReason,
     Currency,
+    DisputeStatus,
     Event,
     HoldElapsed,
     OrderCancelled,
     OrderPaid,
+    OrderPaymentAccepted,
     OrderPaymentRejected,
     OrderPlaced,
     OrderRefundRequested,
+    PaymentAuthorized,
     PaymentCaptured,
+    PaymentDisputed,
     PaymentFailed,
+    PaymentProcessing,
     PaymentRefunded,
+    PaymentRefundFailed,
+    PaymentReleased,
     ProviderCalled,
     ProviderOperation,
     ProviderOutcome,
@@ -182,6 +189,83 @@ def test_late_money_that_was_accepted_pays_the_order_and_the_seller_may_refund_i
     assert [p.order.status for p in shown if p.order][-3:] == ["paid", "paid", "refunded"]
     assert {p.order.late_payment for p in shown[-3:] if p.order} == {"accepted"}
     assert [p.payments["payment"].status for p in shown[-3:]] == ["captured", "refund_due", "refunded"]
+
+
+def statuses(*entries: Entry) -> list[tuple[str | None, list[str]]]:
+    """The status of the order and of its payments after each entry."""
+    found = snapshots_of(timeline_of(entries))
+    return [(p.order.status if p.order else None, [one.status for one in p.payments.values()]) for p in found]
+
+
+AUTHORIZED = [LATE[0], entry("authorized", 1, payment(PaymentAuthorized, 2))]
+ACCEPTED = entry("accepted", 2, order(OrderPaymentAccepted, 2, payment_id="payment"), "authorized")
+
+
+def test_an_authorized_payment_is_captured_once_the_order_has_accepted_it() -> None:
+    captured = entry("captured", 3, payment(PaymentCaptured, 4), "accepted")
+    late = entry("processing", 3.5, payment(PaymentProcessing, 1))
+    again = entry("authorized again", 3.6, payment(PaymentAuthorized, 2))
+    paid = entry("paid", 4, order(OrderPaid, 3, payment_id="payment"), "captured")
+
+    assert statuses(*AUTHORIZED, ACCEPTED, captured, late, again, paid) == [
+        ("awaiting_payment", []),
+        ("awaiting_payment", ["authorized"]),
+        ("awaiting_payment", ["capture_due"]),
+        ("awaiting_payment", ["captured"]),
+        ("awaiting_payment", ["captured"]),
+        ("awaiting_payment", ["captured"]),
+        ("paid", ["captured"]),
+    ]
+    accepted, last = (snapshots_of(timeline_of([*AUTHORIZED, ACCEPTED, captured, paid]))[n].order for n in (2, -1))
+    assert accepted
+    assert last
+    assert (accepted.accepted_payment, last.accepted_payment) == ("payment", None)
+
+
+def test_an_authorized_payment_that_the_order_rejects_is_released() -> None:
+    expired = entry("expired", 0.5, order(OrderCancelled, 2, reason=CancelReason.EXPIRED))
+    rejected = entry("rejected", 2, REJECTED, "authorized")
+    released = entry("released", 3, payment(PaymentReleased, 4, reason="sold_out"), "rejected")
+
+    assert statuses(*AUTHORIZED, expired, rejected, released)[-3:] == [
+        ("expired", ["authorized"]),
+        ("expired", ["release_due"]),
+        ("expired", ["released"]),
+    ]
+
+
+def test_an_expired_order_that_accepts_a_payment_is_held_again_and_ends_if_the_payment_fails() -> None:
+    expired = entry("expired", 0.5, order(OrderCancelled, 2, reason=CancelReason.EXPIRED))
+    accepted = entry("accepted", 2, order(OrderPaymentAccepted, 3, payment_id="payment"), "authorized")
+    failed = entry("failed", 3, payment(PaymentFailed, 4, reason="capture_refused"), "accepted")
+    ended = entry("ended", 4, order(OrderCancelled, 4, reason=CancelReason.PAYMENT_FAILED), "failed")
+
+    shown = snapshots_of(timeline_of([*AUTHORIZED, expired, accepted, failed, ended]))
+
+    assert [p.order.status for p in shown[-3:] if p.order] == ["awaiting_payment", "awaiting_payment", "cancelled"]
+    last = shown[-1].order
+    assert last
+    assert (last.cancel_reason, last.accepted_payment, last.late_payment) == ("payment_failed", None, "accepted")
+
+
+def test_a_refund_that_fails_and_a_dispute_are_what_happened_to_the_payment_later() -> None:
+    captured = entry("captured", 3, payment(PaymentCaptured, 2))
+    paid = entry("paid", 4, order(OrderPaid, 2, payment_id="payment"), "captured")
+    opened = entry("opened", 5, payment(PaymentDisputed, 3, reason="fraudulent", dispute=DisputeStatus.OPEN))
+    won = entry("won", 6, payment(PaymentDisputed, 4, reason="fraudulent", dispute=DisputeStatus.WON))
+    refunded = entry("refunded", 7, payment(PaymentRefunded, 5, reason="requested_by_seller"))
+    failed = entry("failed", 8, payment(PaymentRefundFailed, 6, reason="account_closed"))
+
+    told = [LATE[0], captured, paid, opened, won, refunded, failed]
+    assert statuses(*told)[-4:] == [
+        ("paid", ["disputed"]),
+        ("paid", ["captured"]),
+        ("refunded", ["refunded"]),
+        ("refunded", ["refund_failed"]),
+    ]
+    last = snapshots_of(timeline_of(told))[-1].order
+    assert last
+    assert last.refund_failure == "account_closed"
 
 
 def test_a_declined_payment_and_the_next_are_two() -> None:

@@ -23,7 +23,7 @@ def test_a_report_says_what_is_wrong() -> None:
 
     assert lines[0] == "looked at 1,200 orders in 1.0 s"
     assert "sold_once                 1" in lines
-    assert "EUR         1,500         0    1,500           0           0" in lines
+    assert "EUR         1,500         0    1,500           0         0           0" in lines
     assert lines[-2:] == ["sold_once: item lamp: 5 at most expected, 6 found", "the books do not balance"]
 
 

@@ -11,12 +11,24 @@ import httpx
 import pytest
 
 from common.errors import Unavailable
-from common.events import Currency, ItemChanged, ItemStatus, OrderPlaced, PaymentFailed, StockChanged
+from common.events import (
+    EVENTS,
+    Currency,
+    ItemChanged,
+    ItemStatus,
+    OrderPlaced,
+    OrderState,
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentFailed,
+    PaymentState,
+    StockChanged,
+)
 from services.web.tests.conftest import Visitor, Visitors
 from tests.support.sessions import person
 from tests.support.waiting import eventually
 from web.clients.api import Api, Services
-from web.live.updates import LiveUpdates, OpenPage
+from web.live.updates import LISTENED, LiveUpdates, OpenPage
 from web.rendering.assets import Assets
 from web.rendering.i18n import i18n_for
 from web.rendering.templates import Templates
@@ -177,6 +189,13 @@ async def test_only_pages_of_the_buyer_and_the_seller_get_changes_of_an_order() 
             )
         )
         assert (buyer.orders, seller.orders) == ({"o1": 1, "o2": None}, {"o1": 1})
+
+
+def test_whatever_changes_the_page_of_an_order_is_listened_to() -> None:
+    changing = {event for event in EVENTS.values() if issubclass(event, OrderState | PaymentState)}
+
+    answered_by_orders = {PaymentAuthorized, PaymentCaptured}  # with an event of its own, at once
+    assert changing - {event for events in LISTENED for event in events} == answered_by_orders
 
 
 async def test_a_closed_page_leaves_nothing_behind() -> None:

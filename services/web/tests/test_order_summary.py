@@ -8,13 +8,13 @@ import pytest
 from common.events import Currency
 from web.clients.models import Order, Payment
 from web.rendering.i18n import i18n_for
-from web.rendering.order_summary import OrderSummary, summary_of
+from web.rendering.order_summary import OrderSummary, Tone, status_of, summary_of, tone_of
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def summary(payments: tuple[str, ...] = (), client_secret: str | None = None, **order: Any) -> OrderSummary:
-    """The summary of an order whose payments have these statuses, newest first."""
+def order(**changes: Any) -> Order:
+    """An order that awaits its payment, or what these changes make of it."""
     fields: dict[str, Any] = {
         "id": "o1",
         "buyer_name": "Bo",
@@ -32,8 +32,13 @@ def summary(payments: tuple[str, ...] = (), client_secret: str | None = None, **
         "refund_requested": False,
         "version": 1,
     }
+    return Order(**{**fields, **changes})
+
+
+def summary(payments: tuple[str, ...] = (), client_secret: str | None = None, **changes: Any) -> OrderSummary:
+    """The summary of an order whose payments have these statuses, newest first."""
     attempts = [Payment(status=status, client_secret=client_secret) for status in payments]
-    return summary_of(Order(**{**fields, **order}), attempts, i18n_for("en"))
+    return summary_of(order(**changes), attempts, i18n_for("en"))
 
 
 def test_a_buyer_whose_bank_waits_for_them_gets_what_they_need_to_confirm() -> None:
@@ -45,7 +50,7 @@ def test_a_buyer_whose_bank_waits_for_them_gets_what_they_need_to_confirm() -> N
 
 
 @pytest.mark.parametrize(
-    ("payments", "order", "text"),
+    ("payments", "changes", "text"),
     [
         ((), {}, "Pay before the time is up"),
         (("failed",), {}, "Nothing was charged, and we still hold it"),
@@ -62,6 +67,21 @@ def test_a_buyer_whose_bank_waits_for_them_gets_what_they_need_to_confirm() -> N
         ((), {"status": "expired"}, "Nothing was charged."),
         (("failed",), {"status": "expired"}, "Nothing was charged."),
         (("processing",), {"status": "expired"}, "A payment is still on its way."),
+        (("authorized",), {"status": "expired"}, "A payment is still on its way."),
+        (("authorized",), {}, "Your bank has agreed. We are finishing your order."),
+        (("authorized",), {"accepted_payment": "p"}, "Your bank has agreed, and we keep it for you."),
+        (("captured",), {"accepted_payment": "p"}, "Your payment is being made"),
+        (("released",), {}, "Nothing was charged, and we still hold it"),
+        (
+            ("authorized",),
+            {"status": "expired", "late_payment": "rejected"},
+            "The item was gone, so nothing was charged.",
+        ),
+        (
+            ("released",),
+            {"status": "expired", "late_payment": "rejected"},
+            "The item was gone, so nothing was charged.",
+        ),
         (
             ("captured",),
             {"status": "expired", "late_payment": "rejected"},
@@ -77,19 +97,30 @@ def test_a_buyer_whose_bank_waits_for_them_gets_what_they_need_to_confirm() -> N
         (
             ("processing",),
             {"status": "cancelled", "cancel_reason": "buyer"},
-            "A payment that arrives now is sent back.",
+            "A payment that is still on its way is not taken, or sent back.",
         ),
+        (("released",), {"status": "cancelled", "cancel_reason": "buyer"}, "Nothing was charged."),
+        (
+            ("failed",),
+            {"status": "cancelled", "cancel_reason": "payment_failed", "payment_failure": "capture_refused"},
+            "Your bank agreed at first, but then did not pay. What we held for you is back on sale."
+            " The reason it gave: capture refused. Nothing was charged.",
+        ),
+        (("refund_failed",), {"status": "refunded"}, "We could not send your money back"),
+        (("captured",), {"status": "paid", "refund_requested": True, "refund_failure": "x"}, "did not take it"),
+        (("refund_failed",), {"status": "expired", "late_payment": "rejected"}, "Your money is safe with us"),
+        (("disputed",), {"status": "paid"}, "You have asked your bank to take this payment back."),
         (("refunded",), {"status": "cancelled", "cancel_reason": "buyer"}, "so we sent your money back."),
     ],
 )
-def test_the_headline_and_text_of_an_order(payments: tuple[str, ...], order: dict[str, Any], text: str) -> None:
-    found = summary(payments, **order)
+def test_the_headline_and_text_of_an_order(payments: tuple[str, ...], changes: dict[str, Any], text: str) -> None:
+    found = summary(payments, **changes)
 
     assert text in f"{found.headline}. {found.text}"
 
 
 @pytest.mark.parametrize(
-    ("payments", "order", "payable", "moving"),
+    ("payments", "changes", "payable", "moving"),
     [
         ((), {}, True, False),
         (("failed",), {}, True, False),
@@ -98,11 +129,42 @@ def test_the_headline_and_text_of_an_order(payments: tuple[str, ...], order: dic
         (("captured",), {"status": "paid"}, False, False),
         (("processing",), {"status": "expired"}, False, True),
         ((), {"status": "expired"}, False, False),
+        (("authorized",), {}, False, True),
+        (("authorized",), {"accepted_payment": "p"}, False, True),
+        (("failed",), {"accepted_payment": "p"}, False, True),
+        (("released",), {}, True, False),
+        (("released",), {"status": "expired", "late_payment": "rejected"}, False, False),
+        (("authorized",), {"status": "expired", "late_payment": "rejected"}, False, True),
+        (("failed",), {"status": "cancelled", "cancel_reason": "payment_failed"}, False, False),
+        (("disputed",), {"status": "paid"}, False, False),
     ],
 )
 def test_an_order_is_paid_only_where_it_waits_for_money(
-    payments: tuple[str, ...], order: dict[str, Any], payable: bool, moving: bool
+    payments: tuple[str, ...], changes: dict[str, Any], payable: bool, moving: bool
 ) -> None:
-    found = summary(payments, **order)
+    found = summary(payments, **changes)
 
     assert (found.payable, found.moving) == (payable, moving)
+
+
+def test_the_clock_runs_and_an_order_can_be_cancelled_until_a_payment_is_accepted() -> None:
+    assert order().held
+    assert not order(accepted_payment="p").held
+    assert not order(status="paid").held
+
+
+@pytest.mark.parametrize(
+    ("changes", "word", "tone"),
+    [
+        ({}, "Awaiting payment", Tone.WAITING),
+        ({"accepted_payment": "p"}, "Being paid", Tone.WAITING),
+        ({"status": "paid"}, "Paid", Tone.GOOD),
+        ({"status": "paid", "refund_requested": True}, "Refund under way", Tone.GOOD),
+        ({"status": "paid", "refund_requested": True, "refund_failure": "x"}, "Refund failed", Tone.BAD),
+        ({"status": "refunded", "refund_failure": "x"}, "Refund failed", Tone.BAD),
+        ({"status": "cancelled", "cancel_reason": "payment_failed"}, "Cancelled", Tone.OVER),
+    ],
+)
+def test_an_order_in_a_list_has_a_word_and_a_colour(changes: dict[str, Any], word: str, tone: Tone) -> None:
+    assert status_of(order(**changes), i18n_for("en")) == word
+    assert tone_of(order(**changes)) is tone

@@ -45,6 +45,12 @@ def test_a_line_has_its_cause_and_the_time_since_the_first() -> None:
         ("payments.failed", "event", {"amount": 5, "currency": "EUR", "reason": "declined"}, ["€0.05", "declined"]),
         ("orders.cancelled", "event", {"reason": "expired"}, ["expired"]),
         (
+            "payments.disputed",
+            "event",
+            {"amount": 500, "currency": "EUR", "reason": "fraudulent", "dispute": "open"},
+            ["€5.00", "open", "fraudulent"],
+        ),
+        (
             "payments.provider_called",
             "provider_call",
             {"operation": "charge", "outcome": "timed_out", "milliseconds": 2001},

@@ -63,7 +63,7 @@ def lines_of(report: Report) -> list[str]:
 
 
 def _balances(balances: Iterable[tuple[str, Money]]) -> list[str]:
-    names = ("charged", "refunded", "sellers", "in_transit", "difference")
+    names = ("charged", "refunded", "sellers", "in_transit", "disputed", "difference")
     rows = [(currency, *(getattr(money, name) for name in names)) for currency, money in sorted(balances)]
     return table([("currency", *names), *rows])
 

@@ -1,27 +1,40 @@
 """The state of an order, its item's stock and its payments at a moment, folded from the events until then. No I/O."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from common.events import (
     CancelReason,
     Currency,
+    DisputeStatus,
     Event,
     OrderCancelled,
     OrderPaid,
+    OrderPaymentAccepted,
     OrderPaymentRejected,
     OrderRefundRequested,
     OrderState,
+    PaymentAuthorized,
     PaymentCaptured,
+    PaymentDisputed,
     PaymentFailed,
     PaymentProcessing,
     PaymentRefunded,
+    PaymentRefundFailed,
+    PaymentReleased,
     PaymentState,
     ProviderCalled,
     StockChanged,
 )
+
+BEFORE: Mapping[type[PaymentState], set[str]] = {
+    PaymentProcessing: {"created"},
+    PaymentAuthorized: {"created", "processing"},
+}
+"""The statuses that these events can follow. Told late, after any other, they change nothing."""
 
 
 class OrderThen(BaseModel):
@@ -39,8 +52,10 @@ class OrderThen(BaseModel):
     buyer_id: str
     seller_id: str
     expires_at: datetime
+    accepted_payment: str | None = None
     payment_id: str | None = None
     cancel_reason: CancelReason | None = None
+    refund_failure: str | None = None
     late_payment: str | None = None
     refund_requested: bool = False
 
@@ -53,6 +68,7 @@ class PaymentThen(BaseModel):
     amount: int | None = None
     currency: Currency | None = None
     reason: str | None = None
+    before_dispute: str | None = Field(default=None, exclude=True)
 
 
 class StockThen(BaseModel):
@@ -94,12 +110,22 @@ class Snapshot:
         if known and event.order_version <= known.version:
             return self
         snapshot = replace(self, order=_order(event, known))
-        if isinstance(event, OrderPaymentRejected | OrderRefundRequested):
-            payment = self.payments.get(event.payment_id)
-            if payment and payment.status == "captured":
-                reason = event.reason if isinstance(event, OrderPaymentRejected) else "requested_by_seller"
-                return snapshot._with(payment.model_copy(update={"status": "refund_due", "reason": reason}))
+        match event:
+            case OrderPaymentAccepted():
+                return snapshot._due(event.payment_id, {"authorized": "capture_due"}, None)
+            case OrderPaymentRejected():
+                due = {"authorized": "release_due", "captured": "refund_due"}
+                return snapshot._due(event.payment_id, due, event.reason)
+            case OrderRefundRequested():
+                return snapshot._due(event.payment_id, {"captured": "refund_due"}, "requested_by_seller")
         return snapshot
+
+    def _due(self, payment_id: str, due: Mapping[str, str], reason: str | None) -> "Snapshot":
+        """The order has decided about a payment: what is due for it depends on its status."""
+        payment = self.payments.get(payment_id)
+        if payment is None or payment.status not in due:
+            return self
+        return self._with(payment.model_copy(update={"status": due[payment.status], "reason": reason}))
 
     def _after_stock(self, event: StockChanged) -> "Snapshot":
         if self.stock and event.stock_version <= self.stock.version:
@@ -116,17 +142,19 @@ class Snapshot:
 
     def _after_payment(self, event: PaymentState) -> "Snapshot":
         known = self.payments.get(event.payment_id)
-        status, reason = _payment_status(event)
-        if known and status == "processing" and known.status != "created":
+        if known and known.status not in BEFORE.get(type(event), {known.status}):
             return self
-        payment = PaymentThen(
-            id=event.payment_id, status=status, amount=event.amount, currency=event.currency, reason=reason
-        )
-        snapshot = self._with(payment)
+        snapshot = self._with(_payment(event, known))
         order = self.order
-        if isinstance(event, PaymentRefunded) and order and (order.status, order.payment_id) == ("paid", payment.id):
-            return replace(snapshot, order=order.model_copy(update={"status": "refunded"}))
-        return snapshot
+        if order is None or order.payment_id != event.payment_id:
+            return snapshot
+        match event:
+            case PaymentRefunded():
+                return replace(snapshot, order=order.model_copy(update={"status": "refunded", "refund_failure": None}))
+            case PaymentRefundFailed():
+                return replace(snapshot, order=order.model_copy(update={"refund_failure": event.reason}))
+            case _:
+                return snapshot
 
 
 def _order(event: OrderState, known: OrderThen | None) -> OrderThen:
@@ -143,8 +171,10 @@ def _order(event: OrderState, known: OrderThen | None) -> OrderThen:
         buyer_id=event.buyer_id,
         seller_id=event.seller_id,
         expires_at=event.expires_at,
+        accepted_payment=known.accepted_payment if known else None,
         payment_id=known.payment_id if known else None,
         cancel_reason=known.cancel_reason if known else None,
+        refund_failure=known.refund_failure if known else None,
         late_payment=known.late_payment if known else None,
         refund_requested=known.refund_requested if known else False,
     )
@@ -152,10 +182,14 @@ def _order(event: OrderState, known: OrderThen | None) -> OrderThen:
     match event:
         case OrderCancelled():
             now.status = "expired" if event.reason is CancelReason.EXPIRED else "cancelled"
-            now.cancel_reason = event.reason
+            now.cancel_reason, now.accepted_payment = event.reason, None
+        case OrderPaymentAccepted():
+            now.late_payment = "accepted" if over else now.late_payment
+            now.status, now.accepted_payment, now.cancel_reason = "awaiting_payment", event.payment_id, None
         case OrderPaid():
             now.late_payment = "accepted" if over else now.late_payment
             now.status, now.payment_id, now.cancel_reason = "paid", event.payment_id, None
+            now.accepted_payment = None
         case OrderPaymentRejected():
             now.late_payment = "rejected" if over else now.late_payment
         case OrderRefundRequested():
@@ -163,14 +197,33 @@ def _order(event: OrderState, known: OrderThen | None) -> OrderThen:
     return now
 
 
+def _payment(event: PaymentState, known: PaymentThen | None) -> PaymentThen:
+    now = PaymentThen(id=event.payment_id, amount=event.amount, currency=event.currency)
+    if not isinstance(event, PaymentDisputed):
+        now.status, now.reason = _payment_status(event)
+        return now
+    before = (known.before_dispute or known.status) if known else "captured"
+    if event.dispute is DisputeStatus.WON:
+        now.status = before
+    else:
+        now.status, now.reason, now.before_dispute = "disputed", event.reason, before
+    return now
+
+
 def _payment_status(event: PaymentState) -> tuple[str, str | None]:
     match event:
+        case PaymentAuthorized():
+            return "authorized", None
         case PaymentCaptured():
             return "captured", None
         case PaymentFailed():
             return "failed", event.reason
+        case PaymentReleased():
+            return "released", event.reason
         case PaymentRefunded():
             return "refunded", event.reason
+        case PaymentRefundFailed():
+            return "refund_failed", event.reason
         case PaymentProcessing():
             return "processing", None
         case _:

@@ -16,12 +16,13 @@ from common.events import (
     Event,
     OrderCancelled,
     OrderPaid,
+    OrderPaymentAccepted,
     OrderPlaced,
     ProviderCalled,
     StockChanged,
 )
 
-STOCK_CHANGING = frozenset(event.subject for event in (OrderPlaced, OrderCancelled, OrderPaid))
+STOCK_CHANGING = frozenset(event.subject for event in (OrderPlaced, OrderCancelled, OrderPaymentAccepted, OrderPaid))
 """Subjects of events whose write may also have changed stock. A refund's stock change names the refund as its cause."""
 
 

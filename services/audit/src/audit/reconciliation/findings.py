@@ -51,20 +51,22 @@ class Finding(BaseModel):
 class Money(BaseModel):
     """Where the money of charges is, in minor units of one currency.
 
-    Charged money was refunded, belongs to the seller of a paid order, or is in transit to one of the two. `charged`
-    and `refunded` come from the gateway's records, `sellers` from those of orders, `in_transit` from payments.
+    Charged money was refunded, belongs to the seller of a paid order, is in transit to one of the two, or is with the
+    bank of a buyer who disputes the payment. `charged` and `refunded` come from the gateway's records, `sellers` from
+    those of orders, `in_transit` and `disputed` from payments.
     """
 
     charged: int = 0
     refunded: int = 0
     sellers: int = 0
     in_transit: int = 0
+    disputed: int = 0
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def difference(self) -> int:
         """Zero, unless money was lost or created."""
-        return self.charged - self.refunded - self.sellers - self.in_transit
+        return self.charged - self.refunded - self.sellers - self.in_transit - self.disputed
 
     def __add__(self, other: "Money") -> "Money":
         return Money(
@@ -72,6 +74,7 @@ class Money(BaseModel):
             refunded=self.refunded + other.refunded,
             sellers=self.sellers + other.sellers,
             in_transit=self.in_transit + other.in_transit,
+            disputed=self.disputed + other.disputed,
         )
 
 

@@ -10,10 +10,15 @@ from common.events import (
     EVENTS,
     Event,
     ItemState,
+    OrderPaymentAccepted,
     OrderState,
+    PaymentAuthorized,
     PaymentCaptured,
+    PaymentDisputed,
     PaymentFailed,
     PaymentRefunded,
+    PaymentRefundFailed,
+    PaymentReleased,
     StockChanged,
 )
 from common.mongo.client import Database
@@ -39,8 +44,17 @@ def subjects(*kinds: type[Event]) -> list[str]:
     return [subject for subject, event in EVENTS.items() if issubclass(event, kinds)]
 
 
-ORDERS = subjects(OrderState, PaymentRefunded)
-PAYMENTS = subjects(PaymentCaptured, PaymentFailed, PaymentRefunded)
+ORDERS = subjects(OrderState, PaymentFailed, PaymentReleased, PaymentRefunded)
+PAYMENTS = subjects(
+    OrderPaymentAccepted,
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentFailed,
+    PaymentReleased,
+    PaymentRefunded,
+    PaymentRefundFailed,
+    PaymentDisputed,
+)
 STOCK = subjects(ItemState, StockChanged)
 ITEMS = subjects(ItemState)
 

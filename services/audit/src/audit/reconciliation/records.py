@@ -34,6 +34,7 @@ class OrderRecord(Record):
     status: OrderStatus
     expires_at: datetime
     version: int
+    accepted_payment: str | None = None
     payment_id: str | None = None
     rejected_payments: frozenset[str] = frozenset()
     pending: int = 0
@@ -78,14 +79,38 @@ class PaymentStatus(StrEnum):
 
     CREATED = "created"
     PROCESSING = "processing"
+    AUTHORIZED = "authorized"
+    CAPTURE_DUE = "capture_due"
     CAPTURED = "captured"
+    RELEASE_DUE = "release_due"
+    RELEASED = "released"
     REFUND_DUE = "refund_due"
     REFUNDED = "refunded"
+    REFUND_FAILED = "refund_failed"
+    DISPUTED = "disputed"
     FAILED = "failed"
 
 
-CHARGED = {PaymentStatus.CAPTURED, PaymentStatus.REFUND_DUE, PaymentStatus.REFUNDED}
-OPEN = {PaymentStatus.CREATED, PaymentStatus.PROCESSING}
+CHARGED = {
+    PaymentStatus.CAPTURED,
+    PaymentStatus.REFUND_DUE,
+    PaymentStatus.REFUNDED,
+    PaymentStatus.REFUND_FAILED,
+    PaymentStatus.DISPUTED,
+}
+"""Statuses in which the money has moved."""
+
+ENDED_UNCHARGED = {PaymentStatus.FAILED, PaymentStatus.RELEASED}
+"""Statuses in which no money moved, and none will."""
+
+REFUND_ASKED = {PaymentStatus.REFUND_DUE, PaymentStatus.REFUNDED, PaymentStatus.REFUND_FAILED}
+"""Statuses in which the money goes back, has gone back, or could not."""
+
+CAPTURABLE = {PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURE_DUE}
+"""Statuses in which the amount is kept ready for an order."""
+
+OPEN = {PaymentStatus.CREATED, PaymentStatus.PROCESSING, *CAPTURABLE, PaymentStatus.RELEASE_DUE}
+"""Statuses that payments itself brings to an end."""
 
 
 class PaymentRecord(Record):

@@ -1,7 +1,7 @@
 """The sections of a check: the records of one kind, and what must agree with them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
@@ -20,18 +20,12 @@ from audit.reconciliation.records import (
     Record,
     StockRecord,
 )
-from audit.reconciliation.rules import (
-    check_charge,
-    check_end,
-    check_item,
-    check_order,
-    check_paid,
-    check_payment,
-    check_stock,
-    missing_record,
-)
+from audit.reconciliation.rules.orders import check_end, check_order, check_paid
+from audit.reconciliation.rules.payments import check_charge, check_payment
+from audit.reconciliation.rules.stock import check_item, check_stock
+from audit.reconciliation.rules.versions import missing_record
 from common.clock import now
-from common.events import Event, OrderState
+from common.events import Event, OrderState, PaymentState
 
 R = TypeVar("R", bound=Record)
 
@@ -91,20 +85,21 @@ class Orders(Section[OrderRecord]):
     async def check(self, records: Sequence[OrderRecord], keys: KeyRange, /) -> Outcome:
         waiting = [record.id for record in records if record.status is OrderStatus.AWAITING_PAYMENT]
         deadlines = await self.reader.find(DeadlineRecord, waiting)
-        payments = await self.reader.find(PaymentRecord, [record.payment_id for record in records if record.payment_id])
+        paid_with = (key for record in records for key in (record.payment_id, record.accepted_payment) if key)
+        payments = await self.reader.find(PaymentRecord, paid_with)
         events = await self.log.of("order_id", keys, ORDERS)
         outcome, moment = Outcome(), now()
         for record in records:
             outcome.checked += 1
             deadline, payment = deadlines.get(record.id), payments.get(record.payment_id or "")
+            accepted = payments.get(record.accepted_payment or "")
             unpaid = list(check_paid(record, payment))
             outcome.add(record.id, check_order(record, events.get(record.id, [])))
-            outcome.add(record.id, check_end(record, deadline.due if deadline else None, moment))
+            outcome.add(record.id, check_end(record, deadline.due if deadline else None, accepted, moment))
             outcome.add(record.id, unpaid)
             if unpaid and record.status is OrderStatus.PAID and (payment is None or payment.order_id != record.id):
                 outcome.money[record.id] = (record.currency, Money(sellers=record.total))
-        published = (key for key, some in events.items() if any(isinstance(event, OrderState) for event in some))
-        outcome.add_missing("order", "orders", published, records)
+        outcome.add_missing("order", "orders", _with_any(OrderState, events), records)
         return outcome
 
 
@@ -128,8 +123,13 @@ class Payments(Section[PaymentRecord]):
             outcome.add(record.id, check_payment(record, events.get(record.id, [])))
             outcome.add(record.id, findings)
             outcome.money[record.id] = (record.currency, money)
-        outcome.add_missing("payment", "payments", events, records)
+        outcome.add_missing("payment", "payments", _with_any(PaymentState, events), records)
         return outcome
+
+
+def _with_any(kind: type[Event], events: Mapping[str, Sequence[Event]]) -> list[str]:
+    """The keys that have an event of this kind."""
+    return [key for key, some in events.items() if any(isinstance(event, kind) for event in some)]
 
 
 def _as_paid(record: PaymentRecord) -> ChargeRecord:

@@ -137,6 +137,7 @@ class Balance(BaseModel):
     refunded: int
     sellers: int
     in_transit: int
+    disputed: int = 0
     difference: int
 
 

@@ -56,11 +56,23 @@ class OrderSnapshot(BaseModel):
     expires_at: datetime
     late_payment: str | None
     refund_requested: bool
+    accepted_payment: str | None = None
+    refund_failure: str | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether the time to pay runs. Until it is over, the buyer may cancel."""
+        return self.status == "awaiting_payment" and self.accepted_payment is None
+
+    @property
+    def being_paid(self) -> bool:
+        """Whether its units are kept for a payment that is being captured: it neither expires nor can be cancelled."""
+        return self.status == "awaiting_payment" and self.accepted_payment is not None
 
     @property
     def refund_under_way(self) -> bool:
         """Whether the seller has asked for a refund that has not arrived yet."""
-        return self.status == "paid" and self.refund_requested
+        return self.status == "paid" and self.refund_requested and not self.refund_failure
 
 
 class Order(OrderSnapshot):
@@ -71,6 +83,7 @@ class Order(OrderSnapshot):
     item_id: str
     placed_at: datetime
     cancel_reason: str | None
+    payment_failure: str | None = None
     version: int
 
 

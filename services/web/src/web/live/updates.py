@@ -17,13 +17,17 @@ from common.events import (
     ItemWithdrawn,
     OrderCancelled,
     OrderPaid,
+    OrderPaymentAccepted,
     OrderPaymentRejected,
     OrderPlaced,
     OrderRefundRequested,
     OrderState,
+    PaymentDisputed,
     PaymentFailed,
     PaymentProcessing,
     PaymentRefunded,
+    PaymentRefundFailed,
+    PaymentReleased,
     PaymentState,
     StockChanged,
 )
@@ -34,8 +38,16 @@ from web.rendering.templates import Templates
 
 LISTENED: tuple[tuple[type[Event], ...], ...] = (
     (ItemChanged, ItemWithdrawn),
-    (StockChanged, OrderPlaced, OrderCancelled, OrderPaid, OrderPaymentRejected, OrderRefundRequested),
-    (PaymentProcessing, PaymentFailed, PaymentRefunded),
+    (
+        StockChanged,
+        OrderPlaced,
+        OrderCancelled,
+        OrderPaymentAccepted,
+        OrderPaid,
+        OrderPaymentRejected,
+        OrderRefundRequested,
+    ),
+    (PaymentProcessing, PaymentFailed, PaymentReleased, PaymentRefunded, PaymentRefundFailed, PaymentDisputed),
 )
 """The events that change pages, by stream."""
 

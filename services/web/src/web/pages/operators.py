@@ -24,16 +24,22 @@ DEAD_LETTER_STATES: dict[DeadLetterState, str] = {
 PAYMENT_STATUS = {
     "created": N_("Started"),
     "processing": N_("Under way"),
+    "authorized": N_("Authorized"),
+    "capture_due": N_("Being captured"),
     "captured": N_("Captured"),
     "failed": N_("Failed"),
+    "release_due": N_("Being released"),
+    "released": N_("Released"),
     "refund_due": N_("Refund under way"),
     "refunded": N_("Refunded"),
+    "refund_failed": N_("Refund failed"),
+    "disputed": N_("Disputed"),
 }
 RULES = {
     "units_add_up": N_("Units offered are free, held or sold"),
     "sold_once": N_("No unit is in two live orders"),
     "charges_end": N_("Every charge is a paid order or a refund"),
-    "orders_end": N_("Every order is final or has its deadline"),
+    "orders_end": N_("Every order is final, is being paid or has its deadline"),
     "events_kept": N_("Every change was published"),
     "events_agree": N_("Every version was published with one content"),
     "books_agree": N_("The records of every service match its events"),

@@ -18,12 +18,15 @@ router = APIRouter()
 CARDS = {
     "pm_card_visa": N_("Visa, works at once"),
     "pm_card_slow": N_("Slow, works after two seconds"),
-    "pm_card_late": N_("Late, the money comes after the hold is over"),
-    "pm_card_lost": N_("Lost, the answer gets lost but the money moves"),
+    "pm_card_late": N_("Late, the bank agrees after the hold is over"),
+    "pm_card_lost": N_("Lost, works although the bank's answer gets lost"),
     "pm_card_duplicate": N_("Double, the bank reports it twice"),
     "pm_card_declined": N_("Declined"),
+    "pm_card_capture_fails": N_("Refused, the bank agrees but then does not pay"),
+    "pm_bank": N_("Bank transfer, arrives after two seconds"),
+    "pm_bank_late": N_("Bank transfer, arrives after the hold is over"),
 }
-"""The sandbox's test cards."""
+"""The sandbox's payment methods."""
 
 
 @router.get("/my/orders")

@@ -39,26 +39,42 @@ STATUS = {
     "expired": N_("Expired"),
     "refunded": N_("Refunded"),
 }
+UNDER_WAY = frozenset({"processing", "authorized", "captured"})
+"""Statuses of a payment that is not over, of an order that is."""
+
 TONES = {"awaiting_payment": Tone.WAITING, "paid": Tone.GOOD}
 
 
 def status_of(order: OrderSnapshot, i18n: I18n) -> str:
     """The status of an order in a word or two."""
+    if order.refund_failure:
+        return i18n.gettext("Refund failed")
     if order.refund_under_way:
         return i18n.gettext("Refund under way")
+    if order.being_paid:
+        return i18n.gettext("Being paid")
     return i18n.gettext(STATUS.get(order.status, order.status))
 
 
 def tone_of(order: OrderSnapshot) -> Tone:
     """The colour of an order in a list."""
-    return TONES.get(order.status, Tone.OVER)
+    return Tone.BAD if order.refund_failure else TONES.get(order.status, Tone.OVER)
 
 
 def summary_of(order: Order, payments: Sequence[Payment], i18n: I18n) -> OrderSummary:
     """The summary of an order for its buyer. `payments` are their attempts to pay it, newest first."""
     _ = i18n.gettext
     states = [payment.status for payment in payments]
+    if order.refund_failure or "refund_failed" in states:
+        text = _("Your bank did not take it. Your money is safe with us, and we are looking for another way.")
+        return OrderSummary(Tone.BAD, _("We could not send your money back"), text)
+    if "disputed" in states:
+        text = _("You have asked your bank to take this payment back. It has the money now.")
+        return OrderSummary(Tone.BAD, _("This payment is disputed"), text)
     match order.status:
+        case "awaiting_payment" if order.being_paid:
+            text = _("Your bank has agreed, and we keep it for you. This takes a moment.")
+            return OrderSummary(Tone.WAITING, _("Your payment is being made"), text, moving=True)
         case "awaiting_payment":
             return _waiting(payments, i18n)
         case "paid" if order.refund_requested:
@@ -88,10 +104,13 @@ def _waiting(payments: Sequence[Payment], i18n: I18n) -> OrderSummary:
         case [("processing", _)]:
             text = _("Your bank has not answered yet. You can leave this page and come back for the result.")
             return OrderSummary(Tone.WAITING, _("Your payment is being processed"), text, moving=True)
+        case [("authorized", _)]:
+            text = _("Your bank has agreed. We are finishing your order. This takes a moment.")
+            return OrderSummary(Tone.WAITING, _("Your payment is being made"), text, moving=True)
         case [("captured", _)]:
             text = _("We are finishing your order. This takes a moment.")
             return OrderSummary(Tone.WAITING, _("Your payment has arrived"), text, moving=True)
-        case [("failed", _)]:
+        case [("failed" | "released", _)]:
             text = _("Nothing was charged, and we still hold it for you. Try again, or use another card.")
             return OrderSummary(Tone.BAD, _("The card was declined"), text, payable=True)
     text = _("Pay before the time is up, and it is yours.")
@@ -101,32 +120,50 @@ def _waiting(payments: Sequence[Payment], i18n: I18n) -> OrderSummary:
 def _expired(order: Order, states: Sequence[str], i18n: I18n) -> OrderSummary:
     _ = i18n.gettext
     if order.late_payment == "rejected":
-        if "captured" in states:
-            text = _("Your payment came after the hold was over. The item was gone, so we are sending your money back.")
-            return OrderSummary(Tone.WAITING, _("Too late, and your money is on its way back"), text, moving=True)
-        text = _("Your payment came after the hold was over. The item was gone, so we sent your money back.")
-        return OrderSummary(Tone.BAD, _("Too late, and your money is back"), text)
-    if "processing" in states or "captured" in states:
+        return _rejected(states, i18n)
+    if UNDER_WAY.intersection(states):
         text = _(
-            "A payment is still on its way. If it arrives while the item is free, it is yours; if not, you get your"
-            " money back."
+            "A payment is still on its way. If it arrives while the item is free, it is yours; if not, you keep your"
+            " money or get it back."
         )
         return OrderSummary(Tone.WAITING, _("The hold is over"), text, moving=True)
     text = _("The time to pay was up, so it went back on sale. Nothing was charged.")
     return OrderSummary(Tone.OVER, _("The hold is over"), text)
 
 
+def _rejected(states: Sequence[str], i18n: I18n) -> OrderSummary:
+    """A payment came after the hold was over, and its units were gone."""
+    _ = i18n.gettext
+    if "captured" in states:
+        text = _("Your payment came after the hold was over. The item was gone, so we are sending your money back.")
+        return OrderSummary(Tone.WAITING, _("Too late, and your money is on its way back"), text, moving=True)
+    if "refunded" in states:
+        text = _("Your payment came after the hold was over. The item was gone, so we sent your money back.")
+        return OrderSummary(Tone.BAD, _("Too late, and your money is back"), text)
+    text = _("Your payment came after the hold was over. The item was gone, so nothing was charged.")
+    return OrderSummary(Tone.BAD, _("Too late, and nothing was charged"), text, moving="authorized" in states)
+
+
 def _cancelled(order: Order, states: Sequence[str], i18n: I18n) -> OrderSummary:
     _ = i18n.gettext
-    if order.cancel_reason == "withdrawn":
-        headline, text = _("The seller has withdrawn this"), _("Your hold has ended.")
-    else:
-        headline, text = _("You cancelled this order"), _("What we held for you is back on sale.")
-    if "captured" in states or "processing" in states:
-        money = _("A payment that arrives now is sent back.")
-        return OrderSummary(Tone.OVER, headline, f"{text} {money}", moving=True)
+    tone = Tone.OVER
+    match order.cancel_reason:
+        case "withdrawn":
+            headline, text = _("The seller has withdrawn this"), _("Your hold has ended.")
+        case "payment_failed":
+            tone = Tone.BAD
+            headline = _("Your payment did not go through")
+            text = _("Your bank agreed at first, but then did not pay. What we held for you is back on sale.")
+            if order.payment_failure:
+                reason = order.payment_failure.replace("_", " ")
+                text += " " + _("The reason it gave: %(reason)s.") % {"reason": reason}
+        case _:
+            headline, text = _("You cancelled this order"), _("What we held for you is back on sale.")
+    if UNDER_WAY.intersection(states):
+        money = _("A payment that is still on its way is not taken, or sent back.")
+        return OrderSummary(tone, headline, f"{text} {money}", moving=True)
     if "refunded" in states:
         money = _("Your payment came after that, so we sent your money back.")
-        return OrderSummary(Tone.OVER, headline, f"{text} {money}")
+        return OrderSummary(tone, headline, f"{text} {money}")
     money = _("Nothing was charged.")
-    return OrderSummary(Tone.OVER, headline, f"{text} {money}")
+    return OrderSummary(tone, headline, f"{text} {money}")

@@ -16,15 +16,20 @@ TITLES: Mapping[str, tuple[str, Tone]] = {
     "items.withdrawn": (N_("Taken off sale"), Tone.OVER),
     "orders.placed": (N_("Units held for the buyer"), Tone.WAITING),
     "orders.cancelled": (N_("Units back on sale"), Tone.OVER),
+    "orders.payment_accepted": (N_("Payment accepted, it will be captured"), Tone.GOOD),
     "orders.paid": (N_("Order paid"), Tone.GOOD),
-    "orders.payment_rejected": (N_("Payment rejected, it will be refunded"), Tone.BAD),
+    "orders.payment_rejected": (N_("Payment rejected, it will be released or refunded"), Tone.BAD),
     "orders.refund_requested": (N_("Refund requested by the seller"), Tone.WAITING),
     "orders.stock_changed": (N_("Stock changed"), Tone.OVER),
     "expiration.elapsed": (N_("The hold ran out"), Tone.WAITING),
     "payments.processing": (N_("Payment under way"), Tone.WAITING),
+    "payments.authorized": (N_("Payment authorized"), Tone.WAITING),
     "payments.captured": (N_("Payment captured"), Tone.GOOD),
     "payments.failed": (N_("Payment failed"), Tone.BAD),
+    "payments.released": (N_("Authorization released, nothing was charged"), Tone.OVER),
     "payments.refunded": (N_("Payment refunded"), Tone.OVER),
+    "payments.refund_failed": (N_("Refund failed"), Tone.BAD),
+    "payments.disputed": (N_("Payment disputed"), Tone.BAD),
     "provider_call": (N_("Payment provider called"), Tone.OVER),
     "retry": (N_("Failed, will be retried"), Tone.WAITING),
     "dead_letter": (N_("Became a dead letter"), Tone.BAD),
@@ -94,6 +99,8 @@ def _facts(entry: TimelineEntry, i18n: I18n) -> list[str]:
             return [f"{f['handler']} ×{f['deliveries']}", str(f["error"])]
         case "replayed" | "discarded":
             return [str(f[name]) for name in ("handler", "by", "reason") if f.get(name)]
+        case "payments.disputed":
+            return [i18n.money(f["amount"], f["currency"]), str(f["dispute"]), *_reason(f)]
         case subject if subject.startswith("payments."):
             return [i18n.money(f["amount"], f["currency"]), *_reason(f)]
         case _:
