@@ -7,7 +7,10 @@ from tests.chaos.history import Json, Operation
 from tests.chaos.market import Market
 from tests.chaos.people import NotSignedUp, Person
 
-CARDS = ("pm_card_visa", "pm_card_slow", "pm_card_duplicate", "pm_card_lost", "pm_card_visa", "pm_card_late")
+CARDS = (
+    *("pm_card_visa", "pm_card_slow", "pm_card_duplicate", "pm_card_lost", "pm_card_visa", "pm_card_late"),
+    *("pm_card_capture_fails", "pm_bank", "pm_bank_late"),
+)
 
 
 class Buyer:

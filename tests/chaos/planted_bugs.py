@@ -35,6 +35,8 @@ BUGS = (
     "deadline ignored",
     "refund twice",
     "refund never",
+    "charged after no",
+    "lateness by arrival",
     "dropped dead letter",
     "key not remembered",
     "lease ignored",
@@ -100,6 +102,25 @@ async def publish_some(bus: Bus, envelopes: Sequence[Envelope]) -> list[Envelope
 
 async def nothing(*_: object, **__: object) -> None:
     """Do nothing instead of what should be done."""
+
+
+right_authorize = Payment.authorize
+
+
+def take_at_once(payment: Payment, reference: str, now: datetime) -> None:
+    """Capture what is authorized without asking orders for the units."""
+    right_authorize(payment, reference, now)
+    if payment.status is PaymentStatus.AUTHORIZED:
+        payment.accepted(now)
+
+
+right_expire = Order.expire
+
+
+def expire_while_paid(order: Order, stock: Stock) -> None:
+    """End an order at its deadline although a payment was accepted: lateness is when the money comes."""
+    order.accepted_payment = None
+    right_expire(order, stock)
 
 
 right_owe = Payment.owe_refund
@@ -197,7 +218,9 @@ def plant_all() -> None:
     plant(Consumer, "_take", "ack before write", ack_first)
     plant(Bus, "publish", "event lost after write", publish_some)
     plant(Payment, "owe_refund", "refund twice", owe_again)
-    plant(Cashier, "owe_refund", "refund never", nothing)
+    plant(Cashier, "give_back", "refund never", nothing)
+    plant(Payment, "authorize", "charged after no", take_at_once)
+    plant(Order, "expire", "lateness by arrival", expire_while_paid)
     plant(ReservationDesk, "expire", "deadline ignored", nothing)
     plant(JetStreamContext, "publish", "dropped dead letter", publish_no_dead_letter)
     plant(OrderStore, "write", "key not remembered", write_no_answers)

@@ -45,7 +45,7 @@ async def until_quiet(world: World, people: Iterable[str], limit: float) -> list
 async def _in_databases(
     auth: Database, items: Database, orders: Database, payments: Database, ids: Json
 ) -> AsyncIterator[str]:
-    unsettled = {"status": {"$in": ["created", "processing", "refund_due"]}}
+    unsettled = {"check_at": {"$exists": True}}
     looks: list[tuple[Collection, Json, str]] = [
         (auth.users, {"_id": ids, **HAS_PENDING}, "users have unpublished events"),
         (items.items, {"seller_id": ids, **HAS_PENDING}, "items have unpublished events"),

@@ -89,13 +89,15 @@ def _owed(end: EndState) -> Iterable[tuple[str, str, str | None]]:
             yield "orders.cancelled", order_id, None
         if order.get("payment_id"):
             yield "orders.paid", order_id, order["payment_id"]
+        if order.get("accepted_payment"):
+            yield "orders.payment_accepted", order_id, order["accepted_payment"]
         for payment in order.get("rejected_payments", ()):
             yield "orders.payment_rejected", order_id, payment
     for payment_id, payment in end.payments.items():
         if payment["status"] in {"captured", "refund_due", "refunded"}:
             yield "payments.captured", payment["order_id"], payment_id
-        if payment["status"] == "refunded":
-            yield "payments.refunded", payment["order_id"], payment_id
+        if payment["status"] in {"refunded", "released", "failed"}:
+            yield f"payments.{payment['status']}", payment["order_id"], payment_id
 
 
 RULES: tuple[Callable[[EndState], Iterable[Violation]], ...] = (stock, shown, deadlines, published)

@@ -56,6 +56,7 @@ def test_a_card_whose_capture_the_provider_refused_owes_nobody_units() -> None:
     accepted_for_nothing(town)
     town.order.update(status="cancelled", cancel_reason="payment_failed")
     town.publish("orders.cancelled", order_id="o1", reason="payment_failed")
+    town.publish("payments.failed", order_id="o1", payment_id="p1")
     town.payment.update(method="pm_card_capture_fails", request_key="p")
     town.stock["taken"], town.item["available"] = 0, 5
 
@@ -83,7 +84,7 @@ def accepted_for_nothing(town: Town) -> None:
     """Orders said that the units were the buyer's, and then the payment was released."""
     town.publish("orders.payment_accepted", order_id="o1", payment_id="p1")
     town.order.update(status="expired", payment_id=None)
-    town.charge.update(authorized_at=NOW, captured_at=None, released_at=END)
+    town.charge.update(authorized_at=NOW, captured_at=None, ended="released")
     town.payment["status"] = "failed"
 
 

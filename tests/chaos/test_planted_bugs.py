@@ -60,6 +60,7 @@ async def planted_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
 EVERYTHING_AGAIN = [Fault(at, "repeat events") for at in (1.0, 3.0, 5.0)]
 DEATHS = [Fault(at, "kill service", "orders") for at in (0.0, 1.0, 2.0)]
 DEATHS_OF_PAYMENTS = [Fault(at, "kill service", "payments") for at in (0.0, 1.5, 3.0)]
+HELD_UP = [Fault(at, "pause", "payments", 3.0) for at in (1.0, 5.0)]
 UNREADABLE = [Fault(0.0, "unreadable event", "payments.captured")]
 
 STUCK = {"ack before write", "deadline ignored", "refund never", "lease ignored"}
@@ -72,7 +73,9 @@ CASES: list[tuple[str, list[Fault], set[str]]] = [
     ("event lost after write", [], {"unpublished"}),
     ("deadline ignored", [], {"overdue"}),
     ("refund twice", EVERYTHING_AGAIN, {"refunded twice"}),
-    ("refund never", [], {"charged"}),
+    ("refund never", [], {"charged", "record"}),
+    ("charged after no", [], {"in time", "after no"}),
+    ("lateness by arrival", HELD_UP, {"in time"}),
     ("dropped dead letter", UNREADABLE, {"dropped"}),
     ("key not remembered", [], {"two answers", "too many orders"}),
     ("lease ignored", DEATHS_OF_PAYMENTS, {"unsettled", "charged", "record"}),
