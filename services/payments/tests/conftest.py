@@ -20,6 +20,7 @@ from common.events import (
     Currency,
     OrderCancelled,
     OrderPaid,
+    OrderPaymentAccepted,
     OrderPaymentRejected,
     OrderPlaced,
     OrderRefundRequested,
@@ -93,6 +94,12 @@ class World:
     async def paid(self, order: OrderPlaced, payment_id: str, version: int = 2) -> OrderPaid:
         """Orders publishes that the order is paid."""
         event = OrderPaid(**state(order, version), payment_id=payment_id)
+        await self.events.deliver(event)
+        return event
+
+    async def accepted(self, order: OrderPlaced, payment_id: str, version: int = 2) -> OrderPaymentAccepted:
+        """Orders keeps the units for the payment."""
+        event = OrderPaymentAccepted(**state(order, version), payment_id=payment_id)
         await self.events.deliver(event)
         return event
 
