@@ -1,7 +1,7 @@
 """The cases that every gateway passes. A new one joins by an entry in PROVIDERS."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -224,7 +224,7 @@ async def test_a_charge_whose_money_is_here_is_not_abandoned(provider: Provider)
 async def test_however_a_charge_and_its_end_meet_nothing_stays_authorized(provider: Provider) -> None:
     charges = [a_charge(provider.good) for _ in range(8)]
 
-    def both(number: int, charge: Charge) -> list[Awaitable[object]]:
+    def both(number: int, charge: Charge) -> Sequence[Awaitable[object]]:
         calls = [insist(lambda: provider.gateway.charge(charge)), insist(lambda: provider.gateway.abandon(charge))]
         return calls if number % 2 else calls[::-1]
 
