@@ -204,6 +204,7 @@ async def test_a_long_history_is_read_day_by_day_and_page_by_page(
         async with gateway.watching(hear, time.time() - 3 * DAY):
             charges = await complete(gateway)
 
+    assert reads(stripe)["disputes"] >= 3  # rounds, each of a day
     assert heard == {payment.reference for payment in payments}
     assert [charge.payment_id for charge in charges] == sorted(payment.id for payment in payments)
 
