@@ -64,15 +64,19 @@ class SandboxLedger:
 
         With `fails_at`, the refund fails then, unless one has failed before.
         """
-        captured = {"_id": payment_id, "captured_at": {"$lte": now}}
-        untouched = {**captured, "refunded_at": {"$exists": False}}
+        untouched: Document = {
+            "_id": payment_id,
+            "captured_at": {"$lte": now},
+            "refunded_at": {"$exists": False},
+        }
         change = {"refunded_at": now}
         if fails_at:
             untouched["refund_failures"] = {"$exists": False}
             change |= {"refund_fails_at": fails_at, "notify_at": fails_at}
         with away_is_unavailable():
             await self.collection.update_one(untouched, {"$set": change})
-            return await self.collection.find_one(captured)
+            found = await self._newest(payment_id)
+        return found if found and (at := found.get("captured_at")) and at <= now else None
 
     async def fail_refund(self, payment_id: str, reason: str, now: datetime) -> None:
         """If the refund of a charge fails by `now`, take it back."""

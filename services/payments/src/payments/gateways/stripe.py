@@ -27,9 +27,8 @@ from stripe import (
     StripeError,
     WebhookSignature,
 )
-from stripe.params import PaymentIntentCancelParams, PaymentIntentCreateParams, RefundCreateParams
+from stripe.params import PaymentIntentCancelParams, RefundCreateParams
 
-from common.ids import minted_at
 from common.mongo.client import Database
 from payments.gateways.port import (
     Answer,
@@ -47,7 +46,18 @@ from payments.gateways.port import (
     Processing,
     Refunds,
 )
-from payments.gateways.stripe_ledger import EVENTS, StripeLedger, intent_named_by, newest_dispute, sum_of_refunds
+from payments.gateways.stripe_ledger import StripeLedger
+from payments.gateways.stripe_objects import (
+    HEARD,
+    confirmed,
+    intent_named_by,
+    is_forgotten,
+    is_replayed,
+    newest_dispute,
+    reason_of,
+    sum_of_refunds,
+    unconfirmed,
+)
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +68,6 @@ OPERATION_TIMEOUT = timedelta(seconds=9)
 
 SIGNATURE_TOLERANCE = timedelta(minutes=5)
 """How old the signature of a webhook call may be."""
-
-IDEMPOTENCY_KEY_LIFETIME = timedelta(hours=23)
-"""Stripe forgets idempotency keys after 24 hours (docs.stripe.com/api/idempotent_requests); this is a little less."""
 
 CONFIRMATION_GRACE = timedelta(minutes=5)
 """How long after the end of the hold a buyer may still confirm."""
@@ -75,16 +82,6 @@ KEYS = 5
 
 _METHOD = re.compile(r"(pm|ctoken)_\w{1,90}", re.ASCII)
 _WITH_CHARGE = ["latest_charge"]
-_HEARD = {
-    *EVENTS,
-    "charge.refunded",
-    "payment_intent.amount_capturable_updated",
-    "payment_intent.canceled",
-    "payment_intent.payment_failed",
-    "payment_intent.processing",
-    "payment_intent.requires_action",
-    "payment_intent.succeeded",
-}
 
 
 class StripeGateway:
@@ -213,16 +210,16 @@ class StripeGateway:
             raise BadSignature("Stripe did not sign this, or signed it too long ago") from error
         try:
             event = json.loads(body)
-            return intent_named_by(event["data"]["object"]) if event["type"] in _HEARD else None
+            return intent_named_by(event["data"]["object"]) if event["type"] in HEARD else None
         except (ValueError, KeyError, TypeError):
             return None
 
     async def _make(self, charge: Charge) -> Answer:
         """Create and confirm the intent. Raises `IdempotencyError` if the key was used for something else."""
-        if _is_forgotten(charge):
+        if is_forgotten(charge):
             return await self._search(charge.payment_id) or Declined("", ABANDONED)
         try:
-            intent = await self._intents.create_async(_confirmed(charge), {"idempotency_key": charge.payment_id})
+            intent = await self._intents.create_async(confirmed(charge), {"idempotency_key": charge.payment_id})
         except CardError as error:
             reason = error.code or "card_declined"
             made = error.error and error.error.payment_intent
@@ -231,17 +228,17 @@ class StripeGateway:
             log.error("Stripe can't charge payment %s: %s", charge.payment_id, error)  # noqa: TRY400
             return Declined("", error.code or "invalid_request")
         except APIError as error:
-            if _is_replayed(error) and (found := await self._search(charge.payment_id)):
+            if is_replayed(error) and (found := await self._search(charge.payment_id)):
                 return found
             raise
         return await self._answer(intent)
 
     async def _unmake(self, charge: Charge) -> Answer:
         """Create an intent that nobody confirms under the charge's key, and cancel it. Raises `IdempotencyError`."""
-        if _is_forgotten(charge):
+        if is_forgotten(charge):
             return await self._end(await self._make(charge))
         try:
-            intent = await self._intents.create_async(_unconfirmed(charge), {"idempotency_key": charge.payment_id})
+            intent = await self._intents.create_async(unconfirmed(charge), {"idempotency_key": charge.payment_id})
         except InvalidRequestError as error:
             return Declined("", error.code or "invalid_request")
         return await self._cancel(intent.id, ABANDONED)
@@ -266,9 +263,9 @@ class StripeGateway:
             case "requires_capture":
                 return Authorized(intent.id)
             case "canceled":
-                return Declined(intent.id, _reason(intent))
+                return Declined(intent.id, reason_of(intent))
             case "requires_payment_method" if intent.last_payment_error:
-                return await self._cancel(intent.id, _reason(intent))
+                return await self._cancel(intent.id, reason_of(intent))
             case "requires_action" if not over:
                 return Processing(intent.id, intent.client_secret)
             case _ if over:
@@ -301,7 +298,7 @@ class StripeGateway:
             try:
                 return await call({"idempotency_key": f"{key}.{number}" if number else key})
             except APIError as error:
-                if not _is_replayed(error):
+                if not is_replayed(error):
                     raise
         return await call({"idempotency_key": f"{key}.{KEYS - 1}"})
 
@@ -323,48 +320,3 @@ class StripeGateway:
             # A wrong or revoked key (401, 403), too many calls (429), a key in use (409), a failure at Stripe (5xx).
             what = error.code or type(error).__name__
             raise GatewayUnavailable(f"Stripe answered {error.http_status}: {what}") from error
-
-
-def _unconfirmed(charge: Charge) -> PaymentIntentCreateParams:
-    """The parameters of an intent that takes nothing: always the same for the same charge, as its key requires.
-
-    Stripe counts in the smallest unit, as Souk does. Souk does not sell in the currencies where Stripe differs (ISK,
-    UGX, those with three decimals).
-    """
-    return {
-        "amount": charge.amount,
-        "currency": charge.currency.lower(),
-        "allowed_payment_method_types": ["card"],
-        "capture_method": "manual",
-        "metadata": {
-            "payment_id": charge.payment_id,
-            "order_id": charge.order_id,
-            "hold_ends_at": str(int(charge.hold_ends_at.timestamp())),
-        },
-    }
-
-
-def _confirmed(charge: Charge) -> PaymentIntentCreateParams:
-    """The parameters that create and confirm an intent: also always the same."""
-    order = _unconfirmed(charge)
-    order["confirm"] = True
-    order["use_stripe_sdk"] = True  # The buyer confirms on our page, through Stripe.js.
-    order["confirmation_token" if charge.method.startswith("ctoken_") else "payment_method"] = charge.method
-    return order
-
-
-def _is_forgotten(charge: Charge) -> bool:
-    """Whether Stripe may have forgotten the key of a charge."""
-    return time.time() - minted_at(charge.payment_id) > IDEMPOTENCY_KEY_LIFETIME.total_seconds()
-
-
-def _is_replayed(error: APIError) -> bool:
-    """Whether asking again brings the same answer: Stripe stores even a 500 under its key."""
-    return bool(error.headers and error.headers.get("idempotent-replayed"))
-
-
-def _reason(intent: PaymentIntent) -> str:
-    """Why no money came. What the bank reports to the shop alone (a lost card, suspected fraud) is left out."""
-    error, charge = intent.last_payment_error, intent.latest_charge
-    code = error.code if error else charge.failure_code if charge and not isinstance(charge, str) else None
-    return code or intent.cancellation_reason or "canceled"

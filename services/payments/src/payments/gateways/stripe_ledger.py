@@ -20,7 +20,8 @@ from stripe import Refund as StripeRefund
 from common.events import DisputeStatus
 from common.mongo.client import Database, Document
 from payments.gateways.ledger_errors import away_is_unavailable
-from payments.gateways.port import ChargeRecord, ChargesUnlisted, Dispute, Hear, Refunds
+from payments.gateways.port import ChargeRecord, ChargesUnlisted, Hear
+from payments.gateways.stripe_objects import EVENTS, intent_named_by, mark_of, newest_dispute, sum_of_refunds
 from payments.leased_work import LeasedWork
 
 OVERLAP = timedelta(minutes=10)
@@ -29,49 +30,7 @@ OVERLAP = timedelta(minutes=10)
 WINDOW = timedelta(days=1)
 """How much of a list is read in one round."""
 
-EVENTS = (
-    "refund.failed",
-    "refund.updated",
-    "charge.dispute.created",
-    "charge.dispute.closed",
-    "charge.dispute.funds_withdrawn",
-    "charge.dispute.funds_reinstated",
-)
-"""What can become of a refund or dispute long after it was created. Stripe lists events for 30 days."""
-
-DISPUTES = {
-    "needs_response": DisputeStatus.OPEN,
-    "under_review": DisputeStatus.OPEN,
-    "won": DisputeStatus.WON,
-    "lost": DisputeStatus.LOST,
-}
-"""Disputes in which money moves. An inquiry (`warning_*`), and one that was `prevented`, leave the money here."""
-
-FAILED = {"failed", "canceled"}
-"""The statuses of a refund that gives nothing back."""
-
 List = Callable[[Any], Awaitable[ListObject[Any]]]
-
-
-def intent_named_by(thing: Any) -> str | None:
-    """The id of the intent that an object of Stripe's is or belongs to."""
-    field = "id" if thing["object"] == "payment_intent" else "payment_intent"
-    name = thing[field] if field in thing else None  # noqa: SIM401 - an object of the SDK has no `get`
-    return name if isinstance(name, str) else None
-
-
-def sum_of_refunds(refunds: Sequence[StripeRefund], amount: int) -> Refunds:
-    """What the refunds of a charge over `amount`, the newest first, come to."""
-    failed = [refund for refund in refunds if refund.status in FAILED]
-    returned = sum(refund.amount for refund in refunds if refund.status not in FAILED)
-    reason = (failed[0].failure_reason or failed[0].status or "") if failed else ""
-    return Refunds(returned >= amount, len(failed), reason)
-
-
-def newest_dispute(disputes: Sequence[StripeDispute]) -> Dispute | None:
-    """The newest dispute in which money moves."""
-    moving = [Dispute(DISPUTES[d.status], d.reason, d.created) for d in disputes if d.status in DISPUTES]
-    return max(moving, key=lambda dispute: dispute.opened_at, default=None)
 
 
 class StripeLedger:
@@ -112,7 +71,7 @@ class StripeLedger:
         """Store what was read about a captured charge. What was read later may be stored earlier: it stays."""
         charge = intent.latest_charge
         marks = [f"{charge if isinstance(charge, str) else charge.id}:captured"] if charge else []
-        marks += [mark for thing in (*refunds, *disputes) if (mark := _mark(thing))]
+        marks += [mark for thing in (*refunds, *disputes) if (mark := mark_of(thing))]
         back, dispute = sum_of_refunds(refunds, intent.amount_received), newest_dispute(disputes)
         grows: dict[str, list[object]] = {"refunds": [back.failures, back.returned]}
         if dispute:
@@ -151,7 +110,7 @@ class StripeLedger:
         marks: dict[str, set[str]] = defaultdict(set)
         for thing in things:
             about = thing.data.object if thing.object == "event" else thing
-            if (reference := intent_named_by(about)) and (mark := _mark(about)):
+            if (reference := intent_named_by(about)) and (mark := mark_of(about)):
                 marks[reference].add(mark)
         known = self._charges.find({"reference": {"$in": list(marks)}}, {"reference": 1, "seen": 1})
         seen = {document["reference"]: set(document["seen"]) for document in await known.to_list()}
@@ -165,13 +124,6 @@ class StripeLedger:
 async def _events(client: StripeClient, params: Any) -> ListObject[Event]:
     wanted: Any = {**params, "types": list(EVENTS)}
     return await client.v1.events.list_async(wanted)
-
-
-def _mark(thing: Any) -> str | None:
-    """A thing of Stripe's in the state it has, or None if no money has moved by it."""
-    if thing["object"] == "charge":
-        return f"{thing['id']}:captured" if thing["captured"] and "payment_id" in thing["metadata"] else None
-    return f"{thing['id']}:{thing['status']}"
 
 
 def _record(document: Document) -> ChargeRecord:
