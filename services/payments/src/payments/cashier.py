@@ -135,7 +135,8 @@ class Cashier:
 
     async def refund_again(self, payment_id: str, by: str) -> Payment:
         """Make a failed refund once more, soon. Raises `PaymentNotFound` and `NoFailedRefund`."""
-        return await self._owe(payment_id, lambda payment: payment.refund_again(datetime.now(UTC), by))
+        cause = asdict(current_cause())
+        return await self._owe(payment_id, lambda payment: payment.refund_again(datetime.now(UTC), by, cause))
 
     async def settle_refund(self, payment_id: str, by: str, reason: str) -> Payment:
         """Record that a failed refund was paid by other means. Raises `PaymentNotFound` and `NoFailedRefund`."""

@@ -463,11 +463,12 @@ class Payment(Aggregate):
         if returned:
             self.refunded_elsewhere(REFUNDED_BY_PROVIDER)
 
-    def refund_again(self, now: datetime, by: str = "") -> None:
+    def refund_again(self, now: datetime, by: str = "", cause: dict[str, Any] | None = None) -> None:
         """Ask for a refund that has failed once more, as an operator wants it. Raises `NoFailedRefund`."""
         self._check_refund_failed()
         self.status = PaymentStatus.REFUND_DUE
         self.refund_attempt += 1
+        self.due_cause = cause
         self._check(now)
         self.record(PaymentRefundRetried(**self._state(), by=by))
 
