@@ -63,6 +63,15 @@ async def captured(gateway: StripeGateway, charge: Charge) -> str:
     return reference
 
 
+async def charged_without_a_word(stripe: FakeStripe, gateway: StripeGateway) -> Charge:
+    """A charge that was made, and whose key is answered with an error for ever."""
+    charge = a_charge()
+    stripe.troubles.append(Trouble(500, after_the_deed=True))
+    with pytest.raises(GatewayUnavailable):
+        await gateway.charge(charge)
+    return charge
+
+
 def a_charge(method: str = VISA, *, hold: timedelta = timedelta(minutes=15), amount: int = 900) -> Charge:
     return Charge(new_id(), new_id(), amount, Currency.EUR, method, datetime.now(UTC) + hold)
 
@@ -94,10 +103,7 @@ async def test_what_did_not_happen_is_not_known_until_the_same_call_succeeds(
 async def test_an_error_that_stripe_repeats_for_ever_is_looked_behind(
     stripe: FakeStripe, gateway: StripeGateway
 ) -> None:
-    charge = a_charge()
-    stripe.troubles.append(Trouble(500, after_the_deed=True))
-    with pytest.raises(GatewayUnavailable):
-        await gateway.charge(charge)
+    charge = await charged_without_a_word(stripe, gateway)
 
     assert isinstance(await gateway.charge(charge), Authorized)
     assert len(stripe.intents) == 1
@@ -210,10 +216,7 @@ async def test_a_key_that_stripe_may_have_forgotten_is_not_used_again(
 async def test_the_same_error_for_ever_does_not_keep_a_charge_from_its_end(
     stripe: FakeStripe, gateway: StripeGateway
 ) -> None:
-    charge = a_charge()
-    stripe.troubles.append(Trouble(500, after_the_deed=True))
-    with pytest.raises(GatewayUnavailable):
-        await gateway.charge(charge)
+    charge = await charged_without_a_word(stripe, gateway)
 
     ended = await gateway.abandon(charge)
 

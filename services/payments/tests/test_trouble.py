@@ -10,8 +10,6 @@ from common.http.sessions import OPERATOR
 from common.ids import new_id
 from payments.domain import (
     REFUNDED_BY_PROVIDER,
-    Due,
-    DueState,
     NoFailedRefund,
     Payment,
     PaymentStatus,
@@ -35,16 +33,16 @@ def now() -> datetime:
 @pytest.fixture
 def payment() -> Payment:
     """A payment whose money is here."""
-    due = Due(
+    ends = now() + timedelta(minutes=15)
+    payment = Payment(
         id=new_id(),
-        order_version=1,
+        order_id=new_id(),
         buyer_id=new_id(),
         amount=900,
         currency=Currency.EUR,
-        expires_at=now() + timedelta(minutes=15),
-        state=DueState.OPEN,
+        method="m",
+        hold_ends_at=ends,
     )
-    payment = Payment.begin(due, method="pm_card_visa", request_key=None, now=now())
     payment.capture("ch_1", now())
     payment.saved()
     return payment
