@@ -14,11 +14,13 @@ from stripe import Dispute, PaymentIntent, Refund, StripeClient
 from common.events import PaymentDisputed, PaymentRefunded, PaymentRefundFailed, ProviderCalled
 from common.ids import new_id
 from common.mongo.client import Database
+from common.records import RecordsQuery
 from infra.servers.process import free_port
 from payments.domain import REFUNDED_BY_PROVIDER, Payment, PaymentStatus
 from payments.gateways.port import ChargeRecord, ChargesUnlisted, Hear
 from payments.gateways.stripe import StripeGateway
 from payments.gateways.stripe_ledger import StripeLedger
+from payments.records import show_charges
 from services.payments.tests.stripe_fake import SECRET_KEY, WEBHOOK_SECRET, FakeStripe, Json
 from tests.support.bus import Events
 from tests.support.waiting import eventually
@@ -223,11 +225,13 @@ async def test_the_list_says_where_the_money_is_as_stripe_sees_it(
         async with gateway.watching(cashier.hear, time.time()):
             charges = {charge.payment_id: charge for charge in await complete(gateway)}
         some = await gateway.charges(kept.id, 100, [kept.id, returned.id])
+        shown = await show_charges(RecordsQuery(ids=[disputed.id]), cashier)
 
     assert charges[kept.id] == ChargeRecord(kept.id, 700, "EUR", captured=True, refunded=False)
     assert charges[returned.id] == ChargeRecord(returned.id, 700, "EUR", captured=True, refunded=True)
     assert charges[disputed.id] == ChargeRecord(disputed.id, 700, "EUR", captured=True, refunded=False, disputed=True)
     assert some == [charges[returned.id]]
+    assert shown == [charges[disputed.id].as_dict()]
 
 
 async def test_what_was_read_earlier_and_is_stored_later_changes_nothing(db: Database) -> None:
