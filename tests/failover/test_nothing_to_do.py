@@ -94,7 +94,7 @@ class Cases:
         payments, dues = PaymentStore(self._db, self._relay), DueStore(self._db)
         await payments.prepare()
         captured, paying, due = payment(), payment(), owed()
-        captured.capture("ch_1")
+        captured.capture("ch_1", datetime.now(UTC))
         await payments.add(captured)
         ledger = SandboxLedger(self._db.sandbox_charges)
         await ledger.add({"_id": "charged", "captured_at": datetime.now(UTC)})

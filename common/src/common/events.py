@@ -264,15 +264,27 @@ class PaymentReleased(PaymentState, subject="payments.released"):
 
 
 class PaymentRefunded(PaymentState, subject="payments.refunded"):
-    """The money of a payment went back to the buyer. Owner: payments."""
+    """The money of a payment went back to the buyer. Owner: payments.
+
+    If a refund had failed and an operator paid it by other means, `settled_by` is their address and `settlement` their
+    reason.
+    """
 
     reason: str
+    settled_by: str | None = None
+    settlement: str | None = None
 
 
 class PaymentRefundFailed(PaymentState, subject="payments.refund_failed"):
     """The provider could not give the money back, so it is still here: an operator settles it. Owner: payments."""
 
     reason: str
+
+
+class PaymentRefundRetried(PaymentState, subject="payments.refund_retried"):
+    """An operator, whose address is `by`, had a failed refund made once more. Owner: payments."""
+
+    by: str
 
 
 class PaymentDisputed(PaymentState, subject="payments.disputed"):

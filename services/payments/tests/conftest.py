@@ -136,6 +136,12 @@ class World:
         await self.events.deliver(event)
         return event
 
+    async def accepted(self, order: OrderPlaced, payment_id: str, version: int = 2) -> OrderPaymentAccepted:
+        """Orders keeps the units for the payment."""
+        event = OrderPaymentAccepted(**state(order, version), payment_id=payment_id)
+        await self.events.deliver(event)
+        return event
+
     async def cancelled(self, order: OrderPlaced, version: int = 2) -> OrderCancelled:
         """Orders publishes that the order is cancelled."""
         event = OrderCancelled(**state(order, version), reason=CancelReason.BUYER)

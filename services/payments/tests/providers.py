@@ -48,6 +48,7 @@ class Provider:
     signed: Callable[[str, datetime, str], tuple[bytes, Mapping[str, str]]]
     """A webhook call about a charge, signed at a time with a secret."""
     loses_the_answer: str = ""
+    refuses_the_capture: str = ""
     finish: Callable[[Processing], Awaitable[None]] = _by_itself
     """Do what a slow charge waits for."""
 
@@ -75,9 +76,8 @@ async def sandbox_provider(place: Place) -> AsyncIterator[Provider]:
         return body, {"sandbox-signature": f"t={seconds},v1={signature(secret, seconds, body)}"}
 
     async with SandboxGateway.open(place.db.sandbox_charges, SECRET, "http://127.0.0.1:1/") as gateway:
-        yield Provider(
-            gateway, "pm_card_visa", "pm_card_declined", "pm_card_duplicate", balance, signed, "pm_card_lost"
-        )
+        cards = ("pm_card_visa", "pm_card_declined", "pm_card_duplicate")
+        yield Provider(gateway, *cards, balance, signed, "pm_card_lost", "pm_card_capture_fails")
 
 
 @asynccontextmanager
@@ -92,8 +92,10 @@ async def small_stripe_provider(place: Place) -> AsyncIterator[Provider]:
         stripe.authenticate(answer.client_secret or "")
 
     url, timeout = f"http://127.0.0.1:{port}", timedelta(seconds=1.5)
-    async with place.serve(stripe.app, port), StripeGateway.open(SECRET_KEY, SECRET, url, timeout) as gateway:
-        yield _stripe(gateway, balance, finish, "pm_card_lost")
+    opened = StripeGateway.open(SECRET_KEY, SECRET, url, place.db, timeout=timeout)
+    async with place.serve(stripe.app, port), opened as gateway:
+        stripe_there = _stripe(gateway, balance, finish)
+        yield replace(stripe_there, loses_the_answer="pm_card_lost", refuses_the_capture="pm_card_captureFails")
 
 
 @asynccontextmanager
@@ -108,17 +110,17 @@ async def localstripe_provider(place: Place) -> AsyncIterator[Provider]:
             path = f"/v1/payment_intents/{answer.reference}/_authenticate"
             await account.raw_request_async("post", path, client_secret=answer.client_secret, success="true")
 
-        async with StripeGateway.open("sk_test_123", SECRET, url) as gateway:
+        async with StripeGateway.open("sk_test_123", SECRET, url, place.db) as gateway:
             stripe = _stripe(gateway, partial(_money_in, account, new_id()), finish)
             yield replace(stripe, declined="pm_card_chargeCustomerFail", slow=slow.id)
 
 
 @asynccontextmanager
-async def real_stripe_provider(_: Place) -> AsyncIterator[Provider]:
+async def real_stripe_provider(place: Place) -> AsyncIterator[Provider]:
     """Stripe's gateway before Stripe, in test mode."""
     key = os.environ["STRIPE_TEST_KEY"]
     url = "https://api.stripe.com"
-    async with account_at(key, url) as account, StripeGateway.open(key, SECRET, url) as gateway:
+    async with account_at(key, url) as account, StripeGateway.open(key, SECRET, url, place.db) as gateway:
         yield _stripe(gateway, partial(_money_in, account, new_id()), _by_itself)
 
 
@@ -134,7 +136,6 @@ def _stripe(
     gateway: PaymentGateway,
     balance: Callable[[], Awaitable[int]],
     finish: Callable[[Processing], Awaitable[None]],
-    loses_the_answer: str = "",
 ) -> Provider:
     def signed(reference: str, at: datetime, secret: str) -> tuple[bytes, Mapping[str, str]]:
         thing = {"id": reference, "object": "payment_intent"}
@@ -142,7 +143,7 @@ def _stripe(
         return FakeStripe().signed(event, at.timestamp(), secret)
 
     cards = ("pm_card_visa", "pm_card_visa_chargeDeclined", "pm_card_authenticationRequired")
-    return Provider(gateway, *cards, balance, signed, loses_the_answer, finish)
+    return Provider(gateway, *cards, balance, signed, finish=finish)
 
 
 async def _money_in(account: StripeClient, begun: str) -> int:
@@ -176,6 +177,9 @@ tells_which_failed = all_but("localstripe")
 
 finishes_slow_charges = all_but("real")
 """Stripe's own test cards that wait for the buyer need him, and a browser."""
+
+refuses_captures = all_but("localstripe", "real")
+"""Nobody can make others refuse to capture what they have authorized."""
 
 loses_answers = all_but("localstripe", "real")
 """Nobody can make others go silent."""

@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from common.events import PaymentAuthorized, PaymentRefunded, ProviderCalled
 from common.telemetry import Cause, caused_by
-from payments.gateways.port import Answer, Charge, Found, GatewayRefused, GatewayTimeout, GatewayUnavailable
+from payments.gateways.port import Answer, Charge, Found, GatewayRefused, GatewayTimeout, GatewayUnavailable, Refunds
 from payments.gateways.sandbox import SandboxGateway
 from tests.support.bus import Events
 
@@ -32,9 +32,10 @@ class Failing(SandboxGateway):
         self._fail()
         return await super().retrieve(reference)
 
-    async def refund(self, payment_id: str, reference: str) -> None:
-        await super().refund(payment_id, reference)
+    async def refund(self, payment_id: str, reference: str, attempt: int = 0) -> Refunds:
+        refunds = await super().refund(payment_id, reference, attempt)
         self._fail()
+        return refunds
 
     def _fail(self) -> None:
         if self.failures:

@@ -13,18 +13,21 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI, Request
 
-from common.events import Currency, PaymentCaptured, PaymentFailed, PaymentProcessing
+from common.events import Currency, DisputeStatus, PaymentAuthorized, PaymentFailed, PaymentProcessing
 from common.ids import new_id
+from common.mongo.client import Database
 from infra.servers.process import free_port
 from payments.domain import PaymentStatus
 from payments.gateways.port import (
+    Authorized,
     Captured,
     Charge,
     Declined,
+    Dispute,
     Found,
-    GatewayRefused,
     GatewayUnavailable,
     Processing,
+    Refunds,
 )
 from payments.gateways.stripe import StripeGateway
 from services.payments.tests.localstripe import localstripe, localstripe_for
@@ -46,11 +49,27 @@ def stripe() -> FakeStripe:
 
 
 @pytest_asyncio.fixture
-async def gateway(stripe: FakeStripe, serve: "Serve") -> AsyncIterator[StripeGateway]:
+async def gateway(stripe: FakeStripe, serve: "Serve", db: Database) -> AsyncIterator[StripeGateway]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    async with serve(stripe.app, port), StripeGateway.open(SECRET_KEY, WEBHOOK_SECRET, url) as gateway:
+    async with serve(stripe.app, port), StripeGateway.open(SECRET_KEY, WEBHOOK_SECRET, url, db) as gateway:
         yield gateway
+
+
+async def captured(gateway: StripeGateway, charge: Charge) -> str:
+    """The reference of the charge, once its money is here."""
+    reference = (await gateway.charge(charge)).reference
+    assert await gateway.capture(charge.payment_id, reference) == Captured(reference)
+    return reference
+
+
+async def charged_without_a_word(stripe: FakeStripe, gateway: StripeGateway) -> Charge:
+    """A charge that was made, and whose key is answered with an error for ever."""
+    charge = a_charge()
+    stripe.troubles.append(Trouble(500, after_the_deed=True))
+    with pytest.raises(GatewayUnavailable):
+        await gateway.charge(charge)
+    return charge
 
 
 def a_charge(method: str = VISA, *, hold: timedelta = timedelta(minutes=15), amount: int = 900) -> Charge:
@@ -76,25 +95,22 @@ async def test_what_did_not_happen_is_not_known_until_the_same_call_succeeds(
     with pytest.raises(GatewayUnavailable):
         await gateway.charge(charge)
 
-    assert stripe.balance() == 0
-    assert isinstance(await gateway.charge(charge), Captured)
-    assert stripe.balance() == 900
+    assert not stripe.intents
+    assert isinstance(await gateway.charge(charge), Authorized)
+    assert len(stripe.intents) == 1
 
 
 async def test_an_error_that_stripe_repeats_for_ever_is_looked_behind(
     stripe: FakeStripe, gateway: StripeGateway
 ) -> None:
-    charge = a_charge()
-    stripe.troubles.append(Trouble(500, after_the_deed=True))
-    with pytest.raises(GatewayUnavailable):
-        await gateway.charge(charge)
+    charge = await charged_without_a_word(stripe, gateway)
 
-    assert isinstance(await gateway.charge(charge), Captured)
-    assert stripe.balance() == 900
+    assert isinstance(await gateway.charge(charge), Authorized)
+    assert len(stripe.intents) == 1
 
 
-async def test_nobody_at_the_address_is_a_gateway_that_is_away() -> None:
-    async with StripeGateway.open(SECRET_KEY, WEBHOOK_SECRET, f"http://127.0.0.1:{free_port()}") as gateway:
+async def test_nobody_at_the_address_is_a_gateway_that_is_away(db: Database) -> None:
+    async with StripeGateway.open(SECRET_KEY, WEBHOOK_SECRET, f"http://127.0.0.1:{free_port()}", db) as gateway:
         with pytest.raises(GatewayUnavailable):
             await gateway.charge(a_charge())
 
@@ -108,7 +124,7 @@ async def test_a_charge_that_stripe_finds_fault_with_is_declined(
     stripe: FakeStripe, gateway: StripeGateway, charge: Charge, reason: str
 ) -> None:
     assert await gateway.charge(charge) == Declined("", reason)
-    assert stripe.balance() == 0
+    assert not stripe.intents or {i["status"] for i in stripe.intents.values()} == {"canceled"}
 
 
 async def test_yen_have_no_cents_at_stripe_either(stripe: FakeStripe, gateway: StripeGateway) -> None:
@@ -120,7 +136,7 @@ async def test_yen_have_no_cents_at_stripe_either(stripe: FakeStripe, gateway: S
 
 async def test_what_the_page_made_of_the_card_is_accepted(stripe: FakeStripe, gateway: StripeGateway) -> None:
     assert gateway.accepts("ctoken_card_visa")
-    assert isinstance(await gateway.charge(a_charge("ctoken_card_visa")), Captured)
+    assert isinstance(await gateway.charge(a_charge("ctoken_card_visa")), Authorized)
 
 
 async def test_a_failed_intent_is_declined_only_when_nobody_can_pay_it_any_more(
@@ -138,12 +154,19 @@ async def test_a_failed_intent_is_declined_only_when_nobody_can_pay_it_any_more(
     assert {stripe.intents[r]["status"] for r in (declined.reference, waiting.reference)} == {"canceled"}
 
 
-async def test_a_failed_intent_that_was_paid_after_all_is_captured(stripe: FakeStripe, gateway: StripeGateway) -> None:
+async def test_a_failed_intent_that_was_captured_after_all_is_captured(
+    stripe: FakeStripe, gateway: StripeGateway
+) -> None:
     waiting = await gateway.charge(a_charge(CONFIRMED))
     assert isinstance(waiting, Processing)
     secret = waiting.client_secret or ""
     stripe.authenticate(secret, well=False)
-    stripe.before_cancelling = lambda: stripe.confirm_again(secret)  # The buyer has been faster than we.
+
+    def others_are_faster() -> None:
+        stripe.confirm_again(secret)
+        stripe.capture_by_hand(waiting.reference)
+
+    stripe.before_cancelling = others_are_faster
 
     found = await gateway.retrieve(waiting.reference)
 
@@ -177,37 +200,152 @@ async def test_a_key_that_stripe_may_have_forgotten_is_not_used_again(
     stripe: FakeStripe, gateway: StripeGateway
 ) -> None:
     asked, never_asked = (begun(timedelta(hours=h), a_charge()) for h in (22, 24))
-    taken = await gateway.charge(asked)
+    made = await gateway.charge(asked)
     stripe.kept.clear()
     [intent] = stripe.intents.values()
     forgotten = begun(timedelta(hours=25), asked)
     intent["metadata"]["payment_id"] = forgotten.payment_id
 
-    assert await gateway.charge(forgotten) == taken
+    assert await gateway.charge(forgotten) == made
     assert await gateway.charge(never_asked) == Declined("", "abandoned")
-    assert stripe.balance() == 900
+    assert await gateway.abandon(never_asked) == Declined("", "abandoned")
+    assert await gateway.abandon(forgotten) == Declined(made.reference, "abandoned")
+    assert len(stripe.intents) == 1
+
+
+async def test_the_same_error_for_ever_does_not_keep_a_charge_from_its_end(
+    stripe: FakeStripe, gateway: StripeGateway
+) -> None:
+    charge = await charged_without_a_word(stripe, gateway)
+
+    ended = await gateway.abandon(charge)
+
+    assert isinstance(ended, Declined)
+    assert stripe.intents[ended.reference]["status"] == "canceled"
+
+
+async def test_an_authorization_that_has_lapsed_is_declined(stripe: FakeStripe, gateway: StripeGateway) -> None:
+    first, second = a_charge(), a_charge()
+    references = [(await gateway.charge(charge)).reference for charge in (first, second)]
+    for reference in references:
+        stripe.lapse(reference)
+
+    found = await gateway.retrieve(references[0])
+
+    assert found
+    assert found.answer == Declined(references[0], "automatic")
+    assert isinstance(await gateway.capture(second.payment_id, references[1]), Declined)
+
+
+@pytest.mark.parametrize("after_the_deed", [True, False])
+async def test_a_capture_and_a_refund_have_a_way_on_after_an_error_that_stripe_repeats_for_ever(
+    stripe: FakeStripe, gateway: StripeGateway, after_the_deed: bool
+) -> None:
+    charge = a_charge()
+    trouble = Trouble(500, after_the_deed=after_the_deed, in_its_place=not after_the_deed)
+    reference = (await gateway.charge(charge)).reference
+    stripe.troubles.append(trouble)
+    with pytest.raises(GatewayUnavailable):
+        await gateway.capture(charge.payment_id, reference)
+
+    assert await gateway.capture(charge.payment_id, reference) == Captured(reference)
+
+    stripe.troubles.append(trouble)
+    with pytest.raises(GatewayUnavailable):
+        await gateway.refund(charge.payment_id, reference)
+
+    assert await gateway.refund(charge.payment_id, reference) == Refunds(returned=True)
+    assert stripe.balance() == 0
+    assert len(stripe.refunds) == 1
 
 
 async def test_a_refund_is_one_refund_even_when_its_key_is_forgotten(
     stripe: FakeStripe, gateway: StripeGateway
 ) -> None:
     charge = a_charge()
-    answer = await gateway.charge(charge)
-    await gateway.refund(charge.payment_id, answer.reference)
+    reference = await captured(gateway, charge)
+    await gateway.refund(charge.payment_id, reference)
     stripe.kept.clear()
 
-    await gateway.refund(charge.payment_id, answer.reference)
+    assert await gateway.refund(charge.payment_id, reference) == Refunds(returned=True)
 
-    assert len(stripe.refunded) == 1
+    assert len(stripe.refunds) == 1
 
 
-async def test_a_refund_that_fails_is_not_taken_for_one(stripe: FakeStripe, gateway: StripeGateway) -> None:
+async def test_a_refund_that_fails_is_not_taken_for_one_and_the_next_attempt_is_another(
+    stripe: FakeStripe, gateway: StripeGateway
+) -> None:
     charge = a_charge()
-    answer = await gateway.charge(charge)
+    reference = await captured(gateway, charge)
     stripe.refunds_become = "failed"
+    failed = [await gateway.refund(charge.payment_id, reference) for _ in range(2)]
+    stripe.refunds_become = "succeeded"
 
-    with pytest.raises(GatewayRefused):
-        await gateway.refund(charge.payment_id, answer.reference)
+    returned = await gateway.refund(charge.payment_id, reference, attempt=1)
+
+    assert failed == [Refunds(returned=False, failures=1, reason="unknown")] * 2
+    assert returned == Refunds(returned=True, failures=1, reason="unknown")
+    assert len(stripe.refunds) == 2
+
+
+async def test_part_of_the_money_sent_back_by_hand_is_no_refund(stripe: FakeStripe, gateway: StripeGateway) -> None:
+    charge = a_charge()
+    reference = await captured(gateway, charge)
+
+    stripe.refund_by_hand(reference, 400)
+    found = await gateway.retrieve(reference)
+
+    assert found == Found(charge.payment_id, Captured(reference))
+    assert await gateway.refund(charge.payment_id, reference) == Refunds(returned=True)
+    assert stripe.balance() == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "meant"),
+    [
+        ("needs_response", DisputeStatus.OPEN),
+        ("under_review", DisputeStatus.OPEN),
+        ("won", DisputeStatus.WON),
+        ("lost", DisputeStatus.LOST),
+        ("warning_needs_response", None),
+        ("warning_closed", None),
+        ("prevented", None),
+    ],
+)
+async def test_a_dispute_counts_when_money_moves(
+    stripe: FakeStripe, gateway: StripeGateway, status: str, meant: DisputeStatus | None
+) -> None:
+    reference = await captured(gateway, a_charge())
+    dispute = stripe.dispute(reference, status)
+
+    found = await gateway.retrieve(reference)
+
+    assert found
+    assert found.answer == Captured(reference)
+    assert found.dispute == (Dispute(meant, "fraudulent", dispute["created"]) if meant else None)
+
+
+async def test_every_webhook_call_about_money_names_its_intent(stripe: FakeStripe, gateway: StripeGateway) -> None:
+    charge = a_charge()
+    reference = await captured(gateway, charge)
+    await gateway.refund(charge.payment_id, reference)
+    stripe.fail_refund(reference)
+    stripe.decide(stripe.dispute(reference), "won")
+
+    named = {event["type"]: gateway.verify(*stripe.signed(event)) for event in stripe.news}
+
+    assert named == dict.fromkeys(
+        (
+            "payment_intent.amount_capturable_updated",
+            "payment_intent.succeeded",
+            "charge.refunded",
+            "refund.failed",
+            "refund.updated",
+            "charge.dispute.created",
+            "charge.dispute.closed",
+        ),
+        reference,
+    )
 
 
 async def test_a_payment_of_somebody_else_in_the_same_account_is_not_ours(
@@ -230,14 +368,16 @@ async def test_a_call_about_something_else_is_about_no_charge(
 
 
 async def test_while_the_secret_is_rolled_a_call_has_two_signatures(stripe: FakeStripe, gateway: StripeGateway) -> None:
-    event = {"type": "payment_intent.succeeded", "data": {"object": {"id": "pi_1"}}}
+    event = {"type": "payment_intent.succeeded", "data": {"object": {"id": "pi_1", "object": "payment_intent"}}}
     body, headers = stripe.signed(event)
     newer = stripe.signed(event, secret="whsec_of_tomorrow")[1]["stripe-signature"].rpartition(",")[2]
 
     assert gateway.verify(body, {"stripe-signature": f"{headers['stripe-signature']},{newer}"}) == "pi_1"
 
 
-async def test_a_call_that_others_have_signed_names_its_charge(localstripe: httpx.AsyncClient, serve: "Serve") -> None:
+async def test_a_call_that_others_have_signed_names_its_charge(
+    localstripe: httpx.AsyncClient, serve: "Serve", db: Database
+) -> None:
     heard: list[tuple[bytes, Mapping[str, str]]] = []
     port, listener = free_port(), FastAPI()
 
@@ -251,9 +391,9 @@ async def test_a_call_that_others_have_signed_names_its_charge(localstripe: http
     async with serve(listener, port), localstripe_for(localstripe, serve) as url:
         hook = {"url": f"http://127.0.0.1:{port}/", "secret": WEBHOOK_SECRET}
         await localstripe.post("/_config/webhooks/ours", json=hook)
-        async with StripeGateway.open(SECRET_KEY, WEBHOOK_SECRET, url) as gateway:
-            answer = await gateway.charge(a_charge())
-            await eventually(lambda: told(gateway, answer.reference))
+        async with StripeGateway.open(SECRET_KEY, WEBHOOK_SECRET, url, db) as gateway:
+            reference = await captured(gateway, a_charge())
+            await eventually(lambda: told(gateway, reference))
         await localstripe.delete("/_config/data")
 
 
@@ -268,9 +408,9 @@ async def test_whoever_dies_around_the_call_is_followed_by_one_who_uses_the_same
 
     await asyncio.gather(*(workshop.cashier(gateway).settle(payment.id) for _ in range(3)))
 
-    assert (await workshop.payments.get(payment.id)).status is PaymentStatus.CAPTURED
+    assert (await workshop.payments.get(payment.id)).status is PaymentStatus.AUTHORIZED
     assert [i["metadata"]["payment_id"] for i in stripe.intents.values()] == [payment.id]
-    assert len(await events.published(PaymentCaptured)) == 1
+    assert len(await events.published(PaymentAuthorized)) == 1
 
 
 @pytest.mark.parametrize("well", [True, False])
@@ -286,7 +426,7 @@ async def test_webhook_calls_may_come_late_twice_and_in_any_order(
         assert await cashier.receive_webhook(*stripe.signed(event))
 
     settled = await workshop.payments.get(payment.id)
-    assert settled.status is (PaymentStatus.CAPTURED if well else PaymentStatus.FAILED)
+    assert settled.status is (PaymentStatus.AUTHORIZED if well else PaymentStatus.FAILED)
     assert settled.client_secret is None
     assert len(await events.published(PaymentProcessing)) == 1
-    assert len(await events.published(PaymentCaptured if well else PaymentFailed)) == 1
+    assert len(await events.published(PaymentAuthorized if well else PaymentFailed)) == 1

@@ -12,10 +12,12 @@ from payments.gateways.port import (
     Authorized,
     Captured,
     Declined,
+    Found,
     GatewayRefused,
     GatewayTimeout,
     GatewayUnavailable,
     Processing,
+    Refunds,
 )
 
 Transition = Callable[[Payment], None]
@@ -35,8 +37,8 @@ class Call:
     operation: ProviderOperation
     began: float = field(default_factory=time.perf_counter)
 
-    def answered(self, answer: Answer) -> Transition:
-        """The gateway answered: the payment moves on."""
+    def answered(self, answer: Answer, later: Transition | None = None) -> Transition:
+        """The gateway answered: the payment moves on, and then on to what came `later`."""
         match answer:
             case Authorized(reference):
                 outcome, move = ProviderOutcome.AUTHORIZED, _authorize(reference)
@@ -46,7 +48,11 @@ class Call:
                 outcome, move = ProviderOutcome.DECLINED, _fail(reference, reason)
             case Processing(reference, client_secret):
                 outcome, move = ProviderOutcome.PROCESSING, _process(reference, client_secret)
-        return self._ended(outcome, answer.reference, move)
+        return self._ended(outcome, answer.reference, move, later)
+
+    def found(self, found: Found) -> Transition:
+        """The gateway told how a charge stands, and what happened to its money later."""
+        return self.answered(found.answer, _news(found))
 
     def released(self, answer: Answer) -> Transition:
         """The gateway gave up an authorization, unless the money had moved already."""
@@ -54,9 +60,10 @@ class Call:
             return self._ended(ProviderOutcome.RELEASED, answer.reference, Payment.released)
         return self.answered(answer)
 
-    def refunded(self, reference: str) -> Transition:
-        """The gateway sent the money back."""
-        return self._ended(ProviderOutcome.REFUNDED, reference, Payment.refunded)
+    def refunded(self, refunds: Refunds, reference: str, attempt: int) -> Transition:
+        """The gateway took this attempt to send the money back, or it failed at once."""
+        outcome = ProviderOutcome.REFUNDED if refunds.returned else ProviderOutcome.REFUSED
+        return self._ended(outcome, reference, _refund(refunds, attempt))
 
     def not_found(self, reference: str) -> Transition:
         """The gateway no longer knows the charge."""
@@ -67,12 +74,12 @@ class Call:
         [outcome] = [outcome for kind, outcome in FAILURES.items() if isinstance(error, kind)]
         return self._ended(outcome, reference)
 
-    def _ended(self, outcome: ProviderOutcome, reference: str, move: Transition | None = None) -> Transition:
+    def _ended(self, outcome: ProviderOutcome, reference: str, *moves: Transition | None) -> Transition:
         milliseconds = round((time.perf_counter() - self.began) * 1000)
 
         def record_and_move(payment: Payment) -> None:
             payment.provider_called(self.operation, outcome, reference or None, milliseconds)
-            if move:
+            for move in filter(None, moves):
                 move(payment)
 
         return record_and_move
@@ -92,3 +99,23 @@ def _fail(reference: str, reason: str) -> Transition:
 
 def _process(reference: str, client_secret: str | None) -> Transition:
     return lambda payment: payment.process(reference, datetime.now(UTC), client_secret)
+
+
+def _refund(refunds: Refunds, attempt: int) -> Transition:
+    def move(payment: Payment) -> None:
+        payment.note_refunds(refunds.reason, refunds.failures, returned=False)
+        if refunds.returned:
+            payment.refunded(attempt)
+        elif payment.refund_attempt == attempt:
+            payment.refund_failed(refunds.reason)
+
+    return move
+
+
+def _news(found: Found) -> Transition:
+    def move(payment: Payment) -> None:
+        if dispute := found.dispute:
+            payment.disputed(dispute.status, dispute.reason, datetime.now(UTC), dispute.opened_at)
+        payment.note_refunds(found.refunds.reason, found.refunds.failures, returned=found.refunds.returned)
+
+    return move

@@ -7,7 +7,7 @@ between, the leased work finds the payment and continues from what is written.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
@@ -66,9 +66,14 @@ class Cashier:
             payments.collection, "check_at", self.settle, poll_seconds=1, first_lease=5, max_lease=300
         )
 
-    def settling(self) -> AbstractAsyncContextManager[None]:
-        """In the background, settle payments that crashes and lost answers left open, and make the refunds due."""
-        return self._unsettled.running()
+    @asynccontextmanager
+    async def settling(self) -> AsyncIterator[None]:
+        """In the background, settle payments that crashes and lost answers left open, and make the refunds due.
+
+        Also hear of what happens at the gateway though no webhook call tells it.
+        """
+        async with self._unsettled.running(), self._gateway.watching(self.hear, await self._payments.begun()):
+            yield
 
     async def pay(self, order_id: str, method: str, buyer_id: str, request_key: str | None) -> Payment:
         """Take what is due for an order. `Payment.answer` of the result is the answer for the caller.
@@ -105,13 +110,19 @@ class Cashier:
         about no payment of Souk.
         """
         reference = self._gateway.verify(body, headers)
+        if reference and await self.hear(reference):
+            return True
+        log.warning("ignored a webhook call about %s: not a charge of Souk", reference)
+        return False
+
+    async def hear(self, reference: str) -> bool:
+        """There is news of a charge: read it, and let its payment follow. Returns False if no payment is Souk's."""
         call = Call(ProviderOperation.RETRIEVE)
-        found = await self._gateway.retrieve(reference) if reference else None
+        found = await self._gateway.retrieve(reference)
         payment = await self._payments.find(found.payment_id) if found else None
         if found is None or payment is None:
-            log.warning("ignored a webhook call about %s: not a charge of Souk", reference)
             return False
-        await self._payments.change(payment, call.answered(found.answer))
+        await self._payments.change(payment, call.found(found))
         return True
 
     async def accept(self, payment_id: str) -> None:
@@ -123,6 +134,15 @@ class Cashier:
         """Release or refund a payment, soon and once. Raises `PaymentNotFound` and `NotCaptured`."""
         cause = asdict(current_cause())
         await self._owe(payment_id, lambda payment: payment.give_back(reason, datetime.now(UTC), cause))
+
+    async def refund_again(self, payment_id: str, by: str) -> Payment:
+        """Make a failed refund once more, soon. Raises `PaymentNotFound` and `NoFailedRefund`."""
+        cause = asdict(current_cause())
+        return await self._owe(payment_id, lambda payment: payment.refund_again(datetime.now(UTC), by, cause))
+
+    async def settle_refund(self, payment_id: str, by: str, reason: str) -> Payment:
+        """Record that a failed refund was paid by other means. Raises `PaymentNotFound` and `NoFailedRefund`."""
+        return await self._owe(payment_id, lambda payment: payment.settle_refund(by, reason))
 
     async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[ChargeRecord]:
         """Charges as the gateway records them. Raises what `PaymentGateway.charges` does."""
@@ -151,9 +171,10 @@ class Cashier:
             raise OrderNotFound("there is no such order")
         return due
 
-    async def _owe(self, payment_id: str, transition: Transition) -> None:
-        await self._payments.change(await self._payments.get(payment_id), transition)
+    async def _owe(self, payment_id: str, transition: Transition) -> Payment:
+        payment = await self._payments.change(await self._payments.get(payment_id), transition)
         self._unsettled.wake()
+        return payment
 
     @staticmethod
     async def _as_caused(payment: Payment, work: Callable[[Payment], Awaitable[None]]) -> None:
@@ -201,8 +222,8 @@ class Cashier:
 
     async def _refund(self, payment: Payment) -> None:
         async with self._calling(payment, ProviderOperation.REFUND) as call:
-            await self._gateway.refund(payment.id, payment.reference)
-        await self._payments.change(payment, call.refunded(payment.reference))
+            refunds = await self._gateway.refund(payment.id, payment.reference, payment.refund_attempt)
+        await self._payments.change(payment, call.refunded(refunds, payment.reference, payment.refund_attempt))
 
     async def _look_up(self, payment: Payment) -> None:
         async with self._calling(payment, ProviderOperation.RETRIEVE) as call:
@@ -210,7 +231,7 @@ class Cashier:
         if found is None:
             await self._payments.change(payment, call.not_found(payment.reference))
             raise GatewayUnavailable(f"the gateway no longer knows charge {payment.reference}")
-        await self._payments.change(payment, call.answered(found.answer))
+        await self._payments.change(payment, call.found(found))
 
     @asynccontextmanager
     async def _calling(self, payment: Payment, operation: ProviderOperation) -> AsyncIterator[Call]:

@@ -30,6 +30,7 @@ from common.events import (
     PaymentProcessing,
     PaymentRefunded,
     PaymentRefundFailed,
+    PaymentRefundRetried,
     PaymentReleased,
     ProviderCalled,
     ProviderOperation,
@@ -40,6 +41,9 @@ from common.ids import new_id
 
 ANSWER_GRACE = timedelta(seconds=2)
 """How long the request that wrote an intent has to finish it. Then the leased work finishes it."""
+
+REFUNDED_BY_PROVIDER = "refunded_by_provider"
+"""The reason of a refund that was made at the provider and not by Souk."""
 
 WEBHOOK_GRACE = timedelta(seconds=10)
 """How long after the answer "processing" Souk waits for the webhook before it asks the gateway."""
@@ -79,6 +83,12 @@ class NotCaptured(Conflict):
     """There is no money to refund."""
 
     code = "not_captured"
+
+
+class NoFailedRefund(NotCaptured):
+    """No refund of this payment waits for an operator."""
+
+    code = "no_failed_refund"
 
 
 class NotAuthorized(Conflict):
@@ -193,6 +203,10 @@ NOTHING_MOVED = NOT_YET_MOVED | {PaymentStatus.FAILED, PaymentStatus.RELEASE_DUE
 """Statuses in which Souk knows of no money."""
 
 
+TROUBLE = (PaymentStatus.REFUND_FAILED, PaymentStatus.DISPUTED)
+"""Statuses that an operator should look at."""
+
+
 class Payment(Aggregate):
     """One try to take the whole amount of one order from one payment method."""
 
@@ -221,7 +235,14 @@ class Payment(Aggregate):
     refund_failure: str | None = None
     refund_attempt: int = 0
     """How often a refund that had failed was asked for again. The gateway knows each as another refund."""
+    failed_refunds: int = 0
+    """How many refunds the gateway has reported as failed."""
+    settled_by: str | None = None
+    """The operator who gave the money of a failed refund back by other means, and why so."""
+    settlement: str | None = None
     dispute: DisputeStatus | None = None
+    dispute_opened_at: int = 0
+    """In Unix seconds, as the gateway tells it."""
     dispute_reason: str | None = None
     before_dispute: PaymentStatus | None = None
     """The status that comes back when the dispute is won."""
@@ -399,9 +420,14 @@ class Payment(Aggregate):
         self.refund_reason = reason
         self.due_cause = cause
 
-    def refunded(self) -> None:
-        """The gateway has refunded the money. Raises `NotCaptured` if no refund was due."""
+    def refunded(self, attempt: int | None = None) -> None:
+        """The gateway has refunded the money. Raises `NotCaptured` if no refund was due.
+
+        Changes nothing if that was another attempt than the one that is due.
+        """
         match self.status:
+            case PaymentStatus.REFUND_DUE if attempt not in {None, self.refund_attempt}:
+                return
             case PaymentStatus.REFUND_DUE:
                 self._refunded()
             case PaymentStatus.REFUNDED | PaymentStatus.REFUND_FAILED | PaymentStatus.DISPUTED:
@@ -423,25 +449,45 @@ class Payment(Aggregate):
             self.refund_reason = self.refund_reason or reason
             self._refunded()
 
-    def refund_again(self, now: datetime) -> None:
-        """Ask for a refund that has failed once more. Raises `NotCaptured` if none has."""
-        if self.status is not PaymentStatus.REFUND_FAILED:
-            raise NotCaptured(f"payment {self.id} is {self.status}; no refund has failed")
+    def note_refunds(self, reason: str, failures: int, *, returned: bool) -> None:
+        """The gateway reports what its refunds came to: how many failed, and whether the money is `returned`.
+
+        A report with fewer failures than are known is an old one. During a dispute nothing changes: the report comes
+        again with the end of the dispute.
+        """
+        if failures < self.failed_refunds or self.status is PaymentStatus.DISPUTED:
+            return
+        if failures > self.failed_refunds:
+            self.failed_refunds = failures
+            self.refund_failed(reason)
+        if returned:
+            self.refunded_elsewhere(REFUNDED_BY_PROVIDER)
+
+    def refund_again(self, now: datetime, by: str = "", cause: dict[str, Any] | None = None) -> None:
+        """Ask for a refund that has failed once more, as an operator wants it. Raises `NoFailedRefund`."""
+        self._check_refund_failed()
         self.status = PaymentStatus.REFUND_DUE
         self.refund_attempt += 1
+        self.due_cause = cause
         self._check(now)
+        self.record(PaymentRefundRetried(**self._state(), by=by))
 
-    def disputed(self, dispute: DisputeStatus, reason: str, now: datetime) -> None:
-        """The buyer's bank wants the money, or has decided who gets it. Changes nothing while no money has moved."""
-        moved = self.status not in {
-            *NOTHING_MOVED,
-            PaymentStatus.FAILED,
-            PaymentStatus.RELEASE_DUE,
-            PaymentStatus.RELEASED,
-        }
-        if not moved or dispute is self.dispute:
+    def settle_refund(self, by: str, reason: str) -> None:
+        """An operator has given the money of a failed refund back by other means. Raises `NoFailedRefund`."""
+        self._check_refund_failed()
+        self.settled_by, self.settlement = by, reason
+        self._refunded()
+
+    def disputed(self, dispute: DisputeStatus, reason: str, now: datetime, opened_at: int = 0) -> None:
+        """The buyer's bank wants the money, or has decided who gets it. Changes nothing while no money has moved.
+
+        News of an older dispute, and that a decided one is open, is old.
+        """
+        known = (self.dispute_opened_at, self.dispute in {DisputeStatus.WON, DisputeStatus.LOST})
+        old = bool(opened_at) and (opened_at, dispute is not DisputeStatus.OPEN) < known
+        if old or self.status in NOTHING_MOVED or (dispute, opened_at) == (self.dispute, self.dispute_opened_at):
             return
-        self.dispute, self.dispute_reason = dispute, reason
+        self.dispute, self.dispute_reason, self.dispute_opened_at = dispute, reason, opened_at
         if dispute is DisputeStatus.WON:
             self.status = self.before_dispute or self.status
             self.before_dispute = None
@@ -483,7 +529,7 @@ class Payment(Aggregate):
             case PaymentStatus.RELEASED:
                 return [PaymentReleased(**state, reason=self.refund_reason or "")]
             case PaymentStatus.REFUNDED:
-                return [PaymentRefunded(**state, reason=self.refund_reason or "")]
+                return [PaymentRefunded(**state, **self._refund())]
             case PaymentStatus.REFUND_FAILED:
                 return [PaymentRefundFailed(**state, reason=self.refund_failure or "")]
             case PaymentStatus.DISPUTED:
@@ -498,12 +544,19 @@ class Payment(Aggregate):
         self.due_cause = cause
         self._check(now)
 
+    def _check_refund_failed(self) -> None:
+        if self.status is not PaymentStatus.REFUND_FAILED:
+            raise NoFailedRefund(f"payment {self.id} is {self.status}; no refund has failed")
+
     def _refunded(self) -> None:
         self.status = PaymentStatus.REFUNDED
         self.live_order = None
         self.refund_failure = None
         self._check(None)
-        self.record(PaymentRefunded(**self._state(), reason=self.refund_reason or ""))
+        self.record(PaymentRefunded(**self._state(), **self._refund()))
+
+    def _refund(self) -> dict[str, Any]:
+        return {"reason": self.refund_reason or "", "settled_by": self.settled_by, "settlement": self.settlement}
 
     def _answer(self, status: PublicStatus) -> None:
         self.answer = self.answer or status

@@ -52,6 +52,8 @@ def opened_gateway(settings: PaymentsSettings, db: Database) -> AbstractAsyncCon
         settings.stripe_secret_key.get_secret_value(),
         settings.stripe_webhook_secret.get_secret_value(),
         settings.stripe_api_url,
+        db,
+        list_seconds=settings.stripe_list_seconds,
     )
 
 

@@ -2,18 +2,27 @@
 
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Query, Request, Response, status
+from fastapi import APIRouter, Depends, Query, Request, Response, status
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from common.errors import IdempotencyKeyReused
-from common.events import Currency, OrderId
+from common.events import Currency, DisputeStatus, OrderId, PaymentId
 from common.http.dependencies import IdempotencyKey, Provided
 from common.http.paging import Body, Cursor, Limit, Page, page_of
 from common.http.problems import problem, problems
-from common.http.sessions import CurrentUser
+from common.http.sessions import CurrentUser, Operator, OperatorOnly, current_operator
 from payments.cashier import Cashier
-from payments.domain import CardDeclined, OrderNotFound, OrderNotPayable, Payment, PublicStatus, UnknownPaymentMethod
+from payments.domain import (
+    CardDeclined,
+    NoFailedRefund,
+    OrderNotFound,
+    OrderNotPayable,
+    Payment,
+    PaymentNotFound,
+    PublicStatus,
+    UnknownPaymentMethod,
+)
 from payments.gateways.port import BadSignature
 from payments.store import PaymentStore
 
@@ -67,6 +76,25 @@ class PaymentRecord(PaymentView):
     reason: str | None
 
 
+class TroubledPayment(PaymentRecord):
+    """A payment that an operator should look at: its refund failed, or the buyer's bank disputes it.
+
+    `reference` is the provider's id of the charge. `dispute` says who has the money of a disputed payment.
+    """
+
+    buyer_id: str
+    reference: str
+    refund_reason: str | None
+    refund_attempt: int
+    dispute: DisputeStatus | None
+
+
+class Settlement(Body):
+    """Why a failed refund needs nothing more: how its money went back."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
@@ -104,3 +132,29 @@ async def receive_webhook(request: Request, cashier: TheCashier) -> Response:
     except BadSignature as error:
         return problem(status.HTTP_400_BAD_REQUEST, error.code, str(error))
     return JSONResponse({"status": "ok" if ours else "ignored"})
+
+
+@router.get("/trouble", dependencies=[Depends(current_operator)], responses=problems(OperatorOnly))
+async def list_trouble(store: Store, limit: Limit = 20, cursor: Cursor = None) -> Page[TroubledPayment]:
+    """For operators: payments whose refund failed or which are disputed, newest first."""
+    return await page_of(
+        lambda most: store.in_trouble(most, cursor), limit, TroubledPayment.of, lambda payment: payment.id
+    )
+
+
+@router.post(
+    "/{payment_id}/refund/retry",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=problems(PaymentNotFound, NoFailedRefund, OperatorOnly),
+)
+async def retry_refund(payment_id: PaymentId, user: Operator, cashier: TheCashier) -> TroubledPayment:
+    """For operators: make a failed refund once more."""
+    return TroubledPayment.of(await cashier.refund_again(payment_id, user.email))
+
+
+@router.post("/{payment_id}/refund/settled", responses=problems(PaymentNotFound, NoFailedRefund, OperatorOnly))
+async def settle_refund(
+    payment_id: PaymentId, body: Settlement, user: Operator, cashier: TheCashier
+) -> TroubledPayment:
+    """For operators: record that the money of a failed refund went back by other means."""
+    return TroubledPayment.of(await cashier.settle_refund(payment_id, user.email, body.reason))

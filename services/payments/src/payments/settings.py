@@ -25,6 +25,8 @@ class PaymentsSettings(MongoSettings):
     stripe_webhook_secret: SecretStr = Field(default=SecretStr(""), validate_default=True)
     """Stripe gives one to each webhook endpoint."""
     stripe_api_url: str = "https://api.stripe.com"
+    stripe_list_seconds: float = Field(default=60, gt=0)
+    """How often Stripe's lists of charges, refunds and disputes are read."""
 
     @field_validator("webhook_secret", "stripe_secret_key", "stripe_webhook_secret")
     @classmethod

@@ -1,5 +1,6 @@
 """Payments and the amounts due, in MongoDB."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -8,11 +9,12 @@ from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from common.batching import Batcher
+from common.ids import minted_at
 from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, Document, look_up, write_all
 from common.mongo_records import records_in
 from common.outbox import Outbox, Relay
 from common.records import Record, RecordsQuery
-from payments.domain import Due, OrderNotPayable, Payment, PaymentNotFound
+from payments.domain import TROUBLE, Due, OrderNotPayable, Payment, PaymentNotFound
 
 
 class PaymentStore:
@@ -32,6 +34,8 @@ class PaymentStore:
         )
         await self.collection.create_index([("buyer_id", 1), ("_id", -1)])
         await self.collection.create_index([("order_id", 1), ("_id", -1)])
+        in_trouble = {"status": {"$in": list(TROUBLE)}}
+        await self.collection.create_index([("status", 1), ("_id", -1)], partialFilterExpression=in_trouble)
 
     async def add(self, payment: Payment) -> None:
         """Write an intent. Raises `OrderNotPayable` if the order has a live payment, or the key was used."""
@@ -62,17 +66,29 @@ class PaymentStore:
         """Apply a transition and save; after a lost race, apply it to the newest state. Transitions are repeatable."""
         return await self._outbox.update(lambda: self.get(payment.id), transition, loaded=payment, command=False)
 
+    async def begun(self) -> float:
+        """When the first payment was made, or now, in Unix seconds."""
+        first = await self.collection.find_one({}, {"_id": 1}, sort=[("_id", 1)])
+        return minted_at(first["_id"]) if first else time.time()
+
+    async def in_trouble(self, limit: int, before: str | None) -> list[Payment]:
+        """Payments whose refund failed or which are disputed, newest first, older than the payment `before`."""
+        query: dict[str, Any] = {"status": {"$in": list(TROUBLE)}}
+        return await self._newest(query, limit, before)
+
     async def records(self, query: RecordsQuery) -> list[Record]:
         """Payments, for reconciliation."""
-        return await records_in(
-            self.collection, query, "order_id", "amount", "currency", "status", "version", "check_at", "tries"
-        )
+        fields = ("order_id", "amount", "currency", "status", "version", "check_at", "tries", "dispute", "settled_by")
+        return await records_in(self.collection, query, *fields)
 
     async def made_by(self, buyer_id: str, order_id: str | None, limit: int, before: str | None) -> list[Payment]:
         """A buyer's payments, of one order or all, newest first, older than the payment `before`."""
         query: dict[str, Any] = {"buyer_id": buyer_id}
         if order_id:
             query["order_id"] = order_id
+        return await self._newest(query, limit, before)
+
+    async def _newest(self, query: dict[str, Any], limit: int, before: str | None) -> list[Payment]:
         if before:
             query["_id"] = {"$lt": before}
         found = self.collection.find(query, WITHOUT_PENDING).sort("_id", -1).limit(limit)

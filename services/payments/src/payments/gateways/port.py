@@ -1,12 +1,13 @@
 """The port to the service that moves the money. Every gateway passes the cases in test_gateway.py."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from common.errors import NotFound, SoukError, Unavailable
-from common.events import Currency
+from common.events import Currency, DisputeStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,42 @@ Answer = Authorized | Captured | Declined | Processing
 
 
 @dataclass(frozen=True, slots=True)
+class Refunds:
+    """What the refunds of a charge came to.
+
+    `returned` means that the whole amount went back, or is on its way. A refund may still fail then, even days later:
+    `failures` counts those that did, the newest for `reason`. So of two of these, the one with more failures is newer.
+    """
+
+    returned: bool = False
+    failures: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """The newest dispute of a charge. While it is open, and if it is lost, the buyer's bank has the money.
+
+    `opened_at` is in Unix seconds.
+    """
+
+    status: DisputeStatus
+    reason: str
+    opened_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
-    """A charge as the gateway has it now, and the payment it was made for."""
+    """A charge as the gateway has it now, the payment it was made for, and what happened to the money later."""
 
     payment_id: str
     answer: Answer
+    refunds: Refunds = Refunds()
+    dispute: Dispute | None = None
+
+
+Hear = Callable[[str], Awaitable[object]]
+"""Takes the reference of a charge of which there is news."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +106,8 @@ class ChargeRecord:
     currency: str
     captured: bool
     refunded: bool
+    disputed: bool = False
+    """Whether the buyer's bank has the money."""
 
     def as_dict(self) -> dict[str, object]:
         """The record as reconciliation reads it."""
@@ -83,11 +117,12 @@ class ChargeRecord:
             "currency": self.currency,
             "captured": self.captured,
             "refunded": self.refunded,
+            "disputed": self.disputed,
         }
 
 
 class ChargesUnlisted(NotFound):
-    """This gateway does not list its charges for us."""
+    """The gateway's own list of its charges was not read yet."""
 
     code = "charges_unlisted"
 
@@ -153,16 +188,22 @@ class PaymentGateway(Protocol):
         authorization has lapsed is declined, too.
         """
 
-    async def refund(self, payment_id: str, reference: str) -> None:
-        """Send the whole amount of a captured charge back, under the key `payment_id`.
+    async def refund(self, payment_id: str, reference: str, attempt: int = 0) -> Refunds:
+        """Send the whole amount of a captured charge back, under a key made of `payment_id` and `attempt`.
 
-        Returns once the gateway has accepted it. Raises `GatewayRefused` if no money was captured.
+        An attempt that failed needs the next one. Raises `GatewayRefused` if no money was captured.
         """
 
     async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[ChargeRecord]:
         """Up to `limit` charges by ascending payment id above `after`; only those of `ids`, if given.
 
-        For reconciliation. Raises `ChargesUnlisted` if this gateway's own records are not read here.
+        For reconciliation. Raises `ChargesUnlisted` until the gateway's own records have been read.
+        """
+
+    def watching(self, hear: Hear, since: float) -> AbstractAsyncContextManager[None]:
+        """In the background, `hear` of charges whose news no webhook call may have brought.
+
+        `since` is the time from which there can be charges, in Unix seconds.
         """
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> str | None:

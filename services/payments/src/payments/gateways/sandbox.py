@@ -5,10 +5,11 @@ The webhook calls are real HTTP, signed like Stripe's: HMAC-SHA256 over "timesta
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
@@ -16,6 +17,7 @@ from typing import Self
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from common.events import DisputeStatus
 from common.mongo.client import Collection, Document
 from payments.gateways.port import (
     Answer,
@@ -25,10 +27,13 @@ from payments.gateways.port import (
     Charge,
     ChargeRecord,
     Declined,
+    Dispute,
     Found,
     GatewayRefused,
     GatewayTimeout,
+    Hear,
     Processing,
+    Refunds,
 )
 from payments.gateways.sandbox_store import SandboxLedger
 from payments.leased_work import LeasedWork
@@ -42,6 +47,8 @@ REFERENCE = "ch_"
 
 ABANDONED, RELEASED, CAPTURE_REFUSED = "abandoned", "released", "capture_refused"
 """Why nothing moved, where the method itself was not declined."""
+
+REFUND_FAILURE, DISPUTE_REASON = "expired_or_canceled_card", "fraudulent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,10 @@ class Card:
     answer_lost: bool = False
     authorized: bool = True
     capture_fails: bool = False
+    refund_fails: timedelta | None = None
+    """How long after it was accepted the first refund fails."""
+    disputed: timedelta | None = None
+    """How long after the capture the buyer's bank takes the money back."""
 
     def agrees_at(self, now: datetime, hold_ends_at: datetime) -> datetime:
         """When the amount is authorized, or captured, if it is not declined."""
@@ -72,6 +83,8 @@ CARDS = {
     "pm_card_duplicate": Card(delay=timedelta(), notices=2),
     "pm_card_lost": Card(answer_lost=True),
     "pm_card_capture_fails": Card(capture_fails=True),
+    "pm_card_refund_fails": Card(refund_fails=timedelta(seconds=2)),
+    "pm_card_disputed": Card(disputed=timedelta(seconds=2)),
     "pm_bank": Card(delay=timedelta(seconds=2), notices=1, authorized=False),
     "pm_bank_late": Card(delay=timedelta(seconds=3), after_the_hold=True, notices=1, authorized=False),
 }
@@ -137,10 +150,12 @@ class SandboxGateway:
         document = await self._ledger.find(payment_id)
         if document is None:
             raise GatewayRefused(f"there is no charge {reference}")
-        if CARDS[document["method"]].capture_fails:
-            answer = _answer_now(await self._ledger.end(payment_id, CAPTURE_REFUSED, datetime.now(UTC)))
+        card, now = CARDS[document["method"]], datetime.now(UTC)
+        if card.capture_fails:
+            answer = _answer_now(await self._ledger.end(payment_id, CAPTURE_REFUSED, now))
         else:
-            answer = _answer_now(await self._ledger.capture(payment_id, datetime.now(UTC)))
+            disputed_at = now + card.disputed if card.disputed else None
+            answer = _answer_now(await self._ledger.capture(payment_id, now, disputed_at))
         if not isinstance(answer, Captured | Declined):
             raise GatewayRefused(f"charge {reference} is not authorized")
         return answer
@@ -151,15 +166,27 @@ class SandboxGateway:
 
     async def retrieve(self, reference: str) -> Found | None:
         document = await self._ledger.find(reference.removeprefix(REFERENCE))
-        return Found(document["_id"], _answer_now(document)) if document else None
+        return (
+            Found(document["_id"], _answer_now(document), _refunds(document), _dispute(document)) if document else None
+        )
 
-    async def refund(self, payment_id: str, reference: str) -> None:
-        if not await self._ledger.refund(payment_id, datetime.now(UTC)):
+    async def refund(self, payment_id: str, reference: str, attempt: int = 0) -> Refunds:
+        """`pm_card_refund_fails` fails at the first attempt."""
+        document = await self._ledger.find(payment_id) or {}
+        fails = CARDS[document["method"]].refund_fails if document else None
+        now = datetime.now(UTC)
+        document = await self._ledger.refund(payment_id, now, now + fails if fails and not attempt else None) or {}
+        if not document:
             raise GatewayRefused(f"charge {reference} has no money to give back")
+        return _refunds(document)
 
     async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[ChargeRecord]:
         now = datetime.now(UTC)
         return [_record(document, now) for document in await self._ledger.page(after, limit, ids)]
+
+    def watching(self, hear: Hear, since: float) -> AbstractAsyncContextManager[None]:  # noqa: ARG002 - the port's
+        """Every webhook call of the sandbox arrives, so there is nothing else to hear."""
+        return contextlib.nullcontext()
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> str | None:
         fields = [field.partition("=") for field in headers.get(SIGNATURE, "").split(",")]
@@ -179,10 +206,11 @@ class SandboxGateway:
 
     async def _notify(self, payment_id: str) -> None:
         """Call the webhook as often as the card says, all at once. Done when every call was answered with 2xx."""
+        await self._ledger.fail_refund(payment_id, REFUND_FAILURE, datetime.now(UTC))
         charge = await self._ledger.find(payment_id) or {}
-        notices = CARDS[charge["method"]].notices
+        notices = max(CARDS[charge["method"]].notices, 1)
         await asyncio.gather(*(self._call(payment_id, number) for number in range(notices)))
-        await self._ledger.notified(payment_id)
+        await self._ledger.notified(charge)
 
     async def _call(self, payment_id: str, number: int) -> None:
         body = Notice(id=f"evt_{payment_id}_{number}", reference=REFERENCE + payment_id).model_dump_json().encode()
@@ -217,7 +245,19 @@ def _record(document: Document, now: datetime) -> ChargeRecord:
         currency=document["currency"],
         captured=captured_at is not None and captured_at <= now,
         refunded="refunded_at" in document,
+        disputed=(dispute := _dispute(document)) is not None and dispute.status is not DisputeStatus.WON,
     )
+
+
+def _refunds(document: Document) -> Refunds:
+    return Refunds("refunded_at" in document, document.get("refund_failures", 0), document.get("refund_failure", ""))
+
+
+def _dispute(document: Document) -> Dispute | None:
+    at = document.get("disputed_at")
+    if at is None or at > datetime.now(UTC):
+        return None
+    return Dispute(DisputeStatus(document.get("dispute", DisputeStatus.OPEN)), DISPUTE_REASON, int(at.timestamp()))
 
 
 def _answer(document: Document) -> Answer:

@@ -1,15 +1,15 @@
 """The sandbox's ledger in MongoDB: one document for each charge, separate from the payments."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from common.mongo.client import AWAY, Collection, Document, newest
-from payments.gateways.port import GatewayRefused, GatewayUnavailable
+from common.mongo.client import Collection, Document, newest
+from payments.gateways.ledger_errors import away_is_unavailable
+from payments.gateways.port import GatewayRefused
 
 
 class SandboxLedger:
@@ -21,7 +21,7 @@ class SandboxLedger:
 
     async def add(self, charge: Document) -> Document:
         """Store a charge. Return the charge that is stored under its id: this one, or an earlier one."""
-        with _away_is_unavailable():
+        with away_is_unavailable():
             try:
                 await self.collection.insert_one(charge)
             except DuplicateKeyError:
@@ -30,13 +30,20 @@ class SandboxLedger:
 
     async def find(self, payment_id: str) -> Document | None:
         """A charge, or None."""
-        with _away_is_unavailable():
+        with away_is_unavailable():
             return await self.collection.find_one({"_id": payment_id})
 
-    async def capture(self, payment_id: str, now: datetime) -> Document:
-        """Capture a charge that is authorized by `now` and not ended; return it. A second time changes nothing."""
+    async def capture(self, payment_id: str, now: datetime, disputed_at: datetime | None = None) -> Document:
+        """Capture a charge that is authorized by `now` and not ended; return it. A second time changes nothing.
+
+        With `disputed_at`, the buyer's bank takes the money back then.
+        """
         authorized = {"_id": payment_id, "authorized_at": {"$lte": now}, "ended": {"$exists": False}}
-        return await self._change(authorized, {"captured_at": {"$ifNull": ["$captured_at", now]}})
+        change = {"captured_at": {"$ifNull": ["$captured_at", now]}}
+        if disputed_at:
+            first = {"$ifNull": ["$disputed_at", disputed_at]}
+            change |= {"disputed_at": first, "notify_at": first}
+        return await self._change(authorized, change)
 
     async def end(self, payment_id: str, reason: str, now: datetime) -> Document:
         """End a charge of which nothing is captured by `now`; return it. The first reason stays."""
@@ -44,7 +51,7 @@ class SandboxLedger:
         return await self._change(uncaptured, {"captured_at": None, "ended": {"$ifNull": ["$ended", reason]}})
 
     async def _change(self, wanted: Document, change: Document) -> Document:
-        with _away_is_unavailable():
+        with away_is_unavailable():
             after = ReturnDocument.AFTER
             changed = await self.collection.find_one_and_update(wanted, [{"$set": change}], return_document=after)
             found = changed or await self._newest(wanted["_id"])
@@ -52,29 +59,44 @@ class SandboxLedger:
             raise GatewayRefused(f"there is no charge for payment {wanted['_id']}")
         return found
 
-    async def refund(self, payment_id: str, now: datetime) -> bool:
-        """Refund a charge that is captured by `now`; False if there is none. A second refund changes nothing."""
-        captured = {"_id": payment_id, "captured_at": {"$lte": now}}
-        once = [{"$set": {"refunded_at": {"$ifNull": ["$refunded_at", now]}}}]
-        with _away_is_unavailable():
-            found = await self.collection.update_one(captured, once)
-        return found.matched_count > 0
+    async def refund(self, payment_id: str, now: datetime, fails_at: datetime | None = None) -> Document | None:
+        """Refund a charge that is captured by `now`; return it, or None. A second refund changes nothing.
+
+        With `fails_at`, the refund fails then, unless one has failed before.
+        """
+        untouched: Document = {
+            "_id": payment_id,
+            "captured_at": {"$lte": now},
+            "refunded_at": {"$exists": False},
+        }
+        change = {"refunded_at": now}
+        if fails_at:
+            untouched["refund_failures"] = {"$exists": False}
+            change |= {"refund_fails_at": fails_at, "notify_at": fails_at}
+        with away_is_unavailable():
+            await self.collection.update_one(untouched, {"$set": change})
+            found = await self._newest(payment_id)
+        return found if found and (at := found.get("captured_at")) and at <= now else None
+
+    async def fail_refund(self, payment_id: str, reason: str, now: datetime) -> None:
+        """If the refund of a charge fails by `now`, take it back."""
+        failing = {"_id": payment_id, "refund_fails_at": {"$lte": now}}
+        change = {
+            "$unset": {"refunded_at": "", "refund_fails_at": ""},
+            "$inc": {"refund_failures": 1},
+            "$set": {"refund_failure": reason},
+        }
+        with away_is_unavailable():
+            await self.collection.update_one(failing, change)
 
     async def page(self, after: str, limit: int, ids: Sequence[str] | None) -> list[Document]:
         """Up to `limit` charges by ascending id above `after`; only those of `ids`, if given."""
         wanted: dict[str, Any] = {"$gt": after} if ids is None else {"$gt": after, "$in": list(ids)}
-        with _away_is_unavailable():
+        with away_is_unavailable():
             return await self.collection.find({"_id": wanted}).sort("_id", 1).limit(limit).to_list()
 
-    async def notified(self, payment_id: str) -> None:
-        """The webhook calls of this charge have arrived."""
-        with _away_is_unavailable():
-            await self.collection.update_one({"_id": payment_id}, {"$unset": {"notify_at": ""}})
-
-
-@contextlib.contextmanager
-def _away_is_unavailable() -> Iterator[None]:
-    try:
-        yield
-    except AWAY as error:
-        raise GatewayUnavailable("the sandbox's ledger is away") from error
+    async def notified(self, charge: Document) -> None:
+        """The webhook calls of this charge have arrived. What it was to report since then stays to be reported."""
+        told = {"_id": charge["_id"], "notify_at": charge.get("notify_at")}
+        with away_is_unavailable():
+            await self.collection.update_one(told, {"$unset": {"notify_at": ""}, "$set": {"tries": 0}})

@@ -1,4 +1,4 @@
-"""Real money, moved by Stripe: one PaymentIntent for each payment, confirmed as it is made.
+"""Real money, moved by Stripe: one PaymentIntent for each payment, confirmed as it is made and captured by hand.
 
 Nothing is retried in here. The leased work of the cashier finds open payments again, also after a crash.
 """
@@ -8,10 +8,10 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
-from typing import Self
+from typing import Self, TypeVar
 
 from stripe import (
     APIConnectionError,
@@ -21,30 +21,47 @@ from stripe import (
     IdempotencyError,
     InvalidRequestError,
     PaymentIntent,
+    RequestOptions,
     SignatureVerificationError,
     StripeClient,
     StripeError,
     WebhookSignature,
 )
-from stripe.params import PaymentIntentCreateParams, RefundCreateParams
+from stripe.params import PaymentIntentCancelParams, RefundCreateParams
 
-from common.ids import minted_at
+from common.mongo.client import Database
 from payments.gateways.port import (
     Answer,
+    Authorized,
     BadSignature,
     Captured,
     Charge,
     ChargeRecord,
-    ChargesUnlisted,
     Declined,
     Found,
     GatewayRefused,
     GatewayTimeout,
     GatewayUnavailable,
+    Hear,
     Processing,
+    Refunds,
+)
+from payments.gateways.stripe_ledger import StripeLedger
+from payments.gateways.stripe_objects import (
+    HEARD,
+    confirmed,
+    intent_named_by,
+    is_forgotten,
+    is_replayed,
+    newest_dispute,
+    reason_of,
+    sum_of_refunds,
+    unconfirmed,
 )
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 OPERATION_TIMEOUT = timedelta(seconds=9)
 """How long one operation may take with all its calls. A slow bank takes several seconds to authorise."""
@@ -52,39 +69,55 @@ OPERATION_TIMEOUT = timedelta(seconds=9)
 SIGNATURE_TOLERANCE = timedelta(minutes=5)
 """How old the signature of a webhook call may be."""
 
-IDEMPOTENCY_KEY_LIFETIME = timedelta(hours=23)
-"""Stripe forgets idempotency keys after 24 hours (docs.stripe.com/api/idempotent_requests); this is a little less."""
-
 CONFIRMATION_GRACE = timedelta(minutes=5)
 """How long after the end of the hold a buyer may still confirm."""
 
+ABANDONED = "abandoned"
+"""Why nothing moved, where nobody confirmed, or the order could not be paid any more."""
+
+RELEASED = "released"
+
+KEYS = 5
+"""How many keys one call may use up, each of which Stripe answers with an error of its own, for ever."""
+
 _METHOD = re.compile(r"(pm|ctoken)_\w{1,90}", re.ASCII)
-_NEWS = {"succeeded", "payment_failed", "canceled", "processing", "requires_action"}
 _WITH_CHARGE = ["latest_charge"]
 
 
 class StripeGateway:
     """A `PaymentGateway` for real money or Stripe's test mode, depending on the secret key. Made by `open`."""
 
-    def __init__(self, client: StripeClient, webhook_secret: str, timeout: timedelta) -> None:
+    def __init__(self, client: StripeClient, webhook_secret: str, timeout: timedelta, ledger: StripeLedger) -> None:
         self._intents = client.v1.payment_intents
         self._refunds = client.v1.refunds
+        self._disputes = client.v1.disputes
         self._webhook_secret = webhook_secret
         self._timeout = timeout.total_seconds()
+        self._ledger = ledger
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, secret_key: str, webhook_secret: str, api_url: str, timeout: timedelta = OPERATION_TIMEOUT
+        cls,
+        secret_key: str,
+        webhook_secret: str,
+        api_url: str,
+        db: Database,
+        *,
+        list_seconds: float = 60,
+        timeout: timedelta = OPERATION_TIMEOUT,
     ) -> AsyncIterator[Self]:
-        """Open the gateway, with its own connections."""
+        """Open the gateway, with its own connections. It keeps a copy of Stripe's lists in `db`."""
         logging.getLogger("stripe").setLevel(logging.WARNING)  # At INFO it logs what it sends.
         http = HTTPXClient(timeout=timeout.total_seconds())
         client = StripeClient(secret_key, http_client=http, base_addresses={"api": api_url}, max_network_retries=0)
         try:
-            yield cls(client, webhook_secret, timeout)
+            yield cls(client, webhook_secret, timeout, StripeLedger(client, db, list_seconds))
         finally:
             await http.close_async()  # type: ignore[no-untyped-call]
+
+    def watching(self, hear: Hear, since: float) -> AbstractAsyncContextManager[None]:
+        return self._ledger.watching(hear, since)
 
     def accepts(self, method: str) -> bool:
         """Whether this looks like the id of a PaymentMethod or a ConfirmationToken, which the buyer's page creates."""
@@ -92,26 +125,40 @@ class StripeGateway:
 
     async def charge(self, charge: Charge) -> Answer:
         async with self._limited():
-            if time.time() - minted_at(charge.payment_id) > IDEMPOTENCY_KEY_LIFETIME.total_seconds():
-                return await self._search(charge.payment_id) or Declined("", "abandoned")
             try:
-                intent = await self._intents.create_async(_intent_for(charge), {"idempotency_key": charge.payment_id})
-            except CardError as error:
-                reason = error.code or "card_declined"
-                made = error.error and error.error.payment_intent
-                return await self._cancel(made.id, reason) if made else Declined("", reason)
-            except InvalidRequestError as error:
-                log.error("Stripe can't charge payment %s: %s", charge.payment_id, error)  # noqa: TRY400
-                return Declined("", error.code or "invalid_request")
-            except APIError as error:
-                # Stripe stores even a 500 under its key: asking again brings the same answer.
-                again = error.headers and error.headers.get("idempotent-replayed")
-                if again and (found := await self._search(charge.payment_id)):
-                    return found
-                raise
-            return await self._answer(intent)
+                return await self._make(charge)
+            except IdempotencyError:
+                return await self._unmake(charge)  # It was abandoned; or else the key is another charge's.
+
+    async def abandon(self, charge: Charge) -> Answer:
+        """Use the charge's key up for an intent that nobody confirms. If the charge was faster, cancel its intent."""
+        async with self._limited():
+            try:
+                return await self._unmake(charge)
+            except IdempotencyError:
+                return await self._end(await self._make(charge))
+
+    async def capture(self, payment_id: str, reference: str) -> Answer:
+        """What can't be captured now is cancelled, so that it never will be."""
+        async with self._limited():
+            try:
+                intent = await self._insist(
+                    f"{payment_id}-capture", lambda key: self._intents.capture_async(reference, options=key)
+                )
+            except (CardError, InvalidRequestError) as error:
+                return await self._cancel(reference, error.code or "capture_refused")
+            answer = await self._answer(intent)
+            if isinstance(answer, Captured):
+                await self._ledger.keep(intent)
+            return answer
+
+    async def release(self, reference: str) -> Answer:
+        async with self._limited():
+            return await self._cancel(reference, RELEASED)
 
     async def retrieve(self, reference: str) -> Found | None:
+        if not reference:
+            return None
         async with self._limited():
             try:
                 intent = await self._intents.retrieve_async(reference, {"expand": _WITH_CHARGE})
@@ -119,24 +166,39 @@ class StripeGateway:
                 return None
             if "payment_id" not in intent.metadata or "hold_ends_at" not in intent.metadata:
                 return None  # The account may take other payments, too.
-            return Found(intent.metadata["payment_id"], await self._answer(intent))
+            payment_id = intent.metadata["payment_id"]
+            if intent.status != "succeeded":
+                return Found(payment_id, await self._answer(intent))
+            refunds = (await self._refunds.list_async({"payment_intent": reference, "limit": 100})).data
+            disputed = getattr(intent.latest_charge, "disputed", False)
+            disputes = (await self._disputes.list_async({"payment_intent": reference})).data if disputed else []
+            await self._ledger.keep(intent, refunds, disputes)
+            return Found(
+                payment_id,
+                Captured(reference),
+                sum_of_refunds(refunds, intent.amount_received),
+                newest_dispute(disputes),
+            )
 
-    async def refund(self, payment_id: str, reference: str) -> None:
-        """Without its key it is still done once: Stripe refunds a charge only up to its amount."""
+    async def refund(self, payment_id: str, reference: str, attempt: int = 0) -> Refunds:
+        """Under any key it is done once: Stripe refunds a charge only up to its amount."""
         wanted: RefundCreateParams = {"payment_intent": reference, "metadata": {"payment_id": payment_id}}
+        key = f"{payment_id}-refund-{attempt}" if attempt else f"{payment_id}-refund"
+        refused = ""
         async with self._limited():
             try:
-                refund = await self._refunds.create_async(wanted, {"idempotency_key": f"{payment_id}-refund"})
+                await self._insist(key, lambda options: self._refunds.create_async(wanted, options))
             except InvalidRequestError as error:
-                if error.code == "charge_already_refunded":
-                    return
-                raise GatewayRefused(f"Stripe can't send {reference} back: {error}") from error
-        if refund.status in {"failed", "canceled"}:
-            raise GatewayRefused(f"Stripe did not send {reference} back: refund {refund.id} has {refund.status}")
+                refused = error.code or "refund_refused"
+            found = await self.retrieve(reference)
+        if found is None or not isinstance(found.answer, Captured):
+            raise GatewayRefused(f"Stripe has no money of {reference} to give back: {refused}")
+        if refused and not found.refunds.returned:
+            return Refunds(returned=False, failures=found.refunds.failures, reason=refused)
+        return found.refunds
 
-    async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[ChargeRecord]:  # noqa: ARG002 - the port's
-        """Always raises `ChargesUnlisted`: use Stripe's dashboard and reports."""
-        raise ChargesUnlisted("the charges at Stripe are not read here")
+    async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[ChargeRecord]:
+        return await self._ledger.charges(after, limit, ids)
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> str | None:
         signature = headers.get("stripe-signature")
@@ -148,13 +210,45 @@ class StripeGateway:
             raise BadSignature("Stripe did not sign this, or signed it too long ago") from error
         try:
             event = json.loads(body)
-            kind, thing = str(event["type"]), event["data"]["object"]
-            if kind == "refund.failed":
-                log.error("refund %s of %s has failed: pay it back by hand", thing["id"], thing["payment_intent"])
-            family, _, news = kind.partition(".")
-            return str(thing["id"]) if family == "payment_intent" and news in _NEWS else None
+            return intent_named_by(event["data"]["object"]) if event["type"] in HEARD else None
         except (ValueError, KeyError, TypeError):
             return None
+
+    async def _make(self, charge: Charge) -> Answer:
+        """Create and confirm the intent. Raises `IdempotencyError` if the key was used for something else."""
+        if is_forgotten(charge):
+            return await self._search(charge.payment_id) or Declined("", ABANDONED)
+        try:
+            intent = await self._intents.create_async(confirmed(charge), {"idempotency_key": charge.payment_id})
+        except CardError as error:
+            reason = error.code or "card_declined"
+            made = error.error and error.error.payment_intent
+            return await self._cancel(made.id, reason) if made else Declined("", reason)
+        except InvalidRequestError as error:
+            log.error("Stripe can't charge payment %s: %s", charge.payment_id, error)  # noqa: TRY400
+            return Declined("", error.code or "invalid_request")
+        except APIError as error:
+            if is_replayed(error) and (found := await self._search(charge.payment_id)):
+                return found
+            raise
+        return await self._answer(intent)
+
+    async def _unmake(self, charge: Charge) -> Answer:
+        """Create an intent that nobody confirms under the charge's key, and cancel it. Raises `IdempotencyError`."""
+        if is_forgotten(charge):
+            return await self._end(await self._make(charge))
+        try:
+            intent = await self._intents.create_async(unconfirmed(charge), {"idempotency_key": charge.payment_id})
+        except InvalidRequestError as error:
+            return Declined("", error.code or "invalid_request")
+        return await self._cancel(intent.id, ABANDONED)
+
+    async def _end(self, answer: Answer) -> Answer:
+        match answer:
+            case Authorized(reference) | Processing(reference):
+                return await self._cancel(reference, ABANDONED)
+            case _:
+                return answer
 
     async def _answer(self, intent: PaymentIntent) -> Answer:
         """What an intent's status means for the money.
@@ -166,21 +260,24 @@ class StripeGateway:
         match intent.status:
             case "succeeded":
                 return Captured(intent.id)
+            case "requires_capture":
+                return Authorized(intent.id)
             case "canceled":
-                return Declined(intent.id, _reason(intent))
+                return Declined(intent.id, reason_of(intent))
             case "requires_payment_method" if intent.last_payment_error:
-                return await self._cancel(intent.id, _reason(intent))
+                return await self._cancel(intent.id, reason_of(intent))
             case "requires_action" if not over:
                 return Processing(intent.id, intent.client_secret)
             case _ if over:
-                return await self._cancel(intent.id, "abandoned")
+                return await self._cancel(intent.id, ABANDONED)
             case _:
                 return Processing(intent.id)
 
     async def _cancel(self, reference: str, reason: str) -> Answer:
         """Cancel an intent, so that nobody can pay it any more. If it is paid already, return that."""
+        why: PaymentIntentCancelParams = {"cancellation_reason": "abandoned"} if reason == ABANDONED else {}
         try:
-            await self._intents.cancel_async(reference)
+            await self._intents.cancel_async(reference, why)
         except InvalidRequestError:
             intent = await self._intents.retrieve_async(reference, {"expand": _WITH_CHARGE})
             if intent.status == "succeeded":
@@ -194,6 +291,17 @@ class StripeGateway:
         found = await self._intents.search_async({"query": f"metadata['payment_id']:'{payment_id}'"})
         return await self._answer(found.data[0]) if found.data else None
 
+    @staticmethod
+    async def _insist(key: str, call: Callable[[RequestOptions], Awaitable[T]]) -> T:
+        """Make a call that Stripe does only once anyway, under the next key where it repeats an error of its own."""
+        for number in range(KEYS - 1):
+            try:
+                return await call({"idempotency_key": f"{key}.{number}" if number else key})
+            except APIError as error:
+                if not is_replayed(error):
+                    raise
+        return await call({"idempotency_key": f"{key}.{KEYS - 1}"})
+
     @asynccontextmanager
     async def _limited(self) -> AsyncIterator[None]:
         """Limit the time of the calls inside, and raise their failures as the port's errors."""
@@ -206,36 +314,9 @@ class StripeGateway:
             raise GatewayUnavailable("Stripe can't be reached") from error
         except IdempotencyError as error:
             raise GatewayRefused(f"Stripe knows this key for another call: {error}") from error
+        except InvalidRequestError as error:
+            raise GatewayRefused(f"Stripe finds fault with the call: {error}") from error
         except StripeError as error:
             # A wrong or revoked key (401, 403), too many calls (429), a key in use (409), a failure at Stripe (5xx).
             what = error.code or type(error).__name__
             raise GatewayUnavailable(f"Stripe answered {error.http_status}: {what}") from error
-
-
-def _intent_for(charge: Charge) -> PaymentIntentCreateParams:
-    """The parameters that create and confirm an intent: always the same for the same charge, as its key requires.
-
-    Stripe counts in the smallest unit, as Souk does. Souk does not sell in the currencies where Stripe differs (ISK,
-    UGX, those with three decimals).
-    """
-    order: PaymentIntentCreateParams = {
-        "amount": charge.amount,
-        "currency": charge.currency.lower(),
-        "allowed_payment_method_types": ["card"],
-        "confirm": True,
-        "use_stripe_sdk": True,  # The buyer confirms on our page, through Stripe.js.
-        "metadata": {
-            "payment_id": charge.payment_id,
-            "order_id": charge.order_id,
-            "hold_ends_at": str(int(charge.hold_ends_at.timestamp())),
-        },
-    }
-    order["confirmation_token" if charge.method.startswith("ctoken_") else "payment_method"] = charge.method
-    return order
-
-
-def _reason(intent: PaymentIntent) -> str:
-    """Why no money came. What the bank reports to the shop alone (a lost card, suspected fraud) is left out."""
-    error, charge = intent.last_payment_error, intent.latest_charge
-    code = error.code if error else charge.failure_code if charge and not isinstance(charge, str) else None
-    return code or intent.cancellation_reason or "canceled"

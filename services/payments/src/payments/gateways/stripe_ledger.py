@@ -1,0 +1,139 @@
+"""A copy of Stripe's own lists in MongoDB: what Stripe says of the money, whatever became of the webhook calls.
+
+Charges, refunds and disputes are listed by the time they were created, and so are the events that report what became of
+older ones. Whatever a list shows that the copy does not have yet is news about a charge. The charge is then read again,
+as after a webhook call, and that brings both the payment and the copy up to date.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from stripe import Dispute as StripeDispute
+from stripe import Event, ListObject, PaymentIntent, StripeClient
+from stripe import Refund as StripeRefund
+
+from common.events import DisputeStatus
+from common.mongo.client import Database, Document
+from payments.gateways.ledger_errors import away_is_unavailable
+from payments.gateways.port import ChargeRecord, ChargesUnlisted, Hear
+from payments.gateways.stripe_objects import EVENTS, intent_named_by, mark_of, newest_dispute, sum_of_refunds
+from payments.leased_work import LeasedWork
+
+OVERLAP = timedelta(minutes=10)
+"""How much of what was read is read again: Stripe's clock is not ours, and a list may lag."""
+
+WINDOW = timedelta(days=1)
+"""How much of a list is read in one round."""
+
+List = Callable[[Any], Awaitable[ListObject[Any]]]
+
+
+class StripeLedger:
+    """Captured charges by payment id."""
+
+    def __init__(self, client: StripeClient, db: Database, seconds: float) -> None:
+        """The lists are read every so many `seconds`."""
+        self._lists: Mapping[str, List] = {
+            "charges": client.v1.charges.list_async,
+            "refunds": client.v1.refunds.list_async,
+            "disputes": client.v1.disputes.list_async,
+            "events": partial(_events, client),
+        }
+        self._charges = db.stripe_charges
+        self._cursors = db.stripe_lists
+        self._seconds = seconds
+
+    @asynccontextmanager
+    async def watching(self, hear: Hear, since: float) -> AsyncIterator[None]:
+        """In the background, read the lists from the time `since` on, each in one replica at a time."""
+
+        async def read(name: str) -> None:
+            await self._read(name, hear)
+
+        await self._charges.create_index("reference")
+        for name in self._lists:
+            first = {"upto": int(since), "read_at": datetime.now(UTC)}
+            await self._cursors.update_one({"_id": name}, {"$setOnInsert": first}, upsert=True)
+        work = LeasedWork(
+            self._cursors, "read_at", read, poll_seconds=min(self._seconds, 5), first_lease=60, max_lease=600
+        )
+        async with work.running():
+            yield
+
+    async def keep(
+        self, intent: PaymentIntent, refunds: Sequence[StripeRefund] = (), disputes: Sequence[StripeDispute] = ()
+    ) -> None:
+        """Store what was read about a captured charge. What was read later may be stored earlier: it stays."""
+        charge = intent.latest_charge
+        marks = [f"{charge if isinstance(charge, str) else charge.id}:captured"] if charge else []
+        marks += [mark for thing in (*refunds, *disputes) if (mark := mark_of(thing))]
+        back, dispute = sum_of_refunds(refunds, intent.amount_received), newest_dispute(disputes)
+        grows: dict[str, list[object]] = {"refunds": [back.failures, back.returned]}
+        if dispute:
+            grows["dispute"] = [dispute.opened_at, dispute.status is not DisputeStatus.OPEN, dispute.status]
+        once = {"reference": intent.id, "amount": intent.amount_received, "currency": intent.currency.upper()}
+        change = {"$setOnInsert": once, "$max": grows, "$addToSet": {"seen": {"$each": marks}}}
+        with away_is_unavailable():
+            await self._charges.update_one({"_id": intent.metadata["payment_id"]}, change, upsert=True)
+
+    async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[ChargeRecord]:
+        """Charges by ascending payment id. Raises `ChargesUnlisted` until all lists were read for the first time."""
+        wanted: Document = {"$gt": after} if ids is None else {"$gt": after, "$in": list(ids)}
+        with away_is_unavailable():
+            if await self._cursors.count_documents({"complete": True}) < len(self._lists):
+                raise ChargesUnlisted("the charges at Stripe are being read for the first time")
+            found = await self._charges.find({"_id": wanted}).sort("_id", 1).limit(limit).to_list()
+        return [_record(document) for document in found]
+
+    async def _read(self, name: str, hear: Hear) -> None:
+        """Read what a list has gained, and a little more, up to now or for one window."""
+        cursor = await self._cursors.find_one({"_id": name}) or {}
+        now = int(time.time())
+        upto = min(now, cursor["upto"] + int(WINDOW.total_seconds()))
+        created = {"gte": cursor["upto"] - int(OVERLAP.total_seconds()), "lte": upto}
+        page = await self._lists[name]({"created": created, "limit": 100})
+        while not page.is_empty:
+            await self._compare(page.data, hear)
+            page = await page.next_page_async()
+        change: Document = {"upto": upto, "tries": 0, "read_at": datetime.now(UTC)}
+        if upto == now:
+            change |= {"complete": True, "read_at": datetime.now(UTC) + timedelta(seconds=self._seconds)}
+        await self._cursors.update_one({"_id": name, "upto": cursor["upto"]}, {"$set": change})
+
+    async def _compare(self, things: Sequence[Any], hear: Hear) -> None:
+        """Let the news among some listed things be heard, and remember them."""
+        marks: dict[str, set[str]] = defaultdict(set)
+        for thing in things:
+            about = thing.data.object if thing.object == "event" else thing
+            if (reference := intent_named_by(about)) and (mark := mark_of(about)):
+                marks[reference].add(mark)
+        known = self._charges.find({"reference": {"$in": list(marks)}}, {"reference": 1, "seen": 1})
+        seen = {document["reference"]: set(document["seen"]) for document in await known.to_list()}
+        for reference, shown in marks.items():
+            if shown - seen.get(reference, set()):
+                await hear(reference)
+                remember = {"$addToSet": {"seen": {"$each": sorted(shown)}}}
+                await self._charges.update_one({"reference": reference}, remember)
+
+
+async def _events(client: StripeClient, params: Any) -> ListObject[Event]:
+    wanted: Any = {**params, "types": list(EVENTS)}
+    return await client.v1.events.list_async(wanted)
+
+
+def _record(document: Document) -> ChargeRecord:
+    _, returned = document["refunds"]
+    dispute = document.get("dispute")
+    return ChargeRecord(
+        payment_id=document["_id"],
+        amount=document["amount"],
+        currency=document["currency"],
+        captured=True,
+        refunded=returned,
+        disputed=dispute is not None and dispute[-1] != DisputeStatus.WON,
+    )

@@ -1,0 +1,208 @@
+"""What becomes of money that had arrived: refunds that fail, disputes, and news that comes late or twice."""
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from common.events import Currency, DisputeStatus, PaymentDisputed, PaymentRefunded, PaymentRefundFailed
+from common.http.sessions import OPERATOR
+from common.ids import new_id
+from payments.domain import (
+    REFUNDED_BY_PROVIDER,
+    NoFailedRefund,
+    Payment,
+    PaymentStatus,
+)
+from payments.gateways.port import Captured, Charge, Dispute, Refunds
+from payments.gateways.sandbox import SandboxGateway
+from tests.support.bus import Events
+from tests.support.sessions import person
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from services.payments.tests.conftest import World
+
+OPEN, WON, LOST = DisputeStatus.OPEN, DisputeStatus.WON, DisputeStatus.LOST
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+def payment() -> Payment:
+    """A payment whose money is here."""
+    ends = now() + timedelta(minutes=15)
+    payment = Payment(
+        id=new_id(),
+        order_id=new_id(),
+        buyer_id=new_id(),
+        amount=900,
+        currency=Currency.EUR,
+        method="m",
+        hold_ends_at=ends,
+    )
+    payment.capture("ch_1", now())
+    payment.saved()
+    return payment
+
+
+@pytest.fixture
+def failed(payment: Payment) -> Payment:
+    """A payment whose refund failed."""
+    payment.owe_refund("sold_out", now())
+    payment.refunded()
+    payment.note_refunds("expired_card", 1, returned=False)
+    payment.saved()
+    return payment
+
+
+def test_a_refund_that_the_provider_reports_is_one(payment: Payment) -> None:
+    for _ in range(2):
+        payment.note_refunds("", 0, returned=True)
+
+    assert (payment.status, payment.reason) == (PaymentStatus.REFUNDED, REFUNDED_BY_PROVIDER)
+    [event] = payment.recorded
+    assert isinstance(event, PaymentRefunded)
+
+
+def test_a_failure_is_reported_once_and_late_news_of_the_refund_changes_nothing(payment: Payment) -> None:
+    payment.owe_refund("sold_out", now())
+    payment.refunded()
+    payment.note_refunds("expired_card", 1, returned=False)
+
+    payment.note_refunds("expired_card", 1, returned=False)
+    payment.note_refunds("", 0, returned=True)
+    payment.refunded(0)
+
+    assert payment.status is PaymentStatus.REFUND_FAILED
+    assert [type(event) for event in payment.recorded] == [PaymentRefunded, PaymentRefundFailed]
+
+
+def test_late_news_of_an_attempt_does_not_stop_the_next(failed: Payment) -> None:
+    failed.refund_again(now(), "ola@souk.test")
+
+    failed.note_refunds("expired_card", 1, returned=False)
+    failed.refunded(0)
+    assert failed.status is PaymentStatus.REFUND_DUE
+
+    failed.note_refunds("expired_card", 1, returned=True)
+    assert (failed.status, failed.reason) == (PaymentStatus.REFUNDED, "sold_out")
+
+
+def test_a_second_attempt_fails_like_the_first(failed: Payment) -> None:
+    failed.refund_again(now(), "ola@souk.test")
+
+    failed.note_refunds("account_closed", 2, returned=False)
+
+    assert (failed.status, failed.reason) == (PaymentStatus.REFUND_FAILED, "account_closed")
+
+
+def test_only_a_failed_refund_is_retried_or_settled(payment: Payment) -> None:
+    with pytest.raises(NoFailedRefund):
+        payment.refund_again(now(), "ola@souk.test")
+    with pytest.raises(NoFailedRefund):
+        payment.settle_refund("ola@souk.test", "paid by bank transfer")
+    assert payment.recorded == ()
+
+
+def test_who_settled_it_and_why_is_said_again_after_the_bus_was_lost(failed: Payment) -> None:
+    failed.settle_refund("ola@souk.test", "paid by bank transfer")
+
+    [said] = failed.recorded
+    [again] = failed.restated()
+    for event in (said, again):
+        assert isinstance(event, PaymentRefunded)
+        assert (event.settled_by, event.settlement) == ("ola@souk.test", "paid by bank transfer")
+
+
+@pytest.mark.parametrize("status", [WON, LOST])
+def test_a_decided_dispute_is_not_opened_by_late_news(payment: Payment, status: DisputeStatus) -> None:
+    for news in (OPEN, status, OPEN, status):
+        payment.disputed(news, "fraudulent", now(), opened_at=10)
+
+    assert payment.status is (PaymentStatus.CAPTURED if status is WON else PaymentStatus.DISPUTED)
+    assert [e.dispute for e in payment.recorded if isinstance(e, PaymentDisputed)] == [OPEN, status]
+
+
+def test_a_second_dispute_is_another(payment: Payment) -> None:
+    for news, opened_at in ((OPEN, 10), (WON, 10), (OPEN, 20), (WON, 10)):
+        payment.disputed(news, "fraudulent", now(), opened_at)
+
+    assert (payment.status, payment.dispute) == (PaymentStatus.DISPUTED, OPEN)
+
+
+def test_news_of_a_refund_waits_for_the_end_of_the_dispute(payment: Payment) -> None:
+    payment.owe_refund("sold_out", now())
+    payment.refunded()
+    payment.disputed(OPEN, "fraudulent", now(), opened_at=10)
+    payment.note_refunds("expired_card", 1, returned=False)
+    before = payment.status
+
+    payment.disputed(WON, "fraudulent", now(), opened_at=10)
+    payment.note_refunds("expired_card", 1, returned=False)
+
+    assert (before, payment.status) == (PaymentStatus.DISPUTED, PaymentStatus.REFUND_FAILED)
+
+
+async def in_the_sandbox(sandbox: SandboxGateway, method: str) -> tuple[Charge, str]:
+    """A charge of the sandbox whose money is here, and its reference."""
+    charge = Charge(new_id(), new_id(), 900, Currency.EUR, method, now() + timedelta(minutes=15))
+    reference = (await sandbox.charge(charge)).reference
+    assert await sandbox.capture(charge.payment_id, reference) == Captured(reference)
+    return charge, reference
+
+
+async def test_the_sandbox_has_a_card_whose_first_refund_fails_after_it_was_accepted(world: "World") -> None:
+    order = await world.placed_order()
+    payment = (await world.pay(order.order_id, "pm_card_refund_fails")).json()
+    await world.accepted(order, payment["id"])
+    await world.becomes(payment["id"], "captured")
+
+    await world.refund_requested(order, payment["id"])
+    await world.becomes(payment["id"], "refunded")
+    assert await world.money() == 0
+    await world.becomes(payment["id"], "refund_failed")
+    assert await world.money() == order.quantity * order.unit_price
+
+    operator = world.tokens.headers(person("Ola", OPERATOR))
+    await world.http.post(f"/api/payments/{payment['id']}/refund/retry", headers=operator)
+    await world.becomes(payment["id"], "refunded")
+    assert await world.money() == 0
+
+
+async def test_the_sandbox_has_a_card_that_is_disputed_after_the_capture(world: "World", events: Events) -> None:
+    order = await world.placed_order()
+    payment = (await world.pay(order.order_id, "pm_card_disputed")).json()
+    await world.accepted(order, payment["id"])
+    await world.becomes(payment["id"], "captured")
+
+    disputed = await world.becomes(payment["id"], "disputed")
+
+    assert disputed["reason"] == "fraudulent"
+    assert [event.dispute for event in await events.published(PaymentDisputed)] == [OPEN]
+
+
+async def test_the_sandbox_lists_what_came_back(sandbox: SandboxGateway) -> None:
+    refunded, reference = await in_the_sandbox(sandbox, "pm_card_refund_fails")
+    disputed, other = await in_the_sandbox(sandbox, "pm_card_disputed")
+    accepted = [await sandbox.refund(refunded.payment_id, reference) for _ in range(2)]
+
+    async def both_are_here() -> bool:
+        first, second = await sandbox.retrieve(reference), await sandbox.retrieve(other)
+        return bool(first and second and first.refunds.failures and second.dispute)
+
+    await eventually(both_are_here)
+    found = await sandbox.retrieve(other)
+    listed = {record.payment_id: record for record in await sandbox.charges("", 10, None)}
+
+    assert accepted == [Refunds(returned=True)] * 2
+    assert await sandbox.refund(refunded.payment_id, reference) == Refunds(
+        returned=False, failures=1, reason="expired_or_canceled_card"
+    )
+    assert not listed[refunded.payment_id].refunded
+    assert listed[disputed.payment_id].disputed
+    assert found
+    assert isinstance(found.dispute, Dispute)
+    assert (await sandbox.refund(refunded.payment_id, reference, attempt=1)).returned
