@@ -214,3 +214,12 @@ def test_money_that_is_lost_or_made_does_not_balance(
 
     assert balance.difference
     assert Rule.MONEY_BALANCES in rules(findings)
+
+
+def test_a_refund_that_an_operator_paid_by_other_means_balances() -> None:
+    settled = payment(PaymentStatus.REFUNDED, settled_by="ola@souk.test")
+
+    money, findings = check_charge(settled, paid(status=OrderStatus.REFUNDED), charge(), NOW)
+
+    assert findings == []
+    assert (money.refunded, money.difference) == (1000, 0)

@@ -24,6 +24,7 @@ from common.events import (
     PaymentProcessing,
     PaymentRefunded,
     PaymentRefundFailed,
+    PaymentRefundRetried,
     PaymentReleased,
     PaymentState,
     ProviderCalled,
@@ -224,6 +225,8 @@ def _payment_status(event: PaymentState) -> tuple[str, str | None]:
             return "refunded", event.reason
         case PaymentRefundFailed():
             return "refund_failed", event.reason
+        case PaymentRefundRetried():
+            return "refund_due", None
         case PaymentProcessing():
             return "processing", None
         case _:

@@ -122,6 +122,8 @@ class PaymentRecord(Record):
     status: PaymentStatus
     version: int
     check_at: datetime | None = None
+    settled_by: str | None = None
+    """The operator who gave the money of a failed refund back by other means than the gateway."""
     pending: int = 0
 
 

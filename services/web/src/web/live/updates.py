@@ -27,6 +27,7 @@ from common.events import (
     PaymentProcessing,
     PaymentRefunded,
     PaymentRefundFailed,
+    PaymentRefundRetried,
     PaymentReleased,
     PaymentState,
     StockChanged,
@@ -47,7 +48,15 @@ LISTENED: tuple[tuple[type[Event], ...], ...] = (
         OrderPaymentRejected,
         OrderRefundRequested,
     ),
-    (PaymentProcessing, PaymentFailed, PaymentReleased, PaymentRefunded, PaymentRefundFailed, PaymentDisputed),
+    (
+        PaymentProcessing,
+        PaymentFailed,
+        PaymentReleased,
+        PaymentRefunded,
+        PaymentRefundFailed,
+        PaymentRefundRetried,
+        PaymentDisputed,
+    ),
 )
 """The events that change pages, by stream."""
 

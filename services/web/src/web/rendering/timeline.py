@@ -29,6 +29,7 @@ TITLES: Mapping[str, tuple[str, Tone]] = {
     "payments.released": (N_("Authorization released, nothing was charged"), Tone.OVER),
     "payments.refunded": (N_("Payment refunded"), Tone.OVER),
     "payments.refund_failed": (N_("Refund failed"), Tone.BAD),
+    "payments.refund_retried": (N_("Refund tried again"), Tone.WAITING),
     "payments.disputed": (N_("Payment disputed"), Tone.BAD),
     "provider_call": (N_("Payment provider called"), Tone.OVER),
     "retry": (N_("Failed, will be retried"), Tone.WAITING),
@@ -102,7 +103,8 @@ def _facts(entry: TimelineEntry, i18n: I18n) -> list[str]:
         case "payments.disputed":
             return [i18n.money(f["amount"], f["currency"]), str(f["dispute"]), *_reason(f)]
         case subject if subject.startswith("payments."):
-            return [i18n.money(f["amount"], f["currency"]), *_reason(f)]
+            who = [str(f[name]) for name in ("by", "settled_by", "settlement") if f.get(name)]
+            return [i18n.money(f["amount"], f["currency"]), *_reason(f), *who]
         case _:
             return _reason(f)
 

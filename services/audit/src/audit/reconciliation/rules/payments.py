@@ -145,7 +145,7 @@ def check_charge(
         finding("no money moved", "the gateway has captured it")
     if returned and record.status not in {PaymentStatus.REFUND_DUE, PaymentStatus.REFUNDED, PaymentStatus.DISPUTED}:
         finding("no refund", "the gateway has sent the money back")
-    if record.status is PaymentStatus.REFUNDED and not returned:
+    if record.status is PaymentStatus.REFUNDED and not returned and not record.settled_by:
         finding("the gateway has sent the money back", "it has not")
     if charge and captured and (charge.amount, charge.currency) != (record.amount, record.currency):
         finding(f"{record.amount} {record.currency}", f"the gateway took {charge.amount} {charge.currency}")
@@ -159,7 +159,7 @@ def check_charge(
 
 def _money(record: PaymentRecord, buys: OrderRecord | None, charge: ChargeRecord | None) -> Money:
     charged = charge.amount if charge and charge.captured else 0
-    refunded = charge.amount if charge and charge.refunded else 0
+    refunded = charge.amount if charge and (charge.refunded or record.settled_by) else 0
     left = charged - refunded
     match record.status:
         case PaymentStatus.DISPUTED:
