@@ -251,7 +251,7 @@ def test_the_bank_has_the_money_of_a_dispute_until_it_is_won() -> None:
     payment.disputed(DisputeStatus.OPEN, "fraudulent", NOW)
     assert (payment.public_status, payment.reason) == (PublicStatus.DISPUTED, "fraudulent")
     payment.owe_refund("requested_by_seller", NOW)
-    assert payment.check_at is None  # until the bank has decided
+    assert (payment.public_status, payment.check_at) == (PublicStatus.DISPUTED, None)  # until the bank has decided
     payment.disputed(DisputeStatus.WON, "fraudulent", NOW)
 
     assert (payment.status, payment.check_at) == (PaymentStatus.REFUND_DUE, NOW)
