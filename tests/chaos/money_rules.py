@@ -104,6 +104,19 @@ def in_time(end: EndState) -> Iterable[Violation]:
             yield Violation("in time", payment["order_id"], what)
 
 
+def accepted_stays(end: EndState) -> Iterable[Violation]:
+    """An order whose payment was accepted ends only with that payment: paid, or given back because it failed."""
+    accepted: set[str] = set()
+    for event in sorted(
+        (e for e in end.events if e.subject in ENDS), key=lambda e: int(e.body.get("order_version", 0))
+    ):
+        order_id = event.body["order_id"]
+        if event.subject == "orders.payment_accepted":
+            accepted.add(order_id)
+        elif order_id in accepted & end.orders.keys() and event.body["reason"] != "payment_failed":
+            yield Violation("in time", order_id, f"ended ({event.body['reason']}) after its payment was accepted")
+
+
 def nothing_after_no(history: History, end: EndState) -> Iterable[Violation]:
     """No card is charged once an answer said that the order was cancelled, or has expired and is not taken up again."""
     seen = observations(history)
@@ -116,6 +129,8 @@ def nothing_after_no(history: History, end: EndState) -> Iterable[Violation]:
             what = f"{payment_id} was captured {at.timestamp() - said:.1f} s after the order was said to be over"
             yield Violation("after no", order_id, what)
 
+
+ENDS = {"orders.payment_accepted", "orders.cancelled"}
 
 STATUSES = {
     "failed": "nothing moved",
@@ -137,6 +152,14 @@ def _captured(charge: Json, now: datetime) -> bool:
     return at is not None and at <= now
 
 
-RULES: tuple[Callable[[EndState], Iterable[Violation]], ...] = (charges, paid, sums, records, refunds, in_time)
+RULES: tuple[Callable[[EndState], Iterable[Violation]], ...] = (
+    charges,
+    paid,
+    sums,
+    records,
+    refunds,
+    in_time,
+    accepted_stays,
+)
 
 AGAINST_ANSWERS: tuple[Callable[[History, EndState], Iterable[Violation]], ...] = (nothing_after_no,)

@@ -88,6 +88,13 @@ def accepted_for_nothing(town: Town) -> None:
     town.payment["status"] = "failed"
 
 
+def expired_while_accepted(town: Town) -> None:
+    """The deadline ended an order whose payment was accepted, and then the units were still free."""
+    a_card_was_charged(town)
+    town.publish("orders.payment_accepted", order_id="o1", payment_id="p1")
+    town.publish("orders.cancelled", order_id="o1", reason="expired", expires_at=NOW.isoformat())
+
+
 def charged_after(town: Town, status: str) -> None:
     a_card_was_charged(town)
     town.saw(1, status)
@@ -174,6 +181,7 @@ BROKEN: list[tuple[str, Callable[[Town], object]]] = [
     ("refunded twice", refunded_twice),
     ("in time", displaced),
     ("in time", accepted_for_nothing),
+    ("in time", expired_while_accepted),
     ("after no", lambda town: charged_after(town, "cancelled")),
     ("after no", lambda town: charged_after(town, "expired")),
     ("dead letter", lambda town: town.add_dead_letter(town.events[1].place, "payments-copy_amount_due")),

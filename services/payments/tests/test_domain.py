@@ -176,6 +176,18 @@ def test_orders_that_accepts_a_payment_which_has_failed_is_told_again() -> None:
     assert payment.status is PaymentStatus.FAILED
 
 
+def test_a_failed_payment_that_orders_does_not_take_has_nothing_to_give_back_unless_money_comes() -> None:
+    payment = a_payment()
+    payment.fail("ch", "lapsed")
+    payment.saved()
+
+    payment.give_back("cancelled", NOW)
+    assert (payment.status, payment.reason, payment.recorded) == (PaymentStatus.FAILED, "lapsed", ())
+    payment.capture("ch", NOW)
+
+    assert (payment.status, payment.reason) == (PaymentStatus.REFUND_DUE, "cancelled")
+
+
 def test_only_what_is_authorized_is_accepted_or_released() -> None:
     created, processing = a_payment(), a_payment()
     processing.process("ch", NOW)
