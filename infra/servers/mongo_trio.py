@@ -89,12 +89,12 @@ class MongoTrio:
         """Kill every member: nothing is left to be kept."""
         await asyncio.gather(*(member.kill() for member in self.members))
 
-    async def primary(self, limit: float = 60) -> MongoMember:
-        """The member that accepts writes. Waits for an election. Raises `TimeoutError`."""
+    async def primary(self, limit: float = 60, but: MongoMember | None = None) -> MongoMember:
+        """The member that accepts writes, `but` this one. Waits for an election. Raises `TimeoutError`."""
         async with asyncio.timeout(limit):
             while True:
                 for member in self.members:
-                    if await _is(member, "isWritablePrimary"):
+                    if member is not but and await _is(member, "isWritablePrimary"):
                         return member
                 await asyncio.sleep(_POLL_SECONDS)
 
@@ -106,14 +106,15 @@ class MongoTrio:
     async def roll_back(self) -> MongoMember:
         """Pause the primary until another one is elected, then kill it and return it.
 
-        When it is started again, it undoes what it alone had.
+        When it is started again, it undoes what it alone had. Raises `TimeoutError` without an election.
         """
         old = await self.primary()
         old.send(signal.SIGSTOP)
-        await self.let_go()
-        while await self.primary() is old:  # noqa: ASYNC110
-            await asyncio.sleep(_POLL_SECONDS)
-        await old.kill()
+        try:
+            await self.let_go(but=old)
+            await self.primary(but=old)
+        finally:
+            await old.kill()
         return old
 
     async def fail_over(self) -> MongoMember:
@@ -143,10 +144,10 @@ class MongoTrio:
             await self.let_go()
             raise
 
-    async def let_go(self) -> None:
-        """End `hold_back` on every member that runs. One that starts now begins without it."""
+    async def let_go(self, but: MongoMember | None = None) -> None:
+        """End `hold_back` on every member that runs, `but` this one. One that starts now begins without it."""
         for member in self.members:
-            if member.pid is not None:
+            if member is not but and member.pid is not None:
                 with contextlib.suppress(ConnectionFailure):
                     await _fail_point(member, "off")
 

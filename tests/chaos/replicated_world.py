@@ -1,9 +1,11 @@
 """The stack for chaos runs, as in production: three mongods, three nats-servers, streams with three replicas."""
 
 import asyncio
+import functools
 import re
 import shutil
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import nats
 
@@ -28,6 +30,10 @@ class ReplicatedWorld(World):
     """
 
     stream_copies = 3
+
+    @functools.cached_property
+    def _replica_set(self) -> asyncio.Lock:
+        return asyncio.Lock()
 
     def mongo_url(self, service: str) -> str:
         """See `Stack`."""
@@ -55,29 +61,31 @@ class ReplicatedWorld(World):
             await self.mongo.whole()
 
     async def _lose_unreplicated_writes(self, fault: Fault) -> None:
-        await self._whole()
-        await self.mongo.hold_back()
-        await asyncio.sleep(fault.seconds)
-        await self.mongo.roll_back()
+        async with self._one_at_a_time():
+            await self.mongo.hold_back()
+            await asyncio.sleep(fault.seconds)
+            await self.mongo.roll_back()
 
     async def _lag(self, fault: Fault) -> None:
-        await self._whole()
-        await self.mongo.hold_back()
-        await asyncio.sleep(fault.seconds)
-        await self.mongo.let_go()
+        async with self._one_at_a_time():
+            await self.mongo.hold_back()
+            await asyncio.sleep(fault.seconds)
+            await self.mongo.let_go()
 
     async def _lose_disk(self, fault: Fault) -> None:
         """A member loses all it has while the replica set is whole, and gets it back: two lost disks are too many."""
-        await self._whole()
-        child = self.supervisors[fault.target].child
-        await child.kill()
-        shutil.rmtree(child.folder / "data")
-        await self._whole()
+        async with self._one_at_a_time():
+            child = self.supervisors[fault.target].child
+            await child.kill()
+            shutil.rmtree(child.folder / "data")
 
-    async def _whole(self) -> None:
-        """Faults of the replica set begin while it is whole: of three members, it can do without one at a time."""
-        async with asyncio.timeout(60):
-            await self.mongo.whole(caught_up=False)
+    @asynccontextmanager
+    async def _one_at_a_time(self) -> AsyncIterator[None]:
+        """A fault of the replica set begins once it is whole: of three members, it can do without one at a time."""
+        async with self._replica_set:
+            async with asyncio.timeout(60):
+                await self.mongo.whole(caught_up=False)
+            yield
 
     async def _move_leader(self, fault: Fault) -> None:
         client = await nats.connect(self.bus_url.split(","))
