@@ -4,7 +4,7 @@ from typing import Any
 
 from playwright.async_api import expect
 
-from tests.support.browsing import PHONE, Open, accessible, headline, signed_in
+from tests.support.browsing import PHONE, Open, accessible, headline, refused, signed_in
 from tests.support.people import People, Person
 from tests.support.shopping import becomes, money, ok, order, pay, place, sell
 from tests.support.waiting import eventually
@@ -103,7 +103,7 @@ async def test_only_operators_see_it(opened: Open, people: People) -> None:
     page = await opened("/operator")
     assert page.url.endswith("/signin?next=%2Foperator")
     await signed_in(page, await people.new("Bo"))
-    for path in ("/operator", "/operator/dead-letters", "/operator/books", "/operator/orders/1"):
+    for path in ("/operator", "/operator/payments", "/operator/dead-letters", "/operator/books", "/operator/orders/1"):
         await page.goto(path)
         await expect(headline(page, "This page is for operators")).to_be_visible()
     await page.goto("/")
@@ -124,3 +124,35 @@ async def test_the_reconciliation_is_a_page(hasty_opened: Open, hasty_people: Pe
     await expect(page.get_by_text("No unit is in two live orders")).to_be_visible()
     await accessible(page)
     assert ok(await operator.http.get("/api/audit/reconciliation"))["violations"] == []
+
+
+async def test_a_refund_that_failed_is_settled_by_hand(opened: Open, people: People, size: dict[str, Any]) -> None:
+    operator, seller, buyer = [
+        await people.new(name, *roles) for name, roles in (("Ola", ("operator",)), ("Sid", ()), ("Bo", ()))
+    ]
+    item = await sell(seller, 2)
+    refunded, disputed = [(await place(buyer, item))["id"] for _ in range(2)]
+    for order_id, card in ((refunded, "pm_card_refund_fails"), (disputed, "pm_card_disputed")):
+        await pay(buyer, order_id, card)
+    await becomes(buyer, refunded, "paid")
+    ok(await seller.http.post(f"/api/orders/{refunded}/refund"), 202)
+    await money(buyer, refunded, "refund_failed")
+    await money(buyer, disputed, "disputed")
+    page = await opened("/signin", **size)
+    await signed_in(page, operator)
+    await page.goto("/operator")
+    await page.get_by_label("For operators").get_by_role("link", name="Payments").click()
+    failed = page.locator(".troubles li", has_text=refunded)
+    await expect(page.locator(".troubles li", has_text=disputed)).to_contain_text("Disputed, not decided yet")
+    await accessible(page)
+
+    await failed.get_by_label("Or say how the money went back").fill(" ")
+    await failed.get_by_role("button", name="Settled by hand").click()
+    await refused(page, "Or say how the money went back", "Enter how the money went back")
+    await accessible(page)
+    await failed.get_by_label("Or say how the money went back").fill("Paid by bank transfer")
+    await failed.get_by_role("button", name="Settled by hand").click()
+
+    await expect(page.get_by_text("The refund is settled.")).to_be_visible()
+    await expect(failed).to_have_count(0)
+    await recorded(operator, refunded, "payments.refunded")

@@ -8,6 +8,7 @@ from audit.reconciliation.findings import Money, Rule
 from audit.reconciliation.records import ChargeRecord, OrderRecord, OrderStatus, PaymentRecord, PaymentStatus
 from audit.reconciliation.rules.payments import check_charge, check_payment
 from common.events import (
+    DisputeStatus,
     Event,
     PaymentAuthorized,
     PaymentCaptured,
@@ -130,11 +131,21 @@ def test_every_charge_that_ended_balances() -> None:
 def test_what_an_operator_has_to_settle_is_found_and_its_money_is_where_the_records_say(
     status: PaymentStatus, where: Money, buys: OrderRecord
 ) -> None:
-    money, findings = check_charge(payment(status), buys, charge(), NOW)
+    dispute = DisputeStatus.OPEN if status is PaymentStatus.DISPUTED else None
+    money, findings = check_charge(payment(status, dispute=dispute), buys, charge(), NOW)
 
     assert money == where
     assert rules(findings) == {Rule.CHARGES_END}
     assert findings[0].expected.startswith("an operator settles")
+
+
+@pytest.mark.parametrize("buys", [paid(), paid(status=OrderStatus.REFUNDED)])
+def test_a_lost_dispute_is_final_and_its_money_stays_with_the_bank(buys: OrderRecord) -> None:
+    lost = payment(PaymentStatus.DISPUTED, dispute=DisputeStatus.LOST)
+
+    money, findings = check_charge(lost, buys, charge(), NOW)
+
+    assert (money, findings) == (Money(charged=1000, disputed=1000), [])
 
 
 @pytest.mark.parametrize("status", [PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURE_DUE, PaymentStatus.RELEASE_DUE])

@@ -225,8 +225,8 @@ def test_a_refund_that_failed_is_asked_for_again_or_paid_by_other_means() -> Non
         payment.capture("ch", NOW)
         payment.owe_refund("sold_out", NOW)
         payment.refunded()
-        payment.refund_failed("account_closed")
-        payment.refund_failed("account_closed")
+        payment.refund_failed("account_closed", NOW)
+        payment.refund_failed("account_closed", NOW)
         assert (payment.public_status, payment.reason) == (PublicStatus.REFUND_FAILED, "account_closed")
 
     again.refund_again(NOW)

@@ -183,7 +183,8 @@ async def test_while_a_dispute_is_open_and_when_it_is_lost_the_bank_has_the_mone
     both = await events.published(PaymentDisputed, 2)
     assert [event.dispute for event in both] == ["open", decision]
     await world.becomes(payment["id"], status)
-    assert len((await trouble(world))["items"]) == (1 if decision == "lost" else 0)
+    assert (await trouble(world))["items"] == []
+    assert [found["dispute"] for found in (await trouble(world, lost=True))["items"]] == ["lost"] * (decision == "lost")
 
 
 async def test_a_refund_of_a_disputed_payment_waits_until_the_dispute_is_won(

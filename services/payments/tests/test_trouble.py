@@ -53,14 +53,14 @@ def failed(payment: Payment) -> Payment:
     """A payment whose refund failed."""
     payment.owe_refund("sold_out", now())
     payment.refunded()
-    payment.note_refunds("expired_card", 1, returned=False)
+    payment.note_refunds("expired_card", 1, now(), returned=False)
     payment.saved()
     return payment
 
 
 def test_a_refund_that_the_provider_reports_is_one(payment: Payment) -> None:
     for _ in range(2):
-        payment.note_refunds("", 0, returned=True)
+        payment.note_refunds("", 0, now(), returned=True)
 
     assert (payment.status, payment.reason) == (PaymentStatus.REFUNDED, REFUNDED_BY_PROVIDER)
     [event] = payment.recorded
@@ -70,10 +70,10 @@ def test_a_refund_that_the_provider_reports_is_one(payment: Payment) -> None:
 def test_a_failure_is_reported_once_and_late_news_of_the_refund_changes_nothing(payment: Payment) -> None:
     payment.owe_refund("sold_out", now())
     payment.refunded()
-    payment.note_refunds("expired_card", 1, returned=False)
+    payment.note_refunds("expired_card", 1, now(), returned=False)
 
-    payment.note_refunds("expired_card", 1, returned=False)
-    payment.note_refunds("", 0, returned=True)
+    payment.note_refunds("expired_card", 1, now(), returned=False)
+    payment.note_refunds("", 0, now(), returned=True)
     payment.refunded(0)
 
     assert payment.status is PaymentStatus.REFUND_FAILED
@@ -83,18 +83,18 @@ def test_a_failure_is_reported_once_and_late_news_of_the_refund_changes_nothing(
 def test_late_news_of_an_attempt_does_not_stop_the_next(failed: Payment) -> None:
     failed.refund_again(now(), "ola@souk.test")
 
-    failed.note_refunds("expired_card", 1, returned=False)
+    failed.note_refunds("expired_card", 1, now(), returned=False)
     failed.refunded(0)
     assert failed.status is PaymentStatus.REFUND_DUE
 
-    failed.note_refunds("expired_card", 1, returned=True)
+    failed.note_refunds("expired_card", 1, now(), returned=True)
     assert (failed.status, failed.reason) == (PaymentStatus.REFUNDED, "sold_out")
 
 
 def test_a_second_attempt_fails_like_the_first(failed: Payment) -> None:
     failed.refund_again(now(), "ola@souk.test")
 
-    failed.note_refunds("account_closed", 2, returned=False)
+    failed.note_refunds("account_closed", 2, now(), returned=False)
 
     assert (failed.status, failed.reason) == (PaymentStatus.REFUND_FAILED, "account_closed")
 
@@ -133,15 +133,28 @@ def test_a_second_dispute_is_another(payment: Payment) -> None:
     assert (payment.status, payment.dispute) == (PaymentStatus.DISPUTED, OPEN)
 
 
+def test_trouble_has_lasted_since_it_began(failed: Payment) -> None:
+    began = failed.in_trouble_since
+    failed.note_refunds("expired_card", 1, now(), returned=False)
+    failed.disputed(OPEN, "fraudulent", now(), opened_at=10)
+    failed.disputed(WON, "fraudulent", now(), opened_at=10)
+    assert failed.in_trouble_since == began
+
+    failed.refund_again(now(), "ola@souk.test")
+    again = now()
+    failed.note_refunds("expired_card", 2, again, returned=False)
+    assert failed.in_trouble_since == again
+
+
 def test_news_of_a_refund_waits_for_the_end_of_the_dispute(payment: Payment) -> None:
     payment.owe_refund("sold_out", now())
     payment.refunded()
     payment.disputed(OPEN, "fraudulent", now(), opened_at=10)
-    payment.note_refunds("expired_card", 1, returned=False)
+    payment.note_refunds("expired_card", 1, now(), returned=False)
     before = payment.status
 
     payment.disputed(WON, "fraudulent", now(), opened_at=10)
-    payment.note_refunds("expired_card", 1, returned=False)
+    payment.note_refunds("expired_card", 1, now(), returned=False)
 
     assert (before, payment.status) == (PaymentStatus.DISPUTED, PaymentStatus.REFUND_FAILED)
 

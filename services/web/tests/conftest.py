@@ -11,6 +11,9 @@ import pytest_asyncio
 from common.http.sessions import User
 from infra.local.stack.stack import Stack
 from tests.support.sessions import Tokens, person
+from tests.support.waiting import eventually
+
+LAMP = {"title": "Desk lamp", "description": "Rewired.\nStays where you put it.", "price": "12.50", "currency": "EUR"}
 
 
 @dataclass
@@ -112,9 +115,9 @@ class Visitors:
         )
         return Visitor(await self._exits.enter_async_context(client))
 
-    async def new(self, name: str = "Ada") -> Visitor:
+    async def new(self, name: str = "Ada", *roles: str, language: str = "en-GB") -> Visitor:
         """A signed-in visitor."""
-        visitor, user = await self.anybody(), person(name)
+        visitor, user = await self.anybody(language), person(name, *roles)
         visitor.http.cookies.set("session", self._tokens.token(user), domain="127.0.0.1", path="/")
         return Visitor(visitor.http, user)
 
@@ -124,3 +127,31 @@ async def visitors(stack: Stack) -> AsyncIterator[Visitors]:
     """Makes visitors of the shared stack."""
     async with AsyncExitStack() as exits:
         yield Visitors(stack, exits)
+
+
+async def listed(seller: Visitor, **fields: str) -> str:
+    """List an item. Returns the path of its page."""
+    page = await seller.send(await seller.get("/sell"), "/sell", **{**LAMP, "quantity": "5", **fields})
+    assert page.status == 200, page.text
+    return page.path
+
+
+async def ordered(buyer: Visitor, item: str, quantity: str = "2") -> Page:
+    """Place an order, once orders has received the item."""
+
+    async def accepted() -> Page | None:
+        page = await buyer.send(await buyer.get(item), f"{item}/order", quantity=quantity)
+        return page if page.path.startswith("/orders/") else None
+
+    return await eventually(accepted)
+
+
+async def shows(visitor: Visitor, path: str, words: str) -> Page:
+    """The page at `path`, once it contains `words`."""
+
+    async def said() -> Page:
+        page = await visitor.get(path)
+        assert words in page.text, page.text
+        return page
+
+    return await eventually(said)

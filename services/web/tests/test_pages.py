@@ -7,39 +7,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from services.web.tests.conftest import Page, Visitor, Visitors
+from services.web.tests.conftest import LAMP, Page, Visitors, listed, ordered, shows
 from tests.support.sessions import person
 from tests.support.waiting import eventually
-
-LAMP = {"title": "Desk lamp", "description": "Rewired.\nStays where you put it.", "price": "12.50", "currency": "EUR"}
-
-
-async def listed(seller: Visitor, **fields: str) -> str:
-    """List an item. Returns the path of its page."""
-    page = await seller.send(await seller.get("/sell"), "/sell", **{**LAMP, "quantity": "5", **fields})
-    assert page.status == 200, page.text
-    return page.path
-
-
-async def ordered(buyer: Visitor, item: str, quantity: str = "2") -> Page:
-    """Place an order, once orders has received the item."""
-
-    async def accepted() -> Page | None:
-        page = await buyer.send(await buyer.get(item), f"{item}/order", quantity=quantity)
-        return page if page.path.startswith("/orders/") else None
-
-    return await eventually(accepted)
-
-
-async def shows(visitor: Visitor, path: str, words: str) -> Page:
-    """The page at `path`, once it contains `words`."""
-
-    async def said() -> Page:
-        page = await visitor.get(path)
-        assert words in page.text, page.text
-        return page
-
-    return await eventually(said)
 
 
 async def test_signing_up_says_what_is_wrong_beside_its_field_and_keeps_what_was_typed(visitors: Visitors) -> None:

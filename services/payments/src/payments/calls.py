@@ -103,19 +103,21 @@ def _process(reference: str, client_secret: str | None) -> Transition:
 
 def _refund(refunds: Refunds, attempt: int) -> Transition:
     def move(payment: Payment) -> None:
-        payment.note_refunds(refunds.reason, refunds.failures, returned=False)
+        now = datetime.now(UTC)
+        payment.note_refunds(refunds.reason, refunds.failures, now, returned=False)
         if refunds.returned:
             payment.refunded(attempt)
         elif payment.refund_attempt == attempt:
-            payment.refund_failed(refunds.reason)
+            payment.refund_failed(refunds.reason, now)
 
     return move
 
 
 def _news(found: Found) -> Transition:
     def move(payment: Payment) -> None:
+        now = datetime.now(UTC)
         if dispute := found.dispute:
-            payment.disputed(dispute.status, dispute.reason, datetime.now(UTC), dispute.opened_at)
-        payment.note_refunds(found.refunds.reason, found.refunds.failures, returned=found.refunds.returned)
+            payment.disputed(dispute.status, dispute.reason, now, dispute.opened_at)
+        payment.note_refunds(found.refunds.reason, found.refunds.failures, now, returned=found.refunds.returned)
 
     return move

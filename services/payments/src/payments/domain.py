@@ -204,7 +204,7 @@ NOTHING_MOVED = NOT_YET_MOVED | {PaymentStatus.FAILED, PaymentStatus.RELEASE_DUE
 
 
 TROUBLE = (PaymentStatus.REFUND_FAILED, PaymentStatus.DISPUTED)
-"""Statuses that an operator should look at."""
+"""Statuses that an operator should look at. A lost dispute is final: the bank has the money, nothing is left to do."""
 
 
 class Payment(Aggregate):
@@ -244,6 +244,8 @@ class Payment(Aggregate):
     dispute_opened_at: int = 0
     """In Unix seconds, as the gateway tells it."""
     dispute_reason: str | None = None
+    in_trouble_since: datetime | None = None
+    """When the last trouble began, which may be over."""
     before_dispute: PaymentStatus | None = None
     """The status that comes back when the dispute is won."""
     check_at: datetime | None = None
@@ -438,10 +440,11 @@ class Payment(Aggregate):
             case _:
                 raise NotCaptured(f"payment {self.id} is {self.status}; no refund is due")
 
-    def refund_failed(self, reason: str) -> None:
+    def refund_failed(self, reason: str, now: datetime) -> None:
         """The money did not arrive at the buyer's, and came back: an operator has to settle that."""
         if self.status in {PaymentStatus.REFUND_DUE, PaymentStatus.REFUNDED}:
             self.status = PaymentStatus.REFUND_FAILED
+            self.in_trouble_since = now
             self.refund_failure = reason
             self._check(None)
             self.record(PaymentRefundFailed(**self._state(), reason=reason))
@@ -452,7 +455,7 @@ class Payment(Aggregate):
             self.refund_reason = self.refund_reason or reason
             self._refunded()
 
-    def note_refunds(self, reason: str, failures: int, *, returned: bool) -> None:
+    def note_refunds(self, reason: str, failures: int, now: datetime, *, returned: bool) -> None:
         """The gateway reports what its refunds came to: how many failed, and whether the money is `returned`.
 
         A report with fewer failures than are known is an old one. During a dispute nothing changes: the report comes
@@ -462,7 +465,7 @@ class Payment(Aggregate):
             return
         if failures > self.failed_refunds:
             self.failed_refunds = failures
-            self.refund_failed(reason)
+            self.refund_failed(reason, now)
         if returned:
             self.refunded_elsewhere(REFUNDED_BY_PROVIDER)
 
@@ -496,6 +499,8 @@ class Payment(Aggregate):
             self.before_dispute = None
             self._check(now if self.status is PaymentStatus.REFUND_DUE else None)
         elif self.status is not PaymentStatus.DISPUTED:
+            if self.status is not PaymentStatus.REFUND_FAILED:
+                self.in_trouble_since = now
             self.before_dispute = self.status
             self.status = PaymentStatus.DISPUTED
             self._check(None)

@@ -1,5 +1,6 @@
 """HTTP models and routes of payments. No rules, no queries."""
 
+from datetime import datetime
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Depends, Query, Request, Response, status
@@ -87,6 +88,7 @@ class TroubledPayment(PaymentRecord):
     refund_reason: str | None
     refund_attempt: int
     dispute: DisputeStatus | None
+    in_trouble_since: datetime | None
 
 
 class Settlement(Body):
@@ -135,10 +137,15 @@ async def receive_webhook(request: Request, cashier: TheCashier) -> Response:
 
 
 @router.get("/trouble", dependencies=[Depends(current_operator)], responses=problems(OperatorOnly))
-async def list_trouble(store: Store, limit: Limit = 20, cursor: Cursor = None) -> Page[TroubledPayment]:
-    """For operators: payments whose refund failed or which are disputed, newest first."""
+async def list_trouble(
+    store: Store, lost: bool = False, limit: Limit = 20, cursor: Cursor = None
+) -> Page[TroubledPayment]:
+    """For operators: payments whose refund failed or whose dispute is open, newest first.
+
+    With `lost` also those whose dispute is lost: nothing is left to do about them.
+    """
     return await page_of(
-        lambda most: store.in_trouble(most, cursor), limit, TroubledPayment.of, lambda payment: payment.id
+        lambda most: store.in_trouble(most, cursor, lost=lost), limit, TroubledPayment.of, lambda payment: payment.id
     )
 
 

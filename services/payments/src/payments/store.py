@@ -9,6 +9,7 @@ from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from common.batching import Batcher
+from common.events import DisputeStatus
 from common.ids import minted_at
 from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, Document, look_up, write_all
 from common.mongo_records import records_in
@@ -71,9 +72,14 @@ class PaymentStore:
         first = await self.collection.find_one({}, {"_id": 1}, sort=[("_id", 1)])
         return minted_at(first["_id"]) if first else time.time()
 
-    async def in_trouble(self, limit: int, before: str | None) -> list[Payment]:
-        """Payments whose refund failed or which are disputed, newest first, older than the payment `before`."""
+    async def in_trouble(self, limit: int, before: str | None, *, lost: bool = False) -> list[Payment]:
+        """Payments whose refund failed or which are disputed, newest first, older than the payment `before`.
+
+        Lost disputes are left out, unless they are wanted.
+        """
         query: dict[str, Any] = {"status": {"$in": list(TROUBLE)}}
+        if not lost:
+            query["dispute"] = {"$ne": DisputeStatus.LOST}
         return await self._newest(query, limit, before)
 
     async def records(self, query: RecordsQuery) -> list[Record]:

@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from common.events import DisputeStatus
+
 
 class Record(BaseModel):
     """A record of a service."""
@@ -124,6 +126,7 @@ class PaymentRecord(Record):
     check_at: datetime | None = None
     settled_by: str | None = None
     """The operator who gave the money of a failed refund back by other means than the gateway."""
+    dispute: DisputeStatus | None = None
     pending: int = 0
 
 

@@ -13,7 +13,7 @@ from common.errors import SoukError, Unavailable
 from common.http.paging import Page
 from common.http.sessions import COOKIE
 from common.telemetry import current_cause
-from web.clients.models import Item, Order, Payment
+from web.clients.models import Item, Order, Payment, TroubledPayment
 from web.settings import WebSettings
 
 log = logging.getLogger(__name__)
@@ -153,6 +153,19 @@ class Api:
         """The attempts to pay an order, newest first."""
         answer = await self.get("payments", order_id=order_id)
         return Page[Payment].model_validate_json(answer.content).items
+
+    async def trouble(self, *, lost: bool, cursor: str | None = None) -> Page[TroubledPayment]:
+        """For operators: payments whose refund failed or which are disputed, newest first. Lost disputes if wanted."""
+        answer = await self.get("payments", "trouble", lost=lost, cursor=cursor, limit=PAGE_SIZE)
+        return Page[TroubledPayment].model_validate_json(answer.content)
+
+    async def retry_refund(self, payment_id: str) -> None:
+        """For operators: make a failed refund once more."""
+        await self.send("POST", "payments", payment_id, "refund", "retry")
+
+    async def settle_refund(self, payment_id: str, reason: str) -> None:
+        """For operators: record that the money of a failed refund went back by other means."""
+        await self.send("POST", "payments", payment_id, "refund", "settled", json={"reason": reason})
 
     async def get(self, service: str, *path: str, **params: object) -> httpx.Response:
         """Send a GET request. Parameters that are None are left out."""

@@ -87,6 +87,22 @@ class Order(OrderSnapshot):
     version: int
 
 
+class TroubledPayment(BaseModel):
+    """A payment whose refund failed, or which is disputed. `reference` is the provider's id of the charge."""
+
+    id: str
+    order_id: str
+    amount: int
+    currency: Currency
+    status: str
+    reason: str | None
+    reference: str
+    refund_reason: str | None
+    refund_attempt: int
+    dispute: str | None
+    in_trouble_since: datetime | None
+
+
 class Payment(BaseModel):
     """An attempt to pay an order."""
 

@@ -1,6 +1,7 @@
 """The fields of a submitted form, once it is certain that one of Souk's own pages sent it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import Depends, Request, UploadFile
@@ -76,3 +77,13 @@ def errors_of(refused: Refused, texts: Mapping[str, str]) -> dict[str, str]:
     if not errors:
         raise refused
     return errors
+
+
+@contextmanager
+def expected(*reasons: str) -> Iterator[None]:
+    """Continue if a service refuses for one of these reasons: the next page shows the state that explains it."""
+    try:
+        yield
+    except Refused as refused:
+        if refused.reason not in reasons:
+            raise

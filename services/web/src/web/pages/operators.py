@@ -1,4 +1,4 @@
-"""For operators: the history of an order, dead letters, and the reconciliation."""
+"""For operators: the history of an order, payments in trouble, dead letters, and the reconciliation."""
 
 import asyncio
 from typing import Annotated
@@ -7,8 +7,9 @@ from fastapi import APIRouter, Query, Response
 
 from common.errors import NotFound
 from web.clients import audit
+from web.clients.api import Refused
 from web.clients.audit import DeadLetterState
-from web.pages.forms import Form
+from web.pages.forms import Form, errors_of, expected
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering.i18n import N_
 from web.rendering.order_summary import status_of
@@ -35,6 +36,7 @@ PAYMENT_STATUS = {
     "refund_failed": N_("Refund failed"),
     "disputed": N_("Disputed"),
 }
+DISPUTE_STATUS = {"open": N_("Disputed, not decided yet"), "lost": N_("Dispute lost")}
 RULES = {
     "units_add_up": N_("Units offered are free, held or sold"),
     "sold_once": N_("No unit is in two live orders"),
@@ -89,6 +91,40 @@ async def item(item_id: str, visitor: CurrentVisitor, cursor: str | None = None)
     return visitor.render("operator/item.html", history=history, lines=lines_of(history.timeline, visitor.i18n))
 
 
+@router.get("/payments")
+async def payments_in_trouble(visitor: CurrentVisitor, lost: bool = False, cursor: str | None = None) -> Response:
+    """Payments whose refund failed or whose dispute is open; with `lost` also those whose dispute is lost."""
+    visitor.require_user()
+    return await _trouble_page(visitor, lost=lost, cursor=cursor or None)
+
+
+@router.post("/payments/{payment_id}/retry")
+async def retry_refund(payment_id: str, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
+    """Make a failed refund once more. If it is not failed any more, the list shows that."""
+    visitor.require_user()
+    with expected("no_failed_refund"):
+        await visitor.api.retry_refund(payment_id)
+        return visitor.redirect("/operator/payments?note=refund_retried")
+    return visitor.redirect("/operator/payments")
+
+
+@router.post("/payments/{payment_id}/settled")
+async def settle_refund(payment_id: str, visitor: CurrentVisitor, form: Form) -> Response:
+    """Record that a failed refund was paid by other means. If it is not failed any more, the list shows that."""
+    visitor.require_user()
+    reason = form.text("reason").strip()
+    try:
+        with expected("no_failed_refund"):
+            await visitor.api.settle_refund(payment_id, reason)
+            return visitor.redirect("/operator/payments?note=refund_settled")
+    except Refused as refused:
+        text = visitor.i18n.gettext("Enter how the money went back, in at most 500 characters.")
+        [error] = errors_of(refused, {"reason": text}).values()
+        wrong, typed = {f"reason-{payment_id}": error}, {f"reason-{payment_id}": reason}
+        return await _trouble_page(visitor, cursor=form.text("cursor") or None, errors=wrong, typed=typed)
+    return visitor.redirect("/operator/payments")
+
+
 @router.get("/payments/{payment_id}")
 async def payment(payment_id: str, visitor: CurrentVisitor) -> Response:
     """Redirect to the order of a payment."""
@@ -130,6 +166,28 @@ async def reconciliation(visitor: CurrentVisitor) -> Response:
     visitor.require_user()
     report = await audit.last_reconciliation(visitor.api)
     return visitor.render("operator/reconciliation.html", report=report, rules=RULES)
+
+
+async def _trouble_page(
+    visitor: Visitor,
+    *,
+    lost: bool = False,
+    cursor: str | None = None,
+    errors: dict[str, str] | None = None,
+    typed: dict[str, str] | None = None,
+) -> Response:
+    found = await visitor.api.trouble(lost=lost, cursor=cursor)
+    return visitor.render(
+        "operator/payments.html",
+        422 if errors else 200,
+        found=found,
+        lost=lost,
+        cursor=cursor,
+        statuses=PAYMENT_STATUS,
+        disputes=DISPUTE_STATUS,
+        errors=errors or {},
+        typed=typed or {},
+    )
 
 
 async def _dead_letters_page(

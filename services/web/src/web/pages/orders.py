@@ -1,13 +1,10 @@
 """A buyer's orders and a seller's sales."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from fastapi import APIRouter, Response
 
-from web.clients.api import Refused
-from web.pages.forms import Form
+from web.pages.forms import Form, expected
 from web.pages.visitor import CurrentVisitor
 from web.rendering.i18n import N_
 from web.rendering.order_summary import status_of, summary_of, tone_of
@@ -23,6 +20,8 @@ CARDS = {
     "pm_card_duplicate": N_("Double, the bank reports it twice"),
     "pm_card_declined": N_("Declined"),
     "pm_card_capture_fails": N_("Refused, the bank agrees but then does not pay"),
+    "pm_card_refund_fails": N_("No way back, works, but the first refund fails"),
+    "pm_card_disputed": N_("Disputed, works, but then the bank takes the money back"),
     "pm_bank": N_("Bank transfer, arrives after two seconds"),
     "pm_bank_late": N_("Bank transfer, arrives after the hold is over"),
 }
@@ -87,13 +86,3 @@ async def refund_sale(order_id: str, visitor: CurrentVisitor, form: Form) -> Res
     with expected("order_not_paid"):
         await visitor.api.refund(order_id)
     return visitor.redirect("/my/sales")
-
-
-@contextmanager
-def expected(*reasons: str) -> Iterator[None]:
-    """Continue if a service refuses for one of these reasons: the next page shows the state that explains it."""
-    try:
-        yield
-    except Refused as refused:
-        if refused.reason not in reasons:
-            raise

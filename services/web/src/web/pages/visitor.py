@@ -25,6 +25,8 @@ NOTES = {
     "withdrawn": N_("Your item is off sale."),
     "pictures": N_("The pictures are saved."),
     "replayed": N_("The messages are with their handlers again."),
+    "refund_retried": N_("The refund is tried again."),
+    "refund_settled": N_("The refund is settled. Your name and the reason are kept."),
     "discarded": N_("The messages are discarded. The reason is kept."),
 }
 """What a page says at its top, by the `note` in its address: what the form before it did."""

@@ -16,6 +16,7 @@ from audit.reconciliation.records import (
 )
 from audit.reconciliation.rules.versions import behind, contradictions, lost
 from common.events import (
+    DisputeStatus,
     Event,
     OrderPaymentAccepted,
     PaymentAuthorized,
@@ -134,7 +135,7 @@ def check_charge(
             finding("the order is refunded, too", "the order is paid")
         case PaymentStatus.REFUND_FAILED:
             finding("an operator settles the refund that failed", "the money is still here")
-        case PaymentStatus.DISPUTED:
+        case PaymentStatus.DISPUTED if record.dispute is not DisputeStatus.LOST:
             finding("an operator settles the dispute", "the money is with the buyer's bank")
     if record.status in OPEN and (record.check_at is None or record.check_at < now):
         finding("a check that is not overdue", f"{record.status}, due at {record.check_at}")
