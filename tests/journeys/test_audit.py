@@ -110,7 +110,7 @@ async def test_money_that_came_too_late_and_went_back_is_one_story(
     seller, slow, fast = [await faulty_people.new(name) for name in ("Sid", "Sue", "Flo")]
     item = await sell(seller, 1)
     late = await place(slow, item)
-    await pay(slow, late["id"], "pm_card_late")
+    await pay(slow, late["id"], "pm_bank_late")
     await becomes(slow, late["id"], "expired")
     await pay(fast, (await place(fast, item))["id"])
     [payment] = await money(slow, late["id"], "refunded")
