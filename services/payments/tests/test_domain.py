@@ -176,6 +176,19 @@ def test_orders_that_accepts_a_payment_which_has_failed_is_told_again() -> None:
     assert payment.status is PaymentStatus.FAILED
 
 
+def test_nothing_is_given_back_of_an_authorization_that_has_lapsed_unless_money_moved_after_all() -> None:
+    payment = a_payment()
+    payment.authorize("ch", NOW)
+    payment.fail("ch", "lapsed")
+
+    payment.give_back("sold_out", NOW)
+    payment.give_back("sold_out", NOW)
+    assert (payment.status, payment.reason, payment.check_at) == (PaymentStatus.FAILED, "lapsed", None)
+
+    payment.capture("ch", NOW)
+    assert (payment.status, payment.refund_reason, payment.check_at) == (PaymentStatus.REFUND_DUE, "sold_out", NOW)
+
+
 def test_only_what_is_authorized_is_accepted_or_released() -> None:
     created, processing = a_payment(), a_payment()
     processing.process("ch", NOW)

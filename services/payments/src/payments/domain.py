@@ -339,7 +339,8 @@ class Payment(Aggregate):
         then, because another payment may be live for it; orders finishes the order or has the money refunded. A payment
         that orders has rejected already is refunded at once.
         """
-        released = self.status in {PaymentStatus.RELEASE_DUE, PaymentStatus.RELEASED}
+        failed_and_rejected = self.status is PaymentStatus.FAILED and self.refund_reason is not None
+        rejected = failed_and_rejected or self.status in {PaymentStatus.RELEASE_DUE, PaymentStatus.RELEASED}
         if self.status in NOTHING_MOVED:
             self.status = PaymentStatus.CAPTURED
             self.reference = reference
@@ -347,7 +348,7 @@ class Payment(Aggregate):
             self._check(None)
             self._answer(PublicStatus.CAPTURED)
             self.record(PaymentCaptured(**self._state()))
-        if released:
+        if rejected:
             self.owe_refund(self.refund_reason or "", now, self.due_cause)
 
     def fail(self, reference: str, reason: str) -> None:
@@ -376,7 +377,8 @@ class Payment(Aggregate):
     def give_back(self, reason: str, now: datetime, cause: dict[str, Any] | None = None) -> None:
         """Orders does not take this payment, or the seller refunds it: release what is authorized, refund what moved.
 
-        Raises `NotCaptured` while there is neither.
+        An authorization that has lapsed needs neither; if money moves after all, it goes back. Raises `NotCaptured`
+        while nothing was authorized.
         """
         match self.status:
             case PaymentStatus.AUTHORIZED:
@@ -384,6 +386,9 @@ class Payment(Aggregate):
                 self._owe_release(reason, now, cause)
             case PaymentStatus.RELEASE_DUE | PaymentStatus.RELEASED:
                 return
+            case PaymentStatus.FAILED:
+                self.refund_reason = reason
+                self.due_cause = cause
             case _:
                 self.owe_refund(reason, now, cause)
 
