@@ -176,16 +176,17 @@ def test_orders_that_accepts_a_payment_which_has_failed_is_told_again() -> None:
     assert payment.status is PaymentStatus.FAILED
 
 
-def test_a_failed_payment_that_orders_does_not_take_has_nothing_to_give_back_unless_money_comes() -> None:
+def test_nothing_is_given_back_of_an_authorization_that_has_lapsed_unless_money_moved_after_all() -> None:
     payment = a_payment()
+    payment.authorize("ch", NOW)
     payment.fail("ch", "lapsed")
-    payment.saved()
 
-    payment.give_back("cancelled", NOW)
-    assert (payment.status, payment.reason, payment.recorded) == (PaymentStatus.FAILED, "lapsed", ())
+    payment.give_back("sold_out", NOW)
+    payment.give_back("sold_out", NOW)
+    assert (payment.status, payment.reason, payment.check_at) == (PaymentStatus.FAILED, "lapsed", None)
+
     payment.capture("ch", NOW)
-
-    assert (payment.status, payment.reason) == (PaymentStatus.REFUND_DUE, "cancelled")
+    assert (payment.status, payment.refund_reason, payment.check_at) == (PaymentStatus.REFUND_DUE, "sold_out", NOW)
 
 
 def test_only_what_is_authorized_is_accepted_or_released() -> None:

@@ -1,0 +1,164 @@
+"""Nobody is charged after "no", nobody who was captured is displaced, and the money sums to zero, in any interleaving.
+
+`make test` tries a few thousand, `make prove` a hundred thousand. They run the services' real rules over a model
+of the servers: `world.py` says what is real and what is a model. `tests/journeys/test_properties.py` runs fewer, over
+the real MongoDB and Redis. The same seed always gives the same interleaving.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from common.events import CancelReason
+from orders.domain import LatePayment, Order, OrderStatus, Stock
+from payments.cashier import Cashier
+from payments.domain import Payment, PaymentStatus
+from tests.interleavings.souk import Souk
+from tests.interleavings.stores import Table
+from tests.interleavings.world import Broken, Interleaving, model_time
+
+FEW = range(2_000)
+SHARDS, EACH = 10, 10_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet() -> Iterator[None]:
+    """Lost answers are warnings in the log: thousands of them."""
+    logging.disable(logging.WARNING)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture(scope="module")
+def souk() -> Iterator[Souk]:
+    """Orders and payments over memory, whose time is that of the model."""
+    souk = Souk()
+    with model_time(souk):
+        yield souk
+
+
+def assert_all_hold(souk: Souk, seeds: Iterable[int], ended: Callable[[], object] = lambda: None) -> None:
+    """Run the interleavings of these seeds. Of those that break a rule, show the shortest."""
+    broken: list[tuple[int, int, str]] = []
+    for seed in seeds:
+        interleaving = Interleaving(souk, seed)
+        try:
+            interleaving.run()
+        except Broken as error:
+            broken.append((len(interleaving.log), seed, str(error)))
+        ended()
+    if broken:
+        _, seed, text = min(broken)
+        pytest.fail(f"{len(broken)} interleavings break a rule, the shortest is {seed}: {text}", pytrace=False)
+
+
+def test_no_interleaving_breaks_a_rule_and_together_they_reach_every_end(souk: Souk) -> None:
+    seen: set[object] = set()
+
+    def note() -> None:
+        for order in souk.all_orders():
+            seen.update((order.status, order.cancel_reason, order.late_payment))
+        seen.update((payment.status, payment.method) for payment in souk.all_payments())
+
+    assert_all_hold(souk, FEW, note)
+
+    ends: set[object] = {*OrderStatus, *LatePayment, *CancelReason}
+    assert ends - seen == {OrderStatus.AWAITING_PAYMENT, CancelReason.WITHDRAWN}
+    card, bank = "pm_card_visa", "pm_bank"
+    by_method = {(card, status) for status in ("captured", "refunded", "released", "failed")}
+    assert by_method | {(bank, status) for status in ("captured", "refunded")} <= {
+        (method, str(status)) for status, method in (one for one in seen if isinstance(one, tuple))
+    }
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_no_interleaving_of_a_hundred_thousand_breaks_a_rule(souk: Souk, shard: int) -> None:
+    first = 1_000_000 + shard * EACH
+    assert_all_hold(souk, range(first, first + EACH))
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A wrong `method` of a class, and the words of the rule that it breaks."""
+
+    owner: type
+    method: str
+    wrong: Callable[..., Any]
+    breaks: str
+
+
+def expire_the_accepted(order: Order, stock: Stock) -> None:
+    if not order.is_settled:
+        order._end(stock, CancelReason.EXPIRED)
+
+
+def cancel_the_accepted(order: Order, stock: Stock, reason: CancelReason) -> None:
+    if not order.is_settled:
+        order._end(stock, reason)
+
+
+def capture_unasked(payment: Payment, reference: str, now: datetime) -> None:
+    if payment.status in {PaymentStatus.CREATED, PaymentStatus.PROCESSING}:
+        authorize(payment, reference, now)
+        payment.accepted(now)
+
+
+def accept_in_silence(payment: Payment, now: datetime, cause: dict[str, Any] | None = None) -> None:
+    if payment.status is PaymentStatus.AUTHORIZED:
+        accepted(payment, now, cause)
+
+
+def refund_and_keep_the_units(order: Order, stock: Stock, payment_id: str) -> None:
+    if payment_id == order.payment_id:
+        order.status = OrderStatus.REFUNDED
+
+
+async def forget_to_give_back(cashier: Cashier, payment_id: str, reason: str) -> None:
+    """Do nothing."""
+
+
+def never_look(payment: Payment, at: datetime | None) -> None:
+    payment.check_at = None
+
+
+def write_unguarded(table: Table, aggregate: object) -> None:
+    """Check nothing."""
+
+
+authorize, accepted = Payment.authorize, Payment.accepted
+
+BUGS = {
+    "an accepted order expires": Bug(Order, "expire", expire_the_accepted, "did not keep its units"),
+    "an accepted order is cancelled": Bug(Order, "cancel", cancel_the_accepted, "did not keep its units"),
+    "a card is captured unasked": Bug(Payment, "authorize", capture_unasked, "did not keep its units"),
+    "a late failure is not said again": Bug(Payment, "accepted", accept_in_silence, "rest|never ended"),
+    "refunded units stay taken": Bug(Order, "refunded", refund_and_keep_the_units, "units are taken"),
+    "a rejected payment is kept": Bug(Cashier, "give_back", forget_to_give_back, "does not pay|rest|never ended"),
+    "what is due is not found again": Bug(Payment, "_check", never_look, "never ended"),
+    "a write is not guarded": Bug(Table, "check", write_unguarded, "units"),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_planted_bug_is_caught(souk: Souk, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    bug = BUGS[name]
+    monkeypatch.setattr(bug.owner, bug.method, bug.wrong)
+
+    assert re.search(bug.breaks, first_broken(souk))
+
+
+def first_broken(souk: Souk) -> str:
+    """The rule that breaks first."""
+    for seed in FEW:
+        try:
+            Interleaving(souk, seed).run()
+        except Broken as error:
+            return str(error).partition("\n")[0]
+    return "none"
