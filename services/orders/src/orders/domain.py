@@ -234,6 +234,8 @@ class Order(Aggregate):
     cancel_reason: CancelReason | None = None
     accepted_payment: str | None = None
     """The authorized payment that is being captured. Until that is over, the order neither expires nor is cancelled."""
+    failed_payment: str | None = None
+    """The accepted payment that has failed, by which the order ended."""
     payment_id: str | None = None
     payment_failure: str | None = None
     refund_failure: str | None = None
@@ -347,7 +349,8 @@ class Order(Aggregate):
 
         An expired order takes its units again if they are still free.
         """
-        self._decide(stock, payment_id, self._accept)
+        if payment_id != self.failed_payment:
+            self._decide(stock, payment_id, self._accept)
 
     def settle(self, stock: Stock, payment_id: str) -> None:
         """Money came, whatever happened before: every payment pays this order, or is rejected exactly once.
@@ -368,6 +371,7 @@ class Order(Aggregate):
             self.payment_failure = reason
         if payment_id == self.accepted_payment:
             self.accepted_payment = None
+            self.failed_payment = payment_id
             self._end(stock, CancelReason.PAYMENT_FAILED)
 
     def request_refund(self) -> None:

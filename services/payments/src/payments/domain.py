@@ -384,11 +384,11 @@ class Payment(Aggregate):
             case PaymentStatus.AUTHORIZED:
                 self._answer(PublicStatus.RELEASED)
                 self._owe_release(reason, now, cause)
-            case PaymentStatus.RELEASE_DUE | PaymentStatus.RELEASED:
-                return
-            case PaymentStatus.FAILED:
+            case PaymentStatus.FAILED if self.refund_reason is None:
                 self.refund_reason = reason
                 self.due_cause = cause
+            case PaymentStatus.FAILED | PaymentStatus.RELEASE_DUE | PaymentStatus.RELEASED:
+                return
             case _:
                 self.owe_refund(reason, now, cause)
 
