@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from common.events import Event, OrderPaymentAccepted, OrderPaymentRejected
 from orders.domain import Order, OrderStatus
 from payments.domain import DueState, Payment, PaymentStatus
 from payments.gateways.sandbox import CARDS
@@ -39,6 +40,14 @@ def check_stock(world: "Interleaving") -> None:
             world.fail(f"{document['taken']} units are taken, and live orders have {live}")
         if live > world.most:
             world.fail(f"live orders have {live} units of {world.most}")
+
+
+def check_decision(world: "Interleaving", event: Event) -> None:
+    """A payment is accepted or rejected, and that is never changed."""
+    if not isinstance(event, OrderPaymentAccepted | OrderPaymentRejected):
+        return
+    if world.decisions.setdefault(event.payment_id, type(event)) is not type(event):
+        world.fail(f"{event.payment_id} was both accepted and rejected")
 
 
 def check_end(world: "Interleaving") -> None:

@@ -107,9 +107,12 @@ class Souk:
         self.clock.now = STARTED
         self.wires.rng.seed(seed)
         self.wires.lossy = False
-        tables = (self.orders.orders_table, self.orders.stock_table, self.payments.table)
-        for kept in (self.published, self.moved, self.dues.dues, self.ledger.charges, *(t.documents for t in tables)):
-            kept.clear()
+        for table in (self.orders.orders_table, self.orders.stock_table, self.payments.table):
+            table.documents.clear()
+        self.dues.dues.clear()
+        self.ledger.charges.clear()
+        self.published.clear()
+        self.moved.clear()
         for desk in self.desks.values():
             desk.restart()
 

@@ -135,8 +135,8 @@ def write_unguarded(table: Table, aggregate: object) -> None:
 authorize, accepted = Payment.authorize, Payment.accepted
 
 BUGS = {
-    "an accepted order expires": Bug(Order, "expire", expire_the_accepted, "did not keep its units"),
-    "an accepted order is cancelled": Bug(Order, "cancel", cancel_the_accepted, "did not keep its units"),
+    "an accepted order expires": Bug(Order, "expire", expire_the_accepted, "did not keep its units|are taken"),
+    "an accepted order is cancelled": Bug(Order, "cancel", cancel_the_accepted, "did not keep|are taken"),
     "a card is captured unasked": Bug(Payment, "authorize", capture_unasked, "did not keep its units"),
     "a late failure is not said again": Bug(Payment, "accepted", accept_in_silence, "rest|never ended"),
     "refunded units stay taken": Bug(Order, "refunded", refund_and_keep_the_units, "units are taken"),

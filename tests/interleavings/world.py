@@ -23,10 +23,6 @@ from typing import Any, NoReturn
 import pytest
 
 import common.outbox
-import orders.consumers
-import payments.calls
-import payments.cashier
-import payments.gateways.sandbox
 from common.events import Currency, Event, HoldElapsed, ItemStatus
 from common.mongo.client import Document
 from common.telemetry import caused_by, new_cause
@@ -34,7 +30,7 @@ from items.domain import Item
 from orders.commands import PlaceOrder
 from orders.domain import Order, OrderStatus
 from payments.gateways.sandbox import CARDS, REFERENCE
-from tests.interleavings.rules import check_capture, check_end, check_stock
+from tests.interleavings.rules import check_capture, check_decision, check_end, check_stock
 from tests.interleavings.souk import CASHIERS, DESKS, HOLD, Reader, Souk
 from tests.interleavings.steps import Task, pause
 
@@ -62,8 +58,6 @@ TIMES = (*(timedelta(seconds=seconds) for seconds in (1, 4, 11, 11)), HOLD)
 ACTS = (*["pay"] * 8, *["cancel"] * 4, *["place", "refund", "lapse"] * 2, "offer", "withdraw")
 """What people and banks do, the more often the more of it is here."""
 
-CLOCKED = (orders.consumers, payments.calls, payments.cashier, payments.gateways.sandbox)
-
 
 @dataclass(eq=False)
 class Delivery:
@@ -88,7 +82,7 @@ def model_time(souk: Souk) -> Iterator[None]:
     async def wait(seconds: float) -> None:
         await pause()
 
-    with souk.clock.shown_to(*CLOCKED), caused_by(new_cause()), pytest.MonkeyPatch.context() as patch:
+    with souk.clock.shown(), caused_by(new_cause()), pytest.MonkeyPatch.context() as patch:
         patch.setattr(common.outbox, "asyncio", types.SimpleNamespace(sleep=wait))
         yield
 
@@ -108,6 +102,8 @@ class Interleaving:
         """The orders whose hold has ended with a message."""
         self.said_no: set[str] = set()
         """The orders whose cancellation was answered with `cancelled`."""
+        self.decisions: dict[str, type[Event]] = {}
+        """What orders said of each payment."""
         self.log: list[tuple[object, ...]] = []
         self.item = Item.offer(
             seller_id=SELLER,
@@ -221,6 +217,8 @@ class Interleaving:
             check_capture(self, payment_id)
         if self.souk.published:
             check_stock(self)
+            for event in self.souk.published:
+                check_decision(self, event)
             self._send(*self.souk.published)
             self.souk.published.clear()
 

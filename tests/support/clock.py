@@ -4,9 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-from types import ModuleType
 
 import pytest
+
+import orders.consumers
+import payments.calls
+import payments.cashier
+import payments.gateways.sandbox
+
+READERS = (orders.consumers, payments.calls, payments.cashier, payments.gateways.sandbox)
+"""Where orders, payments and the sandbox read the time, to decide what to do."""
 
 
 @dataclass
@@ -23,8 +30,8 @@ class Clock:
         self.now += by
 
     @contextmanager
-    def shown_to(self, *modules: ModuleType) -> Iterator[None]:
-        """Meanwhile, `datetime.now` in these modules tells the time of this clock."""
+    def shown(self) -> Iterator[None]:
+        """Meanwhile, the services read the time from this clock."""
         clock = self
 
         class Told(datetime):
@@ -33,6 +40,6 @@ class Clock:
                 return clock.now.astimezone(tz)
 
         with pytest.MonkeyPatch.context() as patch:
-            for module in modules:
+            for module in READERS:
                 patch.setattr(module, "datetime", Told)
             yield

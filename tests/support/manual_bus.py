@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
+import pytest
+from pymongo.errors import AutoReconnect
 from redis.asyncio import Redis
 
 import expiration.consumers
@@ -15,11 +17,12 @@ import items.consumers
 import orders.consumers
 import payments.consumers
 from common.bus.consumers import Handler, arguments_of
+from common.clock import whole_milliseconds
 from common.errors import StaleWrite
 from common.events import EVENTS, Currency, Event, HoldElapsed, PaymentRefunded
 from common.ids import new_id
-from common.mongo.client import Database
-from common.outbox import Outgoing, Relay
+from common.mongo.client import AWAY, Database
+from common.outbox import Outbox, Outgoing, Relay
 from expiration.deadlines import KEYS, Deadlines
 from items.domain import Item, ItemIsWithdrawn
 from items.store import ItemStore
@@ -32,10 +35,14 @@ from payments.domain import OrderNotPayable, Payment
 from payments.gateways.port import GatewayTimeout
 from payments.gateways.sandbox import SandboxGateway
 from payments.store import DueStore, PaymentStore
+from tests.support.clock import Clock
 
 READERS = (orders.consumers, payments.consumers, expiration.consumers, items.consumers)
 SELLER = "seller"
 HOLD = timedelta(minutes=15)
+
+AGAIN = (*AWAY, StaleWrite)
+"""After these errors of a handler, the bus delivers the message again: it was not handled, or nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,51 @@ class Delivery:
         """Print it as Hypothesis shows it."""
         about: str = getattr(self.event, "payment_id", getattr(self.event, "order_id", "the item"))
         printer.text(f"{self.event.subject} of {about.partition('.')[0]} to {self.handler.__name__}")
+
+
+class Faults:
+    """Makes one of the next calls to MongoDB or the gateway fail: its request or its answer is lost.
+
+    For the state that is stored, a process that dies there is the same.
+    """
+
+    def __init__(self) -> None:
+        self._after: int | None = None
+
+    def arm(self, after: int | None) -> None:
+        """Fail once, after this number of requests and answers; never if it is None."""
+        self._after = after
+
+    def perhaps(self, error: type[Exception]) -> None:
+        """Count a request or an answer. Raises `error` if it is lost."""
+        if self._after == 0:
+            self._after = None
+            raise error("lost on the way")
+        if self._after:
+            self._after -= 1
+
+    @contextmanager
+    def striking(self) -> Iterator[None]:
+        """Meanwhile, writes and calls to the gateway may fail."""
+        with pytest.MonkeyPatch.context() as patch:
+            for owner, names, error in (
+                (Outbox, ("_save",), AutoReconnect),
+                (OrderStore, ("in_transaction",), AutoReconnect),
+                (DueStore, ("keep",), AutoReconnect),
+                (SandboxGateway, ("charge", "abandon", "capture", "release", "retrieve", "refund"), GatewayTimeout),
+            ):
+                for name in names:
+                    patch.setattr(owner, name, self._faulty(getattr(owner, name), error))
+            yield
+
+    def _faulty(self, method: Callable[..., Awaitable[Any]], error: type[Exception]) -> Callable[..., Awaitable[Any]]:
+        async def call(*arguments: Any) -> Any:
+            self.perhaps(error)
+            answer = await method(*arguments)
+            self.perhaps(error)
+            return answer
+
+        return call
 
 
 class RecordingRelay(Relay):
@@ -67,8 +119,13 @@ class RecordingRelay(Relay):
 
 @dataclass
 class Parts:
-    """The parts of all services, made once for many buses: they share databases but no item."""
+    """The parts of all services, made once for many buses: they share databases but no item.
 
+    Their clock is a day ahead: what the real time makes due must not happen by itself.
+    """
+
+    clock: Clock
+    faults: Faults
     db: Database
     redis: Redis
     relay: RecordingRelay
@@ -84,6 +141,9 @@ class Parts:
     async def open(cls, db: Database, redis_url: str) -> AsyncIterator[Self]:
         """Make the parts, without any item."""
         async with AsyncExitStack() as exits:
+            clock, faults = Clock(whole_milliseconds(datetime.now(UTC)) + timedelta(days=1)), Faults()
+            exits.enter_context(clock.shown())
+            exits.enter_context(faults.striking())
             redis = await exits.enter_async_context(Redis.from_url(redis_url, decode_responses=True))
             gateway = SandboxGateway.open(db.sandbox_charges, "secret", "http://nowhere.test")
             relay = RecordingRelay()
@@ -92,7 +152,7 @@ class Parts:
             await money.prepare()
             cashier = Cashier(money, dues, await exits.enter_async_context(gateway))
             desk = ReservationDesk(store, HOLD, limit=100)
-            yield cls(db, redis, relay, ItemStore(db, relay), store, desk, money, dues, cashier)
+            yield cls(clock, faults, db, redis, relay, ItemStore(db, relay), store, desk, money, dues, cashier)
 
 
 class ManualBus:
@@ -100,8 +160,7 @@ class ManualBus:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        # A day ago: handlers use the real time, so for them a hold is over whenever HoldElapsed is delivered.
-        self.now = datetime.now(UTC) - timedelta(days=1)
+        self.clock = parts.clock
         self.waiting: list[Delivery] = []
         self.seen: list[Delivery] = []
         self.refunded: list[str] = []
@@ -109,7 +168,7 @@ class ManualBus:
         self.item = ""
         self.orders: list[str] = []
         self.payments: list[str] = []
-        self._deadlines = Deadlines(parts.redis, clock=lambda: self.now)
+        self._deadlines = Deadlines(parts.redis, clock=self.clock)
         self._injected = [parts.orders, parts.desk, parts.dues, parts.cashier, parts.items, self._deadlines]
 
     @classmethod
@@ -126,7 +185,7 @@ class ManualBus:
             price=100,
             currency=Currency.EUR,
             quantity=quantity,
-            now=bus.now,
+            now=bus.clock.now,
         )
         bus.item = item.id
         await parts.items.add(item)
@@ -157,16 +216,16 @@ class ManualBus:
     async def _deliver(self, delivery: Delivery) -> None:
         try:
             await delivery.handler(delivery.event, **arguments_of(delivery.handler, self._injected))
-        except StaleWrite:
-            return  # somebody else saved first: it is delivered again
+        except AGAIN:
+            return  # it is delivered again
         if delivery in self.waiting:
             self.waiting.remove(delivery)
 
     async def place(self, quantity: int = 1) -> str | None:
         """Place an order, a minute after the one before. Return its id, or None if it is refused."""
-        self.now += timedelta(minutes=1)
+        self.clock.advance(timedelta(minutes=1))
         order_id = f"o{len(self.orders) + 1}.{new_id()}"
-        command = PlaceOrder(self.item, quantity, f"buyer of {order_id}", "Bea", now=self.now, order_id=order_id)
+        command = PlaceOrder(self.item, quantity, f"buyer of {order_id}", "Bea", now=self.clock.now, order_id=order_id)
         try:
             await self.parts.desk.place(command)
         except (SoldOut, ItemWithdrawn):
@@ -187,7 +246,7 @@ class ManualBus:
         if due is None:
             return None
         try:
-            payment = Payment.begin(due, method=card, request_key=None, now=self.now)
+            payment = Payment.begin(due, method=card, request_key=None, now=self.clock.now)
             payment.id = f"{order_id.partition('.')[0]}p{len(self.payments) + 1}.{new_id()}"
             await self.parts.payments.add(payment)
         except OrderNotPayable:
@@ -197,8 +256,8 @@ class ManualBus:
         return payment.id
 
     async def settle_payment(self, payment_id: str) -> None:
-        """Make the call to the gateway that the payment needs next: a charge or a refund."""
-        with contextlib.suppress(GatewayTimeout):
+        """Make the call to the gateway that the payment needs next, if any."""
+        with contextlib.suppress(GatewayTimeout, *AWAY):
             await self.parts.cashier.settle(payment_id)
         self._collect()
 
@@ -224,7 +283,7 @@ class ManualBus:
 
     async def let_time_pass(self) -> None:
         """Let every hold end whose deadline expiration knows."""
-        self.now += HOLD + timedelta(seconds=1)
+        self.clock.advance(HOLD + timedelta(seconds=1))
         claim = await self._deadlines.claim(100)
         for order_id in claim.orders:
             self._send(HoldElapsed(order_id=order_id))

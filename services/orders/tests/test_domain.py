@@ -178,6 +178,20 @@ def test_an_accepted_payment_that_fails_ends_the_order() -> None:
     assert order.rejected_payments == ("payment",)
 
 
+def test_an_accepted_payment_that_failed_is_not_rejected_when_its_authorization_is_delivered_again() -> None:
+    item = stock()
+    order = place(item)
+    order.consider(item, "payment")
+    order.payment_failed(item, "payment", "capture_refused")
+    recorded = order.recorded
+
+    order.consider(item, "payment")
+    assert (order.recorded, order.late_payment) == (recorded, None)
+
+    order.settle(item, "payment")  # money that moved after all
+    assert order.rejected_payments == ("payment",)
+
+
 def test_late_money_takes_the_units_again_if_they_are_free() -> None:
     item = stock(offered=1)
     order = expired(item)
