@@ -117,6 +117,7 @@ def assert_copies_agree(found: Found) -> None:
 async def settle_in_any_order(bus: ManualBus, draw: st.DataObject, most: int) -> None:
     """Deliver until nothing waits: up to three at a time, some of them for the second time."""
     while True:
+        await bus.sweep()
         while bus.waiting:
             first = draw.draw(st.sampled_from(bus.waiting), label="deliver")
             others = draw.draw(st.lists(st.sampled_from(bus.waiting + bus.seen), max_size=2), label="and at once")

@@ -17,6 +17,7 @@ import items.consumers
 import orders.consumers
 import payments.consumers
 from common.bus.consumers import Handler, arguments_of
+from common.bus.envelope import Envelope
 from common.clock import whole_milliseconds
 from common.errors import StaleWrite
 from common.events import EVENTS, Currency, Event, HoldElapsed, PaymentRefunded
@@ -108,13 +109,16 @@ class RecordingRelay(Relay):
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self._sent: set[str] = set()
 
     def check_room(self) -> None:
         """Do nothing: there is always room."""
 
     def send(self, outgoing: Sequence[Outgoing]) -> None:
         """Record the events, parsed from what would be published."""
-        self.events += [EVENTS[o.envelope.subject].model_validate_json(o.envelope.body) for o in outgoing]
+        new = [o.envelope for o in outgoing if o.envelope.id not in self._sent]
+        self._sent.update(envelope.id for envelope in new)
+        self.events += [EVENTS[envelope.subject].model_validate_json(envelope.body) for envelope in new]
 
 
 @dataclass
@@ -220,6 +224,18 @@ class ManualBus:
             return  # it is delivered again
         if delivery in self.waiting:
             self.waiting.remove(delivery)
+
+    async def sweep(self) -> None:
+        """Publish what was saved by a write whose answer was lost, as the relay's sweeper would."""
+        db = self.parts.db
+        about = {"$or": [{"_id": self.item}, {"item_id": self.item}, {"order_id": {"$in": self.orders}}]}
+        for collection in (db.items, db.stock, db.orders, db.payments):
+            async for document in collection.find(about, {"pending": 1}):
+                pending = document.get("pending", [])
+                self.parts.relay.send(
+                    [Outgoing(collection, document["_id"], Envelope.from_document(one)) for one in pending]
+                )
+        self._collect()
 
     async def place(self, quantity: int = 1) -> str | None:
         """Place an order, a minute after the one before. Return its id, or None if it is refused."""
