@@ -171,11 +171,6 @@ def test_an_accepted_payment_that_fails_ends_the_order() -> None:
 
     assert (order.status, order.cancel_reason) == (OrderStatus.CANCELLED, CancelReason.PAYMENT_FAILED)
     assert (order.payment_failure, item.taken) == ("capture_refused", 0)
-    order.saved()
-    order.consider(item, "payment")  # its authorization, delivered again
-    assert (order.recorded, order.late_payment) == ((), None)
-    order.settle(item, "payment")
-    assert order.rejected_payments == ("payment",)
 
 
 def test_an_accepted_payment_that_failed_is_not_rejected_when_its_authorization_is_delivered_again() -> None:

@@ -230,7 +230,7 @@ def test_a_refund_that_failed_is_asked_for_again_or_paid_by_other_means() -> Non
         payment.refund_failed("account_closed", NOW)
         assert (payment.public_status, payment.reason) == (PublicStatus.REFUND_FAILED, "account_closed")
 
-    again.refund_again(NOW)
+    again.refund_again(NOW, "ola@souk.test")
     assert (again.status, again.check_at, again.refund_attempt) == (PaymentStatus.REFUND_DUE, NOW, 1)
     again.refunded()
     by_hand.refunded_elsewhere("bank transfer")
@@ -241,7 +241,7 @@ def test_a_refund_that_failed_is_asked_for_again_or_paid_by_other_means() -> Non
     for payment in (again, by_hand):
         assert payment.reason == "sold_out"
         with pytest.raises(NotCaptured):
-            payment.refund_again(NOW)
+            payment.refund_again(NOW, "ola@souk.test")
 
 
 def test_a_refund_that_souk_did_not_ask_for_is_a_refund() -> None:

@@ -469,7 +469,7 @@ class Payment(Aggregate):
         if returned:
             self.refunded_elsewhere(REFUNDED_BY_PROVIDER)
 
-    def refund_again(self, now: datetime, by: str = "", cause: dict[str, Any] | None = None) -> None:
+    def refund_again(self, now: datetime, by: str, cause: dict[str, Any] | None = None) -> None:
         """Ask for a refund that has failed once more, as an operator wants it. Raises `NoFailedRefund`."""
         self._check_refund_failed()
         self.status = PaymentStatus.REFUND_DUE

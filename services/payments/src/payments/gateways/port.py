@@ -9,6 +9,12 @@ from typing import Protocol
 from common.errors import NotFound, SoukError, Unavailable
 from common.events import Currency, DisputeStatus
 
+ABANDONED, RELEASED, CAPTURE_REFUSED = "abandoned", "released", "capture_refused"
+"""Why nothing moved, where the payment method itself was not declined. Gateways may have further reasons.
+
+Abandoned: nobody confirmed, or the order could not be paid any more.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Charge:

@@ -20,6 +20,9 @@ from pydantic import BaseModel, ValidationError
 from common.events import DisputeStatus
 from common.mongo.client import Collection, Document
 from payments.gateways.port import (
+    ABANDONED,
+    CAPTURE_REFUSED,
+    RELEASED,
     Answer,
     Authorized,
     BadSignature,
@@ -44,9 +47,6 @@ SIGNATURE_TOLERANCE = timedelta(minutes=5)
 
 REFERENCE = "ch_"
 """Prefix of the reference of every charge; the payment's id follows."""
-
-ABANDONED, RELEASED, CAPTURE_REFUSED = "abandoned", "released", "capture_refused"
-"""Why nothing moved, where the method itself was not declined."""
 
 REFUND_FAILURE, DISPUTE_REASON = "expired_or_canceled_card", "fraudulent"
 

@@ -31,6 +31,9 @@ from stripe.params import PaymentIntentCancelParams, RefundCreateParams
 
 from common.mongo.client import Database
 from payments.gateways.port import (
+    ABANDONED,
+    CAPTURE_REFUSED,
+    RELEASED,
     Answer,
     Authorized,
     BadSignature,
@@ -71,11 +74,6 @@ SIGNATURE_TOLERANCE = timedelta(minutes=5)
 
 CONFIRMATION_GRACE = timedelta(minutes=5)
 """How long after the end of the hold a buyer may still confirm."""
-
-ABANDONED = "abandoned"
-"""Why nothing moved, where nobody confirmed, or the order could not be paid any more."""
-
-RELEASED = "released"
 
 KEYS = 5
 """How many keys one call may use up, each of which Stripe answers with an error of its own, for ever."""
@@ -146,7 +144,7 @@ class StripeGateway:
                     f"{payment_id}-capture", lambda key: self._intents.capture_async(reference, options=key)
                 )
             except (CardError, InvalidRequestError) as error:
-                return await self._cancel(reference, error.code or "capture_refused")
+                return await self._cancel(reference, error.code or CAPTURE_REFUSED)
             answer = await self._answer(intent)
             if isinstance(answer, Captured):
                 await self._ledger.keep(intent)
