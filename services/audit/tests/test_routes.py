@@ -51,6 +51,8 @@ async def test_an_order_is_found_by_its_id_its_buyer_his_mail_and_its_item(audit
     for path in ("/search?q=a&cursor=zzz", f"/items/{lamp.item_id}?cursor=zzz", "/dead-letters?cursor=zzz"):
         refused = await audit.http.get(f"/api/audit{path}", headers=audit.tokens.headers(audit.operator))
         assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "cursor")
+    unreadable = await audit.http.get("/api/audit/search?q=a%00b", headers=audit.tokens.headers(audit.operator))
+    assert (unreadable.status_code, unreadable.json()["errors"][0]["field"]) == (422, "q")
     of_item = (await audit.get(f"/items/{lamp.item_id}"))["orders"]["items"]
     assert len(of_item) == 4
     assert (await audit.get("/search", q="nobody@souk.test"))["items"] == []

@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from common.ids import new_id
 from infra.servers.process import free_port
 from tests.support.serving import running
 from tests.support.sessions import Tokens, person
@@ -23,7 +24,7 @@ def services_unavailable(monkeypatch: pytest.MonkeyPatch, bus_url: str, tokens: 
 async def test_an_unavailable_service_is_a_page_not_a_trace(services_unavailable: None, tokens: Tokens) -> None:
     async with running(app) as client:
         client.cookies.set("session", tokens.token(person()))
-        for path in ("/", "/items/1", "/my/orders", "/orders/1", "/my/sales", "/my/items"):
+        for path in ("/", f"/items/{new_id()}", "/my/orders", f"/orders/{new_id()}", "/my/sales", "/my/items"):
             answer = await client.get(path)
             assert answer.status_code == 503, path
             assert "Part of Souk is unavailable" in answer.text

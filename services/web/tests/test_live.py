@@ -3,14 +3,15 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
-from common.errors import Unavailable
+from common.errors import NotFound, TooMany, Unavailable
 from common.events import (
     EVENTS,
     Currency,
@@ -24,11 +25,19 @@ from common.events import (
     PaymentState,
     StockChanged,
 )
+from common.ids import new_id
 from services.web.tests.conftest import Visitor, Visitors
 from tests.support.sessions import person
 from tests.support.waiting import eventually
 from web.clients.api import Api, Services
-from web.live.updates import LISTENED, LiveUpdates, OpenPage
+from web.live.updates import (
+    LISTENED,
+    MAX_FETCHES,
+    MAX_PAGES_OF_NETWORK,
+    MAX_PAGES_OF_SESSION,
+    LiveUpdates,
+    OpenPage,
+)
 from web.rendering.assets import Assets
 from web.rendering.i18n import i18n_for
 from web.rendering.templates import Templates
@@ -54,6 +63,7 @@ class Items:
     def __init__(self) -> None:
         self.asked = 0
         self.away = False
+        self.none = False
         self.answers = asyncio.Event()
         self.answers.set()
 
@@ -62,6 +72,8 @@ class Items:
         await self.answers.wait()
         if self.away:
             raise httpx.ConnectError("away")
+        if self.none:
+            return httpx.Response(404, json={"code": "item_not_found", "detail": "there is no such item"})
         return httpx.Response(200, json=ITEM)
 
 
@@ -208,6 +220,33 @@ async def test_a_closed_page_leaves_nothing_behind() -> None:
         assert (updates._items, updates._users) == ({}, {})
 
 
+async def test_a_page_of_invented_items_costs_few_calls_and_ends() -> None:
+    items = Items()
+    items.none = True
+    async with updates_with(items) as updates:
+        with updates.open(page := open_page(*(f"i{number}" for number in range(100)))), pytest.raises(NotFound):
+            await updates.fetch(page.items)
+    assert items.asked <= MAX_FETCHES
+
+
+@pytest.mark.parametrize(
+    ("most", "session", "network"), [(MAX_PAGES_OF_SESSION, "ada", ""), (MAX_PAGES_OF_NETWORK, "", "192.0.2.0/24")]
+)
+async def test_a_session_and_a_network_open_a_bounded_number_of_pages(most: int, session: str, network: str) -> None:
+    def another() -> OpenPage:
+        return replace(open_page("i1"), session=session, network=network)
+
+    async with updates_with(Items()) as updates:
+        with ExitStack() as pages:
+            for _ in range(most):
+                updates.check_room(page := another())
+                pages.enter_context(updates.open(page))
+            with pytest.raises(TooMany):
+                updates.check_room(another())
+            updates.check_room(open_page("i1"))
+        updates.check_room(another())
+
+
 class Stream:
     """The events that one live page receives."""
 
@@ -260,8 +299,12 @@ async def test_a_stream_begins_with_the_current_state_and_continues_with_changes
 
 async def test_there_is_no_stream_of_somebody_elses_order(visitors: Visitors) -> None:
     other = await visitors.new("Eve")
-    async with live(other, order="none") as stream:
+    async with live(other, order=new_id()) as stream:
         await stream.until("gone", "null")
+    for order in ("sales", "none", "../items"):
+        assert (await other.http.get("/live", params={"order": order})).status_code == 404, order
+    for item in ("", "..", "i1"):
+        assert (await other.http.get("/live", params={"item": item})).status_code == 404, item
 
     async with live(await visitors.anybody(), orders="bought") as stream:
         await stream.until("gone", "null")

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from common.ids import new_id
 from services.web.tests.conftest import LAMP, Page, Visitors, listed, ordered, shows
 from tests.support.sessions import person
 from tests.support.waiting import eventually
@@ -232,7 +233,7 @@ async def test_a_cancelled_order_gives_back_what_it_held(visitors: Visitors) -> 
 
 
 async def test_visitors_who_are_not_signed_in_sign_in_first_and_then_continue(visitors: Visitors) -> None:
-    for path in ("/sell", "/my/items", "/my/orders", "/my/sales", "/orders/1"):
+    for path in ("/sell", "/my/items", "/my/orders", "/my/sales", f"/orders/{new_id()}"):
         anybody = await visitors.anybody()
         page = await anybody.get(path)
         assert (page.status, page.path) == (200, "/signin")
@@ -260,7 +261,7 @@ async def test_what_belongs_to_somebody_else_or_does_not_exist_is_a_page(visitor
     item = await listed(seller)
     order = await ordered(buyer, item)
 
-    for path in (order.path, "/nowhere", "/items/none", "/orders/none", "/items/none/edit"):
+    for path in (order.path, "/nowhere", "/items/none", "/orders/sales", "/items/none/edit"):
         page = await other.get(path)
         assert (page.status, "There is nothing here" in page.text) == (404, True), path
     page = await other.get(f"{item}/edit")

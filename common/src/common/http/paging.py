@@ -7,6 +7,8 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from common.errors import NotFound
+
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -19,6 +21,15 @@ def _of_ours(cursor: str) -> str:
         return cursor
     raise ValueError("a cursor is the `next` of an earlier page")
 
+
+def _could_exist(identifier: str) -> str:
+    if _ID.fullmatch(identifier):
+        return identifier
+    raise NotFound("there is nothing with this id")
+
+
+KnownId = Annotated[str, AfterValidator(_could_exist)]
+"""An id that goes into another service's path. Anything that `new_id` cannot have made is answered with 404."""
 
 Limit = Annotated[int, Query(ge=1, le=100)]
 Cursor = Annotated[Annotated[str, AfterValidator(_of_ours)] | None, Query()]

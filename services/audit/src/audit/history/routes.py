@@ -15,11 +15,12 @@ from common.events import ItemState, OrderState
 from common.http.dependencies import Provided
 from common.http.paging import Cursor, Limit, Page, page_of
 from common.http.problems import problems
+from common.text import LINE
 
 router = APIRouter()
 
 TheHistories = Annotated[Histories, Provided(Histories)]
-SearchText = Annotated[str, StringConstraints(min_length=1, max_length=254, strip_whitespace=True), Query()]
+SearchText = Annotated[str, StringConstraints(min_length=1, max_length=254, strip_whitespace=True), LINE, Query()]
 
 
 class HitView(BaseModel):

@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
-from common.errors import Unavailable
+from common.errors import NotFound, Unavailable
 from common.http.dependencies import Provided
+from common.http.network import network_of
+from common.http.paging import KnownId
 from web.clients.api import Api, Refused
 from web.live.updates import LiveUpdates, OpenPage
 from web.pages.visitor import CurrentVisitor
@@ -30,7 +32,7 @@ RETRY = (1_000, 4_000)
 MAX_ITEMS = 100
 """Items on one page that are live."""
 
-ItemIds = Annotated[list[str], Query(max_length=MAX_ITEMS)]
+ItemIds = Annotated[list[KnownId], Query(max_length=MAX_ITEMS)]
 OrderList = Literal["bought", "sold"]
 
 
@@ -39,7 +41,7 @@ async def live(
     visitor: CurrentVisitor,
     updates: Annotated[LiveUpdates, Provided(LiveUpdates)],
     item: ItemIds = [],  # noqa: B006 - FastAPI copies it
-    order: str | None = None,
+    order: KnownId | None = None,
     orders: OrderList | None = None,
 ) -> Response:
     """The state of what a page shows, now and after every change: items, one order, or a list of the visitor's orders.
@@ -48,7 +50,14 @@ async def live(
     id, and `orders`, pairs of an order's id and version: a page that shows an older version fetches the order again.
     `gone` says that there is no such order, or that the session has ended.
     """
-    page = OpenPage(visitor.user_id if order or orders else None, visitor.i18n, frozenset(item))
+    page = OpenPage(
+        visitor.user_id if order or orders else None,
+        visitor.i18n,
+        frozenset(item),
+        session=visitor.user_id or visitor.visit or "",
+        network=network_of(visitor.address or ""),
+    )
+    updates.check_room(page)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
         _stream(updates, page, visitor.api, order, orders), media_type="text/event-stream", headers=headers
@@ -62,8 +71,8 @@ async def _stream(
         yield f"retry: {random.randint(*RETRY)}\n\n{_message('clock', time.time_ns() // 1_000_000)}"  # noqa: S311
         try:
             await _read_state(updates, page, api, order, orders)
-        except Refused:
-            yield _message("gone", None)  # Reconnecting would not help: the order is not the visitor's (any more).
+        except (Refused, NotFound):
+            yield _message("gone", None)  # Reconnecting would not help: there is nothing that the visitor may see.
             return
         except Unavailable:
             return  # The browser reconnects.

@@ -5,11 +5,12 @@ newest state, not the history. A page with orders is notified only that an order
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from common.errors import NotFound, TooMany
 from common.events import (
     Event,
     ItemChanged,
@@ -66,6 +67,15 @@ MAX_STOCKS = 20_000
 MAX_FETCHES = 16
 """Items that are fetched at the same time."""
 
+MAX_UNKNOWN = 3
+"""Items of one page that need not exist. A page with more is none of ours, and each costs a call to items."""
+
+MAX_PAGES_OF_SESSION = 20
+MAX_PAGES_OF_NETWORK = 1_000
+"""Pages that are open at once in this process. One more does not change by itself, until another is closed."""
+
+RETRY_SECONDS = 30
+
 
 @dataclass(eq=False)
 class OpenPage:
@@ -74,6 +84,9 @@ class OpenPage:
     user_id: str | None
     i18n: I18n
     items: frozenset[str]
+    session: str = ""
+    """The signed-in user, else the visit."""
+    network: str = ""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     changed: set[str] = field(default_factory=set)
     """The items that have changed."""
@@ -113,6 +126,8 @@ class LiveUpdates:
         self._pages: set[OpenPage] = set()
         self._items: dict[str, ShownItem] = {}
         self._users: dict[str, set[OpenPage]] = {}
+        self._by_session: Counter[str] = Counter()
+        self._by_network: Counter[str] = Counter()
         self._stocks: OrderedDict[str, StockChanged] = OrderedDict()
         self._fetches = asyncio.Semaphore(MAX_FETCHES)
         self.closed = False
@@ -127,10 +142,21 @@ class LiveUpdates:
         for page in self._pages:
             page.wake.set()
 
+    def check_room(self, page: OpenPage) -> None:
+        """Raise `TooMany` if this session, or its network, has as many open pages as it may."""
+        for open_pages, key, most in (
+            (self._by_session, page.session, MAX_PAGES_OF_SESSION),
+            (self._by_network, page.network, MAX_PAGES_OF_NETWORK),
+        ):
+            if key and open_pages[key] >= most:
+                raise TooMany("too many pages are open; close one, or reload this one later", RETRY_SECONDS)
+
     @contextmanager
     def open(self, page: OpenPage) -> Iterator[None]:
         """Keep a page up to date."""
         self._pages.add(page)
+        self._by_session[page.session] += 1
+        self._by_network[page.network] += 1
         for item_id in page.items:
             self._items.setdefault(item_id, ShownItem()).pages.add(page)
         if page.user_id:
@@ -140,16 +166,25 @@ class LiveUpdates:
         finally:
             self._remove(page)
 
-    async def fetch(self, item_ids: Iterable[str]) -> None:
-        """Fetch those of the items that are not known yet. Raises `Unavailable`."""
-        tasks = []
-        for item_id in item_ids:
-            shown = self._items[item_id]
-            if shown.fetching is None or (shown.fetching.done() and shown.fetching.exception()):
-                shown.fetching = asyncio.create_task(self._fetch(item_id, shown))
-            tasks.append(shown.fetching)
-        for task in tasks:
-            await asyncio.shield(task)
+    async def fetch(self, item_ids: Collection[str]) -> None:
+        """Fetch those of the items that are not known yet.
+
+        Raises `Unavailable`, or `NotFound` once more than `MAX_UNKNOWN` of them do not exist.
+        """
+        unknown, ids = 0, list(item_ids)
+        for first in range(0, len(ids), MAX_FETCHES):
+            some = ids[first : first + MAX_FETCHES]
+            for task in [self._fetching(item_id) for item_id in some]:
+                await asyncio.shield(task)
+            unknown += sum(self._items[item_id].fetched is None for item_id in some)
+            if unknown > MAX_UNKNOWN:
+                raise NotFound("these items do not exist")
+
+    def _fetching(self, item_id: str) -> "asyncio.Task[None]":
+        shown = self._items[item_id]
+        if shown.fetching is None or (shown.fetching.done() and shown.fetching.exception()):
+            shown.fetching = asyncio.create_task(self._fetch(item_id, shown))
+        return shown.fetching
 
     def html(self, item_ids: Iterable[str], i18n: I18n) -> str:
         """The elements of these items that can change, for a locale."""
@@ -219,6 +254,10 @@ class LiveUpdates:
 
     def _remove(self, page: OpenPage) -> None:
         self._pages.discard(page)
+        for open_pages, key in ((self._by_session, page.session), (self._by_network, page.network)):
+            open_pages[key] -= 1
+            if not open_pages[key]:
+                del open_pages[key]
         for item_id in page.items:
             shown = self._items[item_id]
             shown.pages.discard(page)

@@ -1,8 +1,11 @@
 """Browse items, look at one, and order it."""
 
+import re
+
 from fastapi import APIRouter, Response
 
 from common.events import Currency
+from common.http.paging import KnownId
 from web.clients.api import Refused
 from web.clients.models import Item
 from web.pages.forms import Fields, Form
@@ -14,6 +17,8 @@ router = APIRouter()
 MAX_QUANTITY = 10
 """The largest number that the quantity field offers. Orders decides."""
 
+_AMOUNT = re.compile("[0-9]{1,14}")
+
 
 @router.get("/")
 async def front(visitor: CurrentVisitor, q: str = "", cursor: str | None = None) -> Response:
@@ -24,13 +29,13 @@ async def front(visitor: CurrentVisitor, q: str = "", cursor: str | None = None)
 
 
 @router.get("/items/{item_id}")
-async def show_item(item_id: str, visitor: CurrentVisitor) -> Response:
+async def show_item(item_id: KnownId, visitor: CurrentVisitor) -> Response:
     """One item."""
     return item_page(visitor, await visitor.api.item(item_id))
 
 
 @router.post("/items/{item_id}/order")
-async def order_item(item_id: str, visitor: CurrentVisitor, form: Form) -> Response:
+async def order_item(item_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:
     """Place an order."""
     if not visitor.user:
         return visitor.redirect(f"/signin?next=/items/{item_id}")
@@ -50,7 +55,7 @@ async def order_item(item_id: str, visitor: CurrentVisitor, form: Form) -> Respo
 def seen_price(form: Fields) -> tuple[int, str] | None:
     """The price at which the form was shown, in minor units of a currency. None if it does not say."""
     amount, _, currency = form.text("seen").partition(" ")
-    return (int(amount), currency) if amount.isdecimal() and amount.isascii() and currency in list(Currency) else None
+    return (int(amount), currency) if _AMOUNT.fullmatch(amount) and currency in list(Currency) else None
 
 
 def at_price(item: Item, refused: Refused) -> Item:

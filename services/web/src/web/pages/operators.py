@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from common.errors import NotFound
+from common.http.paging import KnownId
 from web.clients import audit
 from web.clients.api import Refused
 from web.clients.audit import DeadLetterState
@@ -65,7 +66,7 @@ async def overview(visitor: CurrentVisitor, q: str = "", cursor: str | None = No
 
 
 @router.get("/orders/{order_id}")
-async def order(order_id: str, visitor: CurrentVisitor, at: Annotated[int | None, Query(ge=0)] = None) -> Response:
+async def order(order_id: KnownId, visitor: CurrentVisitor, at: Annotated[int | None, Query(ge=0)] = None) -> Response:
     """The history of an order. `at` is the number of the entry after which order, stock and payments are shown."""
     visitor.require_user()
     history = await audit.order_history(visitor.api, order_id)
@@ -84,7 +85,7 @@ async def order(order_id: str, visitor: CurrentVisitor, at: Annotated[int | None
 
 
 @router.get("/items/{item_id}")
-async def item(item_id: str, visitor: CurrentVisitor, cursor: str | None = None) -> Response:
+async def item(item_id: KnownId, visitor: CurrentVisitor, cursor: str | None = None) -> Response:
     """The history of an item, and its orders."""
     visitor.require_user()
     history = await audit.item_history(visitor.api, item_id, cursor or None)
@@ -99,7 +100,7 @@ async def payments_in_trouble(visitor: CurrentVisitor, lost: bool = False, curso
 
 
 @router.post("/payments/{payment_id}/retry")
-async def retry_refund(payment_id: str, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
+async def retry_refund(payment_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
     """Make a failed refund once more. If it is not failed any more, the list shows that."""
     visitor.require_user()
     with expected("no_failed_refund"):
@@ -109,7 +110,7 @@ async def retry_refund(payment_id: str, visitor: CurrentVisitor, form: Form) -> 
 
 
 @router.post("/payments/{payment_id}/settled")
-async def settle_refund(payment_id: str, visitor: CurrentVisitor, form: Form) -> Response:
+async def settle_refund(payment_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:
     """Record that a failed refund was paid by other means. If it is not failed any more, the list shows that."""
     visitor.require_user()
     reason = form.text("reason").strip()
@@ -126,7 +127,7 @@ async def settle_refund(payment_id: str, visitor: CurrentVisitor, form: Form) ->
 
 
 @router.get("/payments/{payment_id}")
-async def payment(payment_id: str, visitor: CurrentVisitor) -> Response:
+async def payment(payment_id: KnownId, visitor: CurrentVisitor) -> Response:
     """Redirect to the order of a payment."""
     visitor.require_user()
     history = await audit.payment_history(visitor.api, payment_id)

@@ -4,6 +4,7 @@ import asyncio
 
 from fastapi import APIRouter, Response
 
+from common.http.paging import KnownId
 from web.pages.forms import Form, expected
 from web.pages.visitor import CurrentVisitor
 from web.rendering.i18n import N_
@@ -39,7 +40,7 @@ async def my_orders(visitor: CurrentVisitor, cursor: str | None = None) -> Respo
 
 
 @router.get("/orders/{order_id}")
-async def show_order(order_id: str, visitor: CurrentVisitor) -> Response:
+async def show_order(order_id: KnownId, visitor: CurrentVisitor) -> Response:
     """An order: how long it is held, how to pay it, and its status."""
     visitor.require_user()
     order, payments = await asyncio.gather(visitor.api.order(order_id), visitor.api.payments(order_id))
@@ -51,7 +52,7 @@ async def show_order(order_id: str, visitor: CurrentVisitor) -> Response:
 
 
 @router.post("/orders/{order_id}/pay")
-async def pay_order(order_id: str, visitor: CurrentVisitor, form: Form) -> Response:
+async def pay_order(order_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:
     """Pay an order. The page of the order shows the result, whatever it is."""
     visitor.require_user()
     with expected("card_declined", "order_not_payable", "idempotency_key_reused"):
@@ -60,7 +61,7 @@ async def pay_order(order_id: str, visitor: CurrentVisitor, form: Form) -> Respo
 
 
 @router.post("/orders/{order_id}/cancel")
-async def cancel_order(order_id: str, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
+async def cancel_order(order_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
     """Cancel an order."""
     visitor.require_user()
     with expected("order_already_paid"):
@@ -80,7 +81,7 @@ async def my_sales(visitor: CurrentVisitor, cursor: str | None = None) -> Respon
 
 
 @router.post("/my/sales/{order_id}/refund")
-async def refund_sale(order_id: str, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
+async def refund_sale(order_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
     """Refund an order in full."""
     visitor.require_user()
     with expected("order_not_paid"):

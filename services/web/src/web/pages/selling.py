@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response, UploadFile
 
 from common.errors import Forbidden
 from common.events import Currency
+from common.http.paging import KnownId
 from web.clients.api import Refused
 from web.clients.models import Item
 from web.pages.forms import MAX_PICTURE, MAX_PICTURES, Fields, Form, errors_of
@@ -52,14 +53,14 @@ async def sell(visitor: CurrentVisitor, form: Form) -> Response:
 
 
 @router.get("/items/{item_id}/edit")
-async def edit_page(item_id: str, visitor: CurrentVisitor, picture: str = "") -> Response:
+async def edit_page(item_id: KnownId, visitor: CurrentVisitor, picture: str = "") -> Response:
     """The form to edit one of the visitor's own items."""
     item = await _own(item_id, visitor)
     return _edit_page(visitor, item, picture=picture)
 
 
 @router.post("/items/{item_id}/edit")
-async def edit(item_id: str, visitor: CurrentVisitor, form: Form) -> Response:
+async def edit(item_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:
     """Change an item."""
     item = await _own(item_id, visitor)
     fields, errors = _read(form, visitor)
@@ -73,7 +74,7 @@ async def edit(item_id: str, visitor: CurrentVisitor, form: Form) -> Response:
 
 
 @router.post("/items/{item_id}/withdraw")
-async def withdraw(item_id: str, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
+async def withdraw(item_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
     """Take an item off sale."""
     visitor.require_user()
     item = await visitor.api.withdraw(item_id)
@@ -81,7 +82,7 @@ async def withdraw(item_id: str, visitor: CurrentVisitor, form: Form) -> Respons
 
 
 @router.post("/items/{item_id}/pictures")
-async def add_pictures(item_id: str, visitor: CurrentVisitor, form: Form) -> Response:
+async def add_pictures(item_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:
     """Add pictures to an item."""
     visitor.require_user()
     if refused := await _add_pictures(visitor, item_id, form.files("pictures")):
@@ -90,7 +91,7 @@ async def add_pictures(item_id: str, visitor: CurrentVisitor, form: Form) -> Res
 
 
 @router.post("/items/{item_id}/pictures/{picture_id}/remove")
-async def remove_picture(item_id: str, picture_id: str, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001
+async def remove_picture(item_id: KnownId, picture_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001
     """Remove a picture of an item."""
     visitor.require_user()
     await visitor.api.remove_picture(item_id, picture_id)

@@ -63,6 +63,11 @@ class Visitor:
         )
 
     @property
+    def address(self) -> str | None:
+        """Their IP address."""
+        return self.request.client.host if self.request.client else None
+
+    @property
     def user_id(self) -> str | None:
         """The id of the signed-in user, if there is one."""
         return self.user.id if self.user else None
