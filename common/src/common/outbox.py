@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -341,8 +341,25 @@ class Outbox:
         try:
             await write_all(self.collection, writes)
         except BulkWriteError as error:
-            return _each(error, len(writes))
+            problems = (error.details or {}).get("writeErrors", [])
+            stale = await self._stale([problem for problem in problems if problem["code"] == DUPLICATE_KEY])
+            return _each(problems, len(writes), stale)
         return [None] * len(writes)
+
+    async def _stale(self, duplicates: Sequence[Mapping[str, Any]]) -> set[int]:
+        """Which members of a bulk write met another version than the one that they had loaded.
+
+        A stale write violates every unique index that its document is in, and MongoDB names one of them: the one on
+        `_id`, but on a primary that has copied its data from another member perhaps another one.
+        """
+        stale = {problem["index"] for problem in duplicates if problem.get("keyPattern") == {"_id": 1}}
+        unclear = {problem["index"]: _loaded(problem["op"]) for problem in duplicates if problem["index"] not in stale}
+        if unclear:
+            ids = [key for key, _ in unclear.values()]
+            found = self.collection.find({"_id": {"$in": ids}}, {"version": 1})
+            versions = {document["_id"]: document["version"] async for document in found}
+            stale |= {index for index, (key, loaded) in unclear.items() if versions.get(key, loaded) != loaded}
+        return stale
 
 
 async def retry_stale(attempt: Callable[[], Awaitable[T]]) -> T:
@@ -354,17 +371,27 @@ async def retry_stale(attempt: Callable[[], Awaitable[T]]) -> T:
     return await attempt()
 
 
-def _each(error: BulkWriteError, count: int) -> list[BaseException | None]:
+def _loaded(write: Mapping[str, Any]) -> tuple[str, int]:
+    """Which version of which aggregate a refused write had loaded, 0 if it is a new one."""
+    match write:
+        case {"q": {"_id": key, "version": version}}:
+            return key, version
+        case _:
+            return write["_id"], 0
+
+
+def _each(problems: Sequence[Mapping[str, Any]], count: int, stale: Container[int]) -> list[BaseException | None]:
     """The error, or None, of each member of a bulk write that failed."""
     results: list[BaseException | None] = [None] * count
-    for problem in (error.details or {}).get("writeErrors", []):
+    for problem in problems:
+        index = problem["index"]
         if problem["code"] != DUPLICATE_KEY:
-            # Not `error` itself: its text holds all the data of the bulk write.
-            results[problem["index"]] = WriteError(problem["errmsg"], problem["code"])
-        elif problem.get("keyPattern") == {"_id": 1}:
-            results[problem["index"]] = StaleWrite("it was changed meanwhile; load it again")
+            # Not the error of the driver: its text holds all the data of the bulk write.
+            results[index] = WriteError(problem["errmsg"], problem["code"])
+        elif index in stale:
+            results[index] = StaleWrite("it was changed meanwhile; load it again")
         else:
-            results[problem["index"]] = DuplicateKeyError(
+            results[index] = DuplicateKeyError(
                 "refused by a unique index", DUPLICATE_KEY, {"keyPattern": problem.get("keyPattern")}
             )
     return results
