@@ -7,7 +7,7 @@ from typing import Any
 from pymongo import AsyncMongoClient, InsertOne, ReplaceOne, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, WTimeoutError
+from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, WriteConcernError, WTimeoutError
 from pymongo.read_concern import ReadConcern
 from pymongo.results import BulkWriteResult
 
@@ -17,7 +17,7 @@ Document = dict[str, Any]
 Collection = AsyncCollection[Document]
 Database = AsyncDatabase[Document]
 
-AWAY = (ConnectionFailure, ExecutionTimeout, WTimeoutError)
+AWAY = (ConnectionFailure, ExecutionTimeout, WriteConcernError)
 """Errors that mean that the server is away: the call was valid and may succeed later."""
 
 WITHOUT_PENDING: Mapping[str, int] = {"pending": 0}
