@@ -445,3 +445,34 @@ async def test_the_documentation_names_the_problems_of_a_route(client: httpx.Asy
     assert responses["409"]["description"] == "sold_out, changed_meanwhile"
     assert responses["404"]["description"] == "not_found"
     assert "/metrics" not in document["paths"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://souk.test"},
+        {"Origin": "http://evil.test"},
+        {"Origin": "null"},
+    ],
+)
+async def test_what_another_site_sends_with_a_cookie_changes_nothing(
+    headers: dict[str, str], client: httpx.AsyncClient
+) -> None:
+    chair = {"title": "Chair"}
+    refused = await client.post("/api/chairs", json=chair, headers=headers)
+    bearer = await client.post("/api/chairs", json=chair, headers={**headers, "Authorization": "Bearer any"})
+    read = await client.get("/api/chairs", headers=headers)
+
+    assert (refused.status_code, refused.json()["code"]) == (403, "cross_site")
+    assert (bearer.status_code, read.status_code) != (403, 403)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none", "Origin": "null"}, {"Origin": "http://souk.test"}],
+)
+async def test_what_this_site_or_no_browser_sends_is_taken(headers: dict[str, str], client: httpx.AsyncClient) -> None:
+    taken = await client.post("/api/chairs", json={"title": "Chair"}, headers=headers)
+
+    assert taken.status_code < 400

@@ -20,6 +20,10 @@ TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a
 MOST_DISCARDED = 64 * 1024 * 1024
 """A body that is too large is still read to its end if it has at most so many bytes; else the connection is closed."""
 
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+OWN_SITE = frozenset({b"same-origin", b"none"})
+"""What `Sec-Fetch-Site` says where a page of the same origin, or the person, caused the request."""
+
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -75,7 +79,7 @@ class RequestMiddleware:
 
         with caused_by(cause):
             try:
-                app = self._refusal(given, scope["path"]) or self.app
+                app = self._refusal(scope["method"], scope["path"], given) or self.app
                 await app(scope, receive, send_with_id)
             except Exception:
                 log.exception("%s %s failed", scope["method"], scope["path"])
@@ -86,7 +90,9 @@ class RequestMiddleware:
             finally:
                 _account(scope, status, time.perf_counter() - began)
 
-    def _refusal(self, given: Mapping[bytes, bytes], path: str) -> ASGIApp | None:
+    def _refusal(self, method: str, path: str, given: Mapping[bytes, bytes]) -> ASGIApp | None:
+        if method not in SAFE and _from_another_site(given):
+            return problem(403, "cross_site", "another site sent this; nothing was changed")
         if b"transfer-encoding" in given:
             return problem(411, "length_required", "send the body with a Content-Length")
         length = int(given.get(b"content-length", 0))
@@ -108,6 +114,19 @@ def _after_the_body(answer: ASGIApp, length: int) -> ASGIApp:
         await answer(scope, receive, send)
 
     return read_and_answer
+
+
+def _from_another_site(given: Mapping[bytes, bytes]) -> bool:
+    """Whether a browser says that a page of another origin caused the request: it may carry a cookie that is not meant.
+
+    A request with `Authorization` carries no such thing, and one without these headers comes from no browser.
+    """
+    if b"authorization" in given:
+        return False
+    if site := given.get(b"sec-fetch-site"):
+        return site not in OWN_SITE
+    origin = given.get(b"origin")
+    return origin is not None and origin.partition(b"://")[2] != given.get(b"host")
 
 
 def _valid(pattern: re.Pattern[bytes], value: bytes | None) -> str | None:

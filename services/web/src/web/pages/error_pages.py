@@ -21,6 +21,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         N_("This page was open for too long"),
         N_("You have signed in or out in the meantime. Nothing was changed. Go back, reload the page and try again."),
     ),
+    "cross_site": (N_("Another site sent this"), N_("Nothing was changed. Open the page here and try again.")),
     "too_large": (
         N_("That is too much at once"),
         N_("A picture may have up to 5 MB, and an item up to six of them. Nothing was changed."),

@@ -12,7 +12,7 @@ from common.errors import TooLarge
 from common.http.dependencies import Provided
 from web.clients.api import Refused
 from web.pages.visitor import CurrentVisitor
-from web.security.csrf import FIELD, Csrf, StaleForm, check_origin
+from web.security.csrf import FIELD, Csrf, StaleForm
 
 MAX_TEXT = 64 * 1024
 """Bytes of a form without files."""
@@ -55,7 +55,6 @@ class Fields:
 async def _submitted(
     request: Request, visitor: CurrentVisitor, csrf: Annotated[Csrf, Provided(Csrf)]
 ) -> AsyncIterator[Fields]:
-    check_origin(request)
     files = request.headers.get("content-type", "").startswith("multipart/form-data")
     if not files and int(request.headers.get("content-length", 0)) > MAX_TEXT:
         raise TooLarge(f"a form may have at most {MAX_TEXT} bytes")

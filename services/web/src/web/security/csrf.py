@@ -3,7 +3,6 @@
 import secrets
 from hashlib import sha256
 
-from fastapi import Request
 from itsdangerous import BadSignature, URLSafeSerializer
 
 from common.errors import Forbidden
@@ -44,15 +43,3 @@ class Csrf:
 def new_visit() -> str:
     """The cookie value of a new visit."""
     return secrets.token_urlsafe(16)
-
-
-def check_origin(request: Request) -> None:
-    """Raise `StaleForm` if the browser says that another site sent this request."""
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        same = site in {"same-origin", "none"}
-    else:
-        origin = request.headers.get("origin")
-        same = origin is None or origin.partition("://")[2] == request.headers.get("host")
-    if not same:
-        raise StaleForm("another site sent this form")
