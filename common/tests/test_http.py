@@ -470,7 +470,12 @@ async def test_what_another_site_sends_with_a_cookie_changes_nothing(
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none", "Origin": "null"}, {"Origin": "http://souk.test"}],
+    [
+        {},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none", "Origin": "null"},
+        {"Origin": "http://souk.test"},
+    ],
 )
 async def test_what_this_site_or_no_browser_sends_is_taken(headers: dict[str, str], client: httpx.AsyncClient) -> None:
     taken = await client.post("/api/chairs", json={"title": "Chair"}, headers=headers)

@@ -15,7 +15,7 @@ WEAK = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
 
 
 async def test_a_password_fits_its_own_hash_only() -> None:
-    async with Passwords.ready(backlog=10, per_address=10) as passwords:
+    async with Passwords.ready(backlog=10, per_network=10) as passwords:
         kept = await passwords.hash("correct horse", HERE)
 
         assert kept.startswith("$argon2id$")
@@ -24,14 +24,14 @@ async def test_a_password_fits_its_own_hash_only() -> None:
 
 
 async def test_without_a_hash_no_password_is_right() -> None:
-    async with Passwords.ready(backlog=10, per_address=10) as passwords:
+    async with Passwords.ready(backlog=10, per_network=10) as passwords:
         right, _ = await passwords.verify("nobody has this password", None, HERE)
 
     assert not right
 
 
 async def test_a_weak_hash_is_replaced_once_the_password_is_known_to_be_right() -> None:
-    async with Passwords.ready(backlog=10, per_address=10) as passwords:
+    async with Passwords.ready(backlog=10, per_network=10) as passwords:
         assert await passwords.verify("wrong", WEAK.hash("right"), HERE) == (False, None)
         right, stronger = await passwords.verify("right", WEAK.hash("right"), HERE)
 
@@ -42,7 +42,7 @@ async def test_a_weak_hash_is_replaced_once_the_password_is_known_to_be_right() 
 
 async def test_a_full_queue_says_so_at_once_and_is_free_again_later() -> None:
     with ThreadPoolExecutor(1) as pool:
-        passwords = Passwords(pool, backlog=2, per_address=3)
+        passwords = Passwords(pool, backlog=2, per_network=3)
         calls = [asyncio.ensure_future(passwords.hash("one of three", HERE)) for _ in range(3)]
         *hashed, refused = await asyncio.gather(*calls, return_exceptions=True)
 
@@ -53,7 +53,7 @@ async def test_a_full_queue_says_so_at_once_and_is_free_again_later() -> None:
 
 async def test_a_caller_who_leaves_gives_his_place_back() -> None:
     with ThreadPoolExecutor(1) as pool:
-        passwords = Passwords(pool, backlog=2, per_address=2)
+        passwords = Passwords(pool, backlog=2, per_network=2)
         first, second = (asyncio.ensure_future(passwords.hash("in line", HERE)) for _ in range(2))
         await asyncio.sleep(0)
         second.cancel()
@@ -62,3 +62,20 @@ async def test_a_caller_who_leaves_gives_his_place_back() -> None:
         assert await asyncio.gather(first, passwords.hash("next", HERE))
         with pytest.raises(asyncio.CancelledError):
             second.result()
+
+
+async def test_networks_take_turns_however_much_one_of_them_sends() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        passwords = Passwords(pool, backlog=100, per_network=100)
+        done: list[str] = []
+
+        async def one(address: str) -> None:
+            await passwords.hash("in line", address)
+            done.append(address)
+
+        flood = [asyncio.ensure_future(one(f"2001:db8::{n:x}")) for n in range(12)]
+        await asyncio.sleep(0)
+        await one("192.0.2.1")
+
+        assert len(done) <= 4, "those that were running, one more, and this one"
+        await asyncio.gather(*flood)

@@ -169,7 +169,7 @@ async def test_the_sixth_wrong_password_in_a_minute_is_not_even_looked_at(auth: 
 
     assert refused.status_code == 429
     assert refused.json()["code"] == "too_many_requests"
-    assert 50 <= int(refused.headers["retry-after"]) <= 60
+    assert 12 <= int(refused.headers["retry-after"]) <= 72
 
 
 async def test_guesses_that_come_all_at_once_are_no_more_than_guesses_one_by_one(auth: httpx.AsyncClient) -> None:
@@ -188,7 +188,7 @@ async def test_one_account_under_attack_leaves_the_others_alone(auth: httpx.Asyn
 async def test_an_address_that_tries_one_password_on_many_accounts_is_slowed_down(
     environment: pytest.MonkeyPatch,
 ) -> None:
-    environment.setenv("SIGNIN_FAILURES_PER_ADDRESS", "3")
+    environment.setenv("SIGNIN_FAILURES_PER_NETWORK", "3")
     async with running(app) as auth:
         await sign_up(auth)
         guesses = [(await sign_in(auth, "12345678", f"{n}@souk.test")).status_code for n in range(4)]
@@ -209,7 +209,7 @@ async def test_signing_in_often_is_no_offence(auth: httpx.AsyncClient) -> None:
 
 
 async def test_accounts_are_not_mass_produced_from_one_address(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("SIGNUPS_PER_ADDRESS", "2")
+    environment.setenv("SIGNUPS_PER_NETWORK", "2")
     async with running(app) as auth:
         answers = [await sign_up(auth, email=f"{n}@souk.test") for n in range(3)]
 
@@ -228,7 +228,7 @@ async def test_when_too_many_hash_at_once_the_rest_is_told_to_come_back(environm
 
 async def test_an_address_that_has_much_to_hash_leaves_room_for_the_others(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("PASSWORD_BACKLOG", "4")
-    environment.setenv("PASSWORDS_PER_ADDRESS", "2")
+    environment.setenv("PASSWORDS_PER_NETWORK", "2")
     elsewhere = httpx.ASGITransport(app, client=("192.0.2.7", 1))
     async with (
         running(app) as auth,

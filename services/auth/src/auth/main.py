@@ -23,19 +23,21 @@ async def start() -> AsyncIterator[Running]:
     """Everything auth needs, for the life of the process."""
     settings = load(AuthSettings)
     key = signing_key(settings.jwt_private_key.get_secret_value())
-    throttle = Throttle(
-        failures_per_account=settings.signin_failures_per_account,
-        failures_per_address=settings.signin_failures_per_address,
-        signups_per_address=settings.signups_per_address,
-    )
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
         Bus.connected(settings.nats_url.get_secret_value(), "auth", replicas=settings.nats_replicas, away=AWAY) as bus,
         Relay.running(bus, db.users) as relay,
-        Passwords.ready(settings.password_backlog, settings.passwords_per_address) as passwords,
+        Passwords.ready(settings.password_backlog, settings.passwords_per_network) as passwords,
     ):
         accounts = AccountStore(db, relay)
         await accounts.prepare()
+        throttle = Throttle(
+            db,
+            failures_per_account=settings.signin_failures_per_account,
+            failures_per_network=settings.signin_failures_per_network,
+            signups_per_network=settings.signups_per_network,
+        )
+        await throttle.prepare()
         issuer = SessionIssuer(key, settings.session_seconds, settings.cookie_secure)
         parts = [accounts, passwords, issuer, throttle, Sessions(settings.jwt_public_keys)]
         yield Running(

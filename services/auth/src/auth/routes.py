@@ -101,14 +101,12 @@ async def sign_in(
     now: Now,
 ) -> User:
     """Open a session. An unknown address takes as long, and answers the same, as a wrong password."""
-    await throttle.check_guess(address, body.email)
-    account = await accounts.find(body.email)
-    kept = account.password_hash if account else None
-    right, stronger_hash = await passwords.verify(body.password, kept, address)
-    if account is None or not right:
-        await throttle.count_failure(address, body.email)
+    async with throttle.guess(address, body.email) as guess:
+        account = await accounts.find(body.email)
+        kept = account.password_hash if account else None
+        guess.right, stronger_hash = await passwords.verify(body.password, kept, address)
+    if account is None or not guess.right:
         raise BadCredentials("no account has this address and this password")
-    await throttle.check_guess(address, body.email)  # A right guess among many at once is still one too many.
     if stronger_hash:
         await _strengthen(account, stronger_hash, accounts)
     user = _user(account)

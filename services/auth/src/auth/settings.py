@@ -17,15 +17,15 @@ class AuthSettings(MongoSettings):
     cookie_secure: bool = False
     """Set it wherever people come over https."""
     signin_failures_per_account: PositiveInt = 5
-    """Failures a minute, for one client address with one account."""
-    signin_failures_per_address: PositiveInt = 30
-    """Failures a minute, for one client address."""
-    signups_per_address: PositiveInt = 1_000
-    """Sign-ups a minute, for one client address."""
+    """Failures a minute, for one network (IPv4 /24, IPv6 /64) with one account."""
+    signin_failures_per_network: PositiveInt = 30
+    """Failures a minute, for one network."""
+    signups_per_network: PositiveInt = 60
+    """Sign-ups a minute, for one network."""
     password_backlog: PositiveInt = 256
     """Passwords that may wait to be hashed, about a tenth of a second each; beyond it the answer is 503."""
-    passwords_per_address: PositiveInt = 8
-    """How many of them one client address may have in hand, so that it keeps nobody else from signing in."""
+    passwords_per_network: PositiveInt = 8
+    """How many of them may wait for one network."""
 
     @field_validator("jwt_private_key")
     @classmethod
