@@ -99,6 +99,8 @@ class NatsServer(Server):
         super().__init__("nats", folder, port)
         self.users = users
         self.monitoring_port = monitoring_port
+        self.most_bytes: int | None = None
+        """What JetStream may store. None leaves it to the server: three quarters of the disk."""
 
     @property
     def url(self) -> str:
@@ -118,6 +120,8 @@ class NatsServer(Server):
             "listen": f"127.0.0.1:{self.port}",
             "jetstream": {"store_dir": str(self.folder / "data"), "sync_interval": "always"},
         }
+        if self.most_bytes is not None:
+            config["jetstream"]["max_file_store"] = self.most_bytes
         if self.monitoring_port:
             config["http"] = f"127.0.0.1:{self.monitoring_port}"
         if self.users:

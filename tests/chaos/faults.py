@@ -170,7 +170,13 @@ class Faults:
 
     async def _fill_bus(self, fault: Fault) -> int:
         """Store data until the bus refuses it. Return the number of megabytes."""
-        config = StreamConfig(name=FILLER, subjects=["filler.>"], storage=StorageType.FILE, max_bytes=-1)
+        config = StreamConfig(
+            name=FILLER,
+            subjects=["filler.>"],
+            storage=StorageType.FILE,
+            max_bytes=-1,
+            num_replicas=self.world.stream_copies,  # Every member is full.
+        )
         await self._js.add_stream(config)
         pieces = 0
         try:

@@ -18,7 +18,7 @@ from infra.servers.process import Child, StartFailed
 from infra.services import Service
 from tests.chaos.plan import Fault, replicated
 from tests.chaos.proxy import Proxy
-from tests.chaos.world import World
+from tests.chaos.world import ROOM, World
 
 START_ATTEMPTS = 3
 
@@ -102,6 +102,8 @@ class ReplicatedWorld(World):
                 self.nats = NatsTrio(self.data_dir / "nats", users)
         (self.data_dir / "mongo").mkdir(exist_ok=True, mode=0o700)
         (self.data_dir / "nats").mkdir(exist_ok=True, mode=0o700)
+        for nats_server in self.nats.members:
+            nats_server.most_bytes = ROOM
         self.mongo.share_key()
         members = {member.name: member for member in (*self.mongo.members, *self.nats.members)}
         self.kinds = replicated([m.name for m in self.mongo.members], [m.name for m in self.nats.members])

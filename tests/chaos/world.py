@@ -1,6 +1,5 @@
 """The stack for chaos runs: two replicas of each service, and a proxy in every connection to a server."""
 
-import json
 import re
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,7 +11,6 @@ from infra.local.stack.program import Say
 from infra.local.stack.stack import Stack
 from infra.servers.nats import NatsServer
 from infra.servers.process import Child
-from infra.servers.server import write_private
 from infra.services import SERVICES, Service
 from tests.chaos.plan import KINDS, Fault, Kind
 from tests.chaos.proxy import Proxy
@@ -23,19 +21,6 @@ FRONT = "people:gateway"
 
 ROOM = 64 * 1024 * 1024
 """Bytes that the bus may store: a limit that a fault reaches on purpose."""
-
-
-class SmallNats(NatsServer):
-    """A bus that stores at most `ROOM` bytes."""
-
-    def command(self) -> Sequence[str | Path]:
-        """See `Child`."""
-        command = super().command()
-        file = self.folder / "nats.conf"
-        config = json.loads(file.read_text())
-        config["jetstream"]["max_file_store"] = ROOM
-        write_private(file, json.dumps(config))
-        return command
 
 
 class World(Stack):
@@ -105,8 +90,8 @@ class World(Stack):
     def _make_servers(self) -> dict[str, Child]:
         servers = super()._make_servers()
         match servers["nats"]:
-            case NatsServer(folder=folder, port=port, users=users):
-                servers["nats"] = SmallNats(folder, port, users)
+            case NatsServer() as nats:
+                nats.most_bytes = ROOM
         return servers
 
     def _env(self, service: Service) -> dict[str, str]:
