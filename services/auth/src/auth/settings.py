@@ -1,11 +1,13 @@
 """The environment variables of auth, besides those of every service."""
 
+from typing import Annotated
+
 import jwt
-from pydantic import PositiveInt, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, PositiveInt, SecretStr, ValidationInfo, field_validator
 
 from auth.sessions import signing_key
 from common.http.sessions import public_jwk
-from common.settings import MongoSettings
+from common.settings import MongoSettings, secure_in_production
 
 
 class AuthSettings(MongoSettings):
@@ -14,7 +16,7 @@ class AuthSettings(MongoSettings):
     jwt_private_key: SecretStr
     """The Ed25519 key that signs sessions, PKCS 8 in PEM; its public half is in `jwt_public_keys`."""
     session_seconds: PositiveInt = 7 * 24 * 3600
-    cookie_secure: bool = False
+    cookie_secure: Annotated[bool, AfterValidator(secure_in_production)] = Field(default=False, validate_default=True)
     """Set it wherever people come over https."""
     signin_failures_per_account: PositiveInt = 5
     """Failures a minute, for one network (IPv4 /24, IPv6 /64) with one account."""

@@ -17,7 +17,8 @@ PREFIXES = {"stripe_secret_key": ("sk_", "rk_"), "stripe_webhook_secret": ("whse
 class PaymentsSettings(MongoSettings):
     """The payment gateway and its secrets."""
 
-    payment_gateway: Literal["sandbox", "stripe"] = "sandbox"
+    payment_gateway: Literal["sandbox", "stripe"] = Field(default="sandbox", validate_default=True)
+    """`stripe` where ENV is prod: nobody pays in play money by mistake."""
     webhook_secret: SecretStr = Field(default=SecretStr(""), validate_default=True)
     """Signs the webhook calls of the sandbox."""
     stripe_secret_key: SecretStr = Field(default=SecretStr(""), validate_default=True)
@@ -27,6 +28,13 @@ class PaymentsSettings(MongoSettings):
     stripe_api_url: str = "https://api.stripe.com"
     stripe_list_seconds: float = Field(default=60, gt=0)
     """How often Stripe's lists of charges, refunds and disputes are read."""
+
+    @field_validator("payment_gateway")
+    @classmethod
+    def _takes_real_money_in_production(cls, gateway: str, info: ValidationInfo) -> str:
+        if info.data.get("env") == "prod" and gateway == "sandbox":
+            raise ValueError("ENV is prod, where the sandbox's play money is not accepted: set it to stripe")
+        return gateway
 
     @field_validator("webhook_secret", "stripe_secret_key", "stripe_webhook_secret")
     @classmethod

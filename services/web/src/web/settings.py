@@ -1,9 +1,11 @@
 """What web reads from the environment."""
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from common.settings import SessionSettings
+from common.settings import SessionSettings, secure_in_production
 
 
 class WebSettings(SessionSettings):
@@ -19,12 +21,19 @@ class WebSettings(SessionSettings):
     audit_url: str
     csrf_secret: SecretStr
     """Signs the tokens in forms. The same on every replica."""
-    cookie_secure: bool = False
+    cookie_secure: Annotated[bool, AfterValidator(secure_in_production)] = Field(default=False, validate_default=True)
     """Souk is reached over https only: cookies are marked Secure, and browsers get an HSTS header."""
-    sandbox: bool = True
+    sandbox: bool = Field(default=True, validate_default=True)
     """Payments use the sandbox, and pages offer its test cards. If false, payments use Stripe."""
     stripe_publishable_key: str = Field(default="", validate_default=True)
     """Pages take cards in Stripe's own element with this key. It is public."""
+
+    @field_validator("sandbox")
+    @classmethod
+    def _takes_real_money_in_production(cls, sandbox: bool, info: ValidationInfo) -> bool:
+        if info.data.get("env") == "prod" and sandbox:
+            raise ValueError("ENV is prod, where the sandbox's play money is not accepted: set it to false")
+        return sandbox
 
     @field_validator("stripe_publishable_key")
     @classmethod
