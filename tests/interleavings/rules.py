@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from common.events import Event, OrderPaymentAccepted, OrderPaymentRejected
 from orders.domain import Order, OrderStatus
 from payments.domain import DueState, Payment, PaymentStatus
+from payments.gateways.port import ABANDONED, RELEASED
 from payments.gateways.sandbox import CARDS
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def _check_payment(world: "Interleaving", payment: Payment, order: Order) -> Non
     if charge.get("authorized_at") and not took and "ended" not in charge:
         world.fail(f"the authorization of {payment.id} stays open: {charge}")
     card = CARDS[payment.method].authorized
+    if world.decisions.get(payment.id) is OrderPaymentAccepted and charge.get("ended") in (ABANDONED, RELEASED):
+        world.fail(f"{payment.id} was accepted, and Souk gave its authorization up: {charge}")
     if card and took and order.payment_id != payment.id:
         world.fail(f"{payment.id} was captured, and displaced: {order}")
     if card and gave and not order.refund_requested:

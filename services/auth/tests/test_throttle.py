@@ -7,13 +7,16 @@ import pytest
 
 from auth import throttle as throttle_module
 from auth.throttle import SLOWER_AFTER, Throttle
+from auth.windows_store import Windows
 from common.errors import TooMany
 from common.mongo.client import Database
 
 
 def throttle(db: Database, account: int = 5, network: int = 30, signups: int = 3) -> Throttle:
     """A replica's throttle."""
-    return Throttle(db, failures_per_account=account, failures_per_network=network, signups_per_network=signups)
+    return Throttle(
+        Windows(db), failures_per_account=account, failures_per_network=network, signups_per_network=signups
+    )
 
 
 async def wrong(replica: Throttle, address: str, email: str = "ada@souk.test") -> bool:

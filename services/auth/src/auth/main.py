@@ -10,6 +10,7 @@ from auth.sessions import SessionIssuer, signing_key
 from auth.settings import AuthSettings
 from auth.store import AccountStore
 from auth.throttle import Throttle
+from auth.windows_store import Windows
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
 from common.http.sessions import Sessions
@@ -31,13 +32,14 @@ async def start() -> AsyncIterator[Running]:
     ):
         accounts = AccountStore(db, relay)
         await accounts.prepare()
+        windows = Windows(db)
         throttle = Throttle(
-            db,
+            windows,
             failures_per_account=settings.signin_failures_per_account,
             failures_per_network=settings.signin_failures_per_network,
             signups_per_network=settings.signups_per_network,
         )
-        await throttle.prepare()
+        await windows.prepare()
         issuer = SessionIssuer(key, settings.session_seconds, settings.cookie_secure)
         parts = [accounts, passwords, issuer, throttle, Sessions(settings.jwt_public_keys)]
         yield Running(

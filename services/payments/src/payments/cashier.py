@@ -152,7 +152,7 @@ class Cashier:
         """Do the next step of an open payment. Safe at any time and any number of times."""
         payment = await self._payments.get(payment_id)
         match payment.status:
-            case PaymentStatus.CREATED:
+            case PaymentStatus.CREATED | PaymentStatus.ABANDON_DUE:
                 await self._charge(payment)
             case PaymentStatus.PROCESSING | PaymentStatus.AUTHORIZED:
                 await self._look_up(payment)
@@ -192,12 +192,16 @@ class Cashier:
             method=payment.method,
             hold_ends_at=payment.hold_ends_at,
         )
-        if await self._is_payable(payment):
+        if payment.status is PaymentStatus.CREATED and await self._is_payable(payment):
             async with self._calling(payment, ProviderOperation.CHARGE) as call:
                 answer = await self._gateway.charge(charge)
-        else:
-            async with self._calling(payment, ProviderOperation.RELEASE) as call:
-                answer = await self._gateway.abandon(charge)
+            return await self._payments.change(payment, call.answered(answer))
+        # Saved before the gateway is told: a webhook may report the authorization at this moment, and orders accept it.
+        payment = await self._payments.change(payment, Payment.abandon)
+        if payment.status is not PaymentStatus.ABANDON_DUE:
+            return payment
+        async with self._calling(payment, ProviderOperation.RELEASE) as call:
+            answer = await self._gateway.abandon(charge)
         return await self._payments.change(payment, call.answered(answer))
 
     async def _is_payable(self, payment: Payment) -> bool:

@@ -38,6 +38,7 @@ from common.events import (
     UserId,
 )
 from common.ids import new_id
+from payments.gateways.port import ABANDONED
 
 ANSWER_GRACE = timedelta(seconds=2)
 """How long the request that wrote an intent has to finish it. Then the leased work finishes it."""
@@ -153,6 +154,7 @@ class PaymentStatus(StrEnum):
     """Where a payment stands."""
 
     CREATED = "created"  # the intent is written; whether the gateway was asked is not known yet
+    ABANDON_DUE = "abandon_due"  # too late: the gateway must take nothing, or give up what it keeps ready
     PROCESSING = "processing"
     AUTHORIZED = "authorized"  # orders is asked
     CAPTURE_DUE = "capture_due"
@@ -181,6 +183,7 @@ class PublicStatus(StrEnum):
 
 PUBLIC = {
     PaymentStatus.CREATED: PublicStatus.PROCESSING,
+    PaymentStatus.ABANDON_DUE: PublicStatus.PROCESSING,
     PaymentStatus.PROCESSING: PublicStatus.PROCESSING,
     PaymentStatus.AUTHORIZED: PublicStatus.AUTHORIZED,
     PaymentStatus.CAPTURE_DUE: PublicStatus.AUTHORIZED,
@@ -195,7 +198,13 @@ PUBLIC = {
 }
 
 NOT_YET_MOVED = frozenset(
-    {PaymentStatus.CREATED, PaymentStatus.PROCESSING, PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURE_DUE}
+    {
+        PaymentStatus.CREATED,
+        PaymentStatus.ABANDON_DUE,
+        PaymentStatus.PROCESSING,
+        PaymentStatus.AUTHORIZED,
+        PaymentStatus.CAPTURE_DUE,
+    }
 )
 """Statuses in which the payment may still be captured or fail."""
 
@@ -290,6 +299,11 @@ class Payment(Aggregate):
             case _:
                 return None
 
+    def abandon(self) -> None:
+        """The order can't be paid any more: from now on an authorization is given up. Too late once it is known."""
+        if self.status is PaymentStatus.CREATED:
+            self.status = PaymentStatus.ABANDON_DUE
+
     def process(self, reference: str, now: datetime, client_secret: str | None = None) -> None:
         """The gateway is working, or waits for the buyer to confirm. Changes nothing if the payment is settled."""
         if self.status is PaymentStatus.CREATED:
@@ -303,7 +317,7 @@ class Payment(Aggregate):
     def authorize(self, reference: str, now: datetime) -> None:
         """The bank keeps the amount ready: orders is asked what becomes of it. Authorizing twice is once.
 
-        Of a payment that has failed, the authorization is released.
+        Of a payment that has failed or is to be abandoned, the authorization is released.
         """
         match self.status:
             case PaymentStatus.CREATED | PaymentStatus.PROCESSING:
@@ -312,6 +326,10 @@ class Payment(Aggregate):
                 self.client_secret = None
                 self._check(now + WEBHOOK_GRACE)
                 self.record(PaymentAuthorized(**self._state()))
+            case PaymentStatus.ABANDON_DUE:
+                self.reference = reference
+                self._answer(PublicStatus.RELEASED)
+                self._owe_release(ABANDONED, now, None)
             case PaymentStatus.FAILED:
                 self.reference = reference
                 self._owe_release(self.failure_reason or "", now, None)
@@ -323,7 +341,7 @@ class Payment(Aggregate):
         `NotAuthorized` if it never was authorized.
         """
         match self.status:
-            case PaymentStatus.CREATED | PaymentStatus.PROCESSING:
+            case PaymentStatus.CREATED | PaymentStatus.ABANDON_DUE | PaymentStatus.PROCESSING:
                 raise NotAuthorized(f"payment {self.id} is {self.status}; nothing is authorized")
             case PaymentStatus.AUTHORIZED:
                 self.status = PaymentStatus.CAPTURE_DUE
@@ -526,7 +544,7 @@ class Payment(Aggregate):
         """Where the money is. Of an intent that nobody has heard of, nothing."""
         state = {**self._state(), "payment_version": self.version, "restated": True}
         match self.status:
-            case PaymentStatus.CREATED:
+            case PaymentStatus.CREATED | PaymentStatus.ABANDON_DUE:
                 return []
             case PaymentStatus.PROCESSING:
                 return [PaymentProcessing(**state)]

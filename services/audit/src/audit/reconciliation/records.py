@@ -80,6 +80,7 @@ class PaymentStatus(StrEnum):
     """The status of a payment."""
 
     CREATED = "created"
+    ABANDON_DUE = "abandon_due"
     PROCESSING = "processing"
     AUTHORIZED = "authorized"
     CAPTURE_DUE = "capture_due"
@@ -111,7 +112,13 @@ REFUND_ASKED = {PaymentStatus.REFUND_DUE, PaymentStatus.REFUNDED, PaymentStatus.
 CAPTURABLE = {PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURE_DUE}
 """Statuses in which the amount is kept ready for an order."""
 
-OPEN = {PaymentStatus.CREATED, PaymentStatus.PROCESSING, *CAPTURABLE, PaymentStatus.RELEASE_DUE}
+OPEN = {
+    PaymentStatus.CREATED,
+    PaymentStatus.ABANDON_DUE,
+    PaymentStatus.PROCESSING,
+    *CAPTURABLE,
+    PaymentStatus.RELEASE_DUE,
+}
 """Statuses that payments itself brings to an end."""
 
 

@@ -25,6 +25,7 @@ DEAD_LETTER_STATES: dict[DeadLetterState, str] = {
 }
 PAYMENT_STATUS = {
     "created": N_("Started"),
+    "abandon_due": N_("Being given up"),
     "processing": N_("Under way"),
     "authorized": N_("Authorized"),
     "capture_due": N_("Being captured"),

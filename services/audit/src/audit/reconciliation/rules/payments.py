@@ -33,8 +33,6 @@ PUBLISHED: Mapping[PaymentStatus, tuple[type[Event], ...]] = {
     PaymentStatus.AUTHORIZED: (PaymentAuthorized,),
     PaymentStatus.CAPTURE_DUE: (PaymentAuthorized,),
     PaymentStatus.CAPTURED: (PaymentCaptured,),
-    # What is authorized after it failed is released without another word.
-    PaymentStatus.RELEASE_DUE: (PaymentAuthorized, PaymentFailed),
     PaymentStatus.RELEASED: (PaymentReleased,),
     PaymentStatus.REFUND_DUE: (PaymentCaptured,),
     PaymentStatus.REFUNDED: (PaymentRefunded,),
@@ -42,13 +40,14 @@ PUBLISHED: Mapping[PaymentStatus, tuple[type[Event], ...]] = {
     PaymentStatus.DISPUTED: (PaymentDisputed,),
     PaymentStatus.FAILED: (PaymentFailed,),
 }
-"""The events of which a payment with this status has published one."""
+"""The events of which a payment with this status has published one. One to be released may have published none."""
 
 MOVED: set[type[Event]] = {PaymentCaptured, PaymentRefunded, PaymentRefundFailed, PaymentDisputed}
 """Events after which a payment is no longer open."""
 
 CONTRADICTING: Mapping[PaymentStatus, set[type[Event]]] = {
     PaymentStatus.CREATED: {*MOVED, PaymentAuthorized, PaymentFailed, PaymentReleased},
+    PaymentStatus.ABANDON_DUE: {*MOVED, PaymentAuthorized, PaymentFailed, PaymentReleased},
     PaymentStatus.PROCESSING: {*MOVED, PaymentAuthorized, PaymentFailed, PaymentReleased},
     PaymentStatus.AUTHORIZED: {*MOVED, PaymentFailed, PaymentReleased},
     PaymentStatus.CAPTURE_DUE: {*MOVED, PaymentFailed, PaymentReleased},

@@ -1,0 +1,84 @@
+"""Sliding windows in MongoDB, the same ones for all replicas: the only file of the throttle that speaks to it."""
+
+import math
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pymongo import ReturnDocument, WriteConcern
+
+from common.mongo.client import Collection, Database, Document
+
+
+@dataclass(frozen=True)
+class Window:
+    """At most `most` hits within `seconds`, for one key."""
+
+    name: str
+    most: int
+    seconds: int
+
+    def interval(self) -> int:
+        """The number of the interval that it is now."""
+        return int(time.time() // self.seconds)
+
+    def seconds_until_room(self) -> int:
+        """Seconds until a window that has as many hits as it may has one less."""
+        return math.ceil(self.seconds - time.time() % self.seconds + self.seconds / self.most)
+
+    def count(self, document: Document | None) -> int:
+        """The hits that this document of a key has in the window that ends now, rounded up."""
+        now = time.time() / self.seconds
+        match document:
+            case {"interval": interval, "count": int(count), "before": int(before)} if interval == int(now):
+                return math.ceil(count + before * (1 - now % 1))
+            case {"interval": interval, "count": int(count)} if interval == int(now) - 1:
+                return math.ceil(count * (1 - now % 1))
+            case _:
+                return 0
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is counted in a window."""
+
+    window: Window
+    value: str
+
+    @property
+    def id(self) -> str:
+        """The id of its document."""
+        return f"{self.window.name} {self.value}"
+
+
+class Windows:
+    """Counts hits. A window has those of its interval, and those of the one before by the part that still overlaps."""
+
+    def __init__(self, db: Database) -> None:
+        # w=1: a hit that a failover takes back lets somebody try once more.
+        self._collection: Collection = db.throttle.with_options(write_concern=WriteConcern(w=1))
+
+    async def prepare(self) -> None:
+        """Make the index that removes old windows."""
+        await self._collection.create_index("until", name="until", expireAfterSeconds=0)
+
+    async def counts(self, *keys: Key) -> list[int]:
+        """The hits in the window of each key."""
+        found = await self._collection.find({"_id": {"$in": [key.id for key in keys]}}).to_list()
+        documents = {document["_id"]: document for document in found}
+        return [key.window.count(documents.get(key.id)) for key in keys]
+
+    async def hit(self, key: Key) -> int:
+        """Count a hit. Return the hits in its window, this one too."""
+        interval = key.window.interval()
+        same, next_one = {"$eq": ["$interval", interval]}, {"$eq": ["$interval", interval - 1]}
+        counted = {
+            "interval": interval,
+            "count": {"$cond": [same, {"$add": ["$count", 1]}, 1]},
+            "before": {"$cond": [same, "$before", {"$cond": [next_one, "$count", 0]}]},
+            "until": datetime.fromtimestamp((interval + 2) * key.window.seconds, UTC),
+        }
+        document = await self._collection.find_one_and_update(
+            {"_id": key.id}, [{"$set": counted}], upsert=True, return_document=ReturnDocument.AFTER
+        )
+        return key.window.count(document)
