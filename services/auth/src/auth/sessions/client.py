@@ -1,7 +1,6 @@
-"""What a session says about the device that it is on: enough for its owner to know it again, and no more."""
+"""The name of the device that a session is on: enough for its owner to know it again, and no more."""
 
 import re
-from ipaddress import IPv6Address, ip_address, ip_network
 
 UNKNOWN = "unknown"
 
@@ -35,17 +34,6 @@ def device_of(agent: str) -> str:
     """A short name of the device that sends this User-Agent, such as `Firefox, Linux`; `unknown` if it says nothing."""
     names = [_first(BROWSERS, agent[:LONGEST_AGENT]), _first(SYSTEMS, agent[:LONGEST_AGENT])]
     return ", ".join(name for name in names if name) or UNKNOWN
-
-
-def network_of(address: str) -> str:
-    """The network of an address, not the address: IPv4 /24, IPv6 /64; `unknown` for anything else."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return UNKNOWN
-    if isinstance(found, IPv6Address) and found.ipv4_mapped:
-        found = found.ipv4_mapped
-    return str(ip_network((found, 64 if found.version == 6 else 24), strict=False))
 
 
 def _first(names: tuple[tuple[str, str], ...], agent: str) -> str:

@@ -6,11 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response, status
 from pydantic import BaseModel, StringConstraints
 
-from auth.sessions.client import device_of, network_of
+from auth.sessions.client import device_of
 from auth.sessions.cookies import Cookies
 from auth.sessions.keeper import Client, SessionKeeper
 from common.errors import NotFound, Unauthenticated
 from common.http.dependencies import IdempotencyKey, Now, Provided
+from common.http.network import network_of
 from common.http.problems import problems
 from common.http.sessions import CurrentSession, OptionalSession, SessionOver, User
 

@@ -9,7 +9,7 @@ from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from common.errors import Unauthenticated
-from common.http.sessions import COOKIE, Sessions, User
+from common.http.sessions import REFRESH_COOKIE, Session, Sessions, User, cookie_name
 from common.ids import new_id
 from web.clients.api import Api, Services
 from web.rendering.i18n import N_, I18n, choose_locale, i18n_for
@@ -19,6 +19,8 @@ from web.settings import WebSettings
 
 LANGUAGE_COOKIE = "language"
 NOTES = {
+    "session_ended": N_("The session has ended."),
+    "sessions_ended": N_("All other sessions have ended."),
     "listed": N_("Your item is on sale."),
     "saved": N_("Saved."),
     "accepted": N_("We have your change. It takes effect in a moment."),
@@ -31,6 +33,7 @@ NOTES = {
 }
 """What a page says at its top, by the `note` in its address: what the form before it did."""
 
+_TOKEN = re.compile(r"[\w-]{1,200}", re.ASCII)
 _LOCAL = re.compile(r"/(?![/\\])[^\x00-\x20\\]*")
 
 
@@ -40,7 +43,7 @@ class Visitor:
 
     request: Request
     settings: WebSettings
-    user: User | None
+    session: Session | None
     i18n: I18n
     api: Api
     visit: str | None
@@ -50,15 +53,16 @@ class Visitor:
     def of(cls, request: Request) -> "Visitor":
         """The sender of this request. An invalid session counts as none."""
         parts = request.app.state.parts
-        token = request.cookies.get(COOKIE)
-        user = _user(parts[Sessions], token)
+        sessions: Sessions = parts[Sessions]
+        token = request.cookies.get(sessions.cookie)
+        session = _session(sessions, token)
         locale = choose_locale(request.headers.get("accept-language", ""), request.cookies.get(LANGUAGE_COOKIE))
         return cls(
             request=request,
             settings=parts[WebSettings],
-            user=user,
+            session=session,
             i18n=i18n_for(locale),
-            api=Api(parts[Services], token if user else None, request.client.host if request.client else None),
+            api=api_of(request, token if session else None),
             visit=request.cookies.get(VISIT_COOKIE),
         )
 
@@ -66,6 +70,11 @@ class Visitor:
     def address(self) -> str | None:
         """Their IP address."""
         return self.request.client.host if self.request.client else None
+
+    @property
+    def user(self) -> User | None:
+        """The signed-in user, if there is one."""
+        return self.session.user if self.session else None
 
     @property
     def user_id(self) -> str | None:
@@ -123,9 +132,22 @@ def local(path: str, otherwise: str = "/") -> str:
     return path if _LOCAL.fullmatch(path) else otherwise
 
 
-def _user(sessions: Sessions, token: str | None) -> User | None:
+def api_of(request: Request, token: str | None = None) -> Api:
+    """The services, on behalf of the sender of this request, with an access token if they have one."""
+    agent = request.headers.get("user-agent", "").encode("ascii", "ignore").decode()
+    return Api(request.app.state.parts[Services], token, request.client.host if request.client else None, agent)
+
+
+def refresh_token_of(request: Request) -> str | None:
+    """The refresh token of the sender, if they have one."""
+    name = cookie_name(REFRESH_COOKIE, secure=request.app.state.parts[WebSettings].cookie_secure)
+    token = request.cookies.get(name, "")
+    return token if _TOKEN.fullmatch(token) else None
+
+
+def _session(sessions: Sessions, token: str | None) -> Session | None:
     try:
-        return sessions.user(token) if token else None
+        return sessions.session(token) if token else None
     except Unauthenticated:
         return None
 
