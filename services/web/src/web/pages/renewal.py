@@ -1,6 +1,5 @@
 """Pages refresh the session by themselves, before anything else happens with a request."""
 
-import logging
 import time
 from http import HTTPStatus
 from http.cookies import SimpleCookie
@@ -12,10 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from common.errors import Unauthenticated, Unavailable
 from common.http.sessions import COOKIE, REFRESH_COOKIE, Sessions, cookie_name
 from web.clients.api import Refused
-from web.pages.visitor import api_of, refresh_token_of
+from web.pages.visitor import UNKNOWN, api_of, refresh_token_of
 from web.settings import WebSettings
-
-log = logging.getLogger(__name__)
 
 EARLY = 60.0
 """Seconds before its end at which an access token is replaced: the calls that a page makes with it take a while."""
@@ -69,7 +66,7 @@ async def _renewed(request: Request) -> list[str]:
     except Refused as refused:
         return _cleared(request) if refused.status == HTTPStatus.UNAUTHORIZED else []
     except Unavailable:
-        log.warning("the session of a visitor could not be refreshed")
+        setattr(request.state, UNKNOWN, True)
         return []
 
 

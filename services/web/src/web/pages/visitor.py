@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from common.errors import Unauthenticated
+from common.errors import Unauthenticated, Unavailable
 from common.http.sessions import REFRESH_COOKIE, Session, Sessions, User, cookie_name
 from common.ids import new_id
 from web.clients.api import Api, Services
@@ -18,6 +18,9 @@ from web.security.csrf import VISIT_COOKIE, Csrf, new_visit
 from web.settings import WebSettings
 
 LANGUAGE_COOKIE = "language"
+UNKNOWN = "session_unknown"
+"""Set in the state of a request whose session could not be refreshed."""
+
 NOTES = {
     "session_ended": N_("The session has ended."),
     "sessions_ended": N_("All other sessions have ended."),
@@ -82,10 +85,16 @@ class Visitor:
         return self.user.id if self.user else None
 
     def require_user(self) -> User:
-        """The signed-in user. Raises `Unauthenticated`, which is answered with the sign-in page."""
+        """The signed-in user. Raises `Unauthenticated`, which is answered with the sign-in page, or `Unavailable`."""
+        self.require_known()
         if self.user is None:
             raise Unauthenticated("sign in first")
         return self.user
+
+    def require_known(self) -> None:
+        """Raise `Unavailable` if their session had to be refreshed, and auth did not answer: nobody knows who it is."""
+        if self.session is None and getattr(self.request.state, UNKNOWN, False):
+            raise Unavailable("sign-in is away for a moment")
 
     def form_token(self) -> str:
         """A token for a form on this page."""
