@@ -36,6 +36,9 @@ NOTES = {
 }
 """What a page says at its top, by the `note` in its address: what the form before it did."""
 
+LONGEST_AGENT = 500
+"""Characters of a User-Agent that services are told."""
+
 _TOKEN = re.compile(r"[\w-]{1,200}", re.ASCII)
 _LOCAL = re.compile(r"/(?![/\\])[^\x00-\x20\\]*")
 
@@ -143,7 +146,7 @@ def local(path: str, otherwise: str = "/") -> str:
 
 def api_of(request: Request, token: str | None = None) -> Api:
     """The services, on behalf of the sender of this request, with an access token if they have one."""
-    agent = request.headers.get("user-agent", "").encode("ascii", "ignore").decode()
+    agent = "".join(c for c in request.headers.get("user-agent", "")[:LONGEST_AGENT] if " " <= c <= "~").strip()
     return Api(request.app.state.parts[Services], token, request.client.host if request.client else None, agent)
 
 
