@@ -32,9 +32,8 @@ def test_the_table_of_events_is_true() -> None:
         for _, events in consumers.handlers:
             for event in events:
                 readers[event.subject].add(service)
-    for service in SERVICES:
-        for event in ANNOUNCED if "USERS" in service.listens else ():
-            readers[event.subject].add(service.name)
+    for event in ANNOUNCED:
+        readers[event.subject] |= {service.name for service in SERVICES if event.stream in service.listens}
     for listened in importlib.import_module("web.live.updates").LISTENED:
         for event in listened:
             readers[event.subject].add("web")
