@@ -7,9 +7,9 @@ from functools import partial
 from auth.passwords import Passwords
 from auth.routes import router
 from auth.sessions.access_tokens import AccessTokens, signing_key
-from auth.sessions.cookies import Cookies
 from auth.sessions.keeper import SessionKeeper
 from auth.sessions.refresh_tokens import RefreshChain
+from auth.sessions.routes import Cookies
 from auth.sessions.store import SessionStore
 from auth.settings import AuthSettings
 from auth.store import AccountStore

@@ -7,18 +7,53 @@ from fastapi import APIRouter, Depends, Request, Response, status
 from pydantic import BaseModel, StringConstraints
 
 from auth.sessions.client import device_of
-from auth.sessions.cookies import Cookies
-from auth.sessions.keeper import Client, SessionKeeper
+from auth.sessions.keeper import Client, Issued, SessionKeeper
 from common.errors import NotFound, Unauthenticated
 from common.http.dependencies import IdempotencyKey, Now, Provided
 from common.http.network import network_of
 from common.http.problems import problems
-from common.http.sessions import CurrentSession, OptionalSession, SessionOver, User
+from common.http.sessions import (
+    COOKIE,
+    REFRESH_COOKIE,
+    CurrentSession,
+    OptionalSession,
+    SessionOver,
+    User,
+    cookie_name,
+)
 
 router = APIRouter()
 
 CLEARED_AT_SIGN_OUT = '"cache", "storage"'
 """Pages that a browser has kept. Not "cookies": that takes those of every host of the site, and the chosen language."""
+
+
+class Cookies:
+    """The two cookies of a session. Scripts cannot read them, and forms of other sites do not carry them.
+
+    With `secure`, they are for https only.
+    """
+
+    def __init__(self, *, secure: bool) -> None:
+        self._secure = secure
+        self._access, self._refresh = (cookie_name(name, secure=secure) for name in (COOKIE, REFRESH_COOKIE))
+
+    def set(self, response: Response, issued: Issued) -> None:
+        """Give the browser both tokens, each for as long as it lasts."""
+        for name, token, seconds in (
+            (self._access, issued.access_token, issued.access_seconds),
+            (self._refresh, issued.refresh_token, issued.refresh_seconds),
+        ):
+            response.set_cookie(name, token, seconds, httponly=True, samesite="lax", secure=self._secure)
+
+    def clear(self, response: Response) -> None:
+        """Take both away."""
+        for name in (self._access, self._refresh):
+            response.delete_cookie(name, httponly=True, samesite="lax", secure=self._secure)
+
+    def refresh_token(self, request: Request) -> str | None:
+        """The refresh token of a request, if it has one."""
+        return request.cookies.get(self._refresh)
 
 
 async def client_address(request: Request) -> str:
