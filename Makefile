@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-package souk-common $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev operator seed backup restore reconcile rebuild republish secrets bench chaos check test prove test-k8s test-cluster \
+.PHONY: help dev operator rotate-keys seed backup restore reconcile rebuild republish secrets bench chaos check test prove test-k8s test-cluster \
 	test-images test-compose test-common $(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams \
 	manifests images base-images lock clean
 
@@ -24,6 +24,9 @@ dev: $(READY) $(PAGES) ## Start all of Souk on this machine (PORT=8080 DATA_DIR=
 
 operator: $(READY) ## Make somebody an operator of the running Souk (EMAIL=a@b.c), or no longer (REVOKE=1)
 	@$(BIN)/python -m infra.local.commands.operator
+
+rotate-keys: $(READY) ## Sign the sessions of the running Souk (PORT=8080 DATA_DIR=.data) with a new key; logs nobody out
+	@$(BIN)/python -m infra.local.commands.rotate_keys
 
 seed: $(READY) ## Fill the running Souk (PORT=8080 DATA_DIR=.data) with people, items and orders in every state
 	@$(BIN)/python -m infra.local.commands.seed
@@ -43,8 +46,8 @@ rebuild: $(READY) ## Compare a projection of the running Souk with the streams (
 republish: $(READY) ## After the bus of the running Souk lost its streams: publish what databases and audit's log know
 	@$(BIN)/python -m infra.local.commands.republish
 
-secrets: $(READY) ## Make the secrets that Souk on a cluster for development needs
-	@$(BIN)/python -m infra.k8s.make_secrets
+secrets: $(READY) ## Make the secrets that Souk on a cluster for development needs (KEYS=add, then sign, rotates the session key)
+	@$(BIN)/python -m infra.k8s.make_secrets $(KEYS)
 
 bench: $(READY) ## Measure Souk against bare FastAPI, in one run on this machine
 	@$(BIN)/python -m bench $(ARGS)

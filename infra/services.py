@@ -19,8 +19,8 @@ class Service:
     """The first word of the subjects of its events."""
     uses: Literal["mongod", "redis"] | None
     """The server that stores its data."""
-    listens: tuple[str, ...] = ()
-    """Streams whose news it hears without a durable consumer."""
+    listens: tuple[str, ...] = ("USERS",)
+    """Streams whose news it hears without a durable consumer. USERS: which sessions have ended."""
     shows_records: bool = False
     """Whether audit may ask it for its records."""
 
@@ -29,10 +29,10 @@ SERVICES = (
     Service("auth", 1, publishes="users", uses="mongod"),
     Service("items", 2, publishes="items", uses="mongod", shows_records=True),
     Service("orders", 3, publishes="orders", uses="mongod", shows_records=True),
-    Service("expiration", 4, publishes="expiration", uses="redis", shows_records=True),
+    Service("expiration", 4, publishes="expiration", uses="redis", listens=(), shows_records=True),
     Service("payments", 5, publishes="payments", uses="mongod", shows_records=True),
     Service("audit", 7, publishes="letters", uses="mongod"),
-    Service("web", 6, publishes=None, uses=None, listens=("ITEMS", "ORDERS", "PAYMENTS")),
+    Service("web", 6, publishes=None, uses=None, listens=("ITEMS", "ORDERS", "PAYMENTS", "USERS")),
 )
 
 NAMES = tuple(service.name for service in SERVICES)

@@ -1,5 +1,7 @@
 """Every listener gets every event that JetStream stores, also across a restart of the server."""
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from common.bus.connection import Bus
@@ -38,6 +40,32 @@ async def test_every_listener_gets_every_event_from_its_start_on_in_order(bus_ur
 
             await eventually(has_received(first, *batch, stock(22)))
             await eventually(has_received(second, *batch, stock(22)))
+
+
+async def test_a_listener_that_wants_the_past_has_received_it_before_it_is_ready(bus_url: str, events: Events) -> None:
+    async with Bus.connected(bus_url, "orders") as bus, Bus.connected(bus_url, "web") as web:
+        await publish(bus, stock(1))
+        begin = time.monotonic()
+        await asyncio.sleep(0.2)  # The age of an event is what this is about.
+        await publish(bus, stock(2))
+        await publish(bus, stock(3))
+
+        received: list[Event] = []
+        every: list[Event] = []
+        none: list[Event] = []
+        async with (
+            web.listening(received.append, StockChanged, past=time.monotonic() - begin),
+            web.listening(every.append, StockChanged, past=600),
+            web.listening(none.append, StockChanged, past=1e-6),
+        ):
+            assert received == [stock(2), stock(3)]
+            assert every == [stock(1), stock(2), stock(3)]
+            assert none == []
+
+            await publish(bus, stock(4))
+
+            await eventually(has_received(received, stock(2), stock(3), stock(4)))
+            await eventually(has_received(none, stock(4)))
 
 
 async def test_a_listener_gets_no_other_events_of_the_stream(bus_url: str, events: Events) -> None:

@@ -1,12 +1,14 @@
 """Who a session token makes its bearer, and every token that is refused."""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -15,10 +17,22 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 
+from common.events import RolesChanged, SessionEnd, SessionEnded
 from common.http.app import Running, create_app
-from common.http.sessions import COOKIE, CurrentUser, OptionalUser, Sessions, User
+from common.http.sessions import (
+    ACCESS_SECONDS,
+    COOKIE,
+    OPERATOR,
+    REMEMBERED_SECONDS,
+    CurrentUser,
+    Operator,
+    OptionalUser,
+    SessionOver,
+    Sessions,
+    User,
+)
 from tests.support.serving import running
 from tests.support.sessions import Tokens, person
 from tests.support.waiting import eventually
@@ -26,9 +40,30 @@ from tests.support.waiting import eventually
 ADA = person()
 
 
+def ended(session_id: str) -> SessionEnded:
+    at, reason = datetime.now(UTC), SessionEnd.SIGNED_OUT
+    return SessionEnded(session_id=session_id, user_id=ADA.id, ended_at=at, reason=reason)
+
+
+def roles_changed(user_id: str, version: int) -> RolesChanged:
+    return RolesChanged(user_id=user_id, account_version=version, roles=(), at=datetime.now(UTC))
+
+
 @pytest.fixture
-async def client(tokens: Tokens) -> AsyncIterator[httpx.AsyncClient]:
-    """A service with a route for everyone and one for those who are signed in."""
+def sessions(tokens: Tokens) -> Sessions:
+    """What the service checks tokens with."""
+    return Sessions(tokens.jwk_set)
+
+
+@pytest.fixture
+async def client(sessions: Sessions) -> AsyncIterator[httpx.AsyncClient]:
+    """A service with a route for everyone, one for those who are signed in, and one for operators."""
+    async with running(service(sessions)) as client:
+        yield client
+
+
+def service(sessions: Sessions) -> FastAPI:
+    """The service that checks sessions with these."""
     router = APIRouter()
 
     @router.get("/me")
@@ -39,12 +74,15 @@ async def client(tokens: Tokens) -> AsyncIterator[httpx.AsyncClient]:
     async def maybe(user: OptionalUser) -> User | None:
         return user
 
+    @router.get("/operator")
+    async def operator(user: Operator) -> User:
+        return user
+
     @asynccontextmanager
     async def start() -> AsyncIterator[Running]:
-        yield Running([Sessions(tokens.jwk_set)], {})
+        yield Running([sessions], {})
 
-    async with running(create_app("test", router, start)) as client:
-        yield client
+    return create_app("test", router, start)
 
 
 async def refusal(client: httpx.AsyncClient, token: str) -> str:
@@ -179,6 +217,9 @@ async def test_a_token_without_a_good_key_id_is_refused(kid: Any, client: httpx.
         {"iss": None},
         {"sub": None},
         {"sub": 7},
+        {"sid": None},
+        {"iat": None},
+        {"ver": "new"},
         {"exp": None},
         {"exp": "never"},
         {"email": None},
@@ -224,3 +265,63 @@ async def test_keys_are_rotated_by_having_both_for_a_while(tokens: Tokens) -> No
     keys = [*json.loads(old.jwk_set)["keys"], *json.loads(new.jwk_set)["keys"]]
     sessions = Sessions(json.dumps({"keys": keys}))
     assert sessions.user(old.token(ADA)) == sessions.user(new.token(ADA)) == ADA
+
+
+async def test_an_ended_session_is_refused_and_the_others_of_its_user_are_not(
+    client: httpx.AsyncClient, sessions: Sessions, tokens: Tokens
+) -> None:
+    here, elsewhere = tokens.token(ADA, sid="here"), tokens.token(ADA, sid="elsewhere")
+    assert (await client.get("/me", headers={"Authorization": f"Bearer {here}"})).status_code == 200
+
+    sessions.receive(ended("here"))
+
+    assert await refusal(client, here) == "session_ended", "although it was checked before"
+    assert await refusal(client, tokens.token(ADA, sid="here")) == "session_ended"
+    assert (await client.get("/me", headers={"Authorization": f"Bearer {elsewhere}"})).status_code == 200
+
+
+async def test_changed_roles_are_refused_until_a_newer_token_has_them(
+    client: httpx.AsyncClient, sessions: Sessions, tokens: Tokens
+) -> None:
+    ola = person("Ola", OPERATOR)
+
+    async def asked(path: str, version: int, user: User = ola) -> tuple[int, str | None]:
+        answer = await client.get(path, headers=tokens.headers(user, ver=version))
+        return answer.status_code, answer.json().get("code")
+
+    assert await asked("/operator", 3) == (200, None)
+
+    sessions.receive(roles_changed(ola.id, 4))
+    sessions.receive(roles_changed(ola.id, 2))  # comes late
+
+    assert await asked("/operator", 3) == (401, "session_ended")
+    assert await asked("/me", 3) == (200, None), "only what needs a role asks for a newer token"
+    assert await asked("/operator", 4) == (200, None)
+    assert await asked("/operator", 4, ola.model_copy(update={"roles": ()})) == (403, "operator_only")
+    assert await asked("/operator", 1, person("Otto", OPERATOR)) == (200, None)
+
+
+async def test_what_was_announced_is_forgotten_when_no_token_can_be_older(
+    monkeypatch: pytest.MonkeyPatch, tokens: Tokens
+) -> None:
+    monkeypatch.setattr("common.http.sessions.REMEMBERED_SECONDS", 0.05)
+    sessions = Sessions(tokens.jwk_set)
+    token = tokens.token(ADA, sid="here")
+    sessions.receive(ended("here"))
+    with pytest.raises(SessionOver):
+        sessions.user(token)
+
+    async def forgotten() -> bool:
+        with contextlib.suppress(SessionOver):
+            return sessions.user(token) == ADA
+        return False
+
+    await eventually(forgotten)
+    assert REMEMBERED_SECONDS > ACCESS_SECONDS
+
+
+async def test_with_https_only_the_cookie_that_no_other_host_can_set_counts(tokens: Tokens) -> None:
+    token = tokens.token(ADA)
+    async with running(service(Sessions(tokens.jwk_set, secure=True))) as client:
+        for name, status in (("session", 401), ("__Host-session", 200)):
+            assert (await client.get("/me", headers={"Cookie": f"{name}={token}"})).status_code == status

@@ -55,6 +55,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         "nats_url": SecretStr(VALUES["NATS_URL"]),
         "nats_replicas": 1,
         "jwt_public_keys": VALUES["JWT_PUBLIC_KEYS"],
+        "cookie_secure": False,
         "mongo_url": SecretStr(VALUES["MONGO_URL"]),
         "hold_seconds": 5,
     }

@@ -106,8 +106,7 @@ def event_flow() -> str:
         owner = columns[owners[event.subject.partition(".")[0]]]
         c.text(40, at, event.subject, "mono")
         readers = {columns[r.service]: "arrow" for r in facts.readers(event) if r.service != "audit"}
-        if facts.web_listens(event):
-            readers[columns["web"]] = "dashed"
+        readers |= {columns[name]: "dashed" for name in facts.listeners(event) if columns[name] != owner}
         for x, kind in sorted(readers.items(), key=lambda reader: -abs(reader[0] - owner)):
             c.arrow((owner, at), (x - 8 if x > owner else x + 8, at), kind=kind)
         for x, kind in readers.items():
@@ -119,7 +118,7 @@ def event_flow() -> str:
     c.dot(158, legend, 6, "hollow")
     c.text(174, legend, "reads: a durable consumer, shared by its replicas", "small soft")
     c.dot(560, legend, 6, "quiet")
-    c.text(576, legend, "listens: every replica, to update open pages", "small soft")
+    c.text(576, legend, "listens: every replica, for open pages and sessions", "small soft")
     c.text(WIDTH - 40, legend, "audit stores all of them", "small soft", "end")
     return c.svg("For every event: the service that publishes it and the services that read it")
 

@@ -8,6 +8,7 @@ import yaml
 
 from common.bus.consumers import RETRY_DELAYS, Consumers
 from common.events import EVENTS, DeadLetterReplayed, Event
+from common.http.sessions import ANNOUNCED
 from infra.services import SERVICES
 
 ROOT = Path(__file__).parents[2]
@@ -58,9 +59,12 @@ def readers(event: type[Event]) -> list[Reader]:
     return found
 
 
-def web_listens(event: type[Event]) -> bool:
-    """Whether every replica of web listens to an event, to update open pages."""
-    return any(event in events for events in importlib.import_module("web.live.updates").LISTENED)
+def listeners(event: type[Event]) -> list[str]:
+    """The services of which every replica listens to an event: for open pages, or because sessions depend on it."""
+    if event in ANNOUNCED:
+        return [service.name for service in SERVICES if event.stream in service.listens]
+    shown = importlib.import_module("web.live.updates").LISTENED
+    return ["web"] if any(event in events for events in shown) else []
 
 
 def events() -> list[type[Event]]:

@@ -1,5 +1,9 @@
-"""`make secrets`: create every secret that the overlay for development names. Git ignores them."""
+"""`make secrets`: create every secret that the overlay for development names. Git ignores them.
 
+`make secrets KEYS=add` adds a session key, `KEYS=sign` signs with it; after each, the services have to start again.
+"""
+
+import sys
 from pathlib import Path
 
 import yaml
@@ -11,7 +15,7 @@ OVERLAY = Path(__file__).parent / "overlays/dev"
 
 
 def make_secrets(overlay: Path = OVERLAY) -> list[Path]:
-    """Create the missing files of the overlay's secrets and session keys; return all of them."""
+    """Create the missing files of the overlay's secrets, and its session keys as they are now; return all of them."""
     generators = yaml.safe_load((overlay / "kustomization.yaml").read_text())["secretGenerator"]
     files = [overlay / entry.rpartition("=")[2] for generator in generators for entry in generator["files"]]
     for file in files:
@@ -23,6 +27,23 @@ def make_secrets(overlay: Path = OVERLAY) -> list[Path]:
     return [*files, public]
 
 
+def rotate(step: str, overlay: Path = OVERLAY) -> None:
+    """Take a step of a rotation: `add` a key, or `sign` with it. Raises `ValueError` if it cannot come now."""
+    keys = Keys(overlay / "secrets/auth")
+    if step == "add":
+        keys.add_key()
+    elif step == "sign" and keys.rotating:
+        keys.sign_with_added_key()
+        keys.finish_rotation()
+    else:
+        raise ValueError(f"KEYS={step} cannot come now: it is add, and then sign")
+
+
 if __name__ == "__main__":
+    try:
+        for wanted in sys.argv[1:]:
+            rotate(wanted)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
     made = make_secrets()
     print(f"{len(made)} secrets in {OVERLAY / 'secrets'}")

@@ -13,6 +13,9 @@ from infra.local.stack.stack import Stack
 from infra.local.stack.terminal import Terminal, table
 from infra.servers.process import MissingBinary, StartFailed
 
+ROTATE = signal.SIGUSR1
+"""The signal that `make rotate-keys` sends."""
+
 
 async def run() -> None:
     """Run the stack until Ctrl-C, SIGTERM or SIGHUP; a second one kills everything that is still running."""
@@ -35,11 +38,26 @@ async def run() -> None:
             terminal.say("souk", "stopping; a second Ctrl-C kills what is still running")
             running.cancel()
 
+    rotating: set[asyncio.Task[None]] = set()
+
+    def rotate() -> None:
+        if not any(not task.done() for task in rotating):
+            rotating.add(asyncio.create_task(rotate_keys(stack, terminal)))
+
+    asyncio.get_running_loop().add_signal_handler(ROTATE, rotate)
     for interruption in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(interruption, stop)
     with contextlib.suppress(asyncio.CancelledError):
         await running
     terminal.say("souk", f"stopped; the data stays in {stack.data_dir}")
+
+
+async def rotate_keys(stack: Stack, terminal: Terminal) -> None:
+    """Rotate the key that signs sessions. What is in the way becomes a line of output."""
+    try:
+        await stack.rotate_keys()
+    except (OSError, StartFailed) as error:
+        terminal.say("souk", f"the key was not rotated: {error}")
 
 
 async def keep_open(stack: Stack, terminal: Terminal) -> None:

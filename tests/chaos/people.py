@@ -5,10 +5,12 @@ import random
 import ssl
 import time
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 import httpx
 
+from common.http.sessions import REFRESH_COOKIE
 from tests.chaos.history import History, Json, Operation
 
 TRUST = ssl.create_default_context()
@@ -30,6 +32,10 @@ KEPT = ("id", "order_id", "status", "version", "quantity", "available")
 PASSWORD = "correct horse"
 
 
+REFRESH_AFTER = 240.0
+"""Seconds after which a person refreshes the session: its access token lasts ten minutes."""
+
+
 class NotSignedUp(RuntimeError):
     """Sign-up got no answer for a long time: a fault, or a machine that is too busy for a run."""
 
@@ -44,6 +50,8 @@ class Person:
         self.id = ""
         self.email = ""
         self._keys = 0
+        self._refreshing = asyncio.Lock()
+        self._refreshed = time.monotonic()
         self._http = httpx.AsyncClient(base_url=url, verify=TRUST)
 
     async def leave(self) -> None:
@@ -67,6 +75,8 @@ class Person:
         key: str | None = None,
     ) -> Operation:
         """Send a request once and record its answer."""
+        if not kind.startswith("sign"):
+            await self._keep_session()
         sent = time.time()
         status: int | None = None
         content: Any = None
@@ -99,7 +109,7 @@ class Person:
 
         Raises `NotSignedUp`; the person is then the same user as before.
         """
-        before = self.email
+        self._refreshed, before = time.monotonic(), self.email
         self.email = f"{self.name.lower()}-{self.chance.randrange(10**9)}@souk.test"
         body = {"email": self.email, "password": PASSWORD, "name": self.name}
         if (answer := await self.insist("sign up", "POST", "/api/users/signup", body=body)).status == 409:
@@ -112,9 +122,26 @@ class Person:
 
     async def sign_in(self) -> Operation:
         """Start a session."""
+        self._refreshed = time.monotonic()
         return await self.insist(
             "sign in", "POST", "/api/users/signin", body={"email": self.email, "password": PASSWORD}
         )
+
+    async def _keep_session(self) -> None:
+        """Refresh the session in time. If an answer was lost for too long, that has ended it: sign in again."""
+        async with self._refreshing:
+            token = self._http.cookies.get(REFRESH_COOKIE)
+            if token is None or time.monotonic() < self._refreshed + REFRESH_AFTER:
+                return
+            key = {"Idempotency-Key": sha256(token.encode()).hexdigest()}
+            try:
+                answer = await self._http.post("/api/users/refresh", headers=key, timeout=ANSWER_TIMEOUT)
+            except httpx.TransportError:
+                return  # The next request tries again.
+            if answer.status_code == 200:
+                self._refreshed = time.monotonic()
+            elif answer.status_code == 401:
+                await self.sign_in()
 
     async def sign_out_and_in(self) -> None:
         """End the session and start another."""

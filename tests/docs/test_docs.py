@@ -10,7 +10,8 @@ from pydantic_settings import BaseSettings
 from common.bus.consumers import Consumers
 from common.bus.streams import STREAMS
 from common.events import EVENTS, DeadLetterReplayed
-from infra.services import NAMES, ROOT
+from common.http.sessions import ANNOUNCED
+from infra.services import NAMES, ROOT, SERVICES
 
 README = (ROOT / "README.md").read_text()
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
@@ -31,6 +32,8 @@ def test_the_table_of_events_is_true() -> None:
         for _, events in consumers.handlers:
             for event in events:
                 readers[event.subject].add(service)
+    for event in ANNOUNCED:
+        readers[event.subject] |= {service.name for service in SERVICES if event.stream in service.listens}
     for listened in importlib.import_module("web.live.updates").LISTENED:
         for event in listened:
             readers[event.subject].add("web")

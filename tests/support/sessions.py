@@ -38,7 +38,7 @@ class Tokens:
         """A session token of `user`; `claims` replace or add claims."""
         now = int(time.time())
         payload: dict[str, Any] = {"sub": user.id, "email": user.email, "name": user.name, "iss": ISSUER, "aud": ISSUER}
-        payload |= {"roles": user.roles, "iat": now, "exp": now + 3600, **claims}
+        payload |= {"sid": new_id(), "ver": 1, "roles": user.roles, "iat": now, "exp": now + 3600, **claims}
         return jwt.encode(payload, self.key, algorithm=ALGORITHM, headers={"kid": self.kid})
 
     def headers(self, user: User, **claims: Any) -> dict[str, str]:

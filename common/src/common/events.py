@@ -16,6 +16,7 @@ UserId = Id
 ItemId = Id
 OrderId = Id
 PaymentId = Id
+SessionId = Id
 
 MinorUnits = Annotated[int, Field(strict=True, ge=0, le=10**13)]
 """Money in the currency's smallest unit (cents, yen). A float never touches money."""
@@ -98,6 +99,14 @@ class DisputeStatus(StrEnum):
     LOST = "lost"
 
 
+class SessionEnd(StrEnum):
+    """Why a session ended before its time. `reused`: a refresh token came twice, so somebody has a copy of it."""
+
+    SIGNED_OUT = "signed_out"
+    ENDED_BY_USER = "ended_by_user"
+    REUSED = "reused"
+
+
 class Event(BaseModel):
     """Something that happened, published by the service that owns it.
 
@@ -130,6 +139,24 @@ class UserRegistered(Event, subject="users.registered"):
     user_id: UserId
     email: str
     name: str
+
+
+class SessionEnded(Event, subject="users.session_ended"):
+    """A session was ended before its time: its access tokens count no longer. Owner: auth."""
+
+    session_id: SessionId
+    user_id: UserId
+    ended_at: AwareDatetime
+    reason: SessionEnd
+
+
+class RolesChanged(Event, subject="users.roles_changed"):
+    """A user has these roles from `account_version` on; access tokens of an older version are outdated. Owner: auth."""
+
+    user_id: UserId
+    account_version: int
+    roles: tuple[str, ...]
+    at: AwareDatetime
 
 
 class ItemState(Event):

@@ -9,7 +9,7 @@ import sys
 from typing import Any, Literal, TypeVar
 
 import jwt
-from pydantic import SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 S = TypeVar("S", bound="Settings")
@@ -50,18 +50,20 @@ class Settings(BaseSettings):
         return value
 
 
-def secure_in_production(secure: bool, info: ValidationInfo) -> bool:
-    """A validator of `cookie_secure`: real people come over https."""
-    if info.data.get("env") == "prod" and not secure:
-        raise ValueError("ENV is prod: people come over https")
-    return secure
-
-
 class SessionSettings(Settings):
     """Settings of a service that signed-in users call."""
 
     jwt_public_keys: str
     """A JWK set (RFC 7517) of the Ed25519 public keys that verify sessions, by `kid`."""
+    cookie_secure: bool = Field(default=False, validate_default=True)
+    """People come over https only: cookies are marked Secure and have the prefix `__Host-`."""
+
+    @field_validator("cookie_secure")
+    @classmethod
+    def _is_secure_in_production(cls, secure: bool, info: ValidationInfo) -> bool:
+        if info.data.get("env") == "prod" and not secure:
+            raise ValueError("ENV is prod: people come over https")
+        return secure
 
     @field_validator("jwt_public_keys")
     @classmethod

@@ -21,6 +21,11 @@ def in_use(folder: Path) -> bool:
     return False
 
 
+def owner(folder: Path) -> int:
+    """Return the id of the process whose stack runs on the data in a folder."""
+    return int((folder / "lock").read_text())
+
+
 def lock(folder: Path) -> TextIO:
     """Lock the folder for this process until the file is closed. Raises `InUse` if another process holds the lock."""
     file = (folder / "lock").open("a+")

@@ -153,6 +153,15 @@ class Stack:
                 return
             await asyncio.sleep(wait)
 
+    async def rotate_keys(self) -> None:
+        """Sign sessions with a new key, while everything runs. All services know it before the first token has it."""
+        self.keys.add_key()
+        await self._roll(self.services)
+        self.keys.sign_with_added_key()
+        await self._roll([program for program in self.services if _service_of(program) == "auth"])
+        self.keys.finish_rotation()
+        self._say_souk("sessions are signed with a new key")
+
     async def kill(self, name: str) -> None:
         """End a process (`orders`, `orders-2`, `mongod`) as a crash would; its supervisor starts it again."""
         await self.supervisors[name].child.kill()
@@ -187,7 +196,7 @@ class Stack:
     def _make_gateway(self) -> Gateway:
         ports: dict[str, list[int]] = {}
         for program in self.services:
-            ports.setdefault(program.name.partition("-")[0], []).append(program.port)
+            ports.setdefault(_service_of(program), []).append(program.port)
         return Gateway(self.data_dir / "gateway", self._gateway_port, read_routes(), ports, self._say)
 
     def _env(self, service: Service) -> dict[str, str]:
@@ -226,6 +235,12 @@ class Stack:
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
+    async def _roll(self, programs: Sequence[Program]) -> None:
+        """Start services again, one after another, with the secrets as they are now."""
+        for program in programs:
+            program.env = {**program.env, **self.env(_service_of(program))}
+            await self.supervisors[program.name].restart(DRAIN_SECONDS)
+
     async def _provision(self) -> None:
         """Make the streams and durables what they should be. `StartFailed` if that is refused."""
         try:
@@ -243,6 +258,10 @@ class Stack:
 
     def _say_souk(self, line: str) -> None:
         self._say("souk", line)
+
+
+def _service_of(program: Program) -> str:
+    return program.name.partition("-")[0]
 
 
 async def _stop_all(children: Iterable[Child]) -> None:

@@ -33,6 +33,12 @@ class Supervisor:
         self._started = True
         self._task = asyncio.create_task(self._supervise())
 
+    async def restart(self, limit: float) -> None:
+        """Stop the child, which has `limit` seconds to finish its work, and start it again. Raises `StartFailed`."""
+        self.release()
+        await self.child.stop(limit)
+        await self.start()
+
     async def answers(self) -> bool:
         """Return whether the child runs and does its work now."""
         try:

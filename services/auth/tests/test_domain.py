@@ -1,7 +1,11 @@
 """Accounts, without any server."""
 
+from datetime import UTC, datetime
+
 from auth.domain import Account
-from common.events import UserRegistered
+from common.events import RolesChanged, UserRegistered
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
 
 def test_a_new_account_tells_who_came_and_never_the_hash() -> None:
@@ -26,18 +30,20 @@ def test_a_stronger_hash_is_nobody_elses_business() -> None:
     assert account.recorded == ()
 
 
-def test_a_role_is_given_once_and_taken_and_is_nobody_elses_business() -> None:
+def test_a_role_is_given_once_and_taken_once_and_everybody_is_told() -> None:
     account = Account.from_document({"_id": "u1", "version": 1, "email": "a@b.c", "name": "A", "password_hash": "x"})
     assert not account.roles
 
-    account.grant("operator")
-    account.grant("operator")
+    account.grant("operator", NOW)
+    account.grant("operator", NOW)
     assert list(account.roles) == ["operator"]
+    assert account.recorded == (RolesChanged(user_id="u1", account_version=2, roles=("operator",), at=NOW),)
 
-    account.revoke("operator")
-    account.revoke("operator")
+    account.saved()
+    account.revoke("operator", NOW)
+    account.revoke("operator", NOW)
     assert not account.roles
-    assert account.recorded == ()
+    assert account.recorded == (RolesChanged(user_id="u1", account_version=3, roles=(), at=NOW),)
 
 
 def test_an_account_states_again_who_it_is() -> None:

@@ -1,6 +1,7 @@
 """Who becomes an operator, and how long he is one."""
 
 import sys
+from http.cookies import SimpleCookie
 from typing import Any
 
 import httpx
@@ -8,37 +9,47 @@ import jwt
 import pytest
 
 from auth import grant
-from auth.sessions import MAX_SECONDS_WITH_ROLE
-from common.http.sessions import COOKIE, OPERATOR
+from common.events import RolesChanged
+from common.http.sessions import COOKIE, OPERATOR, REFRESH_COOKIE
+from tests.support.bus import Events
 
 OLA = {"email": "ola@souk.test", "password": "correct horse", "name": "Ola"}
 
 
-async def signed_in(auth: httpx.AsyncClient) -> tuple[Any, dict[str, Any]]:
-    """Sign in as Ola: what is answered, and what the session says."""
-    answer = await auth.post("/api/users/signin", json={"email": OLA["email"], "password": OLA["password"]})
-    return answer.json(), jwt.decode(answer.cookies[COOKIE], options={"verify_signature": False})
+async def refreshed(auth: httpx.AsyncClient) -> tuple[httpx.Response, Any]:
+    """Refresh the session: the answer, and the roles in the new access token."""
+    answer = await auth.post("/api/users/refresh")
+    assert answer.status_code == 200
+    return answer, jwt.decode(answer.cookies[COOKIE], options={"verify_signature": False}).get("roles", [])
 
 
-async def test_an_operator_is_one_from_the_next_sign_in_on_and_for_twelve_hours_at_most(
-    auth: httpx.AsyncClient,
+def days(answer: httpx.Response) -> float:
+    """For how long the refresh token is good."""
+    cookies = SimpleCookie("; ".join(answer.headers.get_list("set-cookie")))
+    return int(cookies[REFRESH_COOKIE]["max-age"]) / (24 * 3600)
+
+
+async def test_an_operator_is_one_from_the_next_refresh_on_and_for_twelve_hours_at_most(
+    auth: httpx.AsyncClient, events: Events
 ) -> None:
     signed_up = await auth.post("/api/users/signup", json={**OLA, "name": "Ola"})
     assert signed_up.json()["roles"] == []
+    assert days(signed_up) == 30
 
     said = await grant.change("OLA@souk.test", revoke=False)
 
-    assert said == "ola@souk.test is now an operator; the change applies at the next sign-in"
-    user, claims = await signed_in(auth)
-    assert user["roles"] == claims["roles"] == [OPERATOR]
-    assert claims["exp"] - claims["iat"] == MAX_SECONDS_WITH_ROLE
-    assert (await auth.get("/api/users/currentuser")).json()["current_user"]["roles"] == [OPERATOR]
+    assert said == "ola@souk.test is now an operator; the change applies within two seconds"
+    [changed] = await events.published(RolesChanged)
+    assert (changed.user_id, changed.roles) == (signed_up.json()["id"], (OPERATOR,))
+    answer, roles = await refreshed(auth)
+    assert answer.json()["roles"] == roles == [OPERATOR]
+    assert 0.49 < days(answer) <= 0.5
 
     await grant.change("ola@souk.test", revoke=True)
 
-    user, claims = await signed_in(auth)
-    assert user["roles"] == []
-    assert "roles" not in claims
+    answer, roles = await refreshed(auth)
+    assert answer.json()["roles"] == roles == []
+    assert len(await events.published(RolesChanged, 2)) == 2
 
 
 async def test_nobody_signs_up_as_an_operator(auth: httpx.AsyncClient) -> None:

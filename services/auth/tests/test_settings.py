@@ -2,7 +2,7 @@
 
 import pytest
 
-from auth.sessions import signing_key
+from auth.sessions.access_tokens import signing_key
 from auth.settings import AuthSettings
 from common.http.sessions import public_jwk
 from common.settings import EX_CONFIG, load

@@ -23,13 +23,26 @@ def services_unavailable(monkeypatch: pytest.MonkeyPatch, bus_url: str, tokens: 
 
 async def test_an_unavailable_service_is_a_page_not_a_trace(services_unavailable: None, tokens: Tokens) -> None:
     async with running(app) as client:
-        client.cookies.set("session", tokens.token(person()))
+        client.cookies.set("__Host-session", tokens.token(person()))
         for path in ("/", f"/items/{new_id()}", "/my/orders", f"/orders/{new_id()}", "/my/sales", "/my/items"):
             answer = await client.get(path)
             assert answer.status_code == 503, path
             assert "Part of Souk is unavailable" in answer.text
             assert "Traceback" not in answer.text
             assert answer.headers["retry-after"] == "1"
+
+
+async def test_who_somebody_is_while_auth_is_unavailable_is_unknown_and_no_sign_out(services_unavailable: None) -> None:
+    async with running(app) as client:
+        visit = (await client.get("/signin")).cookies
+        cookies = {"Cookie": f"__Host-refresh={'a' * 64}; visit={visit['visit']}"}
+        for answer in (
+            await client.get("/my/orders", headers=cookies),
+            await client.post("/sell", headers=cookies, data={"form_token": "x"}),
+        ):
+            assert answer.status_code == 503
+            assert "set-cookie" not in answer.headers
+        assert (await client.get("/signin", headers=cookies)).status_code == 200
 
 
 async def test_web_is_ready_without_the_services(services_unavailable: None) -> None:

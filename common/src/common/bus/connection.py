@@ -133,13 +133,14 @@ class Bus:
             await asyncio.gather(*(consumer.stop() for consumer in running))
 
     def listening(
-        self, receive: Callable[[Event], None], *events: type[Event]
+        self, receive: Callable[[Event], None], *events: type[Event], past: float = 0
     ) -> contextlib.AbstractAsyncContextManager[None]:
         """Call `receive` with every new event of these types (of one stream), in every process that listens.
 
-        There is no durable consumer, no acknowledgement and no retry: this is for passing news on.
+        Before entering is over, it has got those of the last `past` seconds. There is no durable consumer, no
+        acknowledgement and no retry: this is for passing news on.
         """
-        return Listener(self._client, self._js, events, receive).running()
+        return Listener(self._client, self._js, events, receive, past).running()
 
     @asynccontextmanager
     async def answering(self, subject: str, answer: Callable[[bytes], Awaitable[bytes]]) -> AsyncIterator[None]:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -16,7 +17,7 @@ from nats.js import JetStreamContext
 from pydantic import ValidationError
 
 from common.bus.message import Message
-from common.bus.stream_reader import read_all, stored
+from common.bus.stream_reader import first_since, read_all, stored
 from common.events import Event
 
 log = logging.getLogger(__name__)
@@ -36,20 +37,31 @@ class Listener:
     """
 
     def __init__(
-        self, client: Client, js: JetStreamContext, events: Sequence[type[Event]], receive: Callable[[Event], None]
+        self,
+        client: Client,
+        js: JetStreamContext,
+        events: Sequence[type[Event]],
+        receive: Callable[[Event], None],
+        past: float = 0,
     ) -> None:
+        """It begins with the events of the last `past` seconds."""
         [self._stream] = {event.stream for event in events}
         self._subjects = {event.subject for event in events}
         self._client = client
         self._js = js
         self._receive = receive
+        self._past = timedelta(seconds=past)
         self._next = 0
         self._looked = 0.0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Listen. No event is missed from the moment of entering on."""
+        """Listen. No event is missed from the moment of entering on, and those of the past have been received."""
         self._next = await self._newest() + 1
+        if self._past:
+            since = datetime.now(UTC) - self._past
+            self._next = await first_since(self._client, self._js, self._stream, since) or self._next
+            await self._catch_up()
         task = asyncio.create_task(self._run())
         try:
             yield

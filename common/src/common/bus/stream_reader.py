@@ -68,6 +68,26 @@ async def read_all(
             await answers.unsubscribe()
 
 
+async def first_since(client: Client, js: JetStreamContext, stream: str, moment: datetime) -> int | None:
+    """The sequence of the first message that a stream stored at or after `moment`; None if there is none."""
+    answers = await client.subscribe(client.new_inbox())
+    request = {"batch": 1, "start_time": moment.astimezone(UTC).isoformat(), "next_by_subj": f"{stream.lower()}.>"}
+    try:
+        while True:
+            await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=answers.subject)
+            headers = (await answers.next_msg(FETCH_TIMEOUT)).headers or {}
+            if "Nats-Sequence" in headers:
+                return int(headers["Nats-Sequence"])
+            last = (await js.stream_info(stream)).state.last_seq
+            newest = await read_one(js, stream, last) if last else None
+            if newest is None or newest.time < moment:
+                return None
+            await asyncio.sleep(LAG_PAUSE)
+    finally:
+        if not client.is_closed:
+            await answers.unsubscribe()
+
+
 async def _batch(
     client: Client, answers: Subscription, stream: str, subject: str, start: int
 ) -> AsyncGenerator[Message, None]:

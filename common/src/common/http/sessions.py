@@ -1,24 +1,44 @@
-"""Turns a session token into the `CurrentUser`. It is checked with public keys, without asking auth."""
+"""Turns an access token into the `CurrentUser`. It is checked with public keys, without asking auth.
+
+What auth announces about sessions (that one has ended, that roles have changed) is kept in memory for as long as an
+access token lasts, so that no older token gets past it (docs/decisions/sessions.md).
+"""
 
 import json
 import time
 from base64 import urlsafe_b64encode
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated
 
 import jwt
-from cachetools import TLRUCache
+from cachetools import TLRUCache, TTLCache
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import Depends, Request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from common.errors import Forbidden, Unauthenticated
+from common.events import Event, RolesChanged, SessionEnded
 
 COOKIE = "session"
+"""The cookie with the access token. Its name on the wire is that of `cookie_name`."""
+
+REFRESH_COOKIE = "refresh"
+"""The cookie with the refresh token, which only auth takes."""
+
 ALGORITHM = "EdDSA"
 ISSUER = "souk"
 OPERATOR = "operator"
 """The role that may see everybody's orders and decide about dead letters."""
+
+ACCESS_SECONDS = 600
+"""The longest that an access token may last, in seconds."""
+
+REMEMBERED_SECONDS = ACCESS_SECONDS + 60
+"""How long a service remembers what auth announced: longer than any older access token lasts, by clocks that differ."""
+
+ANNOUNCED: tuple[type[Event], ...] = (SessionEnded, RolesChanged)
+"""What a service with sessions listens to; see `Sessions.receive`."""
 
 
 class User(BaseModel):
@@ -30,6 +50,16 @@ class User(BaseModel):
     email: str
     name: str
     roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What an access token says: the sign-in that it belongs to, its user, and when it expires (Unix seconds)."""
+
+    id: str
+    user: User
+    account_version: int
+    expires_at: float
 
 
 class OperatorOnly(Forbidden):
@@ -50,6 +80,12 @@ class SessionExpired(Unauthenticated):
     code = "session_expired"
 
 
+class SessionOver(Unauthenticated):
+    """The session was ended, or its user's roles have changed since this token was signed: refresh, or sign in."""
+
+    code = "session_ended"
+
+
 def public_jwk(key: Ed25519PublicKey) -> dict[str, str]:
     """The key as a JWK (RFC 8037). Its `kid` is its thumbprint (RFC 7638): SHA-256 in base64url."""
     jwk = jwt.algorithms.OKPAlgorithm.to_jwk(key, as_dict=True)
@@ -58,33 +94,66 @@ def public_jwk(key: Ed25519PublicKey) -> dict[str, str]:
     return {**jwk, "kid": kid, "use": "sig", "alg": ALGORITHM}
 
 
-class Sessions:
-    """Checks session tokens (JWT, EdDSA) against a set of public keys, by `kid`."""
+def cookie_name(name: str, *, secure: bool) -> str:
+    """The name of a cookie on the wire: with https, one that no other host of the same site can set (RFC 6265bis)."""
+    return f"__Host-{name}" if secure else name
 
-    def __init__(self, jwk_set: str) -> None:
+
+class Sessions:
+    """Checks access tokens (JWT, EdDSA) against a set of public keys, by `kid`, and against what auth has announced."""
+
+    def __init__(self, jwk_set: str, *, secure: bool = False) -> None:
+        """With `secure`, the cookie is that of https."""
+        self.cookie = cookie_name(COOKIE, secure=secure)
         self._keys = {key.key_id: key for key in jwt.PyJWKSet.from_json(jwk_set).keys}
         # Checking a signature costs more than the rest of a request, and a valid token stays valid until it expires.
-        self._checked: TLRUCache[str, tuple[User, float]] = TLRUCache(
-            maxsize=10_000, ttu=lambda _token, checked, _now: checked[1], timer=time.time
+        self._checked: TLRUCache[str, Session] = TLRUCache(
+            maxsize=10_000, ttu=lambda _token, session, _now: session.expires_at, timer=time.time
         )
+        self._ended: TTLCache[str, None] = TTLCache(maxsize=1_000_000, ttl=REMEMBERED_SECONDS)
+        self._account_versions: TTLCache[str, int] = TTLCache(maxsize=1_000_000, ttl=REMEMBERED_SECONDS)
+
+    def session(self, token: str) -> Session:
+        """The session of this access token. Raises `SessionExpired`, `SessionInvalid` or `SessionOver`."""
+        if (session := self._checked.get(token)) is None:
+            session = self._checked[token] = self._verify(token)
+        if session.id in self._ended:
+            raise SessionOver("this session has ended; sign in again")
+        return session
 
     def user(self, token: str) -> User:
-        """The user whose session this is. Raises `SessionExpired` or `SessionInvalid`."""
-        if (checked := self._checked.get(token)) is None:
-            checked = self._checked[token] = self._verify(token)
-        return checked[0]
+        """The user whose session this is. Raises as `session` does."""
+        return self.session(token).user
 
-    def _verify(self, token: str) -> tuple[User, float]:
+    def is_outdated(self, session: Session) -> bool:
+        """Whether the roles of its user have changed since the token was signed: a refresh brings the new ones."""
+        return session.account_version < self._account_versions.get(session.user.id, 0)
+
+    def receive(self, event: Event) -> None:
+        """Keep what auth has announced."""
+        match event:
+            case SessionEnded():
+                self._ended[event.session_id] = None
+            case RolesChanged():
+                known = self._account_versions.get(event.user_id, 0)
+                self._account_versions[event.user_id] = max(known, event.account_version)
+
+    def _verify(self, token: str) -> Session:
         try:
             key = self._keys[jwt.get_unverified_header(token).get("kid", "")]
             claims = jwt.decode(
-                token, key, algorithms=[ALGORITHM], issuer=ISSUER, audience=ISSUER, options={"require": ["exp", "sub"]}
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                issuer=ISSUER,
+                audience=ISSUER,
+                options={"require": ["exp", "iat", "sub", "sid"]},
             )
             user = User(id=claims["sub"], email=claims["email"], name=claims["name"], roles=claims.get("roles", ()))
-            return user, float(claims["exp"])
+            return Session(str(claims["sid"]), user, int(claims.get("ver", 0)), float(claims["exp"]))
         except jwt.ExpiredSignatureError:
-            raise SessionExpired("the session has expired; sign in again") from None
-        except (jwt.InvalidTokenError, KeyError, ValidationError):
+            raise SessionExpired("the session has expired; refresh it, or sign in again") from None
+        except (jwt.InvalidTokenError, KeyError, ValueError, TypeError):
             raise SessionInvalid("this is not a session of ours; sign in again") from None
 
 
@@ -93,33 +162,52 @@ def token_of(request: Request) -> str | None:
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return bearer.strip()
-    return request.cookies.get(COOKIE)
+    return request.cookies.get(_sessions(request).cookie)
 
 
-async def optional_user(request: Request) -> User | None:
-    """The signed-in user. None without a session, or with an invalid one."""
+def _sessions(request: Request) -> Sessions:
+    sessions: Sessions = request.app.state.parts[Sessions]  # A dependency more would cost as much as the rest.
+    return sessions
+
+
+async def current_session(request: Request) -> Session:
+    """The session of the caller. Raises `Unauthenticated`, with the reason."""
+    if token := token_of(request):
+        return _sessions(request).session(token)
+    raise Unauthenticated("sign in first")
+
+
+async def optional_session(request: Request) -> Session | None:
+    """The session of the caller. None without one, or with an invalid one."""
     try:
-        return await current_user(request)
+        return await current_session(request)
     except Unauthenticated:
         return None
 
 
+async def optional_user(request: Request) -> User | None:
+    """The signed-in user. None without a session, or with an invalid one."""
+    session = await optional_session(request)
+    return session.user if session else None
+
+
 async def current_user(request: Request) -> User:
     """The signed-in user. Raises `Unauthenticated`, with the reason."""
-    if token := token_of(request):
-        sessions: Sessions = request.app.state.parts[Sessions]  # A dependency more would cost as much as the rest.
-        return sessions.user(token)
-    raise Unauthenticated("sign in first")
+    return (await current_session(request)).user
 
 
 async def current_operator(request: Request) -> User:
-    """The signed-in operator. Raises `Unauthenticated` or `OperatorOnly`."""
-    user = await current_user(request)
-    if OPERATOR not in user.roles:
+    """The signed-in operator. Raises `Unauthenticated` or `OperatorOnly`; with outdated roles, `SessionOver`."""
+    session = await current_session(request)
+    if _sessions(request).is_outdated(session):
+        raise SessionOver("your roles have changed; refresh the session")
+    if OPERATOR not in session.user.roles:
         raise OperatorOnly("this is for operators only")
-    return user
+    return session.user
 
 
+CurrentSession = Annotated[Session, Depends(current_session)]
+OptionalSession = Annotated[Session | None, Depends(optional_session)]
 CurrentUser = Annotated[User, Depends(current_user)]
 OptionalUser = Annotated[User | None, Depends(optional_user)]
 Operator = Annotated[User, Depends(current_operator)]

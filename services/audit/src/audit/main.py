@@ -16,7 +16,7 @@ from audit.routes import router
 from audit.settings import AuditSettings
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
-from common.http.sessions import Sessions
+from common.http.sessions import ANNOUNCED, REMEMBERED_SECONDS, Sessions
 from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.settings import load
@@ -35,9 +35,15 @@ async def start() -> AsyncIterator[Running]:
         for store in (log, retries, letters):
             await store.prepare()
         kept, reports = [log, retries, letters], ReportStore(db)
-        parts = [*kept, reports, Histories(log, retries, letters), Sessions(settings.jwt_public_keys)]
+        sessions = Sessions(settings.jwt_public_keys, secure=settings.cookie_secure)
+        parts = [*kept, reports, Histories(log, retries, letters), sessions]
         schedule = Schedule(Checker(bus, db, settings.reconcile_grace), reports, settings.reconcile_every)
-        async with bus.consuming(consumers, parts), backfilling(bus, log, kept), schedule.running():
+        async with (
+            bus.listening(sessions.receive, *ANNOUNCED, past=REMEMBERED_SECONDS),
+            bus.consuming(consumers, parts),
+            backfilling(bus, log, kept),
+            schedule.running(),
+        ):
             yield Running(
                 parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})
             )

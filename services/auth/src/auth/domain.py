@@ -1,10 +1,11 @@
 """Who may sign in. No I/O."""
 
+from datetime import datetime
 from typing import Self
 
 from common.aggregate import Aggregate
 from common.errors import Conflict, Unauthenticated
-from common.events import Event, UserRegistered
+from common.events import Event, RolesChanged, UserRegistered
 from common.ids import new_id
 
 
@@ -44,10 +45,16 @@ class Account(Aggregate):
         """Store the same password, hashed with today's parameters. No other service needs this: no event."""
         self.password_hash = password_hash
 
-    def grant(self, role: str) -> None:
-        """Grant a role. It applies at the next sign-in. No other service needs this: no event."""
-        self.roles = tuple(sorted({*self.roles, role}))
+    def grant(self, role: str, now: datetime) -> None:
+        """Grant a role."""
+        self._change_roles({*self.roles, role}, now)
 
-    def revoke(self, role: str) -> None:
-        """Revoke a role. Sessions that have it keep it until they end."""
-        self.roles = tuple(one for one in self.roles if one != role)
+    def revoke(self, role: str, now: datetime) -> None:
+        """Revoke a role. Access tokens that have it are refused from now on."""
+        self._change_roles({*self.roles} - {role}, now)
+
+    def _change_roles(self, roles: set[str], now: datetime) -> None:
+        if roles == {*self.roles}:
+            return
+        self.roles = tuple(sorted(roles))
+        self.record(RolesChanged(user_id=self.id, account_version=self.next_version, roles=self.roles, at=now))

@@ -11,6 +11,7 @@ from auth.domain import Account
 from auth.settings import AuthSettings
 from auth.store import AccountStore
 from common.bus.connection import Bus
+from common.clock import now
 from common.http.sessions import OPERATOR
 from common.mongo.client import AWAY, database
 from common.outbox import Relay
@@ -26,10 +27,10 @@ async def change(email: str, *, revoke: bool) -> str | None:
         Relay.running(bus, db.users) as relay,
     ):
         decide = Account.revoke if revoke else Account.grant
-        account = await AccountStore(db, relay).change(email, lambda account: decide(account, OPERATOR))
+        account = await AccountStore(db, relay).change(email, lambda account: decide(account, OPERATOR, now()))
     if account is None:
         return None
-    return f"{account.email} is {'no longer' if revoke else 'now'} an operator; the change applies at the next sign-in"
+    return f"{account.email} is {'no longer' if revoke else 'now'} an operator; the change applies within two seconds"
 
 
 def main() -> int:

@@ -6,14 +6,18 @@ from functools import partial
 
 from auth.passwords import Passwords
 from auth.routes import router
-from auth.sessions import SessionIssuer, signing_key
+from auth.sessions.access_tokens import AccessTokens, signing_key
+from auth.sessions.keeper import SessionKeeper
+from auth.sessions.refresh_tokens import RefreshChain
+from auth.sessions.routes import Cookies
+from auth.sessions.store import SessionStore
 from auth.settings import AuthSettings
 from auth.store import AccountStore
 from auth.throttle import Throttle
 from auth.windows_store import Windows
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
-from common.http.sessions import Sessions
+from common.http.sessions import ANNOUNCED, REMEMBERED_SECONDS, Sessions
 from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.settings import load
@@ -27,24 +31,29 @@ async def start() -> AsyncIterator[Running]:
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
         Bus.connected(settings.nats_url.get_secret_value(), "auth", replicas=settings.nats_replicas, away=AWAY) as bus,
-        Relay.running(bus, db.users) as relay,
+        Relay.running(bus, db.users, db.sessions) as relay,
         Passwords.ready(settings.password_backlog, settings.passwords_per_network) as passwords,
     ):
-        accounts = AccountStore(db, relay)
+        accounts, sessions = AccountStore(db, relay), SessionStore(db, relay)
         await accounts.prepare()
+        await sessions.prepare()
         windows = Windows(db)
+        await windows.prepare()
         throttle = Throttle(
             windows,
             failures_per_account=settings.signin_failures_per_account,
             failures_per_network=settings.signin_failures_per_network,
             signups_per_network=settings.signups_per_network,
         )
-        await windows.prepare()
-        issuer = SessionIssuer(key, settings.session_seconds, settings.cookie_secure)
-        parts = [accounts, passwords, issuer, throttle, Sessions(settings.jwt_public_keys)]
-        yield Running(
-            parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})
+        keeper = SessionKeeper(
+            sessions, accounts, AccessTokens(key, settings.access_seconds), RefreshChain(key), settings.session_seconds
         )
+        checked = Sessions(settings.jwt_public_keys, secure=settings.cookie_secure)
+        parts = [accounts, passwords, keeper, Cookies(secure=settings.cookie_secure), throttle, checked]
+        async with bus.listening(checked.receive, *ANNOUNCED, past=REMEMBERED_SECONDS):
+            yield Running(
+                parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})
+            )
 
 
 app = create_app("auth", router, start, away=AWAY)

@@ -1,25 +1,26 @@
-"""Sign up, sign in, sign out, and who am I."""
+"""Sign up, sign in, and who am I."""
 
-from datetime import datetime
 from typing import Annotated
 
 from email_validator import EmailNotValidError, validate_email
-from fastapi import APIRouter, Depends, Request, Response, status
+from fastapi import APIRouter, Depends, Response, status
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from auth.domain import Account, BadCredentials, EmailTaken
 from auth.passwords import Passwords
-from auth.sessions import SessionIssuer
+from auth.sessions import routes as sessions
+from auth.sessions.routes import CurrentClient, Keeper, SessionCookies, client_address
 from auth.store import AccountStore
 from auth.throttle import Throttle
 from common.errors import StaleWrite, TooMany, Unavailable
 from common.http.dependencies import Now, Provided
 from common.http.paging import Body
 from common.http.problems import problems
-from common.http.sessions import COOKIE, OptionalUser, User
+from common.http.sessions import OptionalUser, User
 from common.text import LINE
 
 router = APIRouter(prefix="/api/users", tags=["users"])
+router.include_router(sessions.router)
 
 
 def _normal(email: str) -> str:
@@ -30,11 +31,6 @@ def _normal(email: str) -> str:
         raise ValueError(str(error)) from None
 
 
-async def client_address(request: Request) -> str:
-    """Where the request comes from. The server has put X-Forwarded-For here, if it trusts the gateway."""
-    return request.client.host if request.client else "unknown"
-
-
 Email = Annotated[str, Field(max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_normal)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100), LINE]
 NewPassword = Annotated[str, StringConstraints(min_length=8, max_length=128, strip_whitespace=False)]
@@ -43,7 +39,6 @@ AnyPassword = Annotated[str, StringConstraints(max_length=128, strip_whitespace=
 Address = Annotated[str, Depends(client_address)]
 Accounts = Annotated[AccountStore, Provided(AccountStore)]
 Hashing = Annotated[Passwords, Provided(Passwords)]
-Issuer = Annotated[SessionIssuer, Provided(SessionIssuer)]
 Limits = Annotated[Throttle, Provided(Throttle)]
 
 
@@ -75,7 +70,9 @@ async def sign_up(
     response: Response,
     accounts: Accounts,
     passwords: Hashing,
-    sessions: Issuer,
+    keeper: Keeper,
+    cookies: SessionCookies,
+    client: CurrentClient,
     throttle: Limits,
     now: Now,
 ) -> User:
@@ -84,9 +81,9 @@ async def sign_up(
     password_hash = await passwords.hash(body.password, address)
     account = Account.register(email=body.email, name=body.name, password_hash=password_hash)
     await accounts.save(account)
-    user = _user(account)
-    _begin_session(response, sessions, user, now)
-    return user
+    issued = await keeper.begin(account, client, now)
+    cookies.set(response, issued)
+    return issued.user
 
 
 @router.post("/signin", responses=problems(BadCredentials, TooMany, Unavailable))
@@ -96,7 +93,9 @@ async def sign_in(
     response: Response,
     accounts: Accounts,
     passwords: Hashing,
-    sessions: Issuer,
+    keeper: Keeper,
+    cookies: SessionCookies,
+    client: CurrentClient,
     throttle: Limits,
     now: Now,
 ) -> User:
@@ -109,15 +108,9 @@ async def sign_in(
         raise BadCredentials("no account has this address and this password")
     if stronger_hash:
         await _strengthen(account, stronger_hash, accounts)
-    user = _user(account)
-    _begin_session(response, sessions, user, now)
-    return user
-
-
-@router.post("/signout", status_code=status.HTTP_204_NO_CONTENT)
-async def sign_out(response: Response, sessions: Issuer) -> None:
-    """Clear the cookie, if there is one. A copy of the token stays valid until it expires: no service looks it up."""
-    response.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=sessions.secure)
+    issued = await keeper.begin(account, client, now)
+    cookies.set(response, issued)
+    return issued.user
 
 
 @router.get("/currentuser")
@@ -126,19 +119,9 @@ async def current_user(user: OptionalUser) -> WhoAmI:
     return WhoAmI(current_user=user)
 
 
-def _begin_session(response: Response, sessions: SessionIssuer, user: User, now: datetime) -> None:
-    """Set the session cookie. Scripts in a page cannot read it."""
-    token, seconds = sessions.token(user, now), sessions.seconds(user)
-    response.set_cookie(COOKIE, token, seconds, httponly=True, samesite="lax", secure=sessions.secure)
-
-
 async def _strengthen(account: Account, password_hash: str, accounts: AccountStore) -> None:
     account.strengthen(password_hash)
     try:
         await accounts.save(account)
     except StaleWrite:
         return  # Another sign-in at the same moment has done it.
-
-
-def _user(account: Account) -> User:
-    return User(id=account.id, email=account.email, name=account.name, roles=account.roles)

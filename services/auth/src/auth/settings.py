@@ -3,11 +3,11 @@
 from typing import Annotated
 
 import jwt
-from pydantic import AfterValidator, Field, PositiveInt, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, PositiveInt, SecretStr, ValidationInfo, field_validator
 
-from auth.sessions import signing_key
-from common.http.sessions import public_jwk
-from common.settings import MongoSettings, secure_in_production
+from auth.sessions.access_tokens import signing_key
+from common.http.sessions import ACCESS_SECONDS, public_jwk
+from common.settings import MongoSettings
 
 
 class AuthSettings(MongoSettings):
@@ -15,9 +15,10 @@ class AuthSettings(MongoSettings):
 
     jwt_private_key: SecretStr
     """The Ed25519 key that signs sessions, PKCS 8 in PEM; its public half is in `jwt_public_keys`."""
-    session_seconds: PositiveInt = 7 * 24 * 3600
-    cookie_secure: Annotated[bool, AfterValidator(secure_in_production)] = Field(default=False, validate_default=True)
-    """Set it wherever people come over https."""
+    access_seconds: Annotated[int, Field(ge=1, le=ACCESS_SECONDS)] = ACCESS_SECONDS
+    """How long an access token lasts. The services remember for no longer that a session has ended."""
+    session_seconds: PositiveInt = 30 * 24 * 3600
+    """How long a session lasts after its last refresh."""
     signin_failures_per_account: PositiveInt = 5
     """Failures a minute, for one network (IPv4 /24, IPv6 /64) with one account."""
     signin_failures_per_network: PositiveInt = 30

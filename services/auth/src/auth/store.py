@@ -25,6 +25,11 @@ class AccountStore:
         document = await self._users.find_one({"email": email.lower()}, WITHOUT_PENDING)
         return Account.from_document(document) if document else None
 
+    async def get(self, user_id: str) -> Account | None:
+        """The account with this id; None if there is none."""
+        document = await self._users.find_one({"_id": user_id}, WITHOUT_PENDING)
+        return Account.from_document(document) if document else None
+
     async def change(self, email: str, decide: Callable[[Account], None]) -> Account | None:
         """Let `decide` change the account with this address; None if there is none. Raises as `Outbox.update`."""
         if (account := await self.find(email)) is None:

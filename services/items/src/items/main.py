@@ -7,7 +7,7 @@ from functools import partial
 
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
-from common.http.sessions import Sessions
+from common.http.sessions import ANNOUNCED, REMEMBERED_SECONDS, Sessions
 from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.settings import load
@@ -38,8 +38,14 @@ async def start() -> AsyncIterator[Running]:
     ):
         store = ItemStore(db, relay)
         await store.prepare()
-        parts = [store, converter, Sessions(settings.jwt_public_keys)]
-        async with store.sweeping(), records.answering(bus, parts), bus.consuming(consumers, parts):
+        sessions = Sessions(settings.jwt_public_keys, secure=settings.cookie_secure)
+        parts = [store, converter, sessions]
+        async with (
+            bus.listening(sessions.receive, *ANNOUNCED, past=REMEMBERED_SECONDS),
+            store.sweeping(),
+            records.answering(bus, parts),
+            bus.consuming(consumers, parts),
+        ):
             yield Running(
                 parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})
             )

@@ -6,7 +6,7 @@ from functools import partial
 
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
-from common.http.sessions import Sessions
+from common.http.sessions import ANNOUNCED, REMEMBERED_SECONDS, Sessions
 from common.mongo.client import AWAY, Database, database
 from common.outbox import Relay
 from common.settings import load
@@ -35,8 +35,14 @@ async def start() -> AsyncIterator[Running]:
         payments, dues = PaymentStore(db, relay), DueStore(db)
         await payments.prepare()
         cashier = Cashier(payments, dues, gateway)
-        parts = [payments, dues, cashier, Sessions(settings.jwt_public_keys)]
-        async with cashier.settling(), records.answering(bus, parts), bus.consuming(consumers, parts):
+        sessions = Sessions(settings.jwt_public_keys, secure=settings.cookie_secure)
+        parts = [payments, dues, cashier, sessions]
+        async with (
+            bus.listening(sessions.receive, *ANNOUNCED, past=REMEMBERED_SECONDS),
+            cashier.settling(),
+            records.answering(bus, parts),
+            bus.consuming(consumers, parts),
+        ):
             yield Running(
                 parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})
             )

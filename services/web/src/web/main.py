@@ -9,8 +9,9 @@ from fastapi import APIRouter
 from starlette.middleware.gzip import GZipMiddleware
 
 from common.bus.connection import Bus
+from common.events import Event
 from common.http.app import Running, create_app, serve
-from common.http.sessions import Sessions
+from common.http.sessions import ANNOUNCED, REMEMBERED_SECONDS, Sessions
 from common.settings import load
 from web.clients.api import Api, Refused, Services
 from web.live import stream
@@ -18,6 +19,7 @@ from web.live.updates import LISTENED, LiveUpdates
 from web.pages import accounts, catalogue, operators, orders, selling, static_files
 from web.pages.error_pages import ErrorPages, answer_refusal
 from web.pages.forms import MAX_BODY
+from web.pages.renewal import SessionRenewal
 from web.rendering.assets import Assets
 from web.rendering.templates import Templates
 from web.security.csrf import Csrf
@@ -50,10 +52,17 @@ async def start() -> AsyncIterator[Running]:
     ):
         services = Services.at(client, settings)
         updates = LiveUpdates(Api(services), templates)
+        sessions = Sessions(settings.jwt_public_keys, secure=settings.cookie_secure)
+
+        def session_news(event: Event) -> None:
+            sessions.receive(event)  # First: then no page opens in between.
+            updates.receive(event)
+
+        await listening.enter_async_context(bus.listening(session_news, *ANNOUNCED, past=REMEMBERED_SECONDS))
         for events in LISTENED:
             await listening.enter_async_context(bus.listening(updates.receive, *events))
         csrf = Csrf(settings.csrf_secret.get_secret_value())
-        parts = [settings, assets, templates, csrf, services, updates, Sessions(settings.jwt_public_keys)]
+        parts = [settings, assets, templates, csrf, services, updates, sessions]
         yield Running(parts, {"bus": bus.check}, serves_without=frozenset({"bus"}), leaving=updates.close)
 
 
@@ -64,6 +73,7 @@ for pages in (catalogue, accounts, selling, orders, operators, stream, static_fi
 app = create_app("web", router, start, max_body=MAX_BODY)
 app.add_exception_handler(Refused, answer_refusal)
 app.add_middleware(ErrorPages)
+app.add_middleware(SessionRenewal)
 app.add_middleware(SecurityHeaders)
 app.add_middleware(GZipMiddleware, minimum_size=500, compresslevel=5)
 

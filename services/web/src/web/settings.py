@@ -1,15 +1,15 @@
 """What web reads from the environment."""
 
-from typing import Annotated
-
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from common.settings import SessionSettings, secure_in_production
+from common.settings import SessionSettings
 
 
 class WebSettings(SessionSettings):
     """The addresses of the services, and how pages are protected and paid on.
+
+    With `cookie_secure`, browsers get an HSTS header as well.
 
     On a cluster each service has its own address. The address of a gateway in front of all of them works as well.
     """
@@ -21,8 +21,6 @@ class WebSettings(SessionSettings):
     audit_url: str
     csrf_secret: SecretStr
     """Signs the tokens in forms. The same on every replica."""
-    cookie_secure: Annotated[bool, AfterValidator(secure_in_production)] = Field(default=False, validate_default=True)
-    """Souk is reached over https only: cookies are marked Secure, and browsers get an HSTS header."""
     sandbox: bool = Field(default=True, validate_default=True)
     """Payments use the sandbox, and pages offer its test cards. If false, payments use Stripe."""
     stripe_publishable_key: str = Field(default="", validate_default=True)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -11,9 +12,9 @@ import httpx
 
 from common.errors import SoukError, Unavailable
 from common.http.paging import Page
-from common.http.sessions import COOKIE
+from common.http.sessions import COOKIE, REFRESH_COOKIE, cookie_name
 from common.telemetry import current_cause
-from web.clients.models import Item, Order, Payment, TroubledPayment
+from web.clients.models import SESSIONS, Item, Order, Payment, Session, TroubledPayment
 from web.settings import WebSettings
 
 log = logging.getLogger(__name__)
@@ -40,10 +41,11 @@ class Refused(SoukError):
 
 @dataclass(frozen=True)
 class Services:
-    """The shared connection pool, and the address of each service."""
+    """The shared connection pool, the address of each service, and whether their cookies are those of https."""
 
     http: httpx.AsyncClient
     addresses: Mapping[str, str]
+    secure: bool = False
 
     @classmethod
     def at(cls, http: httpx.AsyncClient, settings: WebSettings) -> "Services":
@@ -55,17 +57,20 @@ class Services:
             "payments": settings.payments_url,
             "audit": settings.audit_url,
         }
-        return cls(http, {name: url.rstrip("/") for name, url in addresses.items()})
+        return cls(http, {name: url.rstrip("/") for name, url in addresses.items()}, settings.cookie_secure)
 
 
 class Api:
     """Calls on behalf of one visitor. Every call raises as `send` does."""
 
-    def __init__(self, services: Services, token: str | None = None, address: str | None = None) -> None:
-        """`token` is the visitor's session, `address` their IP address."""
+    def __init__(
+        self, services: Services, token: str | None = None, address: str | None = None, agent: str | None = None
+    ) -> None:
+        """`token` is the visitor's access token, `address` their IP address, `agent` their browser's User-Agent."""
         self._services = services
         self._token = token
         self._address = address
+        self._agent = agent
 
     async def sign_up(self, email: str, password: str, name: str) -> list[str]:
         """Create an account. Returns the cookies to set."""
@@ -77,9 +82,27 @@ class Api:
         body = {"email": email, "password": password}
         return (await self.send("POST", "users", "signin", json=body)).headers.get_list("set-cookie")
 
-    async def sign_out(self) -> list[str]:
-        """End the session. Returns the cookies to set."""
-        return (await self.send("POST", "users", "signout")).headers.get_list("set-cookie")
+    async def sign_out(self, refresh_token: str | None) -> httpx.Headers:
+        """End the session. Returns the headers of the answer: cookies to clear, and what else the browser forgets."""
+        return (await self.send("POST", "users", "signout", headers=self._refresh_cookie(refresh_token))).headers
+
+    async def refresh(self, refresh_token: str) -> list[str]:
+        """Exchange the refresh token. Returns the cookies to set; for half a minute the same ones if called again."""
+        key = sha256(refresh_token.encode()).hexdigest()
+        headers = {**self._refresh_cookie(refresh_token), "Idempotency-Key": key}
+        return (await self.send("POST", "users", "refresh", headers=headers)).headers.get_list("set-cookie")
+
+    async def sessions(self) -> list[Session]:
+        """The visitor's sessions, the one seen last first."""
+        return SESSIONS.validate_json((await self.get("users", "sessions")).content)
+
+    async def end_session(self, session_id: str) -> None:
+        """End one of the visitor's sessions."""
+        await self.send("DELETE", "users", "sessions", session_id)
+
+    async def end_other_sessions(self) -> None:
+        """End all of the visitor's sessions but this one."""
+        await self.send("DELETE", "users", "sessions")
 
     async def items(
         self, *, q: str | None = None, seller_id: str | None = None, cursor: str | None = None
@@ -195,10 +218,20 @@ class Api:
         cause = current_cause()
         headers = {"X-Request-ID": cause.request_id, "traceparent": cause.traceparent}
         if self._token:
-            headers["Cookie"] = f"{COOKIE}={self._token}"
+            headers["Cookie"] = f"{cookie_name(COOKIE, secure=self._services.secure)}={self._token}"
         if self._address:
             headers["X-Forwarded-For"] = self._address
+        if self._agent:
+            headers["User-Agent"] = self._agent
         return headers
+
+    def _refresh_cookie(self, refresh_token: str | None) -> dict[str, str]:
+        """The headers of a call that needs the refresh token. Only auth gets it, and only from these calls."""
+        if not refresh_token:
+            return {}
+        cookie = f"{cookie_name(REFRESH_COOKIE, secure=self._services.secure)}={refresh_token}"
+        own = self._headers().get("Cookie")
+        return {"Cookie": f"{own}; {cookie}" if own else cookie}
 
 
 def _refusal(answer: httpx.Response) -> Refused:

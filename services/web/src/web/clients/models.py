@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 
 from common.events import Currency
 
@@ -109,3 +109,17 @@ class Payment(BaseModel):
     status: str
     client_secret: str | None = Field(default=None, repr=False)
     """Set while the buyer's bank waits for a confirmation. The page confirms with it."""
+
+
+class Session(BaseModel):
+    """A session of the visitor: a device, the network that it was last seen in, and whether it is this one."""
+
+    id: str
+    device: str
+    address: str
+    created_at: datetime
+    last_seen: datetime
+    current: bool
+
+
+SESSIONS = TypeAdapter(list[Session])

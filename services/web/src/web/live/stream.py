@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import random
 import time
 from collections.abc import AsyncIterator
@@ -56,6 +57,8 @@ async def live(
         frozenset(item),
         session=visitor.user_id or visitor.visit or "",
         network=network_of(visitor.address or ""),
+        session_id=visitor.session.id if visitor.session else None,
+        expires_at=visitor.session.expires_at if visitor.session else math.inf,
     )
     updates.check_room(page)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -76,8 +79,11 @@ async def _stream(
             return
         except Unavailable:
             return  # The browser reconnects.
-        while not updates.closed:
-            if await _changed(page):
+        while True:
+            changed = await _changed(page)
+            if updates.closed or time.time() >= page.expires_at:
+                return  # The browser reconnects, with a new access token if the session goes on.
+            if changed:
                 yield _news(updates, page)
                 await asyncio.sleep(PAUSE)
             else:
@@ -102,9 +108,9 @@ async def _read_state(
 
 
 async def _changed(page: OpenPage) -> bool:
-    """Wait for a change on the page. Return False if there was none for `HEARTBEAT` seconds."""
+    """Wait for a change on the page. Return False if there was none for `HEARTBEAT` seconds, or its token expires."""
     try:
-        async with asyncio.timeout(HEARTBEAT):
+        async with asyncio.timeout(min(HEARTBEAT, page.expires_at - time.time())):
             await page.wake.wait()
     except TimeoutError:
         return False

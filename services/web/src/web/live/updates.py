@@ -5,6 +5,7 @@ newest state, not the history. A page with orders is notified only that an order
 """
 
 import asyncio
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from common.events import (
     PaymentRefundRetried,
     PaymentReleased,
     PaymentState,
+    SessionEnded,
     StockChanged,
 )
 from web.clients.api import Api, Refused
@@ -87,11 +89,19 @@ class OpenPage:
     session: str = ""
     """The signed-in user, else the visit."""
     network: str = ""
+    session_id: str | None = None
+    expires_at: float = math.inf
+    """When the access token expires that it was opened with (Unix seconds): then the browser opens another stream."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     changed: set[str] = field(default_factory=set)
     """The items that have changed."""
     orders: dict[str, int | None] = field(default_factory=dict)
     """The user's orders that have changed, with their new version. None if the event has no version of the order."""
+
+    def end(self) -> None:
+        """End the stream: its session is over."""
+        self.expires_at = 0
+        self.wake.set()
 
     def item_changed(self, item_id: str) -> None:
         """Note that an item has changed."""
@@ -193,6 +203,10 @@ class LiveUpdates:
     def receive(self, event: Event) -> None:
         """Keep what an event says and wake the pages that it changes."""
         match event:
+            case SessionEnded():
+                for page in self._pages:
+                    if page.session_id == event.session_id:
+                        page.end()
             case StockChanged():
                 self._receive_stock(event)
             case ItemState():

@@ -1,10 +1,11 @@
-"""Sign up, sign in, sign out, and choose a language."""
+"""Sign up, sign in, sign out, see one's sessions, and choose a language."""
 
 from fastapi import APIRouter, Response
 
+from common.http.paging import KnownId
 from web.clients.api import Refused
 from web.pages.forms import Form, errors_of
-from web.pages.visitor import LANGUAGE_COOKIE, CurrentVisitor, Visitor, local
+from web.pages.visitor import LANGUAGE_COOKIE, CurrentVisitor, Visitor, local, refresh_token_of
 from web.rendering.i18n import LANGUAGES
 
 router = APIRouter()
@@ -52,7 +53,33 @@ async def sign_in(visitor: CurrentVisitor, form: Form) -> Response:
 @router.post("/signout")
 async def sign_out(visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
     """End the session."""
-    return visitor.redirect("/", await visitor.api.sign_out())
+    said = await visitor.api.sign_out(refresh_token_of(visitor.request))
+    answer = visitor.redirect("/", said.get_list("set-cookie"))
+    answer.headers["Clear-Site-Data"] = said["clear-site-data"]
+    return answer
+
+
+@router.get("/my/sessions")
+async def my_sessions(visitor: CurrentVisitor) -> Response:
+    """Where the visitor is signed in."""
+    visitor.require_user()
+    return visitor.render("my_sessions.html", sessions=await visitor.api.sessions())
+
+
+@router.post("/my/sessions/end-others")
+async def end_other_sessions(visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
+    """End all sessions of the visitor but this one."""
+    visitor.require_user()
+    await visitor.api.end_other_sessions()
+    return visitor.redirect("/my/sessions?note=sessions_ended")
+
+
+@router.post("/my/sessions/{session_id}/end")
+async def end_session(session_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
+    """End one of the visitor's sessions."""
+    visitor.require_user()
+    await visitor.api.end_session(session_id)
+    return visitor.redirect("/my/sessions?note=session_ended")
 
 
 @router.post("/language")

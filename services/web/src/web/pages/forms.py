@@ -62,6 +62,7 @@ async def _submitted(
         token = data.get(FIELD)
         if visitor.visit is None or not isinstance(token, str):
             raise StaleForm("this form has no token")
+        visitor.require_known()
         csrf.check(token, visitor.visit, visitor.user_id)
         yield Fields(data)
 

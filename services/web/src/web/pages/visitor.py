@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from common.errors import Unauthenticated
-from common.http.sessions import COOKIE, Sessions, User
+from common.errors import Unauthenticated, Unavailable
+from common.http.sessions import REFRESH_COOKIE, Session, Sessions, User, cookie_name
 from common.ids import new_id
 from web.clients.api import Api, Services
 from web.rendering.i18n import N_, I18n, choose_locale, i18n_for
@@ -18,7 +18,12 @@ from web.security.csrf import VISIT_COOKIE, Csrf, new_visit
 from web.settings import WebSettings
 
 LANGUAGE_COOKIE = "language"
+UNKNOWN = "session_unknown"
+"""Set in the state of a request whose session could not be refreshed."""
+
 NOTES = {
+    "session_ended": N_("The session has ended."),
+    "sessions_ended": N_("All other sessions have ended."),
     "listed": N_("Your item is on sale."),
     "saved": N_("Saved."),
     "accepted": N_("We have your change. It takes effect in a moment."),
@@ -31,6 +36,10 @@ NOTES = {
 }
 """What a page says at its top, by the `note` in its address: what the form before it did."""
 
+LONGEST_AGENT = 500
+"""Characters of a User-Agent that services are told."""
+
+_TOKEN = re.compile(r"[\w-]{1,200}", re.ASCII)
 _LOCAL = re.compile(r"/(?![/\\])[^\x00-\x20\\]*")
 
 
@@ -40,7 +49,7 @@ class Visitor:
 
     request: Request
     settings: WebSettings
-    user: User | None
+    session: Session | None
     i18n: I18n
     api: Api
     visit: str | None
@@ -50,15 +59,16 @@ class Visitor:
     def of(cls, request: Request) -> "Visitor":
         """The sender of this request. An invalid session counts as none."""
         parts = request.app.state.parts
-        token = request.cookies.get(COOKIE)
-        user = _user(parts[Sessions], token)
+        sessions: Sessions = parts[Sessions]
+        token = request.cookies.get(sessions.cookie)
+        session = _session(sessions, token)
         locale = choose_locale(request.headers.get("accept-language", ""), request.cookies.get(LANGUAGE_COOKIE))
         return cls(
             request=request,
             settings=parts[WebSettings],
-            user=user,
+            session=session,
             i18n=i18n_for(locale),
-            api=Api(parts[Services], token if user else None, request.client.host if request.client else None),
+            api=api_of(request, token if session else None),
             visit=request.cookies.get(VISIT_COOKIE),
         )
 
@@ -68,15 +78,26 @@ class Visitor:
         return self.request.client.host if self.request.client else None
 
     @property
+    def user(self) -> User | None:
+        """The signed-in user, if there is one."""
+        return self.session.user if self.session else None
+
+    @property
     def user_id(self) -> str | None:
         """The id of the signed-in user, if there is one."""
         return self.user.id if self.user else None
 
     def require_user(self) -> User:
-        """The signed-in user. Raises `Unauthenticated`, which is answered with the sign-in page."""
+        """The signed-in user. Raises `Unauthenticated`, which is answered with the sign-in page, or `Unavailable`."""
+        self.require_known()
         if self.user is None:
             raise Unauthenticated("sign in first")
         return self.user
+
+    def require_known(self) -> None:
+        """Raise `Unavailable` if their session had to be refreshed, and auth did not answer: nobody knows who it is."""
+        if self.session is None and getattr(self.request.state, UNKNOWN, False):
+            raise Unavailable("sign-in is away for a moment")
 
     def form_token(self) -> str:
         """A token for a form on this page."""
@@ -123,9 +144,22 @@ def local(path: str, otherwise: str = "/") -> str:
     return path if _LOCAL.fullmatch(path) else otherwise
 
 
-def _user(sessions: Sessions, token: str | None) -> User | None:
+def api_of(request: Request, token: str | None = None) -> Api:
+    """The services, on behalf of the sender of this request, with an access token if they have one."""
+    agent = "".join(c for c in request.headers.get("user-agent", "")[:LONGEST_AGENT] if " " <= c <= "~").strip()
+    return Api(request.app.state.parts[Services], token, request.client.host if request.client else None, agent)
+
+
+def refresh_token_of(request: Request) -> str | None:
+    """The refresh token of the sender, if they have one."""
+    name = cookie_name(REFRESH_COOKIE, secure=request.app.state.parts[WebSettings].cookie_secure)
+    token = request.cookies.get(name, "")
+    return token if _TOKEN.fullmatch(token) else None
+
+
+def _session(sessions: Sessions, token: str | None) -> Session | None:
     try:
-        return sessions.user(token) if token else None
+        return sessions.session(token) if token else None
     except Unauthenticated:
         return None
 

@@ -11,6 +11,8 @@ from web.rendering.order_summary import Tone
 
 TITLES: Mapping[str, tuple[str, Tone]] = {
     "users.registered": (N_("Signed up"), Tone.OVER),
+    "users.session_ended": (N_("Session ended"), Tone.OVER),
+    "users.roles_changed": (N_("Roles changed"), Tone.OVER),
     "items.listed": (N_("Put on sale"), Tone.GOOD),
     "items.changed": (N_("Item changed"), Tone.OVER),
     "items.withdrawn": (N_("Taken off sale"), Tone.OVER),

@@ -1,0 +1,144 @@
+"""Begins, refreshes and ends sessions."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from auth.domain import Account
+from auth.sessions.access_tokens import AccessTokens
+from auth.sessions.domain import Session
+from auth.sessions.refresh_tokens import RefreshChain, RefreshToken
+from auth.sessions.store import SessionStore
+from auth.store import AccountStore
+from common.errors import NotFound
+from common.events import SessionEnd
+from common.http.sessions import SessionOver, User
+
+MAX_SECONDS_WITH_ROLE = 12 * 3600
+"""How long after the sign-in a session of somebody with a role can be refreshed, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks: a device and the network it is in."""
+
+    device: str
+    network: str
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """The tokens that a session has now, and how long each is good, in seconds."""
+
+    user: User
+    access_token: str
+    access_seconds: int
+    refresh_token: str
+    refresh_seconds: int
+
+
+class SessionKeeper:
+    """All sessions. One lasts `seconds` after it was last refreshed."""
+
+    def __init__(
+        self, sessions: SessionStore, accounts: AccountStore, tokens: AccessTokens, chain: RefreshChain, seconds: int
+    ) -> None:
+        self._sessions = sessions
+        self._accounts = accounts
+        self._tokens = tokens
+        self._chain = chain
+        self._seconds = seconds
+
+    async def begin(self, account: Account, client: Client, now: datetime) -> Issued:
+        """Somebody has proved to be the owner of the account."""
+        token = RefreshToken.new()
+        session = Session.begin(
+            user_id=account.id,
+            family_hash=token.family_hash,
+            token_hash=token.hash,
+            device=client.device,
+            address=client.network,
+            now=now,
+            expires_at=self._expires_at(account, now, now),
+        )
+        await self._sessions.save(session)
+        return self._issued(account, session, token, now)
+
+    async def refresh(self, text: str, key: str | None, client: Client, now: datetime) -> Issued:
+        """Exchange a refresh token for new tokens. The same token under the same `key` gets the same one again.
+
+        Raises `SessionOver`, also for a token that was used before: then the session has ended with it.
+        """
+        token = RefreshToken.of(text)
+        session = await self._sessions.find(token.family_hash) if token else None
+        account = await self._accounts.get(session.user_id) if session else None
+        if token is None or session is None or account is None:
+            raise SessionOver("there is no such session; sign in again")
+        following = token.following(self._chain, key)
+        expires_at = self._expires_at(account, session.created_at, now)
+
+        def decide(session: Session) -> None:
+            session.refresh(
+                used=token.hash,
+                following=following.hash,
+                key=sha256(key.encode()).hexdigest() if key else None,
+                address=client.network,
+                now=now,
+                expires_at=expires_at,
+            )
+
+        session = await self._sessions.change(session, decide)
+        if session.is_over(now):
+            raise SessionOver("this session has ended; sign in again")
+        return self._issued(account, session, following, now)
+
+    async def running(self, user_id: str, now: datetime) -> list[Session]:
+        """The sessions of a user, the one seen last first."""
+        return await self._sessions.running(user_id, now)
+
+    async def sign_out(self, session_id: str | None, refresh_token: str | None, now: datetime) -> None:
+        """End the sessions that an access token names and a refresh token belongs to."""
+        token = RefreshToken.of(refresh_token) if refresh_token else None
+        found = {
+            session.id: session
+            for session in (
+                await self._sessions.get(session_id) if session_id else None,
+                await self._sessions.find(token.family_hash) if token else None,
+            )
+            if session
+        }
+        await self._end(list(found.values()), SessionEnd.SIGNED_OUT, now)
+
+    async def end(self, user_id: str, session_id: str, now: datetime) -> None:
+        """The user ends one of their sessions. Raises `NotFound`."""
+        session = await self._sessions.get(session_id)
+        if session is None or session.user_id != user_id:
+            raise NotFound("there is no such session")
+        await self._end([session], SessionEnd.ENDED_BY_USER, now)
+
+    async def end_others(
+        self, user_id: str, session_id: str | None, now: datetime, reason: SessionEnd = SessionEnd.ENDED_BY_USER
+    ) -> None:
+        """End all sessions of a user but one."""
+        while others := [one for one in await self._sessions.running(user_id, now) if one.id != session_id]:
+            await self._end(others, reason, now)
+
+    async def _end(self, sessions: list[Session], reason: SessionEnd, now: datetime) -> None:
+        def decide(session: Session) -> None:
+            session.end(reason, now)
+
+        await asyncio.gather(*(self._sessions.change(session, decide) for session in sessions))
+
+    def _expires_at(self, account: Account, created_at: datetime, now: datetime) -> datetime:
+        expires_at = now + timedelta(seconds=self._seconds)
+        return min(expires_at, created_at + timedelta(seconds=MAX_SECONDS_WITH_ROLE)) if account.roles else expires_at
+
+    def _issued(self, account: Account, session: Session, token: RefreshToken, now: datetime) -> Issued:
+        return Issued(
+            user=User(id=account.id, email=account.email, name=account.name, roles=account.roles),
+            access_token=self._tokens.sign(account, session.id, now),
+            access_seconds=self._tokens.seconds,
+            refresh_token=token.text,
+            refresh_seconds=int((session.expires_at - now).total_seconds()),
+        )

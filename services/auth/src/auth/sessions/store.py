@@ -1,0 +1,61 @@
+"""Sessions in MongoDB."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from auth.sessions.domain import Session
+from common.mongo.client import WITHOUT_PENDING, Database
+from common.outbox import Outbox, Relay
+
+LISTED = 100
+"""Sessions that a list has at most."""
+
+FORGOTTEN_SECONDS = 24 * 3600
+"""How long a session is kept after its time."""
+
+
+class SessionStore:
+    """Keeps sessions. MongoDB itself deletes those whose time is long over and whose events are published."""
+
+    def __init__(self, db: Database, relay: Relay) -> None:
+        self._sessions = db.sessions
+        self._outbox = Outbox(db.sessions, relay)
+
+    async def prepare(self) -> None:
+        """Make the indexes."""
+        await self._sessions.create_index("family_hash", name="family", unique=True)
+        await self._sessions.create_index([("user_id", 1), ("last_seen", -1)], name="user")
+        await self._sessions.create_index(
+            "expires_at",
+            name="forgotten",
+            expireAfterSeconds=FORGOTTEN_SECONDS,
+            partialFilterExpression={"pending": []},
+        )
+
+    async def save(self, session: Session) -> None:
+        """Save a new session."""
+        await self._outbox.save(session)
+
+    async def find(self, family_hash: str) -> Session | None:
+        """The session whose refresh tokens have this family; None if there is none."""
+        document = await self._sessions.find_one({"family_hash": family_hash}, WITHOUT_PENDING)
+        return Session.from_document(document) if document else None
+
+    async def running(self, user_id: str, now: datetime) -> list[Session]:
+        """The sessions of a user that are not over, the one seen last first, at most `LISTED`."""
+        wanted = {"user_id": user_id, "ended_at": None, "expires_at": {"$gt": now}}
+        found = self._sessions.find(wanted, WITHOUT_PENDING).sort("last_seen", -1).limit(LISTED)
+        return [Session.from_document(document) async for document in found]
+
+    async def get(self, session_id: str) -> Session | None:
+        """The session with this id; None if there is none."""
+        document = await self._sessions.find_one({"_id": session_id}, WITHOUT_PENDING)
+        return Session.from_document(document) if document else None
+
+    async def change(self, session: Session, decide: Callable[[Session], None]) -> Session:
+        """Let `decide` change a session, and save it, however many events wait for the bus. Raises `StaleWrite`."""
+
+        async def load() -> Session:
+            return Session.from_document(await self._sessions.find_one({"_id": session.id}, WITHOUT_PENDING) or {})
+
+        return await self._outbox.update(load, decide, loaded=session, command=False)
