@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.clocks import library
 from tests.chaos.plan import Fault
 from tests.chaos.replicated_world import ReplicatedWorld
 from tests.chaos.report import figures
@@ -32,6 +33,49 @@ async def test_a_single_fault_of_a_replica_costs_next_to_no_answers(tmp_path: Pa
     run = Run(seed=9, seconds=40, buyers=8, hold_seconds=HOLD_SECONDS, plan=[fault])
 
     await check_run(tmp_path, run, orders=20, kinds=1)
+
+
+WRONG_CLOCKS = [
+    Fault(2 + 5 * number, kind, target, 6)
+    for number, (kind, target) in enumerate(
+        [
+            ("clock ahead", "auth"),
+            ("clock behind", "orders"),
+            ("clock ahead", "expiration"),
+            ("clock ahead", "orders-2"),
+            ("clock behind", "payments"),
+            ("clock ahead", "payments-2"),
+            ("clock behind", "items"),
+            ("clock behind", "expiration-2"),
+        ]
+    )
+]
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(library() is None, reason="there is no libfaketime here")
+async def test_every_promise_is_kept_by_services_whose_clocks_are_wrong(tmp_path: Path) -> None:
+    run = Run(seed=11, seconds=48, buyers=8, hold_seconds=HOLD_SECONDS, plan=WRONG_CLOCKS)
+
+    await check_run(tmp_path, run, orders=40, kinds=2)
+
+
+DUPLICATE_WINDOW = 120.0
+"""Seconds in which JetStream knows an event that it has already."""
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(600)
+async def test_every_promise_is_kept_after_an_outage_that_outlasts_holds_and_the_memory_of_the_bus(
+    tmp_path: Path,
+) -> None:
+    plan = [Fault(3, "bus outage", seconds=DUPLICATE_WINDOW + 5), Fault(135, "rolling restart")]
+    run = Run(seed=13, seconds=140, buyers=4, hold_seconds=HOLD_SECONDS, plan=plan)
+
+    await check_run(tmp_path, run, orders=20, kinds=2)
+
+    assert run.end.stored_twice > 0  # The bus had stored events without an answer, and had forgotten their ids.
 
 
 PRODUCTION = [

@@ -30,7 +30,8 @@ class Program(Child):
     ) -> None:
         super().__init__(name, folder, port)
         self._command = command
-        self._env = env
+        self.env = dict(env)
+        """Variables for the next start."""
         self._say = say
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._reader: asyncio.Task[None] | None = None
@@ -41,7 +42,7 @@ class Program(Child):
         return self._command
 
     def environment(self) -> Mapping[str, str]:
-        return {**passed_on(), **self._env}
+        return {**passed_on(), **self.env}
 
     async def answers(self) -> bool:
         """Return whether the program and everything it uses are ready, also what it could serve without."""

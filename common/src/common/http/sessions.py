@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.errors import Forbidden, Unauthenticated
+from common.ids import AHEAD_SECONDS
 
 COOKIE = "session"
 ALGORITHM = "EdDSA"
@@ -78,8 +79,16 @@ class Sessions:
         try:
             key = self._keys[jwt.get_unverified_header(token).get("kid", "")]
             claims = jwt.decode(
-                token, key, algorithms=[ALGORITHM], issuer=ISSUER, audience=ISSUER, options={"require": ["exp", "sub"]}
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                issuer=ISSUER,
+                audience=ISSUER,
+                leeway=AHEAD_SECONDS,  # of `iat`: the clock of auth may be ahead of this one
+                options={"require": ["exp", "sub"]},
             )
+            if float(claims["exp"]) <= time.time():
+                raise jwt.ExpiredSignatureError
             user = User(id=claims["sub"], email=claims["email"], name=claims["name"], roles=claims.get("roles", ()))
             return user, float(claims["exp"])
         except jwt.ExpiredSignatureError:
