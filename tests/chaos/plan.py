@@ -62,6 +62,7 @@ KINDS = {
     "clock behind": Kind(REPLICAS, (3.0, 8.0)),
     "rolling restart": Kind(),
     "bus outage": Kind(lasts=(8.0, 12.0)),
+    "full disk": Kind(("mongod", "nats"), (1.0, 3.0)),
 }
 """Every kind of fault."""
 
@@ -85,6 +86,7 @@ def replicated(mongods: Sequence[str], nats: Sequence[str]) -> dict[str, Kind]:
         "lag": Kind(lasts=(11.0, 14.0)),
         "step down": Kind(),
         "lost disk": Kind(tuple(mongods)),
+        "full disk": Kind(tuple(nats), (1.0, 3.0)),
         "new leader": Kind(("ORDERS", "PAYMENTS", "ITEMS")),
     }
     return KINDS | more

@@ -30,6 +30,7 @@ class ReplicatedWorld(World):
     """
 
     stream_copies = 3
+    disk_sizes: Mapping[str, int] = {"nats": 160}
 
     @functools.cached_property
     def _replica_set(self) -> asyncio.Lock:

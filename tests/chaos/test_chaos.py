@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.clocks import library
+from tests.chaos.disks import may_mount
 from tests.chaos.plan import Fault
 from tests.chaos.replicated_world import ReplicatedWorld
 from tests.chaos.report import figures
@@ -78,6 +79,18 @@ async def test_every_promise_is_kept_after_an_outage_that_outlasts_holds_and_the
     assert run.end.stored_twice > 0  # The bus had stored events without an answer, and had forgotten their ids.
 
 
+@pytest.mark.prove
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not may_mount(), reason="only root may mount a small disk")
+async def test_every_promise_is_kept_when_the_disks_of_the_bus_and_of_mongodb_are_really_full(tmp_path: Path) -> None:
+    plan = [Fault(3, "full disk", "nats", 2), Fault(25, "full disk", "mongod", 2)]
+    run = Run(seed=17, seconds=45, buyers=8, hold_seconds=HOLD_SECONDS, plan=plan)
+
+    await check_run(tmp_path, run, orders=20, kinds=1, small_disks=True)
+
+    assert [result.note for result in run.faults if not result.happened] == []
+
+
 PRODUCTION = [
     Fault(2, "unreplicated writes", seconds=3),
     Fault(14, "unreplicated writes", seconds=4),
@@ -97,9 +110,11 @@ async def test_every_promise_is_kept_where_servers_have_three_members(tmp_path: 
     await check_run(tmp_path, run, orders=40, kinds=7, world=ReplicatedWorld)
 
 
-async def check_run(folder: Path, run: Run, *, orders: int, kinds: int, world: type[World] = World) -> None:
+async def check_run(
+    folder: Path, run: Run, *, orders: int, kinds: int, world: type[World] = World, small_disks: bool = False
+) -> None:
     """The run finds no violation, with at least so many completed orders and kinds of faults."""
-    async with world(folder, hold_seconds=HOLD_SECONDS, say=lambda *_: None) as souk:
+    async with world(folder, hold_seconds=HOLD_SECONDS, small_disks=small_disks, say=lambda *_: None) as souk:
         await run.execute(souk)
 
     report = figures(run)

@@ -14,6 +14,7 @@ from infra.servers.nats import NatsServer
 from infra.servers.process import Child
 from infra.services import SERVICES, Service
 from tests.chaos.clocks import Clock, library, until_off
+from tests.chaos.disks import SmallDisk, may_mount, until_noticed
 from tests.chaos.plan import CLOCK_STEPS, KINDS, Fault, Kind
 from tests.chaos.proxy import Proxy
 
@@ -40,9 +41,13 @@ class World(Stack):
         replicas: Mapping[str, int] | None = None,
         commands: Mapping[str, Sequence[str]] | None = None,
         env: Mapping[str, Mapping[str, str]] | None = None,
+        small_disks: bool = False,
         say: Say = print,
     ) -> None:
-        """`replicas` by service as for a `Stack`, but two of each by default."""
+        """`replicas` by service as for a `Stack`, but two of each by default.
+
+        With `small_disks`, which root may mount, disks are filled up.
+        """
         self.wires: dict[str, Proxy] = {}
         self.clocks: dict[str, Clock] = {}
         self.left_out = dict.fromkeys(CLOCK_STEPS, "there is no libfaketime here") if library() is None else {}
@@ -57,6 +62,18 @@ class World(Stack):
             say=say,
         )
         self.wires[FRONT] = Proxy(self._gateway_port)
+        self.disks: dict[str, SmallDisk] = {}
+        if small_disks and may_mount():
+            self.disks = {
+                name: SmallDisk(server.folder / "data", self.disk_sizes[name.partition("-")[0]])
+                for name, server in self.servers.items()
+                if name.partition("-")[0] in self.disk_sizes
+            }
+        if not self.disks:
+            self.left_out["full disk"] = "only root may mount a small disk" if small_disks else "the disks are large"
+
+    disk_sizes: Mapping[str, int] = {"nats": 160, "mongod": 768}
+    """Megabytes of the disks that a fault fills, by kind of server."""
 
     @property
     def front(self) -> str:
@@ -85,7 +102,22 @@ class World(Stack):
             **dict.fromkeys(CLOCK_STEPS, self._set_clock_wrong),
             "rolling restart": lambda _: self._restart_all(),
             "bus outage": self._bus_outage,
+            "full disk": self._fill_disk,
         }
+
+    async def _fill_disk(self, fault: Fault) -> None:
+        """Fill the disk of a server until it complains; then make room and start it again, as an operator does.
+
+        Once it could not write, nats-server refuses every message of that stream until it is started again.
+        """
+        disk, server = self.disks[fault.target], self.supervisors[fault.target].child
+        try:
+            disk.fill()
+            await until_noticed(server)
+            await asyncio.sleep(fault.seconds)
+        finally:
+            disk.make_room()
+            await server.stop()
 
     async def _set_clock_wrong(self, fault: Fault) -> None:
         """Set the clock of a process ahead or behind at one step, and later right at another."""
@@ -130,16 +162,22 @@ class World(Stack):
             child.send(signal.SIGCONT)
         for clock in self.clocks.values():
             clock.set(0)
+        for disk in self.disks.values():
+            disk.make_room()
         await self.ready(120)
 
     async def __aenter__(self) -> Self:
         """Start the proxies and the stack."""
         for wire in self.wires.values():
             await wire.open()
+        for disk in self.disks.values():
+            await disk.mount()
         return await super().__aenter__()
 
     async def _stop(self) -> None:
         await super()._stop()
+        for disk in self.disks.values():
+            await disk.unmount()
         for wire in self.wires.values():
             await wire.close()
 
