@@ -130,6 +130,20 @@ async def test_an_expired_session_is_refused(client: httpx.AsyncClient, tokens: 
     assert await refusal(client, tokens.token(ADA, exp=int(time.time()) - 1)) == "session_expired"
 
 
+async def test_a_session_counts_at_once_where_the_clock_is_behind_that_of_auth(
+    client: httpx.AsyncClient, tokens: Tokens
+) -> None:
+    token = tokens.token(ADA, iat=int(time.time()) + 5)
+
+    answer = await client.get("/me", headers={"Authorization": f"Bearer {token}"})
+
+    assert answer.status_code == 200
+
+
+async def test_a_session_of_the_far_future_is_refused(client: httpx.AsyncClient, tokens: Tokens) -> None:
+    assert await refusal(client, tokens.token(ADA, iat=int(time.time()) + 3600)) == "session_invalid"
+
+
 async def test_a_session_that_was_good_ends_when_it_expires(client: httpx.AsyncClient, tokens: Tokens) -> None:
     """Checked tokens are remembered, but not for longer than they hold."""
     expires = int(time.time()) + 2

@@ -152,7 +152,7 @@ def fair(history: History, end: EndState) -> Iterable[Violation]:
         first = operations[0]
         order = end.orders.get(order_id)
         alone = len(operations) == 1 and first.code == "order_not_payable"
-        if alone and order and first.answered < order["expires_at"].timestamp():
+        if alone and order and first.answered < order["expires_at"].timestamp() - end.clocks_off:
             yield Violation("unfair", order_id, "the only payment for it was refused while the hold lasted")
 
 

@@ -18,6 +18,9 @@ from tests.chaos.world import World
 
 BATCH = 500
 
+SKEW = 0.1
+"""Seconds by which clocks on one machine may differ."""
+
 
 @dataclass(frozen=True)
 class PublishedEvent:
@@ -57,16 +60,23 @@ class EndState:
     charges: dict[str, Json] = field(default_factory=dict)
     """The provider's ledger, by payment id."""
     events: list[PublishedEvent] = field(default_factory=list)
+    stored_twice: int = 0
+    """Copies of events in the streams: repeated by faults, or published again because no answer came in time."""
     dead_letters: list[DeadLetter] = field(default_factory=list)
     readers: dict[str, set[str]] = field(default_factory=dict)
     """The handlers of each subject."""
     unsettled: list[str] = field(default_factory=list)
     """What was still going on at the end of the time in which all had to settle."""
     at: float = field(default_factory=time.time)
-    skew: float = 0.1
-    """Seconds by which the clocks of services and people may differ."""
+    clocks_off: float = 0.0
+    """Seconds by which a fault set the clock of a service wrong."""
     hold_limit: int = 10
     """Units of one item that one buyer may hold."""
+
+    @property
+    def skew(self) -> float:
+        """Seconds by which the clocks of services and people may differ."""
+        return SKEW + self.clocks_off
 
 
 async def read_end_state(world: World, people: Iterable[str], began: float, unsettled: list[str]) -> EndState:
@@ -86,7 +96,7 @@ async def read_end_state(world: World, people: Iterable[str], began: float, unse
         end.orders = await _found(orders.orders, {"buyer_id": ids})
         end.payments = await _found(payments.payments, {"buyer_id": ids})
         end.charges = await _found(payments.sandbox_charges, {"_id": {"$in": list(end.payments)}})
-        end.events = await _events(js)
+        end.events, end.stored_twice = await _events(js)
         letters = [_letter(headers) async for _, _, headers, _ in _messages(js, "DEAD_LETTERS")]
         end.dead_letters = [letter for letter in letters if letter.at >= began]
         end.readers = await _readers(js)
@@ -107,11 +117,13 @@ async def _found(collection: Collection, query: Json) -> dict[str, Json]:
     return {document["_id"]: document async for document in collection.find(query)}
 
 
-async def _events(js: JetStreamContext) -> list[PublishedEvent]:
-    """Return every readable event once, oldest first."""
+async def _events(js: JetStreamContext) -> tuple[list[PublishedEvent], int]:
+    """Return every readable event once, oldest first, and how many copies there are of them."""
     first: dict[str, PublishedEvent] = {}
+    copies = 0
     for stream in STREAMS:
         async for place, subject, headers, data in _messages(js, stream):
+            copies += headers.get("ce-id", "") in first
             if headers.get("ce-id", "") in first or "ce-time" not in headers:
                 continue
             first[headers["ce-id"]] = PublishedEvent(
@@ -123,7 +135,7 @@ async def _events(js: JetStreamContext) -> list[PublishedEvent]:
                 headers.get("ce-requestid", ""),
                 headers.get("ce-causationid", ""),
             )
-    return sorted(first.values(), key=lambda event: event.at)
+    return sorted(first.values(), key=lambda event: event.at), copies
 
 
 def _letter(headers: dict[str, str]) -> DeadLetter:

@@ -23,6 +23,7 @@ from payments.gateways.sandbox import REFERENCE, SIGNATURE, Notice, signature
 from tests.chaos.history import History
 from tests.chaos.people import TRUST
 from tests.chaos.plan import Fault
+from tests.chaos.proxy import Proxy
 from tests.chaos.repeats import Place, Repeats
 from tests.chaos.world import World
 
@@ -70,10 +71,12 @@ class Faults:
             "kill": lambda fault: self.world.kill(fault.target),
             "pause": self._pause,
             "long pause": self._pause,
-            "cut": self._cut,
-            "slow": self._slow,
-            "hold": self._hold,
-            "black hole": self._hold,
+            "cut": self._on_wire(Proxy.cut),
+            "slow": self._on_wire(lambda wire: wire.slow_down(SLOW)),
+            "hold": self._on_wire(Proxy.hold),
+            "hold requests": self._on_wire(Proxy.hold_requests),
+            "hold answers": self._on_wire(Proxy.hold_answers),
+            "black hole": self._on_wire(Proxy.hold),
             "repeat events": lambda _: self._repeats.new(),
             "shuffle old events": lambda _: self._repeats.old(),
             "repeat webhooks": lambda _: self._repeat_webhooks(),
@@ -133,23 +136,14 @@ class Faults:
         await asyncio.sleep(fault.seconds)
         child.send(signal.SIGCONT)
 
-    async def _cut(self, fault: Fault) -> None:
-        wire = self.world.wires[fault.target]
-        wire.cut()
-        await asyncio.sleep(fault.seconds)
-        wire.heal()
+    def _on_wire(self, begin: Callable[[Proxy], None]) -> Callable[[Fault], Awaitable[object]]:
+        async def act(fault: Fault) -> None:
+            wire = self.world.wires[fault.target]
+            begin(wire)
+            await asyncio.sleep(fault.seconds)
+            wire.heal()
 
-    async def _slow(self, fault: Fault) -> None:
-        wire = self.world.wires[fault.target]
-        wire.slow_down(SLOW)
-        await asyncio.sleep(fault.seconds)
-        wire.heal()
-
-    async def _hold(self, fault: Fault) -> None:
-        wire = self.world.wires[fault.target]
-        wire.hold()
-        await asyncio.sleep(fault.seconds)
-        wire.heal()
+        return act
 
     async def _repeat_webhooks(self) -> int:
         """Send webhooks of the provider again, in another order, for payments of any age, each twice."""

@@ -13,6 +13,9 @@ WIRES = tuple(
 )
 """The connections of a service to a server. `people:gateway` are those of all people to the gateway."""
 
+CLOCK_STEPS = {"clock ahead": 5.0, "clock behind": -5.0}
+"""Seconds by which a fault sets the clock of a process wrong."""
+
 GAPS = (1.5, 4.5)
 """Seconds from one fault to the next."""
 
@@ -46,6 +49,8 @@ KINDS = {
     "cut": Kind((*WIRES, "people:gateway"), (0.0, 2.0), often=2),
     "slow": Kind((*WIRES, "people:gateway"), (1.0, 4.0)),
     "hold": Kind((*WIRES, "people:gateway"), (0.5, 4.0)),
+    "hold requests": Kind(WIRES, (2.0, 8.0)),
+    "hold answers": Kind(WIRES, (2.0, 8.0)),
     "repeat events": Kind(),
     "shuffle old events": Kind(),
     "repeat webhooks": Kind(),
@@ -53,6 +58,11 @@ KINDS = {
     "full bus": Kind(lasts=(1.0, 3.0)),
     "full redis": Kind(lasts=(1.0, 3.0)),
     "empty redis": Kind(),
+    "clock ahead": Kind(REPLICAS, (3.0, 8.0)),
+    "clock behind": Kind(REPLICAS, (3.0, 8.0)),
+    "rolling restart": Kind(),
+    "bus outage": Kind(lasts=(8.0, 12.0)),
+    "full disk": Kind(("mongod", "nats"), (1.0, 3.0)),
 }
 """Every kind of fault."""
 
@@ -69,11 +79,14 @@ def replicated(mongods: Sequence[str], nats: Sequence[str]) -> dict[str, Kind]:
         "cut": Kind(wires, (0.0, 2.0), often=2),
         "slow": Kind(wires, (1.0, 4.0)),
         "hold": Kind(wires, (0.5, 4.0)),
+        "hold requests": Kind(wires, (2.0, 8.0)),
+        "hold answers": Kind(wires, (2.0, 8.0)),
         "black hole": Kind(wires, (20.0, 25.0)),
         "unreplicated writes": Kind(lasts=(0.5, 4.0), often=2),
         "lag": Kind(lasts=(11.0, 14.0)),
         "step down": Kind(),
         "lost disk": Kind(tuple(mongods)),
+        "full disk": Kind(tuple(nats), (1.0, 3.0)),
         "new leader": Kind(("ORDERS", "PAYMENTS", "ITEMS")),
     }
     return KINDS | more

@@ -22,10 +22,8 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._flowing = asyncio.Event()
-        self._flowing.set()
-        self._refusing = False
-        self._delay = 0.0
+        self._asking, self._answering = asyncio.Event(), asyncio.Event()
+        self.heal()
 
     async def open(self) -> None:
         """Start to listen."""
@@ -36,7 +34,7 @@ class Proxy:
         if self._server:
             self._server.close()
         self._break()
-        self._flowing.set()
+        self.heal()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -51,13 +49,23 @@ class Proxy:
 
     def hold(self) -> None:
         """Forward nothing, without an error: what is sent arrives after `heal`."""
-        self._flowing.clear()
+        self.hold_requests()
+        self.hold_answers()
+
+    def hold_requests(self) -> None:
+        """Forward nothing to the target. Nobody notices until an answer is missed."""
+        self._asking.clear()
+
+    def hold_answers(self) -> None:
+        """Forward nothing from the target, which gets and does everything."""
+        self._answering.clear()
 
     def heal(self) -> None:
         """Forward everything at once again."""
         self._refusing = False
         self._delay = 0.0
-        self._flowing.set()
+        self._asking.set()
+        self._answering.set()
 
     def _break(self) -> None:
         for writer in self._writers:
@@ -85,7 +93,8 @@ class Proxy:
             return
         there_reader, there = await asyncio.open_connection("127.0.0.1", self._target)
         self._writers.add(there)
-        ways = [asyncio.create_task(self._pass_on(*way)) for way in ((reader, there), (there_reader, writer))]
+        both = ((reader, there, self._asking), (there_reader, writer, self._answering))
+        ways = [asyncio.create_task(self._pass_on(*way)) for way in both]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -96,9 +105,11 @@ class Proxy:
             await asyncio.gather(*ways, return_exceptions=True)
             self._writers.discard(there)
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event
+    ) -> None:
         while chunk := await reader.read(CHUNK):
-            await self._flowing.wait()
+            await flowing.wait()
             if self._delay:
                 await asyncio.sleep(self._delay)
             writer.write(chunk)

@@ -16,7 +16,7 @@ from infra.servers.nats import NatsServer
 from infra.servers.nats_trio import NatsTrio
 from infra.servers.process import Child, StartFailed
 from infra.services import Service
-from tests.chaos.plan import Fault, replicated
+from tests.chaos.plan import Fault, Kind, replicated
 from tests.chaos.proxy import Proxy
 from tests.chaos.world import ROOM, World
 
@@ -30,6 +30,7 @@ class ReplicatedWorld(World):
     """
 
     stream_copies = 3
+    disk_sizes: Mapping[str, int] = {"nats": 160}
 
     @functools.cached_property
     def _replica_set(self) -> asyncio.Lock:
@@ -46,12 +47,16 @@ class ReplicatedWorld(World):
     def more_faults(self) -> Mapping[str, Callable[[Fault], Awaitable[object]]]:
         """See `World`."""
         return {
+            **super().more_faults(),
             "unreplicated writes": self._lose_unreplicated_writes,
             "lag": self._lag,
             "step down": lambda _: self.mongo.step_down(),
             "lost disk": self._lose_disk,
             "new leader": self._move_leader,
         }
+
+    def _all_kinds(self) -> Mapping[str, Kind]:
+        return replicated([m.name for m in self.mongo.members], [m.name for m in self.nats.members])
 
     async def heal(self) -> None:
         """See `World`."""
@@ -106,7 +111,6 @@ class ReplicatedWorld(World):
             nats_server.most_bytes = ROOM
         self.mongo.share_key()
         members = {member.name: member for member in (*self.mongo.members, *self.nats.members)}
-        self.kinds = replicated([m.name for m in self.mongo.members], [m.name for m in self.nats.members])
         return {**members, "redis": servers["redis"]}
 
     def _env(self, service: Service) -> dict[str, str]:

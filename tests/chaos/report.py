@@ -40,10 +40,12 @@ def figures(run: Run) -> dict[str, Any]:
         "charges": len([charge for charge in run.end.charges.values() if charge.get("captured_at")]),
         "charges_given_back": len([charge for charge in run.end.charges.values() if charge.get("refunded_at")]),
         "events": len(run.end.events),
+        "events_stored_twice": run.end.stored_twice,
         "items_undecided": undecided(run.history, run.end),
         "dead_letters": len(run.end.dead_letters),
         "faults": dict(sorted(happened.items())),
         "faults_in_all": happened.total(),
+        "faults_left_out": dict(run.left_out),
         "faults_impossible": len(run.faults) - happened.total(),
         "violations": _violations(run),
     }

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.chaos.availability import available
@@ -15,7 +15,7 @@ from tests.chaos.faults import FaultResult, Faults
 from tests.chaos.history import History
 from tests.chaos.market import Market, Seller
 from tests.chaos.people import Person
-from tests.chaos.plan import Fault, make_plan
+from tests.chaos.plan import CLOCK_STEPS, Fault, make_plan
 from tests.chaos.quiescence import until_quiet
 from tests.chaos.reconciliation import audit_violations
 from tests.chaos.violation import Violation
@@ -61,6 +61,8 @@ class Run:
     end: EndState = field(default_factory=EndState)
     violations: list[Violation] = field(default_factory=list)
     seconds_to_quiet: float = 0.0
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Kinds of faults that are not possible on this machine, and why."""
 
     async def execute(self, world: World, step: Callable[[str], None] = lambda _: None) -> None:
         """Execute the run in a running world. `step` is called with the name of each step."""
@@ -79,6 +81,8 @@ class Run:
         step("checking")
         self.end = await read_end_state(world, self.history.people, self.history.began, unsettled)
         self.end.hold_limit = self.hold_limit
+        self.left_out = world.left_out
+        self.end.clocks_off = max((abs(CLOCK_STEPS.get(one.fault.kind, 0.0)) for one in self.faults), default=0.0)
         self.violations = check(self.history, self.end, faults.unreadable)
         if len(self.faults) == 1 and self.faults[0].happened:
             self.violations += available(self.history, self.faults[0].ended)

@@ -1,7 +1,7 @@
 """Rules about the end state: stock, deadlines, copies, and an event for every change."""
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from tests.chaos.end_state import EndState
 from tests.chaos.violation import Violation
@@ -56,7 +56,8 @@ def deadlines(end: EndState) -> Iterable[Violation]:
             yield Violation("overdue", order_id, f"is still held {late:.1f} s after its time")
     for event in end.events:
         expired = event.subject == "orders.cancelled" and event.body["reason"] == "expired"
-        if expired and event.at < datetime.fromisoformat(event.body["expires_at"]):
+        early = datetime.fromisoformat(event.body["expires_at"]) - event.at if expired else timedelta()
+        if early.total_seconds() > end.clocks_off:
             yield Violation("early", event.body["order_id"], f"expired at {event.at}")
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.clocks import library
+from tests.chaos.disks import may_mount
 from tests.chaos.plan import Fault
 from tests.chaos.replicated_world import ReplicatedWorld
 from tests.chaos.report import figures
@@ -34,6 +36,61 @@ async def test_a_single_fault_of_a_replica_costs_next_to_no_answers(tmp_path: Pa
     await check_run(tmp_path, run, orders=20, kinds=1)
 
 
+WRONG_CLOCKS = [
+    Fault(2 + 5 * number, kind, target, 6)
+    for number, (kind, target) in enumerate(
+        [
+            ("clock ahead", "auth"),
+            ("clock behind", "orders"),
+            ("clock ahead", "expiration"),
+            ("clock ahead", "orders-2"),
+            ("clock behind", "payments"),
+            ("clock ahead", "payments-2"),
+            ("clock behind", "items"),
+            ("clock behind", "expiration-2"),
+        ]
+    )
+]
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(library() is None, reason="there is no libfaketime here")
+async def test_every_promise_is_kept_by_services_whose_clocks_are_wrong(tmp_path: Path) -> None:
+    run = Run(seed=11, seconds=48, buyers=8, hold_seconds=HOLD_SECONDS, plan=WRONG_CLOCKS)
+
+    await check_run(tmp_path, run, orders=40, kinds=2)
+
+
+DUPLICATE_WINDOW = 120.0
+"""Seconds in which JetStream knows an event that it has already."""
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(600)
+async def test_every_promise_is_kept_after_an_outage_that_outlasts_holds_and_the_memory_of_the_bus(
+    tmp_path: Path,
+) -> None:
+    plan = [Fault(3, "bus outage", seconds=DUPLICATE_WINDOW + 5), Fault(135, "rolling restart")]
+    run = Run(seed=13, seconds=140, buyers=4, hold_seconds=HOLD_SECONDS, plan=plan)
+
+    await check_run(tmp_path, run, orders=20, kinds=2)
+
+    assert run.end.stored_twice > 0  # The bus had stored events without an answer, and had forgotten their ids.
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not may_mount(), reason="only root may mount a small disk")
+async def test_every_promise_is_kept_when_the_disks_of_the_bus_and_of_mongodb_are_really_full(tmp_path: Path) -> None:
+    plan = [Fault(3, "full disk", "nats", 2), Fault(25, "full disk", "mongod", 2)]
+    run = Run(seed=17, seconds=45, buyers=8, hold_seconds=HOLD_SECONDS, plan=plan)
+
+    await check_run(tmp_path, run, orders=20, kinds=1, small_disks=True)
+
+    assert [result.note for result in run.faults if not result.happened] == []
+
+
 PRODUCTION = [
     Fault(2, "unreplicated writes", seconds=3),
     Fault(14, "unreplicated writes", seconds=4),
@@ -53,9 +110,11 @@ async def test_every_promise_is_kept_where_servers_have_three_members(tmp_path: 
     await check_run(tmp_path, run, orders=40, kinds=7, world=ReplicatedWorld)
 
 
-async def check_run(folder: Path, run: Run, *, orders: int, kinds: int, world: type[World] = World) -> None:
+async def check_run(
+    folder: Path, run: Run, *, orders: int, kinds: int, world: type[World] = World, small_disks: bool = False
+) -> None:
     """The run finds no violation, with at least so many completed orders and kinds of faults."""
-    async with world(folder, hold_seconds=HOLD_SECONDS, say=lambda *_: None) as souk:
+    async with world(folder, hold_seconds=HOLD_SECONDS, small_disks=small_disks, say=lambda *_: None) as souk:
         await run.execute(souk)
 
     report = figures(run)

@@ -109,6 +109,33 @@ async def test_what_is_held_arrives_once_it_is_healed_and_in_order(wire: Wire) -
     assert await reading == b"two"
 
 
+async def test_answers_are_held_while_requests_arrive() -> None:
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.put_nowait(await reader.read(1000))
+        writer.write(b"answer")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(hear, "127.0.0.1", 0)
+    wire = Wire(server.sockets[0].getsockname()[1])
+    await wire.open()
+    line = await wire.line()
+
+    wire.hold_answers()
+    line.writer.write(b"request")
+    reading = asyncio.create_task(line.reader.read(1000))
+    assert await heard.get() == b"request"
+    done, _ = await asyncio.wait([reading], timeout=0.05)
+    assert not done
+    wire.heal()
+
+    assert await reading == b"answer"
+    await wire.close()
+    server.close()
+
+
 async def test_a_slow_wire_passes_on_everything(wire: Wire) -> None:
     line = await wire.line()
     wire.slow_down(0.01)

@@ -62,3 +62,12 @@ def test_the_history_has_a_line_for_each_operation(tmp_path: Path) -> None:
 
     lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert [(line["number"], line["status"]) for line in lines] == [(1, None), (2, 201)]
+
+
+def test_the_page_says_which_faults_were_not_possible_here_and_why(tmp_path: Path) -> None:
+    run = a_run()
+    run.left_out = {"full disk": "only root may mount a small disk"}
+
+    write_report(run, tmp_path)
+
+    assert "full disk: left out, only root may mount a small disk" in (tmp_path / "report.html").read_text()

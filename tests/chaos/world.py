@@ -1,5 +1,6 @@
 """The stack for chaos runs: two replicas of each service, and a proxy in every connection to a server."""
 
+import asyncio
 import re
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -7,12 +8,14 @@ from pathlib import Path
 from typing import Self
 
 from infra.bus import PROVISIONER
-from infra.local.stack.program import Say
-from infra.local.stack.stack import Stack
+from infra.local.stack.program import Program, Say
+from infra.local.stack.stack import DRAIN_SECONDS, Stack
 from infra.servers.nats import NatsServer
 from infra.servers.process import Child
 from infra.services import SERVICES, Service
-from tests.chaos.plan import KINDS, Fault, Kind
+from tests.chaos.clocks import Clock, library, until_off
+from tests.chaos.disks import SmallDisk, may_mount, until_noticed
+from tests.chaos.plan import CLOCK_STEPS, KINDS, Fault, Kind
 from tests.chaos.proxy import Proxy
 
 URLS = {"MONGO_URL": "mongod", "NATS_URL": "nats", "REDIS_URL": "redis"}
@@ -21,6 +24,9 @@ FRONT = "people:gateway"
 
 ROOM = 64 * 1024 * 1024
 """Bytes that the bus may store: a limit that a fault reaches on purpose."""
+
+RETURN_SECONDS = 60.0
+"""How long a process may take to be back after it was stopped."""
 
 
 class World(Stack):
@@ -35,10 +41,16 @@ class World(Stack):
         replicas: Mapping[str, int] | None = None,
         commands: Mapping[str, Sequence[str]] | None = None,
         env: Mapping[str, Mapping[str, str]] | None = None,
+        small_disks: bool = False,
         say: Say = print,
     ) -> None:
-        """`replicas` by service as for a `Stack`, but two of each by default."""
+        """`replicas` by service as for a `Stack`, but two of each by default.
+
+        With `small_disks`, which root may mount, disks are filled up.
+        """
         self.wires: dict[str, Proxy] = {}
+        self.clocks: dict[str, Clock] = {}
+        self.left_out = dict.fromkeys(CLOCK_STEPS, "there is no libfaketime here") if library() is None else {}
         super().__init__(
             data_dir,
             port,
@@ -50,6 +62,18 @@ class World(Stack):
             say=say,
         )
         self.wires[FRONT] = Proxy(self._gateway_port)
+        self.disks: dict[str, SmallDisk] = {}
+        if small_disks and may_mount():
+            self.disks = {
+                name: SmallDisk(server.folder / "data", self.disk_sizes[name.partition("-")[0]])
+                for name, server in self.servers.items()
+                if name.partition("-")[0] in self.disk_sizes
+            }
+        if not self.disks:
+            self.left_out["full disk"] = "only root may mount a small disk" if small_disks else "the disks are large"
+
+    disk_sizes: Mapping[str, int] = {"nats": 160, "mongod": 768}
+    """Megabytes of the disks that a fault fills, by kind of server."""
 
     @property
     def front(self) -> str:
@@ -61,12 +85,74 @@ class World(Stack):
         """The address of the bus without a proxy, for a user who may do everything, as faults do."""
         return self.nats_url(PROVISIONER)
 
-    kinds: Mapping[str, Kind] = KINDS
-    """The kinds of faults that a run may cause."""
+    left_out: dict[str, str]
+    """Why the faults of a kind are not possible on this machine."""
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kinds of faults that a run may cause."""
+        return {name: kind for name, kind in self._all_kinds().items() if name not in self.left_out}
+
+    def _all_kinds(self) -> Mapping[str, Kind]:
+        return KINDS
 
     def more_faults(self) -> Mapping[str, Callable[[Fault], Awaitable[object]]]:
-        """What causes the kinds of faults that only this world has."""
-        return {}
+        """What causes the kinds of faults that concern the whole world, or only this kind of world."""
+        return {
+            **dict.fromkeys(CLOCK_STEPS, self._set_clock_wrong),
+            "rolling restart": lambda _: self._restart_all(),
+            "bus outage": self._bus_outage,
+            "full disk": self._fill_disk,
+        }
+
+    async def _fill_disk(self, fault: Fault) -> None:
+        """Fill the disk of a server until it complains; then make room and start it again, as an operator does.
+
+        Once it could not write, nats-server refuses every message of that stream until it is started again.
+        """
+        disk, server = self.disks[fault.target], self.supervisors[fault.target].child
+        try:
+            disk.fill()
+            await until_noticed(server)
+            await asyncio.sleep(fault.seconds)
+        finally:
+            disk.make_room()
+            await server.stop()
+
+    async def _set_clock_wrong(self, fault: Fault) -> None:
+        """Set the clock of a process ahead or behind at one step, and later right at another."""
+        clock, child = self.clocks[fault.target], self.supervisors[fault.target].child
+        try:
+            clock.set(CLOCK_STEPS[fault.kind])
+            await until_off(child, CLOCK_STEPS[fault.kind])
+            await asyncio.sleep(fault.seconds)
+        finally:
+            clock.set(0)
+
+    async def _restart_all(self) -> int:
+        """Stop every process of the services as a rollout does, each once the one before it is back."""
+        for program in self.services:
+            before = program.pid
+            await program.stop(DRAIN_SECONDS)
+            async with asyncio.timeout(RETURN_SECONDS):
+                await self._is_back(program, before)
+        return len(self.services)
+
+    async def _is_back(self, program: Program, before: int | None) -> None:
+        while program.pid in (None, before) or not await self.supervisors[program.name].answers():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+    async def _bus_outage(self, fault: Fault) -> None:
+        """No service reaches the bus. First its answers are lost: it has stored what nobody knows that it has."""
+        wires = [wire for name, wire in self.wires.items() if ":nats" in name]
+        for wire in wires:
+            wire.hold_answers()
+        await asyncio.sleep(1)
+        for wire in wires:
+            wire.cut()
+        await asyncio.sleep(fault.seconds)
+        for wire in wires:
+            wire.heal()
 
     async def heal(self) -> None:
         """End every fault of connections and processes, and wait until everything answers."""
@@ -74,16 +160,24 @@ class World(Stack):
             wire.heal()
         for child in self.children:
             child.send(signal.SIGCONT)
+        for clock in self.clocks.values():
+            clock.set(0)
+        for disk in self.disks.values():
+            disk.make_room()
         await self.ready(120)
 
     async def __aenter__(self) -> Self:
         """Start the proxies and the stack."""
         for wire in self.wires.values():
             await wire.open()
+        for disk in self.disks.values():
+            await disk.mount()
         return await super().__aenter__()
 
     async def _stop(self) -> None:
         await super()._stop()
+        for disk in self.disks.values():
+            await disk.unmount()
         for wire in self.wires.values():
             await wire.close()
 
@@ -93,6 +187,12 @@ class World(Stack):
             case NatsServer() as nats:
                 nats.most_bytes = ROOM
         return servers
+
+    def _make_service(self, service: Service, replica: int) -> Program:
+        program = super()._make_service(service, replica)
+        clock = self.clocks[program.name] = Clock(program.folder)
+        program.env |= clock.environment()
+        return program
 
     def _env(self, service: Service) -> dict[str, str]:
         env = super()._env(service)

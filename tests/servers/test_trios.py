@@ -1,12 +1,16 @@
 """Three servers of a kind: what is acknowledged survives the loss of one."""
 
-from collections.abc import AsyncIterator
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import nats
 import pytest
 import pytest_asyncio
 from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
 from common.mongo.client import Database
 from infra.servers.mongo_trio import MongoTrio
@@ -42,6 +46,69 @@ async def test_a_cluster_of_the_bus_keeps_what_it_acknowledged_when_a_member_die
 
     assert await eventually(kept, seconds=60) == b"1"
     await client.close()
+
+
+EVENTS = 400
+REST = bytes(200)
+
+
+def truncated(block: bytes) -> bytes:
+    return block[: len(block) * 2 // 3]
+
+
+def flipped(block: bytes) -> bytes:
+    middle = len(block) // 2
+    return block[:middle] + bytes([block[middle] ^ 0x10]) + block[middle + 1 :]
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(("damage", "rebuilt"), [(truncated, False), (truncated, True), (flipped, True)])
+async def test_a_member_with_a_damaged_block_loses_events_unless_it_is_rebuilt_from_the_others(
+    damage: Callable[[bytes], bytes], rebuilt: bool, nats_trio: NatsTrio
+) -> None:
+    """nats-server 2.15 takes the damaged store for good, and may make its member the leader: see operations.md."""
+    client = await nats.connect(nats_trio.url.split(","), max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+    js = client.jetstream(timeout=5)
+    await js.add_stream(name="THINGS", subjects=["things.>"], num_replicas=3)
+    await eventually(lambda: leads(js, nats_trio.members[1].name), seconds=60)
+    for number in range(EVENTS):
+        await js.publish("things.one", number.to_bytes(2) + REST)
+    victim = nats_trio.members[0]
+    await victim.stop()
+    [block] = (victim.folder / "data").rglob("THINGS/msgs/*.blk")
+    block.write_bytes(damage(block.read_bytes()))
+    if rebuilt:
+        shutil.rmtree(victim.folder / "data")
+    await victim.start()
+
+    await eventually(lambda: leads(js, victim.name), seconds=90, why="the member does not lead")
+    kept = [await is_kept(js, number) for number in range(EVENTS)]
+
+    assert all(kept) is rebuilt
+    await client.close()
+
+
+async def leads(js: JetStreamContext, name: str) -> bool:
+    """Whether this member leads the stream and all have all of it. Asks it to lead, once that is so of the others."""
+    with suppress(NatsError, TimeoutError):
+        cluster = (await js.stream_info("THINGS")).cluster
+        assert cluster is not None
+        others = cluster.replicas or []
+        if len(others) == 2 and all(one.current and not one.lag for one in others):
+            if cluster.leader == name:
+                return True
+            wish = json.dumps({"placement": {"preferred": name}}).encode()
+            await js._nc.request("$JS.API.STREAM.LEADER.STEPDOWN.THINGS", wish, timeout=5)
+    return False
+
+
+async def is_kept(js: JetStreamContext, number: int) -> bool:
+    """Whether the stream still has the event of this number."""
+    try:
+        return (await js.get_msg("THINGS", number + 1)).data == number.to_bytes(2) + REST
+    except NotFoundError:
+        return False
 
 
 async def test_a_replica_set_keeps_what_it_acknowledged_when_its_primary_dies(

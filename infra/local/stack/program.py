@@ -30,7 +30,7 @@ class Program(Child):
     ) -> None:
         super().__init__(name, folder, port)
         self._command = command
-        self.env = env
+        self.env = dict(env)
         """Its variables from the next start on."""
         self._say = say
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from common.errors import Forbidden, Unauthenticated
 from common.events import Event, RolesChanged, SessionEnded
+from common.ids import AHEAD_SECONDS
 
 COOKIE = "session"
 """The cookie with the access token. Its name on the wire is that of `cookie_name`."""
@@ -147,8 +148,11 @@ class Sessions:
                 algorithms=[ALGORITHM],
                 issuer=ISSUER,
                 audience=ISSUER,
+                leeway=AHEAD_SECONDS,  # of `iat`: the clock of auth may be ahead of this one
                 options={"require": ["exp", "iat", "sub", "sid"]},
             )
+            if float(claims["exp"]) <= time.time():
+                raise jwt.ExpiredSignatureError
             user = User(id=claims["sub"], email=claims["email"], name=claims["name"], roles=claims.get("roles", ()))
             return Session(str(claims["sid"]), user, int(claims.get("ver", 0)), float(claims["exp"]))
         except jwt.ExpiredSignatureError:
