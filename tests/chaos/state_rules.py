@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 from tests.chaos.end_state import EndState
 from tests.chaos.violation import Violation
 
+MONEY_MOVED = frozenset({"captured", "refund_due", "refunded", "refund_failed", "disputed"})
+"""The statuses of a payment whose money has moved."""
+
 LIVE = frozenset({"awaiting_payment", "paid"})
 
 
@@ -94,9 +97,9 @@ def _owed(end: EndState) -> Iterable[tuple[str, str, str | None]]:
         for payment in order.get("rejected_payments", ()):
             yield "orders.payment_rejected", order_id, payment
     for payment_id, payment in end.payments.items():
-        if payment["status"] in {"captured", "refund_due", "refunded"}:
+        if payment["status"] in MONEY_MOVED:
             yield "payments.captured", payment["order_id"], payment_id
-        if payment["status"] in {"refunded", "released", "failed"}:
+        if payment["status"] in {"refunded", "refund_failed", "disputed", "released", "failed"}:
             yield f"payments.{payment['status']}", payment["order_id"], payment_id
 
 
