@@ -85,7 +85,8 @@ def records(end: EndState) -> Iterable[Violation]:
             what = f"the dispute of {payment_id} is {payment.get('dispute')} here and {dispute} at the provider"
             yield Violation("record", payment["order_id"], what)
         failed = (payment.get("failed_refunds", 0), charge.get("refund_failures", 0))
-        if failed[0] != failed[1] and payment["status"] != "disputed":
+        unheard = failed[0] != failed[1] and payment["status"] != "disputed"
+        if unheard or (payment["status"] == "refund_failed" and not failed[1]):
             what = f"{failed[0]} refunds of {payment_id} failed, according to the provider {failed[1]}"
             yield Violation("record", payment["order_id"], what)
         if _authorized(charge) and not any(charge.get(name) for name in ("captured_at", "ended")):

@@ -103,4 +103,18 @@ def _owed(end: EndState) -> Iterable[tuple[str, str, str | None]]:
             yield f"payments.{payment['status']}", payment["order_id"], payment_id
 
 
-RULES: tuple[Callable[[EndState], Iterable[Violation]], ...] = (stock, shown, deadlines, published)
+def real(end: EndState) -> Iterable[Violation]:
+    """Every event tells of something that is there: none was published of a write that was undone."""
+    things = (
+        ("order_id", "buyer_id", end.orders),
+        ("payment_id", "buyer_id", end.payments),
+        ("item_id", "seller_id", end.items),
+    )
+    for event in end.events:
+        for name, owner, there in things:
+            key = event.body.get(name)
+            if key and key not in there and event.body.get(owner) in end.users:  # else of another run's people
+                yield Violation("phantom", key, f"{event.subject} tells of something that is not there")
+
+
+RULES: tuple[Callable[[EndState], Iterable[Violation]], ...] = (stock, shown, deadlines, published, real)
