@@ -42,6 +42,8 @@ BUGS = (
     "deadline ignored",
     "refund twice",
     "refund never",
+    "failed refund not heard",
+    "dispute not heard",
     "charged after no",
     "lateness by arrival",
     "dropped dead letter",
@@ -113,6 +115,10 @@ async def publish_some(bus: Bus, envelopes: Sequence[Envelope]) -> list[Envelope
 
 async def nothing(*_: object, **__: object) -> None:
     """Do nothing instead of what should be done."""
+
+
+def ignore(*_: object, **__: object) -> None:
+    """The same where nothing is awaited."""
 
 
 right_authorize = Payment.authorize
@@ -256,6 +262,8 @@ def plant_all() -> None:
     plant(Bus, "publish", "event lost after write", publish_some)
     plant(Payment, "owe_refund", "refund twice", owe_again)
     plant(Cashier, "give_back", "refund never", nothing)
+    plant(Payment, "note_refunds", "failed refund not heard", ignore)
+    plant(Payment, "disputed", "dispute not heard", ignore)
     plant(Payment, "authorize", "charged after no", take_at_once)
     plant(Order, "expire", "lateness by arrival", expire_while_paid)
     plant(ReservationDesk, "expire", "deadline ignored", nothing)
