@@ -111,7 +111,7 @@ UNDONE = [Fault(0.0, "unreplicated writes", seconds=14.0)]
 
 REPLICATED_CASES: list[tuple[str, list[Fault], set[str]]] = [
     ("", UNDONE, set()),
-    ("local read before ack", UNDONE, {"lost", "lie", "in time"}),
+    ("local read before ack", UNDONE, {"lost", "lie", "in time", "charged", "record"}),
     ("sweeps local", UNDONE, {"phantom"}),
 ]
 
