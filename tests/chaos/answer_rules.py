@@ -3,9 +3,11 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
+from payments.domain import TROUBLE
 from tests.chaos.end_state import EndState
 from tests.chaos.history import AWAY, History, Json, Operation
 from tests.chaos.observations import only_forward
+from tests.chaos.state_rules import MONEY_MOVED
 from tests.chaos.violation import Violation
 
 ALLOWED: dict[str, set[int]] = {
@@ -27,14 +29,14 @@ ALLOWED: dict[str, set[int]] = {
     "refund": {202, 409},
     "pay": {201, 402, 409},
     "list payments": {200},
+    "list trouble": {200},
+    "retry refund": {202, 409},
+    "settle refund": {200, 409},
 }
 """Possible statuses of each kind of request, besides `AWAY`. Never 404: people ask for what exists."""
 
 REMEMBERED = {"sold_out", "hold_limit", "price_changed", "card_declined"}
 """Refusals that are repeated for the same Idempotency-Key."""
-
-
-MONEY_MOVED = {"captured", "refund_due", "refunded", "refund_failed", "disputed"}
 
 
 def allowed(history: History, _: EndState) -> Iterable[Violation]:
@@ -96,6 +98,8 @@ def kept(history: History, end: EndState) -> Iterable[Violation]:
                 pass  # Its payment was being taken, and the provider refused.
             case "cancel", 409, _ if status not in {"paid", "refunded"}:
                 yield Violation("lie", order_id, f"the answer said that it was paid, and it is {status}")
+            case "refund", 202, _ if end.payments.get(order.get("payment_id") or "", {}).get("status") in TROUBLE:
+                pass  # The refund failed, or the buyer's bank has the money.
             case "refund", 202, _ if status != "refunded":
                 yield Violation("lie", order_id, f"a refund was promised, and the order is {status}")
 

@@ -9,7 +9,7 @@ from tests.chaos.people import NotSignedUp, Person
 
 CARDS = (
     *("pm_card_visa", "pm_card_slow", "pm_card_duplicate", "pm_card_lost", "pm_card_visa", "pm_card_late"),
-    *("pm_card_capture_fails", "pm_bank", "pm_bank_late"),
+    *("pm_card_capture_fails", "pm_bank", "pm_bank_late", "pm_card_refund_fails", "pm_card_disputed"),
 )
 
 

@@ -59,6 +59,8 @@ class EndState:
     payments: dict[str, Json] = field(default_factory=dict)
     charges: dict[str, Json] = field(default_factory=dict)
     """The provider's ledger, by payment id."""
+    unknown_charges: list[str] = field(default_factory=list)
+    """Charges of the ledger for which there is no payment."""
     events: list[PublishedEvent] = field(default_factory=list)
     stored_twice: int = 0
     """Copies of events in the streams: repeated by faults, or published again because no answer came in time."""
@@ -88,6 +90,7 @@ async def read_end_state(world: World, people: Iterable[str], began: float, unse
         database(world.mongo_url("items")) as items,
         database(world.mongo_url("orders")) as orders,
         database(world.mongo_url("payments")) as payments,
+        database(world.ledger_url) as ledger,
         open_streams(world) as js,
     ):
         end.users = await _found(auth.users, {"_id": ids})
@@ -95,7 +98,9 @@ async def read_end_state(world: World, people: Iterable[str], began: float, unse
         end.stock = await _found(orders.stock, {"seller_id": ids})
         end.orders = await _found(orders.orders, {"buyer_id": ids})
         end.payments = await _found(payments.payments, {"buyer_id": ids})
-        end.charges = await _found(payments.sandbox_charges, {"_id": {"$in": list(end.payments)}})
+        charges = await _found(ledger.sandbox_charges, {})
+        end.charges = {one: charge for one, charge in charges.items() if one in end.payments}
+        end.unknown_charges = sorted(charges.keys() - set(await payments.payments.distinct("_id")))
         end.events, end.stored_twice = await _events(js)
         letters = [_letter(headers) async for _, _, headers, _ in _messages(js, "DEAD_LETTERS")]
         end.dead_letters = [letter for letter in letters if letter.at >= began]

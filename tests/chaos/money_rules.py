@@ -1,4 +1,4 @@
-"""Rules about money: the provider's ledger is the truth, and every charge has a paid order or was refunded."""
+"""Rules about money: the provider's ledger is the truth, and every unit of it is accounted for."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from tests.chaos.end_state import EndState
 from tests.chaos.history import History, Json
+from tests.chaos.ledger import BUYER, SOUK, captured, dispute_of, in_ledger, in_souk, is_settled
 from tests.chaos.observations import observations
 from tests.chaos.violation import Violation
 
@@ -14,8 +15,10 @@ REFUSES_CAPTURE = "pm_card_capture_fails"
 
 
 def charges(end: EndState) -> Iterable[Violation]:
-    """Every charge is for exactly one paid order or was refunded, never both."""
+    """Every charge is for exactly one paid order, or its money went back or waits for somebody to give it back."""
     now = datetime.fromtimestamp(end.at, UTC)
+    for unknown in end.unknown_charges:
+        yield Violation("charged", unknown, "the provider has a charge for which there is no payment")
     for payment_id, charge in end.charges.items():
         payment = end.payments[payment_id]
         order = end.orders.get(payment["order_id"])
@@ -23,66 +26,101 @@ def charges(end: EndState) -> Iterable[Violation]:
             yield Violation("charged", payment["order_id"], f"payment {payment_id} is for an order that is not there")
             continue
         ours = order["status"] == "paid" and order.get("payment_id") == payment_id
-        captured = _captured(charge, now)
-        if captured and not charge.get("refunded_at") and not ours:
+        owed = payment["status"] == "refund_failed" or is_settled(payment)
+        if in_ledger(charge, now) == SOUK and not ours and not owed:
             what = f"charge {payment_id} was captured, the order is {order['status']}, and there was no refund"
             yield Violation("charged", order["_id"], what)
-        if charge.get("refunded_at") and ours:
+        if in_ledger(charge, now) == BUYER and ours:
             yield Violation("charged", order["_id"], f"the order is paid by {payment_id}, which was refunded")
-        if captured and charge["amount"] != order["quantity"] * order["unit_price"]:
+        if captured(charge, now) and charge["amount"] != order["quantity"] * order["unit_price"]:
             yield Violation("charged", order["_id"], f"charged {charge['amount']}, which is not what was due")
 
 
 def paid(end: EndState) -> Iterable[Violation]:
-    """Every paid order was charged, and every refunded order was refunded by the provider."""
+    """Every paid order was charged, and the provider was asked for the refund of every refunded order."""
     now = datetime.fromtimestamp(end.at, UTC)
     for order_id, order in end.orders.items():
         charge = end.charges.get(order.get("payment_id") or "", {})
-        if order["status"] == "paid" and not _captured(charge, now):
+        if order["status"] == "paid" and not captured(charge, now):
             yield Violation("unpaid", order_id, "the order is paid, but nobody was charged for it")
-        if order["status"] == "refunded" and not charge.get("refunded_at"):
+        if order["status"] == "refunded" and not (charge.get("refunded_at") or charge.get("refund_failures")):
             yield Violation("unpaid", order_id, "the order is refunded, but the provider has no refund")
 
 
 def sums(end: EndState) -> Iterable[Violation]:
-    """What a buyer was charged for an order, less what came back, is its price if it is paid, and else nothing."""
+    """What Souk has of a buyer for an order is its price if it is paid, and else only what a failed refund left here.
+
+    The buyer's bank has what is disputed.
+    """
     now = datetime.fromtimestamp(end.at, UTC)
     balance: Counter[str] = Counter()
+    due: Counter[str] = Counter()
     for payment_id, charge in end.charges.items():
-        order = end.orders.get(end.payments[payment_id]["order_id"])
-        if order and _captured(charge, now):
-            balance[order["_id"]] += charge["amount"] - (charge["amount"] if charge.get("refunded_at") else 0)
+        payment = end.payments[payment_id]
+        order = end.orders.get(payment["order_id"])
+        if order and captured(charge, now):
+            if in_ledger(charge, now) == SOUK and not is_settled(payment):
+                balance[order["_id"]] += charge["amount"]
+            ours = order["status"] == "paid" and order.get("payment_id") == payment_id
+            if payment["status"] == "refund_failed" or (ours and payment["status"] != "disputed"):
+                due[order["_id"]] += order["quantity"] * order["unit_price"]
             if charge.get("currency") != order["currency"]:
                 yield Violation("sum", order["_id"], f"charge {payment_id} is in {charge.get('currency')}")
-    for order_id, order in end.orders.items():
-        due = order["quantity"] * order["unit_price"] if order["status"] == "paid" else 0
-        if balance[order_id] != due:
-            yield Violation("sum", order_id, f"the buyer has paid {balance[order_id]} in all, and {due} was due")
+    for order_id in end.orders:
+        if balance[order_id] != due[order_id]:
+            what = f"Souk has {balance[order_id]} of the buyer in all, and {due[order_id]} was due"
+            yield Violation("sum", order_id, what)
 
 
 def records(end: EndState) -> Iterable[Violation]:
-    """The status of every payment agrees with the provider's ledger, and no card has money set aside."""
+    """What every payment says agrees with the provider's ledger, and no card has money set aside."""
     now = datetime.fromtimestamp(end.at, UTC)
     for payment_id, payment in end.payments.items():
         charge = end.charges.get(payment_id, {})
-        truth = "refunded" if charge.get("refunded_at") else "captured" if _captured(charge, now) else "nothing moved"
-        if STATUSES.get(payment["status"]) != truth:
+        truth = in_ledger(charge, now)
+        if in_souk(payment) != truth:
             what = f"payment {payment_id} says {payment['status']}, the provider says {truth}"
+            yield Violation("record", payment["order_id"], what)
+        if payment.get("dispute") != (dispute := dispute_of(charge, now)):
+            what = f"the dispute of {payment_id} is {payment.get('dispute')} here and {dispute} at the provider"
+            yield Violation("record", payment["order_id"], what)
+        failed = (payment.get("failed_refunds", 0), charge.get("refund_failures", 0))
+        unheard = failed[0] != failed[1] and payment["status"] != "disputed"
+        if unheard or (payment["status"] == "refund_failed" and not failed[1]):
+            what = f"{failed[0]} refunds of {payment_id} failed, according to the provider {failed[1]}"
             yield Violation("record", payment["order_id"], what)
         if _authorized(charge) and not any(charge.get(name) for name in ("captured_at", "ended")):
             yield Violation("record", payment["order_id"], f"the money of payment {payment_id} is still set aside")
 
 
+def accounts(end: EndState) -> Iterable[Violation]:
+    """In each currency, what came in, went back and is disputed adds up to the same in Souk and at the provider."""
+    now = datetime.fromtimestamp(end.at, UTC)
+    ours: Counter[tuple[str, str]] = Counter()
+    theirs: Counter[tuple[str, str]] = Counter()
+    for payment in end.payments.values():
+        ours[payment["currency"], in_souk(payment)] += payment["amount"]
+    for payment_id, payment in end.payments.items():
+        charge = end.charges.get(payment_id, payment)
+        theirs[charge["currency"], in_ledger(charge, now)] += charge["amount"]
+    for account in sorted(ours.keys() | theirs.keys()):
+        if ours[account] != theirs[account]:
+            currency, where = account
+            what = f"Souk counts {ours[account]} {currency} as {where}, and the provider {theirs[account]}"
+            yield Violation("account", currency, what)
+
+
 def refunds(end: EndState) -> Iterable[Violation]:
-    """No more money of a payment is refunded than was charged."""
-    refunded: Counter[str] = Counter()
-    for one in end.events:
-        if one.subject == "payments.refunded":
-            refunded[one.body["payment_id"]] += one.body["amount"]
-    for payment_id, amount in refunded.items():
+    """No money is refunded that is refunded already: a second refund follows only one that failed."""
+    told = [e for e in end.events if e.subject in REFUNDS and e.body["payment_id"] in end.payments]
+    back: dict[str, int] = {}
+    for event in sorted(told, key=lambda e: int(e.body.get("payment_version", 0))):
+        payment_id = event.body["payment_id"]
         charged = end.charges.get(payment_id, {}).get("amount", 0)
-        if payment_id in end.payments and amount > charged:
-            what = f"{amount} of payment {payment_id} was refunded, and {charged} was charged"
+        amount = event.body["amount"] if event.subject == "payments.refunded" else -back.get(payment_id, 0)
+        back[payment_id] = back.get(payment_id, 0) + amount
+        if back[payment_id] > charged:
+            what = f"{back[payment_id]} of payment {payment_id} was refunded, and {charged} was charged"
             yield Violation("refunded twice", end.payments[payment_id]["order_id"], what)
 
 
@@ -92,7 +130,7 @@ def in_time(end: EndState) -> Iterable[Violation]:
     Money that moves by itself, which is never authorised, may come too late and be refunded.
     """
     now = datetime.fromtimestamp(end.at, UTC)
-    charged = {one for one, charge in end.charges.items() if _authorized(charge) and _captured(charge, now)}
+    charged = {one for one, charge in end.charges.items() if _authorized(charge) and captured(charge, now)}
     accepted = {event.body["payment_id"] for event in end.events if event.subject == "orders.payment_accepted"}
     for payment_id in charged | accepted & set(end.payments):
         payment = end.payments[payment_id]
@@ -132,14 +170,7 @@ def nothing_after_no(history: History, end: EndState) -> Iterable[Violation]:
 
 ENDS = {"orders.payment_accepted", "orders.cancelled"}
 
-STATUSES = {
-    "failed": "nothing moved",
-    "released": "nothing moved",
-    "captured": "captured",
-    "refunded": "refunded",
-    "refund_failed": "captured",
-}
-"""What the provider must say for each status that a payment can end in."""
+REFUNDS = {"payments.refunded", "payments.refund_failed"}
 
 
 def _authorized(charge: Json) -> bool:
@@ -147,16 +178,12 @@ def _authorized(charge: Json) -> bool:
     return charge.get("authorized_at") is not None
 
 
-def _captured(charge: Json, now: datetime) -> bool:
-    at = charge.get("captured_at")
-    return at is not None and at <= now
-
-
 RULES: tuple[Callable[[EndState], Iterable[Violation]], ...] = (
     charges,
     paid,
     sums,
     records,
+    accounts,
     refunds,
     in_time,
     accepted_stays,

@@ -89,6 +89,9 @@ def times_of_orders(history: History, end: EndState) -> list[OrderTimes]:
     asked: dict[tuple[str, str], float] = {}
     for o in history.of("pay", "cancel", "refund"):
         asked[o.kind, o.about["order_id"]] = min(o.sent, asked.get((o.kind, o.about["order_id"]), NEVER))
+    for order_id, order in end.orders.items():
+        if end.charges.get(order.get("payment_id") or "", {}).get("in_dashboard"):
+            asked.pop(("refund", order_id), None)  # The units may have come back before the seller asked.
     seen = observations(history)
     expired = {
         e.body["order_id"] for e in end.events if e.subject == "orders.cancelled" and e.body["reason"] == "expired"

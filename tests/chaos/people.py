@@ -26,7 +26,7 @@ TRIES = 12
 PAUSES = (0.3, 1.0)
 """Seconds before a request without an answer is repeated, at least and at most."""
 
-KEPT = ("id", "order_id", "status", "version", "quantity", "available")
+KEPT = ("id", "order_id", "status", "version", "quantity", "available", "dispute")
 """The fields of each row of a list that go into the history."""
 
 PASSWORD = "correct horse"

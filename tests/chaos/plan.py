@@ -16,6 +16,11 @@ WIRES = tuple(
 CLOCK_STEPS = {"clock ahead": 5.0, "clock behind": -5.0}
 """Seconds by which a fault sets the clock of a process wrong."""
 
+PROVIDER = ("provider", "provider-mongod")
+"""The provider and its disk."""
+
+OUTER_WIRES = ("people:gateway", "payments:provider", "provider:gateway")
+
 GAPS = (1.5, 4.5)
 """Seconds from one fault to the next."""
 
@@ -45,10 +50,11 @@ KINDS = {
     "kill nats": Kind(("nats",)),
     "kill redis": Kind(("redis",)),
     "kill gateway": Kind(("gateway",)),
-    "pause": Kind((*REPLICAS, *SERVERS, "gateway"), (0.5, 4.0), often=2),
-    "cut": Kind((*WIRES, "people:gateway"), (0.0, 2.0), often=2),
-    "slow": Kind((*WIRES, "people:gateway"), (1.0, 4.0)),
-    "hold": Kind((*WIRES, "people:gateway"), (0.5, 4.0)),
+    "kill provider": Kind(PROVIDER),
+    "pause": Kind((*REPLICAS, *SERVERS, "gateway", *PROVIDER), (0.5, 4.0), often=2),
+    "cut": Kind((*WIRES, *OUTER_WIRES), (0.0, 2.0), often=2),
+    "slow": Kind((*WIRES, *OUTER_WIRES), (1.0, 4.0)),
+    "hold": Kind((*WIRES, *OUTER_WIRES), (0.5, 4.0)),
     "hold requests": Kind(WIRES, (2.0, 8.0)),
     "hold answers": Kind(WIRES, (2.0, 8.0)),
     "repeat events": Kind(),
@@ -69,13 +75,13 @@ KINDS = {
 
 def replicated(mongods: Sequence[str], nats: Sequence[str]) -> dict[str, Kind]:
     """The kinds of faults where MongoDB and NATS have several members."""
-    wires = (*(f"{service.name}:{member}" for service in SERVICES for member in nats), "people:gateway")
+    wires = (*(f"{service.name}:{member}" for service in SERVICES for member in nats), *OUTER_WIRES)
     members = (*mongods, *nats)
     more = {
         "kill mongod": Kind(tuple(mongods)),
         "kill nats": Kind(tuple(nats)),
-        "pause": Kind((*REPLICAS, *members, "redis", "gateway"), (0.5, 4.0), often=2),
-        "long pause": Kind((*REPLICAS, *members), (20.0, 25.0)),
+        "pause": Kind((*REPLICAS, *members, "redis", "gateway", *PROVIDER), (0.5, 4.0), often=2),
+        "long pause": Kind((*REPLICAS, *members, *PROVIDER), (20.0, 25.0)),
         "cut": Kind(wires, (0.0, 2.0), often=2),
         "slow": Kind(wires, (1.0, 4.0)),
         "hold": Kind(wires, (0.5, 4.0)),

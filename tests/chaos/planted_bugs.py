@@ -7,26 +7,33 @@ import asyncio
 import os
 import runpy
 import sys
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import AsyncGenerator, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from pymongo import UpdateOne
+from pymongo.read_concern import ReadConcern
 
+import common.outbox
 import items.store
 from common.bus.connection import Bus
 from common.bus.consumers import Consumer
 from common.bus.envelope import Envelope
 from common.events import ItemState, ItemStatus, PaymentCaptured, StockChanged
+from common.mongo.client import WITHOUT_PENDING, Collection
+from common.outbox import Outbox, Outgoing
+from items.domain import Item
+from items.store import ItemStore
 from orders.desk import ReservationDesk
 from orders.domain import Order, SoldOut, Stock
 from orders.store import OrderStore
 from payments.cashier import Cashier
 from payments.domain import Payment, PaymentStatus
 from payments.leased_work import LeasedWork
+from payments.store import PaymentStore
 
 BUGS = (
     "unguarded stock",
@@ -35,6 +42,8 @@ BUGS = (
     "deadline ignored",
     "refund twice",
     "refund never",
+    "failed refund not heard",
+    "dispute not heard",
     "charged after no",
     "lateness by arrival",
     "dropped dead letter",
@@ -47,8 +56,12 @@ BUGS = (
     "withdrawal ignored",
     "given back twice",
     "old news shown",
+    "local read before ack",
+    "sweeps local",
 )
 
+SHORT_GRACE = timedelta(seconds=5)
+"""How long the sweeper leaves events to their writer: half as long as a save may take."""
 
 HANDLING_DELAY = 0.3
 """Seconds between acknowledging a message too early and handling it. A process killed meanwhile loses the message."""
@@ -102,6 +115,10 @@ async def publish_some(bus: Bus, envelopes: Sequence[Envelope]) -> list[Envelope
 
 async def nothing(*_: object, **__: object) -> None:
     """Do nothing instead of what should be done."""
+
+
+def ignore(*_: object, **__: object) -> None:
+    """The same where nothing is awaited."""
 
 
 right_authorize = Payment.authorize
@@ -212,6 +229,32 @@ def copy_any(event: StockChanged) -> UpdateOne:
     )
 
 
+async def item_as_the_primary_has_it(store: ItemStore, item_id: str) -> Item:
+    """Read an item in a state that the majority may never have."""
+    document = await locally(store._items).find_one({"_id": item_id}, WITHOUT_PENDING)
+    assert document
+    return Item.from_document(document)
+
+
+async def payment_as_the_primary_has_it(store: PaymentStore, payment_id: str) -> Payment | None:
+    """The same for a payment."""
+    document = await locally(store.collection).find_one({"_id": payment_id}, WITHOUT_PENDING)
+    return Payment.from_document(document) if document else None
+
+
+right_left_behind = common.outbox._left_behind
+
+
+def left_behind_here(collection: Collection, _: datetime) -> AsyncGenerator[Outgoing, None]:
+    """Sweep events of states that the majority may never have, before their writer knows what became of them."""
+    return right_left_behind(locally(collection), datetime.now(UTC) - SHORT_GRACE)
+
+
+def locally(collection: Collection) -> Collection:
+    """The collection as its primary alone has it."""
+    return collection.with_options(read_concern=ReadConcern("local"))
+
+
 def plant_all() -> None:
     """Plant every bug. None is active yet."""
     plant(Stock, "take", "unguarded stock", take_unguarded)
@@ -219,6 +262,8 @@ def plant_all() -> None:
     plant(Bus, "publish", "event lost after write", publish_some)
     plant(Payment, "owe_refund", "refund twice", owe_again)
     plant(Cashier, "give_back", "refund never", nothing)
+    plant(Payment, "note_refunds", "failed refund not heard", ignore)
+    plant(Payment, "disputed", "dispute not heard", ignore)
     plant(Payment, "authorize", "charged after no", take_at_once)
     plant(Order, "expire", "lateness by arrival", expire_while_paid)
     plant(ReservationDesk, "expire", "deadline ignored", nothing)
@@ -232,6 +277,10 @@ def plant_all() -> None:
     plant(Stock, "take", "sold out too early", take_all_but_the_last)
     plant(Stock, "give_back", "given back twice", give_back_twice)
     plant(items.store, "_copy_of", "old news shown", copy_any)
+    plant(ItemStore, "get", "local read before ack", item_as_the_primary_has_it)
+    plant(PaymentStore, "find", "local read before ack", payment_as_the_primary_has_it)
+    plant(Outbox, "_confirm", "local read before ack", nothing)
+    plant(common.outbox, "_left_behind", "sweeps local", left_behind_here)
 
 
 if __name__ == "__main__":

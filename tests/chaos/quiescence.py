@@ -10,6 +10,7 @@ from nats.js import JetStreamContext
 from common.bus.streams import STREAMS
 from common.mongo.client import Collection, Database, database
 from common.outbox import HAS_PENDING
+from payments.domain import TROUBLE
 from tests.chaos.end_state import open_streams
 from tests.chaos.history import Json
 from tests.chaos.world import World
@@ -27,12 +28,14 @@ async def until_quiet(world: World, people: Iterable[str], limit: float) -> list
         database(world.mongo_url("items")) as items,
         database(world.mongo_url("orders")) as orders,
         database(world.mongo_url("payments")) as payments,
+        database(world.ledger_url) as ledger,
         redis.asyncio.from_url(world.redis_url) as deadlines,
         open_streams(world) as js,
     ):
         ids = {"$in": list(people)}
         while True:
             busy = [one async for one in _in_databases(auth, items, orders, payments, ids)]
+            busy += [one async for one in _at_the_provider(ledger)]
             busy += [one async for one in _in_streams(js)]
             if waiting := await deadlines.zcard("deadlines"):
                 busy.append(f"{waiting} deadlines are still to come")
@@ -46,6 +49,8 @@ async def _in_databases(
     auth: Database, items: Database, orders: Database, payments: Database, ids: Json
 ) -> AsyncIterator[str]:
     unsettled = {"check_at": {"$exists": True}}
+    troubled = await payments.payments.distinct("_id", {"buyer_id": ids, "status": {"$in": list(TROUBLE)}})
+    refunding = {"status": "paid", "refund_requested": True, "payment_id": {"$nin": troubled}}
     looks: list[tuple[Collection, Json, str]] = [
         (auth.users, {"_id": ids, **HAS_PENDING}, "users have unpublished events"),
         (items.items, {"seller_id": ids, **HAS_PENDING}, "items have unpublished events"),
@@ -53,12 +58,17 @@ async def _in_databases(
         (orders.orders, {"buyer_id": ids, **HAS_PENDING}, "orders have unpublished events"),
         (payments.payments, {"buyer_id": ids, **HAS_PENDING}, "payments have unpublished events"),
         (orders.orders, {"buyer_id": ids, "status": "awaiting_payment"}, "orders are not settled"),
-        (orders.orders, {"buyer_id": ids, "status": "paid", "refund_requested": True}, "refunds are not done"),
+        (orders.orders, {"buyer_id": ids, **refunding}, "refunds are not done"),
         (payments.payments, {"buyer_id": ids, **unsettled}, "payments are not settled"),
     ]
     for collection, query, what in looks:
         if found := await collection.count_documents(query):
             yield f"{found} {what}"
+
+
+async def _at_the_provider(ledger: Database) -> AsyncIterator[str]:
+    if found := await ledger.sandbox_charges.count_documents({"notify_at": {"$exists": True}}):
+        yield f"{found} charges have news that the provider has not told"
 
 
 async def _in_streams(js: JetStreamContext) -> AsyncIterator[str]:

@@ -111,7 +111,8 @@ class ReplicatedWorld(World):
             nats_server.most_bytes = ROOM
         self.mongo.share_key()
         members = {member.name: member for member in (*self.mongo.members, *self.nats.members)}
-        return {**members, "redis": servers["redis"]}
+        others = ("redis", "provider-mongod", "provider")
+        return {**members, **{name: servers[name] for name in others}}
 
     def _env(self, service: Service) -> dict[str, str]:
         return {**super()._env(service), "NATS_REPLICAS": "3"}

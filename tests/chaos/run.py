@@ -14,6 +14,7 @@ from tests.chaos.end_state import EndState, read_end_state
 from tests.chaos.faults import FaultResult, Faults
 from tests.chaos.history import History
 from tests.chaos.market import Market, Seller
+from tests.chaos.office import Operator, grant
 from tests.chaos.people import Person
 from tests.chaos.plan import CLOCK_STEPS, Fault, make_plan
 from tests.chaos.quiescence import until_quiet
@@ -31,6 +32,7 @@ SIGN_UPS = 3
 
 BUYER_PAUSE = 0.4
 SELLER_PAUSE = 1.6
+OPERATOR_PAUSE = 1.6
 """Longest pause of a person between two actions, in seconds."""
 
 
@@ -69,9 +71,11 @@ class Run:
         async with contextlib.AsyncExitStack() as exits:
             step("signing up")
             persons = await self._people(world, exits)
+            operator = Operator(persons.pop(), world.provider_url)
+            await grant(world, operator.person)
             faults = await exits.enter_async_context(Faults.connected(world, self.history, self.seed, self.faults))
             step("trading")
-            await self._trade(persons, faults)
+            await self._trade(persons, operator, faults)
             step("healing")
             await faults.heal()
         step("waiting until quiet")
@@ -91,7 +95,7 @@ class Run:
 
     async def _people(self, world: World, exits: contextlib.AsyncExitStack) -> list[Person]:
         persons = []
-        for number in range(self.buyers + SELLERS):
+        for number in range(self.buyers + SELLERS + 1):
             persons.append(Person(world.front, self.history, f"P{number}", random.Random(f"{self.seed}/{number}")))
             exits.push_async_callback(persons[-1].leave)
         async with asyncio.TaskGroup() as group:
@@ -99,7 +103,7 @@ class Run:
                 group.create_task(_sign_up(persons[first::SIGN_UPS]))
         return persons
 
-    async def _trade(self, persons: Sequence[Person], faults: Faults) -> None:
+    async def _trade(self, persons: Sequence[Person], operator: Operator, faults: Faults) -> None:
         market = Market(self.hold_seconds, self.offers)
         self.history.began = time.time()
         until = time.monotonic() + self.seconds
@@ -109,6 +113,7 @@ class Run:
 
         async with asyncio.TaskGroup() as group:
             causing = group.create_task(self._cause_faults(faults))
+            group.create_task(_live(operator, OPERATOR_PAUSE, over))
             for person in persons[:SELLERS]:
                 group.create_task(_live(Seller(person, market), SELLER_PAUSE, over))
             for person in persons[SELLERS:]:
@@ -129,7 +134,7 @@ async def _sign_up(persons: Sequence[Person]) -> None:
         await person.sign_up()
 
 
-async def _live(one: Buyer | Seller, pause: float, over: Callable[[], bool]) -> None:
+async def _live(one: Buyer | Seller | Operator, pause: float, over: Callable[[], bool]) -> None:
     while not over():
         await one.act()
         await asyncio.sleep(one.person.chance.uniform(0, pause))

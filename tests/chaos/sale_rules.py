@@ -67,6 +67,23 @@ def bound(history: History, end: EndState) -> Iterable[Violation]:
                 )
 
 
+def kept(history: History, end: EndState) -> Iterable[Violation]:
+    """What a seller was told of an edit or a withdrawal is what the item became, and stays."""
+    versions = versions_of_items(history, end)
+    for o in history.of("edit item", "withdraw item"):
+        if o.status != 200:
+            continue
+        item, body = end.items.get(o.body["id"], {}), o.body
+        told = versions[body["id"]][body["version"]]
+        if item.get("version", 0) < body["version"]:
+            what = f"version {body['version']} was the answer, and the item ends at {item.get('version')}"
+            yield Violation("lost", body["id"], what)
+        elif o.kind == "withdraw item" and item["status"] != "withdrawn":
+            yield Violation("lost", body["id"], "a withdrawn item is still on sale")
+        if (told.offer, told.quantity) != ((body["title"], body["price"], body["currency"]), body["quantity"]):
+            yield Violation("lie", body["id"], f"version {body['version']} is not what the answer showed")
+
+
 def hold_limit(history: History, end: EndState) -> Iterable[Violation]:
     """No buyer holds more than the limit of an item, and nobody is refused because of a limit that is not reached."""
     orders: dict[tuple[str, str], list[OrderTimes]] = defaultdict(list)
@@ -126,6 +143,7 @@ RULES: tuple[Callable[[History, EndState], Iterable[Violation]], ...] = (
     offered,
     expected_price,
     bound,
+    kept,
     hold_limit,
     one_order_for_each_attempt,
 )

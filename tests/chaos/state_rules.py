@@ -6,6 +6,9 @@ from datetime import UTC, datetime, timedelta
 from tests.chaos.end_state import EndState
 from tests.chaos.violation import Violation
 
+MONEY_MOVED = frozenset({"captured", "refund_due", "refunded", "refund_failed", "disputed"})
+"""The statuses of a payment whose money has moved."""
+
 LIVE = frozenset({"awaiting_payment", "paid"})
 
 
@@ -95,10 +98,24 @@ def _owed(end: EndState) -> Iterable[tuple[str, str, str | None]]:
         for payment in order.get("rejected_payments", ()):
             yield "orders.payment_rejected", order_id, payment
     for payment_id, payment in end.payments.items():
-        if payment["status"] in {"captured", "refund_due", "refunded"}:
+        if payment["status"] in MONEY_MOVED:
             yield "payments.captured", payment["order_id"], payment_id
-        if payment["status"] in {"refunded", "released", "failed"}:
+        if payment["status"] in {"refunded", "refund_failed", "disputed", "released", "failed"}:
             yield f"payments.{payment['status']}", payment["order_id"], payment_id
 
 
-RULES: tuple[Callable[[EndState], Iterable[Violation]], ...] = (stock, shown, deadlines, published)
+def real(end: EndState) -> Iterable[Violation]:
+    """Every event tells of something that is there: none was published of a write that was undone."""
+    things = (
+        ("order_id", "buyer_id", end.orders),
+        ("payment_id", "buyer_id", end.payments),
+        ("item_id", "seller_id", end.items),
+    )
+    for event in end.events:
+        for name, owner, there in things:
+            key = event.body.get(name)
+            if key and key not in there and event.body.get(owner) in end.users:  # else of another run's people
+                yield Violation("phantom", key, f"{event.subject} tells of something that is not there")
+
+
+RULES: tuple[Callable[[EndState], Iterable[Violation]], ...] = (stock, shown, deadlines, published, real)

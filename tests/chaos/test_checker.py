@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from tests.chaos.repeats import Place
-from tests.chaos.town import END, NOW, Town
+from tests.chaos.town import CAPTURED_AT, END, NOW, Town
 
 
 def bought(town: Town) -> None:
@@ -49,6 +50,51 @@ def test_a_refund_is_as_good_as_a_paid_order() -> None:
     assert town.broken() == set()
 
 
+def refund_failed(town: Town) -> None:
+    """The order was refunded, and then the money came back."""
+    refunded(town)
+    town.charge.pop("refunded_at")
+    town.charge["refund_failures"] = 1
+    town.payment.update(status="refund_failed", failed_refunds=1)
+    town.publish("payments.refund_failed", order_id="o1", payment_id="p1", amount=1000, payment_version=1)
+
+
+def retried(town: Town) -> None:
+    """An operator made the failed refund again."""
+    refund_failed(town)
+    town.charge["refunded_at"] = END
+    town.payment["status"] = "refunded"
+    town.publish("payments.refunded", order_id="o1", payment_id="p1", amount=1000, payment_version=2)
+
+
+def settled(town: Town) -> None:
+    """An operator paid the failed refund by other means."""
+    refund_failed(town)
+    town.payment.update(status="refunded", settled_by="ola@souk.test")
+    town.publish("payments.refunded", order_id="o1", payment_id="p1", amount=1000, payment_version=2)
+
+
+def disputed(town: Town, outcome: str = "open") -> None:
+    """The buyer's bank wants the money."""
+    town.charge["disputed_at"] = CAPTURED_AT
+    if outcome != "open":
+        town.charge["dispute"] = outcome
+    town.payment.update(status="captured" if outcome == "won" else "disputed", dispute=outcome)
+    town.publish("payments.disputed", order_id="o1", payment_id="p1")
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [refund_failed, retried, settled, disputed, partial(disputed, outcome="won"), partial(disputed, outcome="lost")],
+)
+def test_money_that_went_astray_is_accounted_for(trouble: Callable[[Town], object]) -> None:
+    town = Town()
+    town.asked("place", 201, town.view(), item_id="i1", quantity=2)
+    trouble(town)
+
+    assert town.broken() == set()
+
+
 def test_a_card_whose_capture_the_provider_refused_owes_nobody_units() -> None:
     town = Town()
     town.asked("place", 201, town.view(), item_id="i1", quantity=2)
@@ -66,6 +112,43 @@ def test_a_card_whose_capture_the_provider_refused_owes_nobody_units() -> None:
 def refunded_twice(town: Town) -> None:
     refunded(town)
     town.publish("payments.refunded", order_id="o1", payment_id="p1", amount=1000)
+
+
+def refunded_again_for_nothing(town: Town) -> None:
+    retried(town)
+    town.publish("payments.refunded", order_id="o1", payment_id="p1", amount=1000, payment_version=3)
+
+
+def failed_unheard(town: Town) -> None:
+    """Souk says that the money went back, and it did not."""
+    refunded(town)
+    town.charge.pop("refunded_at")
+    town.charge["refund_failures"] = 1
+
+
+def refund_failed_in_secret(town: Town) -> None:
+    refund_failed(town)
+    town.lose("payments.refund_failed")
+
+
+def told_of_an_order_that_was_undone(town: Town) -> None:
+    town.end.users["bea"] = {}
+    town.publish("orders.placed", order_id="o2", buyer_id="bea")
+
+
+def disputed_unheard(town: Town) -> None:
+    town.charge["disputed_at"] = CAPTURED_AT
+
+
+def won_unheard(town: Town) -> None:
+    disputed(town)
+    town.charge["dispute"] = "won"
+
+
+def settled_and_refunded(town: Town) -> None:
+    """The buyer got the money twice: from the operator and from the provider."""
+    settled(town)
+    town.charge["refunded_at"] = END
 
 
 def a_card_was_charged(town: Town) -> None:
@@ -178,7 +261,21 @@ BROKEN: list[tuple[str, Callable[[Town], object]]] = [
     ("sum", lambda town: town.charge.update(amount=999)),
     ("record", set_aside),
     ("record", lambda town: town.payment.update(status="failed")),
+    ("record", failed_unheard),
+    ("record", disputed_unheard),
+    ("record", won_unheard),
+    ("record", lambda town: town.payment.update(status="refund_failed")),
+    ("account", failed_unheard),
+    ("account", disputed_unheard),
+    ("account", settled_and_refunded),
+    ("account", lambda town: town.payment.update(amount=999)),
+    ("account", lambda town: town.payment.update(currency="USD")),
+    ("charged", lambda town: town.end.unknown_charges.append("p9")),
+    ("charged", failed_unheard),
+    ("unpublished", refund_failed_in_secret),
+    ("phantom", told_of_an_order_that_was_undone),
     ("refunded twice", refunded_twice),
+    ("refunded twice", refunded_again_for_nothing),
     ("in time", displaced),
     ("in time", accepted_for_nothing),
     ("in time", expired_while_accepted),

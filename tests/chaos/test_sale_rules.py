@@ -46,6 +46,7 @@ def at_another_price(town: Town) -> None:
 def edited(town: Town, **changes: Any) -> None:
     """An edit that has bound the seller one second after the start."""
     offer = {**town.offer, **changes}
+    town.item.update(version=2, quantity=offer["quantity"], status=offer["status"])
     town.publish("items.changed", item_id="i1", item_version=2, **offer)
     town.answered("edit item", 0.5, 1, 200, {"id": "i1", "version": 2, "in_effect": True, "available": 0, **offer})
 
@@ -67,6 +68,26 @@ def back_to_an_older_version(town: Town) -> None:
 def placed_after_a_withdrawal(town: Town) -> None:
     edited(town, status="withdrawn")
     town.order_more("m1", 3, 3.5, quantity=1)
+
+
+def edit_undone(town: Town) -> None:
+    """An edit was answered, and then it had never been."""
+    edited(town, price=600)
+    town.lose("items.changed")
+    town.item["version"] = 1
+
+
+def edit_undone_and_forgotten(town: Town) -> None:
+    """Another edit took the version of one that was answered."""
+    town.publish("items.changed", item_id="i1", item_version=2, **{**town.offer, "price": 700})
+    edited(town, price=600)
+
+
+def withdrawal_undone(town: Town) -> None:
+    edited(town, status="withdrawn")
+    body = {"id": "i1", "version": 2, "available": 0, **town.offer, "status": "withdrawn"}
+    town.answered("withdraw item", 2, 3, 200, body)
+    town.item["status"] = "listed"
 
 
 def placed_twice_under_one_key(town: Town) -> None:
@@ -97,6 +118,9 @@ BROKEN: list[tuple[str, Callable[[Town], object]]] = [
     ("price", lambda town: town.asked("place", 201, town.view(), item_id="i1", quantity=2, expected_unit_price=499)),
     ("price", lambda town: town.asked("place", 409, SAME_PRICE, item_id="i1", quantity=2, expected_unit_price=500)),
     ("withdrawn", placed_after_a_withdrawal),
+    ("lost", edit_undone),
+    ("lost", withdrawal_undone),
+    ("lie", edit_undone_and_forgotten),
     ("hold limit", holds_too_much),
     ("hold limit", lambda town: refused(town, 0, 0.5, "hold_limit")),
     ("too many orders", placed_twice_under_one_key),
@@ -160,6 +184,7 @@ def an_edit_that_nobody_answered(town: Town) -> None:
 
 def an_order_while_a_withdrawal_does_not_bind(town: Town) -> None:
     town.publish("items.withdrawn", item_id="i1", item_version=2, **{**town.offer, "status": "withdrawn"})
+    town.item.update(version=2, status="withdrawn")
     body = {"id": "i1", "version": 2, "in_effect": False, "available": 0, **town.offer, "status": "withdrawn"}
     town.answered("withdraw item", 0.5, 1, 200, body)
     town.order_more("m1", 2, 2.5, quantity=1)

@@ -38,7 +38,8 @@ class Town:
         self.stock: Json = {"offered": 5, "taken": 2, "status": "listed", "item_version": 1, "version": 3}
         self.item: Json = {"quantity": 5, "status": "listed", "version": 1, "available": 3, "stock_version": 3}
         self.item["seller_id"] = "sid"
-        self.payment: Json = {"_id": "p1", "order_id": "o1", "buyer_id": "bea", "amount": 1000, "status": "captured"}
+        self.payment: Json = {"_id": "p1", "order_id": "o1", "buyer_id": "bea", "amount": 1000, "currency": "EUR"}
+        self.payment["status"] = "captured"
         self.charge: Json = {"amount": 1000, "currency": "EUR", "captured_at": CAPTURED_AT}
         self.events: list[PublishedEvent] = []
         self.end = EndState(

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -10,17 +11,18 @@ from typing import Self
 from infra.bus import PROVISIONER
 from infra.local.stack.program import Program, Say
 from infra.local.stack.stack import DRAIN_SECONDS, Stack
+from infra.servers.mongo import MongoServer
 from infra.servers.nats import NatsServer
-from infra.servers.process import Child
+from infra.servers.process import Child, free_port
 from infra.services import SERVICES, Service
 from tests.chaos.clocks import Clock, library, until_off
 from tests.chaos.disks import SmallDisk, may_mount, until_noticed
 from tests.chaos.plan import CLOCK_STEPS, KINDS, Fault, Kind
 from tests.chaos.proxy import Proxy
 
-URLS = {"MONGO_URL": "mongod", "NATS_URL": "nats", "REDIS_URL": "redis"}
+URLS = {"MONGO_URL": "mongod", "NATS_URL": "nats", "REDIS_URL": "redis", "SANDBOX_URL": "provider"}
 
-FRONT = "people:gateway"
+FRONT, WEBHOOKS = "people:gateway", "provider:gateway"
 
 ROOM = 64 * 1024 * 1024
 """Bytes that the bus may store: a limit that a fault reaches on purpose."""
@@ -30,7 +32,10 @@ RETURN_SECONDS = 60.0
 
 
 class World(Stack):
-    """A stack with proxies. `wires` are named `orders:mongod`, and `people:gateway` in front of the gateway."""
+    """A stack with proxies, and a provider with a disk of its own.
+
+    `wires` are named `orders:mongod`; `people:gateway` and `provider:gateway` are in front of the gateway.
+    """
 
     def __init__(
         self,
@@ -79,6 +84,19 @@ class World(Stack):
     def front(self) -> str:
         """The address for people."""
         return f"http://127.0.0.1:{self.wires[FRONT].port}"
+
+    @property
+    def provider_url(self) -> str:
+        """The address of the provider without a proxy, as its own people reach it."""
+        return f"http://127.0.0.1:{self.servers['provider'].port}"
+
+    @property
+    def ledger_url(self) -> str:
+        """The address of the provider's database."""
+        match self.servers["provider-mongod"]:
+            case MongoServer() as disk:
+                return disk.url_for("provider")
+        raise AssertionError
 
     @property
     def bus_url(self) -> str:
@@ -186,7 +204,23 @@ class World(Stack):
         match servers["nats"]:
             case NatsServer() as nats:
                 nats.most_bytes = ROOM
-        return servers
+        return {**servers, **self._make_provider()}
+
+    def _make_provider(self) -> dict[str, Child]:
+        disk = MongoServer(self.data_dir / "provider-mongod")
+        disk.name = "provider-mongod"
+        port = free_port()
+        self.wires[WEBHOOKS] = Proxy(self._gateway_port)
+        env = {
+            "MONGO_URL": disk.url_for("provider"),
+            "WEBHOOK_SECRET": self.keys.password("webhook"),
+            "WEBHOOK_URL": f"http://127.0.0.1:{self.wires[WEBHOOKS].port}/api/payments/webhook",
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+        }
+        command = [sys.executable, "-m", "tests.support.provider"]
+        provider = Program("provider", self.data_dir / "provider", port, command, env, self._say)
+        return {disk.name: disk, provider.name: provider}
 
     def _make_service(self, service: Service, replica: int) -> Program:
         program = super()._make_service(service, replica)
@@ -196,6 +230,8 @@ class World(Stack):
 
     def _env(self, service: Service) -> dict[str, str]:
         env = super()._env(service)
+        if service.name == "payments":
+            env["SANDBOX_URL"] = self.provider_url
         for variable, server in URLS.items():
             if variable in env:
                 env[variable] = self._through_proxy(service.name, server, env[variable])

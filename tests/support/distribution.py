@@ -17,7 +17,10 @@ from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
 
 from infra.servers.process import Child
 
-STACKS = ("crash_stack", "planted_world", "faulty_stack", "stack", "hasty_stack", "echoes", "seeded")
+STACKS = (
+    *("crash_stack", "planted_world", "replicated_planted_world", "faulty_stack", "stack", "hasty_stack"),
+    *("echoes", "seeded"),
+)
 """Fixtures that start several services and that tests share."""
 
 SHARED = (*STACKS, "localstripe", "rendered", "_trio")

@@ -21,9 +21,11 @@ from common.mongo.client import Database
 from infra.servers.process import free_port
 from payments.gateways.port import PaymentGateway, Processing
 from payments.gateways.sandbox import SandboxGateway, signature
+from payments.gateways.sandbox_remote import RemoteSandbox
 from payments.gateways.stripe import StripeGateway
 from services.payments.tests.localstripe import localstripe_for
 from services.payments.tests.stripe_fake import SECRET_KEY, FakeStripe
+from tests.support import provider
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import Serve
@@ -65,19 +67,34 @@ class Place:
 @asynccontextmanager
 async def sandbox_provider(place: Place) -> AsyncIterator[Provider]:
     """The sandbox, its webhook calls going nowhere."""
+    async with SandboxGateway.open(place.db.sandbox_charges, SECRET, "http://127.0.0.1:1/") as gateway:
+        yield _sandbox(gateway, place.db)
 
+
+@asynccontextmanager
+async def remote_sandbox_provider(place: Place) -> AsyncIterator[Provider]:
+    """The sandbox in a process of its own, as chaos has it."""
+    port = free_port()
+    async with (
+        provider.opened(place.db, SECRET, "http://127.0.0.1:1/") as app,
+        place.serve(app, port),
+        RemoteSandbox.open(f"http://127.0.0.1:{port}", SECRET) as gateway,
+    ):
+        yield _sandbox(gateway, place.db)
+
+
+def _sandbox(gateway: PaymentGateway, db: Database) -> Provider:
     async def balance() -> int:
         moved = {"captured_at": {"$lte": datetime.now(UTC)}, "refunded_at": None}
-        return sum(charge["amount"] for charge in await place.db.sandbox_charges.find(moved).to_list())
+        return sum(charge["amount"] for charge in await db.sandbox_charges.find(moved).to_list())
 
     def signed(reference: str, at: datetime, secret: str) -> tuple[bytes, Mapping[str, str]]:
         body = b'{"id": "evt_1", "type": "charge.updated", "reference": "%b"}' % reference.encode()
         seconds = int(at.timestamp())
         return body, {"sandbox-signature": f"t={seconds},v1={signature(secret, seconds, body)}"}
 
-    async with SandboxGateway.open(place.db.sandbox_charges, SECRET, "http://127.0.0.1:1/") as gateway:
-        cards = ("pm_card_visa", "pm_card_declined", "pm_card_duplicate")
-        yield Provider(gateway, *cards, balance, signed, "pm_card_lost", "pm_card_capture_fails")
+    cards = ("pm_card_visa", "pm_card_declined", "pm_card_duplicate")
+    return Provider(gateway, *cards, balance, signed, "pm_card_lost", "pm_card_capture_fails")
 
 
 @asynccontextmanager
@@ -157,6 +174,7 @@ async def _money_in(account: StripeClient, begun: str) -> int:
 
 PROVIDERS: dict[str, Callable[[Place], AbstractAsyncContextManager[Provider]]] = {
     "sandbox": sandbox_provider,
+    "remote sandbox": remote_sandbox_provider,
     "stripe": small_stripe_provider,
     "localstripe": localstripe_provider,
 }

@@ -1,12 +1,13 @@
 """Every call to the gateway is published, however it ended."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
-from common.events import PaymentAuthorized, PaymentRefunded, ProviderCalled
+from common.events import PaymentAuthorized, PaymentCaptured, PaymentDisputed, PaymentRefunded, ProviderCalled
 from common.telemetry import Cause, caused_by
 from payments.gateways.port import Answer, Charge, Found, GatewayRefused, GatewayTimeout, GatewayUnavailable, Refunds
 from payments.gateways.sandbox import SandboxGateway
@@ -100,6 +101,25 @@ async def test_lookups_of_slow_and_of_lost_charges_are_published(
 
     calls = await events.published(ProviderCalled, 3)
     assert outcomes(calls) == [("charge", "processing"), ("retrieve", "processing"), ("retrieve", "not_found")]
+
+
+async def test_news_that_comes_at_once_is_told_in_one_version_each(
+    workshop: "Workshop", gateway: Failing, events: Events
+) -> None:
+    """A dispute is lost on the way, then won; meanwhile the money was refunded at the provider."""
+    cashier, payment = workshop.cashier(gateway), await workshop.intent("pm_bank")
+    await cashier.settle(payment.id)
+    ledger, now = workshop.db.sandbox_charges, datetime.now(UTC)
+    await ledger.update_one({"_id": payment.id}, {"$set": {"captured_at": now, "disputed_at": now}})
+    await cashier.settle(payment.id)
+    await ledger.update_one({"_id": payment.id}, {"$set": {"dispute": "won", "refunded_at": now}})
+    await cashier.hear(f"ch_{payment.id}")
+
+    [captured] = await events.published(PaymentCaptured)
+    opened, won = await events.published(PaymentDisputed, 2)
+    [refunded] = await events.published(PaymentRefunded)
+    versions = [event.payment_version for event in (captured, opened, won, refunded)]
+    assert versions == sorted(set(versions))
 
 
 async def test_a_refund_names_what_it_was_made_for(workshop: "Workshop", gateway: Failing, events: Events) -> None:

@@ -80,6 +80,15 @@ def test_a_failure_is_reported_once_and_late_news_of_the_refund_changes_nothing(
     assert [type(event) for event in payment.recorded] == [PaymentRefunded, PaymentRefundFailed]
 
 
+def test_a_failure_that_is_reported_with_the_next_refund_is_one_event(payment: Payment) -> None:
+    payment.owe_refund("sold_out", now())
+
+    payment.note_refunds("expired_card", 1, now(), returned=True)
+
+    assert payment.status is PaymentStatus.REFUNDED
+    assert [type(event) for event in payment.recorded] == [PaymentRefunded]
+
+
 def test_late_news_of_an_attempt_does_not_stop_the_next(failed: Payment) -> None:
     failed.refund_again(now(), "ola@souk.test")
 

@@ -1,7 +1,7 @@
 """A call to the gateway and its outcome, as transitions of the payment that it was made for. No I/O."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -37,8 +37,8 @@ class Call:
     operation: ProviderOperation
     began: float = field(default_factory=time.perf_counter)
 
-    def answered(self, answer: Answer, later: Transition | None = None) -> Transition:
-        """The gateway answered: the payment moves on, and then on to what came `later`."""
+    def answered(self, answer: Answer) -> Transition:
+        """The gateway answered: the payment moves on."""
         match answer:
             case Authorized(reference):
                 outcome, move = ProviderOutcome.AUTHORIZED, _authorize(reference)
@@ -48,11 +48,7 @@ class Call:
                 outcome, move = ProviderOutcome.DECLINED, _fail(reference, reason)
             case Processing(reference, client_secret):
                 outcome, move = ProviderOutcome.PROCESSING, _process(reference, client_secret)
-        return self._ended(outcome, answer.reference, move, later)
-
-    def found(self, found: Found) -> Transition:
-        """The gateway told how a charge stands, and what happened to its money later."""
-        return self.answered(found.answer, _news(found))
+        return self._ended(outcome, answer.reference, move)
 
     def released(self, answer: Answer) -> Transition:
         """The gateway gave up an authorization, unless the money had moved already."""
@@ -74,12 +70,12 @@ class Call:
         [outcome] = [outcome for kind, outcome in FAILURES.items() if isinstance(error, kind)]
         return self._ended(outcome, reference)
 
-    def _ended(self, outcome: ProviderOutcome, reference: str, *moves: Transition | None) -> Transition:
+    def _ended(self, outcome: ProviderOutcome, reference: str, move: Transition | None = None) -> Transition:
         milliseconds = round((time.perf_counter() - self.began) * 1000)
 
         def record_and_move(payment: Payment) -> None:
             payment.provider_called(self.operation, outcome, reference or None, milliseconds)
-            for move in filter(None, moves):
+            if move:
                 move(payment)
 
         return record_and_move
@@ -113,11 +109,17 @@ def _refund(refunds: Refunds, attempt: int) -> Transition:
     return move
 
 
-def _news(found: Found) -> Transition:
-    def move(payment: Payment) -> None:
-        now = datetime.now(UTC)
-        if dispute := found.dispute:
-            payment.disputed(dispute.status, dispute.reason, now, dispute.opened_at)
-        payment.note_refunds(found.refunds.reason, found.refunds.failures, now, returned=found.refunds.returned)
-
-    return move
+def news(found: Found) -> Sequence[Transition]:
+    """What happened to the money of a charge later. Each is to be saved for itself: a version has one event."""
+    moves: list[Transition] = []
+    if dispute := found.dispute:
+        moves.append(
+            lambda payment: payment.disputed(dispute.status, dispute.reason, datetime.now(UTC), dispute.opened_at)
+        )
+    if (refunds := found.refunds) != Refunds():
+        moves.append(
+            lambda payment: payment.note_refunds(
+                refunds.reason, refunds.failures, datetime.now(UTC), returned=refunds.returned
+            )
+        )
+    return moves

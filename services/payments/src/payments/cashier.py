@@ -15,7 +15,7 @@ from common.errors import IdempotencyKeyReused
 from common.events import ProviderOperation
 from common.ids import once_arrived
 from common.telemetry import Cause, caused_by, current_cause, new_cause
-from payments.calls import FAILURES, Call, Transition
+from payments.calls import FAILURES, Call, Transition, news
 from payments.domain import (
     Due,
     OrderNotFound,
@@ -27,6 +27,7 @@ from payments.domain import (
 from payments.gateways.port import (
     Charge,
     ChargeRecord,
+    Found,
     GatewayTimeout,
     GatewayUnavailable,
     PaymentGateway,
@@ -122,7 +123,7 @@ class Cashier:
         payment = await self._payments.find(found.payment_id) if found else None
         if found is None or payment is None:
             return False
-        await self._payments.change(payment, call.found(found))
+        await self._follow(payment, call, found)
         return True
 
     async def accept(self, payment_id: str) -> None:
@@ -235,7 +236,12 @@ class Cashier:
         if found is None:
             await self._payments.change(payment, call.not_found(payment.reference))
             raise GatewayUnavailable(f"the gateway no longer knows charge {payment.reference}")
-        await self._payments.change(payment, call.found(found))
+        await self._follow(payment, call, found)
+
+    async def _follow(self, payment: Payment, call: Call, found: Found) -> None:
+        """The payment goes where the charge is, and then where its money went later."""
+        for transition in (call.answered(found.answer), *news(found)):
+            payment = await self._payments.change(payment, transition)
 
     @asynccontextmanager
     async def _calling(self, payment: Payment, operation: ProviderOperation) -> AsyncIterator[Call]:

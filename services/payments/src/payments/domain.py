@@ -483,7 +483,8 @@ class Payment(Aggregate):
             return
         if failures > self.failed_refunds:
             self.failed_refunds = failures
-            self.refund_failed(reason, now)
+            if not returned:
+                self.refund_failed(reason, now)
         if returned:
             self.refunded_elsewhere(REFUNDED_BY_PROVIDER)
 

@@ -14,6 +14,7 @@ from payments.cashier import Cashier
 from payments.consumers import consumers
 from payments.gateways.port import PaymentGateway
 from payments.gateways.sandbox import SandboxGateway
+from payments.gateways.sandbox_remote import RemoteSandbox
 from payments.records import records
 from payments.routes import router
 from payments.settings import PaymentsSettings
@@ -51,7 +52,10 @@ async def start() -> AsyncIterator[Running]:
 def opened_gateway(settings: PaymentsSettings, db: Database) -> AbstractAsyncContextManager[PaymentGateway]:
     """The gateway that the settings choose."""
     if settings.payment_gateway == "sandbox":
-        return SandboxGateway.open(db.sandbox_charges, settings.webhook_secret.get_secret_value(), settings.webhook_url)
+        secret = settings.webhook_secret.get_secret_value()
+        if settings.sandbox_url:
+            return RemoteSandbox.open(settings.sandbox_url, secret)
+        return SandboxGateway.open(db.sandbox_charges, secret, settings.webhook_url)
     from payments.gateways.stripe import StripeGateway  # The SDK is large; the sandbox does not need it.
 
     return StripeGateway.open(

@@ -21,6 +21,8 @@ class PaymentsSettings(MongoSettings):
     """`stripe` where ENV is prod: nobody pays in play money by mistake."""
     webhook_secret: SecretStr = Field(default=SecretStr(""), validate_default=True)
     """Signs the webhook calls of the sandbox."""
+    sandbox_url: str = ""
+    """A sandbox that runs elsewhere, with its own ledger. Without one, the sandbox is part of payments."""
     stripe_secret_key: SecretStr = Field(default=SecretStr(""), validate_default=True)
     """A key of test mode (`sk_test_`, `rk_test_`) moves play money, one of live mode real money."""
     stripe_webhook_secret: SecretStr = Field(default=SecretStr(""), validate_default=True)

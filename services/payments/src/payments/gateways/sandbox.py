@@ -189,20 +189,7 @@ class SandboxGateway:
         return contextlib.nullcontext()
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> str | None:
-        fields = [field.partition("=") for field in headers.get(SIGNATURE, "").split(",")]
-        times = [value for name, _, value in fields if name == "t" and value.isdecimal() and len(value) <= 12]
-        given = [value for name, _, value in fields if name == "v1"]
-        if not times or not given:
-            raise BadSignature("the call is not signed")
-        wanted = signature(self._secret, int(times[0]), body)
-        if not any(hmac.compare_digest(wanted.encode(), one.encode()) for one in given):
-            raise BadSignature("the signature does not fit the call")
-        if abs(datetime.now(UTC).timestamp() - int(times[0])) > SIGNATURE_TOLERANCE.total_seconds():
-            raise BadSignature("the signature is too old")
-        try:
-            return Notice.model_validate_json(body).reference
-        except ValidationError:
-            return None
+        return reference_in(body, headers, self._secret)
 
     async def _notify(self, payment_id: str) -> None:
         """Call the webhook as often as the card says, all at once. Done when every call was answered with 2xx."""
@@ -217,6 +204,24 @@ class SandboxGateway:
         now = int(datetime.now(UTC).timestamp())
         headers = {SIGNATURE: f"t={now},v1={signature(self._secret, now, body)}", "content-type": "application/json"}
         (await self._http.post(self._webhook_url, content=body, headers=headers)).raise_for_status()
+
+
+def reference_in(body: bytes, headers: Mapping[str, str], secret: str) -> str | None:
+    """The reference of the charge that a webhook call is about, or None. Raises `BadSignature`."""
+    fields = [field.partition("=") for field in headers.get(SIGNATURE, "").split(",")]
+    times = [value for name, _, value in fields if name == "t" and value.isdecimal() and len(value) <= 12]
+    given = [value for name, _, value in fields if name == "v1"]
+    if not times or not given:
+        raise BadSignature("the call is not signed")
+    wanted = signature(secret, int(times[0]), body)
+    if not any(hmac.compare_digest(wanted.encode(), one.encode()) for one in given):
+        raise BadSignature("the signature does not fit the call")
+    if abs(datetime.now(UTC).timestamp() - int(times[0])) > SIGNATURE_TOLERANCE.total_seconds():
+        raise BadSignature("the signature is too old")
+    try:
+        return Notice.model_validate_json(body).reference
+    except ValidationError:
+        return None
 
 
 def signature(secret: str, timestamp: int, body: bytes) -> str:
