@@ -52,7 +52,7 @@ def payment() -> Payment:
 def failed(payment: Payment) -> Payment:
     """A payment whose refund failed."""
     payment.owe_refund("sold_out", now())
-    payment.refunded()
+    payment.refunded(0)
     payment.note_refunds("expired_card", 1, now(), returned=False)
     payment.saved()
     return payment
@@ -69,7 +69,7 @@ def test_a_refund_that_the_provider_reports_is_one(payment: Payment) -> None:
 
 def test_a_failure_is_reported_once_and_late_news_of_the_refund_changes_nothing(payment: Payment) -> None:
     payment.owe_refund("sold_out", now())
-    payment.refunded()
+    payment.refunded(0)
     payment.note_refunds("expired_card", 1, now(), returned=False)
 
     payment.note_refunds("expired_card", 1, now(), returned=False)
@@ -148,7 +148,7 @@ def test_trouble_has_lasted_since_it_began(failed: Payment) -> None:
 
 def test_news_of_a_refund_waits_for_the_end_of_the_dispute(payment: Payment) -> None:
     payment.owe_refund("sold_out", now())
-    payment.refunded()
+    payment.refunded(0)
     payment.disputed(OPEN, "fraudulent", now(), opened_at=10)
     payment.note_refunds("expired_card", 1, now(), returned=False)
     before = payment.status

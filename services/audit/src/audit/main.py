@@ -38,9 +38,7 @@ async def start() -> AsyncIterator[Running]:
         parts = [*kept, reports, Histories(log, retries, letters), Sessions(settings.jwt_public_keys)]
         schedule = Schedule(Checker(bus, db, settings.reconcile_grace), reports, settings.reconcile_every)
         async with bus.consuming(consumers, parts), backfilling(bus, log, kept), schedule.running():
-            yield Running(
-                parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})
-            )
+            yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
 app = create_app("audit", router, start, away=AWAY)

@@ -40,9 +40,7 @@ async def start() -> AsyncIterator[Running]:
         await throttle.prepare()
         issuer = SessionIssuer(key, settings.session_seconds, settings.cookie_secure)
         parts = [accounts, passwords, issuer, throttle, Sessions(settings.jwt_public_keys)]
-        yield Running(
-            parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})
-        )
+        yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
 app = create_app("auth", router, start, away=AWAY)

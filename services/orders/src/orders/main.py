@@ -35,9 +35,7 @@ async def start() -> AsyncIterator[Running]:
         desk = ReservationDesk(store, timedelta(seconds=settings.hold_seconds), settings.hold_limit)
         parts = [store, desk, Sessions(settings.jwt_public_keys)]
         async with records.answering(bus, parts), bus.consuming(consumers, parts):
-            yield Running(
-                parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})
-            )
+            yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
 app = create_app("orders", router, start, away=AWAY)

@@ -425,13 +425,13 @@ class Payment(Aggregate):
         self.refund_reason = reason
         self.due_cause = cause
 
-    def refunded(self, attempt: int | None = None) -> None:
+    def refunded(self, attempt: int) -> None:
         """The gateway has refunded the money. Raises `NotCaptured` if no refund was due.
 
         Changes nothing if that was another attempt than the one that is due.
         """
         match self.status:
-            case PaymentStatus.REFUND_DUE if attempt not in {None, self.refund_attempt}:
+            case PaymentStatus.REFUND_DUE if attempt != self.refund_attempt:
                 return
             case PaymentStatus.REFUND_DUE:
                 self._refunded()

@@ -37,9 +37,7 @@ async def start() -> AsyncIterator[Running]:
         cashier = Cashier(payments, dues, gateway)
         parts = [payments, dues, cashier, Sessions(settings.jwt_public_keys)]
         async with cashier.settling(), records.answering(bus, parts), bus.consuming(consumers, parts):
-            yield Running(
-                parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})
-            )
+            yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
 def opened_gateway(settings: PaymentsSettings, db: Database) -> AbstractAsyncContextManager[PaymentGateway]:
