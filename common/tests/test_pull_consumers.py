@@ -73,7 +73,9 @@ async def test_a_member_that_was_hung_takes_messages_again(bus_url: str, events:
     async with Member(bus_url, tmp_path).running() as member, Bus.connected(bus_url, "orders") as orders:
         member.send(signal.SIGSTOP)
         await orders.publish(stocks(5))
-        await eventually(lambda: asked_for_nothing(events), 30, "the hung member's requests have ended: it must ask again")
+        await eventually(
+            lambda: asked_for_nothing(events), 30, "the hung member's requests have ended: it must ask again"
+        )
         await orders.publish(stocks(5, first=5))
         member.send(signal.SIGCONT)
 

@@ -22,11 +22,13 @@ from common.bus.consumers import Consumer
 from common.bus.envelope import Envelope
 from common.events import ItemState, ItemStatus, PaymentCaptured, StockChanged
 from orders.desk import ReservationDesk
-from orders.domain import Order, SoldOut, Stock
+from orders.domain import Order
+from orders.stock import SoldOut, Stock
 from orders.store import OrderStore
 from payments.cashier import Cashier
-from payments.domain import Payment, PaymentStatus
+from payments.domain import Payment
 from payments.leased_work import LeasedWork
+from payments.status import PaymentStatus
 
 BUGS = (
     "unguarded stock",

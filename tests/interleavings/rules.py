@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 from common.events import Event, OrderPaymentAccepted, OrderPaymentRejected
 from orders.domain import Order, OrderStatus
-from payments.domain import DueState, Payment, PaymentStatus
+from payments.domain import Payment
+from payments.due import DueState
 from payments.gateways.sandbox import CARDS
+from payments.status import PaymentStatus
 
 if TYPE_CHECKING:
     from tests.interleavings.world import Interleaving

@@ -1,6 +1,5 @@
 """Somebody has broken into a service and has its passwords: what they may do on the bus is what stands in the docs."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -186,7 +185,9 @@ async def test_a_service_cannot_forge_acknowledge_purge_delete_create_or_republi
     async with intruder(bus, name) as client:
         for attempt in attempts(name, bus):
             await client.publish(attempt.subject, attempt.body, reply=attempt.reply)
-        await client.request("$JS.API.INFO", timeout=5)  # the last one: whatever the bus does of the others, it has begun
+        await client.request(
+            "$JS.API.INFO", timeout=5
+        )  # last: the others have arrived
     await bus.worked_off()
     assert await bus.state(name) == before
 

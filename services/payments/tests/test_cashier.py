@@ -13,10 +13,12 @@ import pytest
 import pytest_asyncio
 
 from common.events import PaymentAuthorized, PaymentCaptured, PaymentFailed, PaymentRefunded, PaymentReleased
-from payments.domain import DueState, OrderNotPayable, Payment, PaymentStatus, PublicStatus
+from payments.domain import Payment
+from payments.due import DueState, OrderNotPayable
 from payments.gateways.port import Answer, Charge, Declined, GatewayUnavailable
 from payments.gateways.sandbox import Notice, SandboxGateway, signature
 from payments.routes import PaymentView
+from payments.status import PaymentStatus, PublicStatus
 from tests.support.bus import Events
 from tests.support.waiting import eventually
 

@@ -26,16 +26,10 @@ from common.events import (
     PaymentRefundRetried,
     PaymentReleased,
 )
-from payments.domain import (
-    Due,
-    DueState,
-    NotAuthorized,
-    NotCaptured,
-    OrderNotPayable,
-    Payment,
-    PaymentStatus,
-    PublicStatus,
-)
+from payments.domain import NotAuthorized, Payment
+from payments.due import Due, DueState, OrderNotPayable
+from payments.refunds import NotCaptured
+from payments.status import PaymentStatus, PublicStatus
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -436,7 +430,7 @@ def test_a_payment_states_again_where_its_money_is() -> None:
         lambda: payment.accepted(NOW),
         lambda: payment.capture("ch", NOW),
         lambda: payment.owe_refund("sold_out", NOW),
-        payment.refunded,
+        lambda: payment.refunded(0),
     ]
     for step in steps:
         step()

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from common.events import DisputeStatus, PaymentCaptured
-from payments.domain import Due, DueState, OrderNotPayable, Payment, PaymentStatus, PublicStatus
+from payments.domain import Payment
+from payments.due import Due, DueState, OrderNotPayable
+from payments.status import PaymentStatus, PublicStatus
 from tests.support.bus import Events
 
 if TYPE_CHECKING:

@@ -8,14 +8,11 @@ import pytest
 from common.events import Currency, DisputeStatus, PaymentDisputed, PaymentRefunded, PaymentRefundFailed
 from common.http.sessions import OPERATOR
 from common.ids import new_id
-from payments.domain import (
-    REFUNDED_BY_PROVIDER,
-    NoFailedRefund,
-    Payment,
-    PaymentStatus,
-)
+from payments.domain import Payment
 from payments.gateways.port import Captured, Charge, Dispute, Refunds
 from payments.gateways.sandbox import SandboxGateway
+from payments.refunds import REFUNDED_BY_PROVIDER, NoFailedRefund
+from payments.status import PaymentStatus
 from tests.support.bus import Events
 from tests.support.sessions import person
 from tests.support.waiting import eventually

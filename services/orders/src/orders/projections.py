@@ -9,8 +9,8 @@ from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.projections import Difference, Projection, State, main
 from common.settings import load
-from orders.domain import Stock
 from orders.settings import OrdersSettings
+from orders.stock import Stock
 from orders.store import OrderStore
 
 

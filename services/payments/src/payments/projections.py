@@ -9,7 +9,7 @@ from common.events import OrderCancelled, OrderPaid, OrderPlaced
 from common.mongo.client import AWAY, database
 from common.projections import Difference, Projection, State, main
 from common.settings import load
-from payments.domain import Due
+from payments.due import Due
 from payments.settings import PaymentsSettings
 from payments.store import DueStore
 

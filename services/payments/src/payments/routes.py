@@ -14,17 +14,11 @@ from common.http.paging import Body, Cursor, Limit, Page, page_of
 from common.http.problems import problem, problems
 from common.http.sessions import CurrentUser, Operator, OperatorOnly, current_operator
 from payments.cashier import Cashier
-from payments.domain import (
-    CardDeclined,
-    NoFailedRefund,
-    OrderNotFound,
-    OrderNotPayable,
-    Payment,
-    PaymentNotFound,
-    PublicStatus,
-    UnknownPaymentMethod,
-)
+from payments.domain import CardDeclined, Payment, PaymentNotFound, UnknownPaymentMethod
+from payments.due import OrderNotFound, OrderNotPayable
 from payments.gateways.port import ABANDONED, BadSignature
+from payments.refunds import NoFailedRefund
+from payments.status import PublicStatus
 from payments.store import PaymentStore
 
 router = APIRouter(prefix="/api/payments", tags=["payments"])
