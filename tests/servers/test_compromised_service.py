@@ -185,9 +185,7 @@ async def test_a_service_cannot_forge_acknowledge_purge_delete_create_or_republi
     async with intruder(bus, name) as client:
         for attempt in attempts(name, bus):
             await client.publish(attempt.subject, attempt.body, reply=attempt.reply)
-        await client.request(
-            "$JS.API.INFO", timeout=5
-        )  # last: the others have arrived
+        await client.request("$JS.API.INFO", timeout=5)  # last: the others have arrived
     await bus.worked_off()
     assert await bus.state(name) == before
 
