@@ -140,16 +140,20 @@ async def test_holds_survive_a_redis_that_is_killed(
 async def test_a_redis_that_comes_back_from_before_a_failover_is_not_trusted(
     redis_server: Callable[[], RedisServer], bus_url: str, expiration: Expiration
 ) -> None:
-    async with started(redis_server()) as old, started(redis_server()) as promoted, leading_to(old) as wire:
-        async with expiration(f"redis://127.0.0.1:{wire.port}/0", bus_url) as world:
-            wire.lead_to(promoted.port)
-            async with Redis.from_url(promoted.url) as client:
-                await eventually(lambda: client.exists("marker"))
-            order = await world.held(3)
+    async with (
+        started(redis_server()) as old,
+        started(redis_server()) as promoted,
+        leading_to(old) as wire,
+        expiration(f"redis://127.0.0.1:{wire.port}/0", bus_url) as world,
+        Redis.from_url(promoted.url) as after,
+    ):
+        wire.lead_to(promoted.port)
+        await eventually(lambda: after.exists("marker"))
+        order = await world.held(3)
 
-            wire.lead_to(old.port)  # Its marker says that it is complete, but it never heard of the order.
+        wire.lead_to(old.port)  # Its marker says that it is complete, but it never heard of the order.
 
-            await world.assert_elapse_on_time(order, within=5)
+        await world.assert_elapse_on_time(order, within=5)
 
 
 @asynccontextmanager

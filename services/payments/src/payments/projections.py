@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from common.bus.connection import Bus
+from common.bus.connection import COMMAND_PATIENCE, Bus
 from common.clock import whole_milliseconds
 from common.events import OrderCancelled, OrderPaid, OrderPlaced
 from common.mongo.client import AWAY, database
@@ -51,7 +51,11 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
         Bus.connected(
-            settings.nats_url.get_secret_value(), "payments", replicas=settings.nats_replicas, away=AWAY
+            settings.nats_url.get_secret_value(),
+            "payments",
+            replicas=settings.nats_replicas,
+            away=AWAY,
+            within=COMMAND_PATIENCE,
         ) as bus,
     ):
         yield [Dues(bus, DueStore(db))]
