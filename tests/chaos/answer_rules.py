@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from payments.domain import TROUBLE
+from payments.status import TROUBLE
 from tests.chaos.end_state import EndState
 from tests.chaos.history import AWAY, History, Json, Operation
 from tests.chaos.observations import only_forward

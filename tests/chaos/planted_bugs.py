@@ -28,11 +28,13 @@ from common.outbox import Outbox, Outgoing
 from items.domain import Item
 from items.store import ItemStore
 from orders.desk import ReservationDesk
-from orders.domain import Order, SoldOut, Stock
+from orders.domain import Order
+from orders.stock import SoldOut, Stock
 from orders.store import OrderStore
 from payments.cashier import Cashier
-from payments.domain import Payment, PaymentStatus
+from payments.domain import Payment
 from payments.leased_work import LeasedWork
+from payments.status import PaymentStatus
 from payments.store import PaymentStore
 
 BUGS = (

@@ -43,6 +43,11 @@ class Proxy:
         self._refusing = True
         self._break()
 
+    def lead_to(self, target: int) -> None:
+        """Break every connection; new ones lead to another port."""
+        self._target = target
+        self._break()
+
     def slow_down(self, delay: float) -> None:
         """Delay every piece of data by `delay` seconds, one after the other."""
         self._delay = delay

@@ -10,7 +10,7 @@ from nats.js import JetStreamContext
 from common.bus.streams import STREAMS
 from common.mongo.client import Collection, Database, database
 from common.outbox import HAS_PENDING
-from payments.domain import TROUBLE
+from payments.status import TROUBLE
 from tests.chaos.end_state import open_streams
 from tests.chaos.history import Json
 from tests.chaos.world import World

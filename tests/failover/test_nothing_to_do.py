@@ -33,7 +33,8 @@ from orders.commands import PlaceOrder
 from orders.desk import ReservationDesk
 from orders.domain import Order
 from orders.store import OrderStore
-from payments.domain import Due, Payment
+from payments.domain import Payment
+from payments.due import Due
 from payments.gateways.port import GatewayUnavailable
 from payments.gateways.sandbox_store import SandboxLedger
 from payments.store import DueStore, PaymentStore

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 from common.events import Event, OrderPaymentAccepted, OrderPaymentRejected
 from orders.domain import Order, OrderStatus
-from payments.domain import DueState, Payment, PaymentStatus
+from payments.domain import Payment
+from payments.due import DueState
 from payments.gateways.port import ABANDONED, RELEASED
 from payments.gateways.sandbox import CARDS
+from payments.status import PaymentStatus
 
 if TYPE_CHECKING:
     from tests.interleavings.world import Interleaving

@@ -18,9 +18,11 @@ from common.bus.envelope import Envelope
 from common.errors import StaleWrite
 from common.mongo.client import Collection, Document
 from common.outbox import Outbox, Relay
-from orders.domain import Order, Stock
+from orders.domain import Order
+from orders.stock import Stock
 from orders.store import OrderStore, Session
-from payments.domain import Due, Payment
+from payments.domain import Payment
+from payments.due import Due
 from payments.gateways.port import GatewayRefused, GatewayTimeout
 from payments.gateways.sandbox_store import SandboxLedger
 from payments.store import DueStore, PaymentStore

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from common.events import CancelReason
-from orders.domain import LatePayment, Order, OrderStatus, Stock
+from orders.domain import LatePayment, Order, OrderStatus
+from orders.stock import Stock
 from payments.cashier import Cashier
-from payments.domain import Payment, PaymentStatus
+from payments.domain import Payment
+from payments.status import PaymentStatus
 from tests.interleavings.souk import Souk
 from tests.interleavings.stores import Table
 from tests.interleavings.world import Broken, Interleaving, model_time

@@ -1,5 +1,6 @@
 """With the bus away, pages and orders go on: what has to be told to other services waits until it is back."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -87,3 +88,25 @@ async def test_once_a_withdrawal_is_in_effect_nobody_orders(own_stack: Stack, at
         assert ok(await seller.http.delete(f"/api/items/{item}"))["in_effect"]
 
         assert ok(await buyer.http.post("/api/orders", json={"item_id": item}), 409)["code"] == "item_withdrawn"
+
+
+ROUTES = ("/api/users/currentuser", "/api/items", "/api/orders", "/api/payments")
+
+
+async def test_without_its_database_a_service_says_when_to_try_again(own_stack: Stack, at_stack: People) -> None:
+    buyer = await at_stack.new("Ben")
+    own_stack.supervisors["mongod"].release()
+    await own_stack.servers["mongod"].kill()
+    try:
+
+        async def noticed() -> bool:
+            return (await readiness(own_stack, "items"))[0] == 503
+
+        await eventually(noticed)
+        for _ in range(3):  # the gateway notices, too: the last requests find no replica that is ready
+            answers = await asyncio.gather(*(buyer.http.get(route, timeout=30) for route in ROUTES))
+            away = [answer for answer in answers if answer.status_code != 200]
+            assert [(answer.status_code, answer.headers.get("retry-after")) for answer in away] == [(503, "1")] * 3
+    finally:
+        await own_stack.servers["mongod"].start()
+        await own_stack.ready()

@@ -29,10 +29,12 @@ from items.domain import Item, ItemIsWithdrawn
 from items.store import ItemStore
 from orders.commands import PlaceOrder
 from orders.desk import ReservationDesk
-from orders.domain import ItemWithdrawn, OrderAlreadyPaid, OrderNotPaid, SoldOut
+from orders.domain import ItemWithdrawn, OrderAlreadyPaid, OrderNotPaid
+from orders.stock import SoldOut
 from orders.store import OrderStore
 from payments.cashier import Cashier
-from payments.domain import OrderNotPayable, Payment
+from payments.domain import Payment
+from payments.due import OrderNotPayable
 from payments.gateways.port import GatewayTimeout
 from payments.gateways.sandbox import SandboxGateway
 from payments.store import DueStore, PaymentStore

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pymongo.read_concern import ReadConcern
 
 from common.aggregate import Aggregate
-from common.bus.connection import Bus, BusError
+from common.bus.connection import COMMAND_PATIENCE, Bus, BusError
 from common.bus.envelope import Envelope
 from common.errors import SoukError, Unavailable
 from common.events import Event
@@ -100,7 +100,13 @@ def main(service: str, stated: Callable[[Database], Sequence[Stated]]) -> int:
 async def _run(service: str, stated: Callable[[Database], Sequence[Stated]], settings: MongoSettings) -> None:
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
-        Bus.connected(settings.nats_url.get_secret_value(), service, replicas=settings.nats_replicas, away=AWAY) as bus,
+        Bus.connected(
+            settings.nats_url.get_secret_value(),
+            service,
+            replicas=settings.nats_replicas,
+            away=AWAY,
+            within=COMMAND_PATIENCE,
+        ) as bus,
     ):
         for one in stated(db):
             documents, published = await republish(bus, one)

@@ -80,18 +80,27 @@ def dynamic_config(routes: Sequence[Route], ports: Mapping[str, Sequence[int]]) 
             },
             # Only where no connection could be made: what a replica may have seen is not sent again.
             "middlewares": {"next-replica": {"retry": {"attempts": 3, "initialInterval": "100ms"}}},
-            "services": {route.service: _load_balancer(ports[route.service]) for route in routes},
+            "services": {
+                name: service
+                for route in routes
+                for name, service in _balanced(route.service, ports[route.service]).items()
+            },
         }
     }
 
 
-def _load_balancer(ports: Sequence[int]) -> dict[str, Any]:
+def _balanced(name: str, ports: Sequence[int]) -> dict[str, Any]:
+    """Traefik's services for the replicas of one of ours.
+
+    If none is ready, one that is not is asked: it knows why, and when to try again, or needs nothing for this answer.
+    """
+    servers = [{"url": f"http://127.0.0.1:{port}"} for port in ports]
+    # The question that the cluster's probes ask, so that a laptop loses no other replicas than a cluster.
+    check = {"path": "/readyz", "interval": "1s", "unhealthyInterval": "200ms", "timeout": "5s"}
     return {
-        "loadBalancer": {
-            "servers": [{"url": f"http://127.0.0.1:{port}"} for port in ports],
-            # The question that the cluster's probes ask, so that a laptop loses no other replicas than a cluster.
-            "healthCheck": {"path": "/readyz", "interval": "1s", "unhealthyInterval": "200ms", "timeout": "5s"},
-        }
+        name: {"failover": {"service": f"{name}-ready", "fallback": f"{name}-any"}},
+        f"{name}-ready": {"loadBalancer": {"servers": servers, "healthCheck": check}},
+        f"{name}-any": {"loadBalancer": {"servers": servers}},
     }
 
 

@@ -21,7 +21,9 @@ def make_servers(folder: Path, ports: Ports, keys: Keys) -> dict[str, Child]:
     return {
         "mongod": MongoServer(folder / "mongod", ports.of("mongod"), owners),
         "nats": NatsServer(folder / "nats", ports.of("nats"), users, ports.of("nats monitoring")),
-        "redis": RedisServer(folder / "redis", ports.of("redis"), keys.password("redis")),
+        "redis": RedisServer(
+            folder / "redis", ports.of("redis"), keys.password("redis"), keys.password("redis-expiration")
+        ),
     }
 
 

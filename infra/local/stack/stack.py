@@ -101,10 +101,17 @@ class Stack:
 
     @property
     def redis_url(self) -> str:
-        """The address of Redis, with its password."""
+        """The address of Redis for its administrator."""
         match self.servers.get("redis"):
             case RedisServer() as redis:
                 return redis.url
+        return self._urls["redis"]
+
+    @property
+    def _expiration_redis_url(self) -> str:
+        match self.servers.get("redis"):
+            case RedisServer() as redis:
+                return redis.expiration_url
         return self._urls["redis"]
 
     def env(self, name: str) -> dict[str, str]:
@@ -211,7 +218,7 @@ class Stack:
             case "mongod":
                 env["MONGO_URL"] = self.mongo_url(service.name)
             case "redis":
-                env["REDIS_URL"] = self.redis_url
+                env["REDIS_URL"] = self._expiration_redis_url
         match service.name:
             case "auth":
                 env["JWT_PRIVATE_KEY"] = self.keys.private_pem

@@ -3,8 +3,10 @@
 import pytest
 
 from audit import reconcile
+from audit.reconciliation import checker
 from audit.reconciliation.findings import Lag, Money, Report, Rule, Violation
 from common.clock import now
+from infra.servers.process import free_port
 
 
 def report_of(*violations: Violation) -> Report:
@@ -36,6 +38,16 @@ def test_where_a_service_does_not_answer_the_command_says_so(
 ) -> None:
     assert reconcile.main(["--grace", "1"]) == 2
     assert "cannot check: Unavailable: nobody answers on books.items.items" in capsys.readouterr().err
+
+
+def test_where_the_bus_is_away_the_command_says_so(
+    environment: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NATS_URL", f"nats://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(checker, "COMMAND_PATIENCE", 0.5)
+
+    assert reconcile.main(["--grace", "1"]) == 2
+    assert "cannot check: Error: the bus, or one of its streams, was not there within" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("grace", ["0", "long", "3601"])

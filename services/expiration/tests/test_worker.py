@@ -23,6 +23,7 @@ from expiration.worker import BATCH, Worker
 from infra.servers.nats import NatsServer
 from infra.servers.redis import RedisServer
 from infra.servers.server import Server
+from tests.chaos.proxy import Proxy
 from tests.support.bus import Events
 from tests.support.waiting import eventually
 
@@ -134,6 +135,36 @@ async def test_holds_survive_a_redis_that_is_killed(
 
         await world.assert_elapse_on_time(*orders, await placed_meanwhile, within=5)
         assert (await world.client.get("/readyz")).status_code == 200
+
+
+async def test_a_redis_that_comes_back_from_before_a_failover_is_not_trusted(
+    redis_server: Callable[[], RedisServer], bus_url: str, expiration: Expiration
+) -> None:
+    async with (
+        started(redis_server()) as old,
+        started(redis_server()) as promoted,
+        leading_to(old) as wire,
+        expiration(f"redis://127.0.0.1:{wire.port}/0", bus_url) as world,
+        Redis.from_url(promoted.url) as after,
+    ):
+        wire.lead_to(promoted.port)
+        await eventually(lambda: after.exists("marker"))
+        order = await world.held(3)
+
+        wire.lead_to(old.port)  # Its marker says that it is complete, but it never heard of the order.
+
+        await world.assert_elapse_on_time(order, within=5)
+
+
+@asynccontextmanager
+async def leading_to(server: RedisServer) -> AsyncIterator[Proxy]:
+    """An address that leads to this server until it leads to another."""
+    wire = Proxy(server.port)
+    await wire.open()
+    try:
+        yield wire
+    finally:
+        await wire.close()
 
 
 async def fill_the_disk(redis: RedisServer, client: Redis) -> None:

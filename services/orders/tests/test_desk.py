@@ -16,7 +16,8 @@ from common.mongo.client import AWAY, Database, database
 from common.outbox import Relay
 from orders.commands import PlaceOrder
 from orders.desk import ReservationDesk
-from orders.domain import HoldLimit, Order, SoldOut
+from orders.domain import HoldLimit, Order
+from orders.stock import SoldOut
 from orders.store import OrderStore
 
 

@@ -31,9 +31,8 @@ from orders.domain import (
     OrderStatus,
     OwnItem,
     PriceChanged,
-    SoldOut,
-    Stock,
 )
+from orders.stock import SoldOut, Stock
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOLD = timedelta(minutes=15)

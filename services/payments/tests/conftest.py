@@ -37,7 +37,8 @@ from common.outbox import Relay
 from infra.servers.process import free_port
 from payments.cashier import Cashier
 from payments.consumers import consumers
-from payments.domain import Due, DueState, Payment
+from payments.domain import Payment
+from payments.due import Due, DueState
 from payments.gateways.port import PaymentGateway
 from payments.gateways.sandbox import SandboxGateway
 from payments.main import start

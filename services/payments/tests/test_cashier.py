@@ -13,9 +13,12 @@ import pytest
 import pytest_asyncio
 
 from common.events import PaymentAuthorized, PaymentCaptured, PaymentFailed, PaymentRefunded, PaymentReleased
-from payments.domain import DueState, Payment, PaymentStatus, PublicStatus
+from payments.domain import Payment
+from payments.due import DueState, OrderNotPayable
 from payments.gateways.port import Answer, Charge, Declined, GatewayUnavailable
 from payments.gateways.sandbox import Notice, SandboxGateway, signature
+from payments.routes import PaymentView
+from payments.status import PaymentStatus, PublicStatus
 from tests.support.bus import Events
 from tests.support.waiting import eventually
 
@@ -158,6 +161,8 @@ async def test_nobody_is_charged_after_a_no(workshop: "Workshop", gateway: Halti
     assert (stored.status, stored.live_order) == (PaymentStatus.FAILED, None)
     assert await authorized(workshop) == await money(workshop) == 0
     assert isinstance(await gateway.charge(charge_of(payment)), Declined)  # a call that was on its way
+    with pytest.raises(OrderNotPayable):  # the answer to the request, and to its repetition: no card was declined
+        PaymentView.answering(stored)
 
 
 async def test_a_capture_that_is_refused_fails_the_payment(

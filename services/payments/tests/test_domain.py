@@ -26,16 +26,10 @@ from common.events import (
     PaymentRefundRetried,
     PaymentReleased,
 )
-from payments.domain import (
-    Due,
-    DueState,
-    NotAuthorized,
-    NotCaptured,
-    OrderNotPayable,
-    Payment,
-    PaymentStatus,
-    PublicStatus,
-)
+from payments.domain import NotAuthorized, Payment
+from payments.due import Due, DueState, OrderNotPayable
+from payments.refunds import NotCaptured
+from payments.status import PaymentStatus, PublicStatus
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -225,14 +219,14 @@ def test_a_refund_that_failed_is_asked_for_again_or_paid_by_other_means() -> Non
     for payment in (again, by_hand):
         payment.capture("ch", NOW)
         payment.owe_refund("sold_out", NOW)
-        payment.refunded()
+        payment.refunded(0)
         payment.refund_failed("account_closed", NOW)
         payment.refund_failed("account_closed", NOW)
         assert (payment.public_status, payment.reason) == (PublicStatus.REFUND_FAILED, "account_closed")
 
     again.refund_again(NOW, "ola@souk.test")
     assert (again.status, again.check_at, again.refund_attempt) == (PaymentStatus.REFUND_DUE, NOW, 1)
-    again.refunded()
+    again.refunded(1)
     by_hand.refunded_elsewhere("bank transfer")
 
     told = [PaymentCaptured, PaymentRefunded, PaymentRefundFailed]
@@ -346,8 +340,8 @@ def test_a_refund_is_owed_once_and_done_once() -> None:
     payment.owe_refund("sold_out", NOW)
     payment.owe_refund("requested_by_seller", NOW + timedelta(seconds=1))
     assert (payment.public_status, payment.reason, payment.check_at) == (PublicStatus.CAPTURED, "sold_out", NOW)
-    payment.refunded()
-    payment.refunded()
+    payment.refunded(0)
+    payment.refunded(0)
     payment.owe_refund("sold_out", NOW)
 
     [_, event] = payment.recorded
@@ -367,7 +361,7 @@ def test_what_was_not_captured_can_not_go_back() -> None:
             payment.owe_refund("sold_out", NOW)
     for payment in (created, processing, failed, captured):
         with pytest.raises(NotCaptured):
-            payment.refunded()
+            payment.refunded(0)
 
 
 def test_the_first_answer_stays() -> None:
@@ -398,7 +392,7 @@ TURNS: dict[str, Callable[[Payment], None]] = {
     "fail": lambda payment: payment.fail("ch", "card_declined"),
     "leave_open": lambda payment: payment.leave_open(),
     "owe_refund": lambda payment: payment.owe_refund("sold_out", NOW),
-    "refunded": lambda payment: payment.refunded(),
+    "refunded": lambda payment: payment.refunded(0),
 }
 
 
@@ -436,7 +430,7 @@ def test_a_payment_states_again_where_its_money_is() -> None:
         lambda: payment.accepted(NOW),
         lambda: payment.capture("ch", NOW),
         lambda: payment.owe_refund("sold_out", NOW),
-        payment.refunded,
+        lambda: payment.refunded(0),
     ]
     for step in steps:
         step()

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from common.events import DisputeStatus, PaymentCaptured
-from payments.domain import Due, DueState, OrderNotPayable, Payment, PaymentStatus, PublicStatus
+from payments.domain import Payment
+from payments.due import Due, DueState, OrderNotPayable
+from payments.status import PaymentStatus, PublicStatus
 from tests.support.bus import Events
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ async def test_a_payment_is_read_back_as_it_was_saved(workshop: "Workshop") -> N
         lambda p: p.accepted(NOW),
         lambda p: p.capture("ch", NOW),
         lambda p: p.owe_refund("sold_out", NOW),
-        lambda p: p.refunded(),
+        lambda p: p.refunded(0),
         lambda p: p.refund_failed("lost_or_stolen_card", NOW),
         lambda p: p.disputed(DisputeStatus.OPEN, "fraudulent", NOW),
     ):

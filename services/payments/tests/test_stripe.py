@@ -17,7 +17,6 @@ from common.events import Currency, DisputeStatus, PaymentAuthorized, PaymentFai
 from common.ids import new_id
 from common.mongo.client import Database
 from infra.servers.process import free_port
-from payments.domain import PaymentStatus
 from payments.gateways.port import (
     Authorized,
     Captured,
@@ -30,6 +29,7 @@ from payments.gateways.port import (
     Refunds,
 )
 from payments.gateways.stripe import StripeGateway
+from payments.status import PaymentStatus
 from services.payments.tests.localstripe import localstripe, localstripe_for
 from services.payments.tests.stripe_fake import SECRET_KEY, WEBHOOK_SECRET, FakeStripe, Trouble
 from tests.support.bus import Events

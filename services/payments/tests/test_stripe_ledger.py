@@ -16,11 +16,13 @@ from common.ids import new_id
 from common.mongo.client import Database
 from common.records import RecordsQuery
 from infra.servers.process import free_port
-from payments.domain import REFUNDED_BY_PROVIDER, Payment, PaymentStatus
+from payments.domain import Payment
 from payments.gateways.port import ChargeRecord, ChargesUnlisted, Hear
 from payments.gateways.stripe import StripeGateway
 from payments.gateways.stripe_ledger import StripeLedger
 from payments.records import show_charges
+from payments.refunds import REFUNDED_BY_PROVIDER
+from payments.status import PaymentStatus
 from services.payments.tests.stripe_fake import SECRET_KEY, WEBHOOK_SECRET, FakeStripe, Json
 from tests.support.bus import Events
 from tests.support.waiting import eventually

@@ -8,14 +8,11 @@ import pytest
 from common.events import Currency, DisputeStatus, PaymentDisputed, PaymentRefunded, PaymentRefundFailed
 from common.http.sessions import OPERATOR
 from common.ids import new_id
-from payments.domain import (
-    REFUNDED_BY_PROVIDER,
-    NoFailedRefund,
-    Payment,
-    PaymentStatus,
-)
+from payments.domain import Payment
 from payments.gateways.port import Captured, Charge, Dispute, Refunds
 from payments.gateways.sandbox import SandboxGateway
+from payments.refunds import REFUNDED_BY_PROVIDER, NoFailedRefund
+from payments.status import PaymentStatus
 from tests.support.bus import Events
 from tests.support.sessions import person
 from tests.support.waiting import eventually
@@ -52,7 +49,7 @@ def payment() -> Payment:
 def failed(payment: Payment) -> Payment:
     """A payment whose refund failed."""
     payment.owe_refund("sold_out", now())
-    payment.refunded()
+    payment.refunded(0)
     payment.note_refunds("expired_card", 1, now(), returned=False)
     payment.saved()
     return payment
@@ -69,7 +66,7 @@ def test_a_refund_that_the_provider_reports_is_one(payment: Payment) -> None:
 
 def test_a_failure_is_reported_once_and_late_news_of_the_refund_changes_nothing(payment: Payment) -> None:
     payment.owe_refund("sold_out", now())
-    payment.refunded()
+    payment.refunded(0)
     payment.note_refunds("expired_card", 1, now(), returned=False)
 
     payment.note_refunds("expired_card", 1, now(), returned=False)
@@ -157,7 +154,7 @@ def test_trouble_has_lasted_since_it_began(failed: Payment) -> None:
 
 def test_news_of_a_refund_waits_for_the_end_of_the_dispute(payment: Payment) -> None:
     payment.owe_refund("sold_out", now())
-    payment.refunded()
+    payment.refunded(0)
     payment.disputed(OPEN, "fraudulent", now(), opened_at=10)
     payment.note_refunds("expired_card", 1, now(), returned=False)
     before = payment.status

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TypeVar, cast
 
 import nats
@@ -40,6 +40,9 @@ PING_INTERVAL, MAX_OUTSTANDING_PINGS = 2, 2
 REQUEST_TIMEOUT = 10.0
 """Seconds until a request without a reply fails."""
 
+COMMAND_PATIENCE = 10.0
+"""Seconds that a command waits for the bus. A service waits for as long as it takes."""
+
 
 class Bus:
     """A service's connection to JetStream. Open one with `Bus.connected`."""
@@ -65,10 +68,12 @@ class Bus:
         replicas: int = 1,
         delays: Sequence[float] = RETRY_DELAYS,
         away: tuple[type[Exception], ...] = (),
+        within: float | None = None,
     ) -> AsyncIterator["Bus"]:
         """A bus whose streams are as they should be, with `replicas` copies at least; closed on leaving.
 
-        It waits for a stream that is not there yet, and exits with status 78 if one is other than expected.
+        It waits for the server and for a stream that is not there yet, a command at most `within` seconds: then it
+        raises `BusError`. It exits with status 78 if a stream is other than expected.
         `away` are errors that mean "the server is unavailable". A handler that fails with one of them is called again
         until the server is back; such a failure never makes a dead letter.
         """
@@ -77,13 +82,18 @@ class Bus:
             for call in bus.on_reconnect:
                 call()
 
-        client = await _connect(url, service, reconnected)
-        bus = cls(client, service, delays, away)
-        try:
-            await as_expected(bus._js, replicas)
+        async with AsyncExitStack() as exits:
+            try:
+                async with asyncio.timeout(within) as waiting:
+                    client = await _connect(url, service, reconnected)
+                    exits.push_async_callback(client.close)
+                    bus = cls(client, service, delays, away)
+                    await as_expected(bus._js, replicas)
+            except TimeoutError:
+                if not waiting.expired():
+                    raise
+                raise BusError(f"the bus, or one of its streams, was not there within {within:.0f} s") from None
             yield bus
-        finally:
-            await client.close()
 
     @property
     def connected_now(self) -> bool:

@@ -23,12 +23,13 @@ class Running:
 
     `parts` are the objects that routes get with `Provided(type)`. `checks` has, by server name, a call that raises if
     the server does not answer; `/readyz` makes them. `serves_without` are those servers without which the service still
-    answers its callers. `leaving` is called on SIGTERM, to end answers that never end.
+    answers its callers: for most only the bus, because their events wait in the outbox. `leaving` is called on SIGTERM,
+    to end answers that never end.
     """
 
     parts: Sequence[object]
     checks: Mapping[str, Callable[[], Awaitable[object]]]
-    serves_without: frozenset[str] = frozenset()
+    serves_without: frozenset[str] = frozenset({"bus"})
     leaving: Callable[[], None] | None = None
 
 

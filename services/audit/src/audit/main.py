@@ -44,9 +44,7 @@ async def start() -> AsyncIterator[Running]:
             backfilling(bus, log, kept),
             schedule.running(),
         ):
-            yield Running(
-                parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})
-            )
+            yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
 app = create_app("audit", router, start, away=AWAY)

@@ -9,7 +9,7 @@ from typing import Any
 from audit.consumers import consumers
 from audit.event_log.domain import Entry
 from audit.settings import AuditSettings
-from common.bus.connection import Bus
+from common.bus.connection import COMMAND_PATIENCE, Bus
 from common.bus.subscription import FAILURE_STREAMS
 from common.mongo.client import AWAY, Database, Document, database
 from common.projections import Difference, Projection, State, main
@@ -60,7 +60,13 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
     settings = load(AuditSettings)
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
-        Bus.connected(settings.nats_url.get_secret_value(), "audit", replicas=settings.nats_replicas, away=AWAY) as bus,
+        Bus.connected(
+            settings.nats_url.get_secret_value(),
+            "audit",
+            replicas=settings.nats_replicas,
+            away=AWAY,
+            within=COMMAND_PATIENCE,
+        ) as bus,
     ):
         yield [Events(bus, db)]
 

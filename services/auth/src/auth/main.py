@@ -51,9 +51,7 @@ async def start() -> AsyncIterator[Running]:
         checked = Sessions(settings.jwt_public_keys, secure=settings.cookie_secure)
         parts = [accounts, passwords, keeper, Cookies(secure=settings.cookie_secure), throttle, checked]
         async with bus.listening(checked.receive, *ANNOUNCED, past=REMEMBERED_SECONDS):
-            yield Running(
-                parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})
-            )
+            yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
 app = create_app("auth", router, start, away=AWAY)

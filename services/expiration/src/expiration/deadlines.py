@@ -3,7 +3,9 @@
 Times in Redis are milliseconds since 1970. A deadline is rounded up to one and the clock down, so none is due early.
 
 The set is a projection of the orders' events. `marker` holds the run id of the Redis that it is complete in; in a Redis
-that was emptied, restarted or replaced the two differ, and nothing is claimed until the set has been rebuilt.
+that was emptied, restarted or replaced the two differ, and nothing is claimed until the set has been rebuilt. A worker
+also remembers the Redis that it used last: one that comes back from before a failover has its own marker, but not what
+happened in the meantime.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -38,15 +40,15 @@ RUN_ID = "local run_id = redis.call('INFO', 'server'):match('run_id:(%w+)')\n"
 
 # The limit must be below 4,000: Lua unpacks at most 8,000 values.
 CLAIM = f"""{RUN_ID}
-local now, leased_until, limit = ARGV[1], ARGV[2], ARGV[3]
-if redis.call('GET', KEYS[2]) ~= run_id then return false end
+local now, leased_until, limit, trusted = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+if redis.call('GET', KEYS[2]) ~= run_id or (trusted ~= '' and trusted ~= run_id) then return false end
 local due = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')
 local leases = {{}}
 for i = 1, #due, 2 do
   leases[i], leases[i + 1] = leased_until, due[i]
 end
 if #leases > 0 then redis.call('ZADD', KEYS[1], 'XX', unpack(leases)) end
-return {{due, redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2] or leased_until}}
+return {{due, redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2] or leased_until, run_id}}
 """
 
 SETTLE = """
@@ -70,7 +72,7 @@ return 1
 # Fails once the rebuild is another worker's, or this is no longer the Redis it began in.
 REBUILD = f"""{RUN_ID}
 local worker, lease, complete = ARGV[1], ARGV[2], ARGV[3]
-if redis.call('GET', KEYS[3]) ~= worker .. run_id then return 0 end
+if redis.call('GET', KEYS[3]) ~= worker .. run_id then return false end
 for i = 4, #ARGV, 2 do
   local order, due = ARGV[i], ARGV[i + 1]
   if due == '' then redis.call('ZREM', KEYS[1], order) else redis.call('ZADD', KEYS[1], due, order) end
@@ -81,12 +83,12 @@ if complete == '1' then
 else
   redis.call('PEXPIRE', KEYS[3], lease)
 end
-return 1
+return run_id
 """
 
 
 class Incomplete(Exception):
-    """This Redis does not hold every deadline: it is new, or was emptied, restarted or replaced. Rebuild it."""
+    """This Redis may lack deadlines: it is new, or was emptied, restarted or replaced. Rebuild it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,8 @@ class Deadlines:
         self._lease = lease // MILLISECOND
         self._clock = clock
         self._worker = new_id()
+        self._trusted = ""
+        """The run id of the Redis in which this worker last found every deadline."""
         self._change: Batcher[tuple[str, int | None], None] = Batcher(self._change_all, shared=AWAY)
         self._claim = redis.register_script(CLAIM)
         self._settle = redis.register_script(SETTLE)
@@ -172,10 +176,10 @@ class Deadlines:
         """
         now = (self._clock() - EPOCH) // MILLISECOND
         leased_until = now + self._lease
-        answer = await self._claim(keys=KEYS, args=[now, leased_until, limit])
+        answer = await self._claim(keys=KEYS, args=[now, leased_until, limit, self._trusted])
         if answer is None:
             raise Incomplete
-        due, next_due = answer
+        due, next_due, self._trusted = answer
         orders = {order: int(deadline) for order, deadline in zip(due[::2], due[1::2], strict=True)}
         return Claim(orders, leased_until, max(int(next_due) - now, 0) * MILLISECOND)
 
@@ -201,5 +205,8 @@ class Deadlines:
         args: list[str | int] = [self._worker, REBUILD_LEASE // MILLISECOND, int(complete)]
         for order, expires_at in changes.items():
             args += [order, "" if expires_at is None else milliseconds(expires_at)]
-        if not await self._rebuild(keys=KEYS, args=args):
+        run_id = await self._rebuild(keys=KEYS, args=args)
+        if run_id is None:
             raise Incomplete
+        if complete:
+            self._trusted = run_id

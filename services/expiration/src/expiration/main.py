@@ -31,7 +31,7 @@ async def start() -> AsyncIterator[Running]:
             records.answering(bus, [deadlines]),
             bus.consuming(consumers, [deadlines]),
         ):
-            yield Running([deadlines], {"redis": redis.ping, "bus": bus.check})
+            yield Running([deadlines], {"redis": redis.ping, "bus": bus.check}, serves_without=frozenset())
 
 
 app = create_app("expiration", APIRouter(), start, away=AWAY)

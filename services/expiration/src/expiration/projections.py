@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-from common.bus.connection import Bus
+from common.bus.connection import COMMAND_PATIENCE, Bus
 from common.events import OrderCancelled, OrderPaid, OrderPlaced
 from common.projections import Difference, Projection, State, main
 from common.settings import load
@@ -49,7 +49,11 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
     async with (
         redis_at(settings.redis_url.get_secret_value()) as redis,
         Bus.connected(
-            settings.nats_url.get_secret_value(), "expiration", replicas=settings.nats_replicas, away=AWAY
+            settings.nats_url.get_secret_value(),
+            "expiration",
+            replicas=settings.nats_replicas,
+            away=AWAY,
+            within=COMMAND_PATIENCE,
         ) as bus,
     ):
         yield [Holds(bus, Deadlines(redis))]

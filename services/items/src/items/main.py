@@ -46,9 +46,7 @@ async def start() -> AsyncIterator[Running]:
             records.answering(bus, parts),
             bus.consuming(consumers, parts),
         ):
-            yield Running(
-                parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})
-            )
+            yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
 app = create_app("items", router, start, away=AWAY, max_body=MAX_BODY, larger_bodies={PICTURES: MAX_PICTURE})

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from common.bus.connection import Bus
+from common.bus.connection import COMMAND_PATIENCE, Bus
 from common.events import StockChanged, UserRegistered
 from common.mongo.client import AWAY, database
 from common.projections import Difference, Projection, State, main
@@ -77,7 +77,13 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
     settings = load(ItemsSettings)
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
-        Bus.connected(settings.nats_url.get_secret_value(), "items", replicas=settings.nats_replicas, away=AWAY) as bus,
+        Bus.connected(
+            settings.nats_url.get_secret_value(),
+            "items",
+            replicas=settings.nats_replicas,
+            away=AWAY,
+            within=COMMAND_PATIENCE,
+        ) as bus,
     ):
         store = ProjectionStore(db)
         yield [Sellers(bus, store), Available(bus, store)]

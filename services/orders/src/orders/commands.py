@@ -7,7 +7,8 @@ from datetime import datetime
 from common.clock import now
 from common.events import Currency, ItemState
 from common.ids import new_id
-from orders.domain import Order, Stock
+from orders.domain import Order
+from orders.stock import Stock
 
 
 @dataclass(frozen=True)

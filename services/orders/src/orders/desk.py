@@ -16,8 +16,9 @@ from common.mongo.client import AWAY
 from common.outbox import retry_stale
 from common.telemetry import Cause, current_cause
 from orders.commands import ChangeOrder, Command, FollowItem, PlaceOrder
-from orders.domain import ItemNotFound, Order, Stock, hold_key
+from orders.domain import Order, hold_key
 from orders.group import Group, Outcome
+from orders.stock import ItemNotFound, Stock
 from orders.store import OrderStore, Session
 
 A = TypeVar("A", Order, Stock)

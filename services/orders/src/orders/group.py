@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 from common.errors import IdempotencyKeyReused, SoukError, StaleWrite
 from common.events import Event
 from orders.commands import ChangeOrder, Command, FollowItem, PlaceOrder
-from orders.domain import HoldLimit, ItemNotFound, Order, OrderNotFound, PriceChanged, SoldOut, Stock, hold_key
+from orders.domain import HoldLimit, Order, OrderNotFound, PriceChanged, hold_key
+from orders.stock import ItemNotFound, SoldOut, Stock
 
 REFUSALS: dict[str, type[SoukError]] = {kind.code: kind for kind in (PriceChanged, SoldOut, HoldLimit)}
 """Refusals that depend on the moment. They are stored under the Idempotency-Key, as an order is."""

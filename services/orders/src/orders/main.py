@@ -40,9 +40,7 @@ async def start() -> AsyncIterator[Running]:
             records.answering(bus, parts),
             bus.consuming(consumers, parts),
         ):
-            yield Running(
-                parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})
-            )
+            yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
 app = create_app("orders", router, start, away=AWAY)

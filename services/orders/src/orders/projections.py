@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from common.bus.connection import Bus
+from common.bus.connection import COMMAND_PATIENCE, Bus
 from common.events import ItemChanged, ItemListed, ItemState, ItemWithdrawn, StockChanged
 from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.projections import Difference, Projection, State, main
 from common.settings import load
-from orders.domain import Stock
 from orders.settings import OrdersSettings
+from orders.stock import Stock
 from orders.store import OrderStore
 
 
@@ -63,7 +63,11 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
         Bus.connected(
-            settings.nats_url.get_secret_value(), "orders", replicas=settings.nats_replicas, away=AWAY
+            settings.nats_url.get_secret_value(),
+            "orders",
+            replicas=settings.nats_replicas,
+            away=AWAY,
+            within=COMMAND_PATIENCE,
         ) as bus,
         Relay.running(bus, db.orders, db.stock) as relay,
     ):

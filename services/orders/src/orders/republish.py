@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from common.mongo.client import Database
 from common.republish import Stated, main
-from orders.domain import Order, Stock
+from orders.domain import Order
+from orders.stock import Stock
 
 
 def stated(db: Database) -> Sequence[Stated]:

@@ -16,7 +16,6 @@ from orders.commands import PlaceOrder
 from orders.desk import ReservationDesk
 from orders.domain import (
     HoldLimit,
-    ItemNotFound,
     ItemWithdrawn,
     LatePayment,
     NotSeller,
@@ -27,8 +26,8 @@ from orders.domain import (
     OrderStatus,
     OwnItem,
     PriceChanged,
-    SoldOut,
 )
+from orders.stock import ItemNotFound, SoldOut
 from orders.store import OrderStore
 
 router = APIRouter(prefix="/api/orders", tags=["orders"])

@@ -16,7 +16,8 @@ from common.mongo.client import WITHOUT_PENDING, Collection, Database, Document,
 from common.mongo_records import records_in
 from common.outbox import Outbox, Relay, write_of
 from common.records import Record, RecordsQuery
-from orders.domain import Order, OrderNotFound, OrderStatus, Stock
+from orders.domain import Order, OrderNotFound, OrderStatus
+from orders.stock import Stock
 
 T = TypeVar("T")
 

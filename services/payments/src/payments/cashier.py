@@ -16,14 +16,8 @@ from common.events import ProviderOperation
 from common.ids import once_arrived
 from common.telemetry import Cause, caused_by, current_cause, new_cause
 from payments.calls import FAILURES, Call, Transition, news
-from payments.domain import (
-    Due,
-    OrderNotFound,
-    OrderNotPayable,
-    Payment,
-    PaymentStatus,
-    UnknownPaymentMethod,
-)
+from payments.domain import Payment, UnknownPaymentMethod
+from payments.due import Due, OrderNotFound, OrderNotPayable
 from payments.gateways.port import (
     Charge,
     ChargeRecord,
@@ -33,6 +27,7 @@ from payments.gateways.port import (
     PaymentGateway,
 )
 from payments.leased_work import LeasedWork
+from payments.status import PaymentStatus
 from payments.store import DueStore, PaymentStore
 
 log = logging.getLogger(__name__)

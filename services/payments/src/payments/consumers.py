@@ -11,7 +11,7 @@ from common.events import (
     OrderState,
 )
 from payments.cashier import Cashier
-from payments.domain import Due
+from payments.due import Due
 from payments.store import DueStore
 
 consumers = Consumers("payments")

@@ -44,9 +44,7 @@ async def start() -> AsyncIterator[Running]:
             records.answering(bus, parts),
             bus.consuming(consumers, parts),
         ):
-            yield Running(
-                parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})
-            )
+            yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
 def opened_gateway(settings: PaymentsSettings, db: Database) -> AbstractAsyncContextManager[PaymentGateway]:

@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from common.bus.connection import Bus
+from common.bus.connection import COMMAND_PATIENCE, Bus
 from common.clock import whole_milliseconds
 from common.events import OrderCancelled, OrderPaid, OrderPlaced
 from common.mongo.client import AWAY, database
 from common.projections import Difference, Projection, State, main
 from common.settings import load
-from payments.domain import Due
+from payments.due import Due
 from payments.settings import PaymentsSettings
 from payments.store import DueStore
 
@@ -51,7 +51,11 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
         Bus.connected(
-            settings.nats_url.get_secret_value(), "payments", replicas=settings.nats_replicas, away=AWAY
+            settings.nats_url.get_secret_value(),
+            "payments",
+            replicas=settings.nats_replicas,
+            away=AWAY,
+            within=COMMAND_PATIENCE,
         ) as bus,
     ):
         yield [Dues(bus, DueStore(db))]

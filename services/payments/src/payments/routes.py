@@ -14,17 +14,11 @@ from common.http.paging import Body, Cursor, Limit, Page, page_of
 from common.http.problems import problem, problems
 from common.http.sessions import CurrentUser, Operator, OperatorOnly, current_operator
 from payments.cashier import Cashier
-from payments.domain import (
-    CardDeclined,
-    NoFailedRefund,
-    OrderNotFound,
-    OrderNotPayable,
-    Payment,
-    PaymentNotFound,
-    PublicStatus,
-    UnknownPaymentMethod,
-)
-from payments.gateways.port import BadSignature
+from payments.domain import CardDeclined, Payment, PaymentNotFound, UnknownPaymentMethod
+from payments.due import OrderNotFound, OrderNotPayable
+from payments.gateways.port import ABANDONED, BadSignature
+from payments.refunds import NoFailedRefund
+from payments.status import PublicStatus
 from payments.store import PaymentStore
 
 router = APIRouter(prefix="/api/payments", tags=["payments"])
@@ -62,8 +56,10 @@ class PaymentView(BaseModel):
     def answering(cls, payment: Payment) -> Self:
         """The answer to the request for this payment, also when it is repeated.
 
-        Raises `CardDeclined`, or `OrderNotPayable` when orders no longer had the units and nothing was taken.
+        Raises `CardDeclined`, or `OrderNotPayable` when the order was settled or its hold over and nothing was taken.
         """
+        if payment.answer is PublicStatus.FAILED and payment.failure_reason == ABANDONED:
+            raise OrderNotPayable("nothing was taken: the order was settled or its hold over")
         if payment.answer is PublicStatus.FAILED:
             raise CardDeclined(f"the payment was declined: {payment.failure_reason}")
         if payment.answer is PublicStatus.RELEASED:

@@ -15,7 +15,9 @@ from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, Doc
 from common.mongo_records import records_in
 from common.outbox import Outbox, Relay
 from common.records import Record, RecordsQuery
-from payments.domain import TROUBLE, Due, OrderNotPayable, Payment, PaymentNotFound
+from payments.domain import Payment, PaymentNotFound
+from payments.due import Due, OrderNotPayable
+from payments.status import TROUBLE
 
 
 class PaymentStore:

@@ -63,7 +63,7 @@ async def start() -> AsyncIterator[Running]:
             await listening.enter_async_context(bus.listening(updates.receive, *events))
         csrf = Csrf(settings.csrf_secret.get_secret_value())
         parts = [settings, assets, templates, csrf, services, updates, sessions]
-        yield Running(parts, {"bus": bus.check}, serves_without=frozenset({"bus"}), leaving=updates.close)
+        yield Running(parts, {"bus": bus.check}, leaving=updates.close)
 
 
 router = APIRouter()

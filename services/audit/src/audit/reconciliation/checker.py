@@ -10,7 +10,7 @@ from audit.reconciliation.findings import Finding, Lag, Money, Report, Rule, Vio
 from audit.reconciliation.log_reader import LogReader
 from audit.reconciliation.record_reader import RecordReader
 from audit.reconciliation.sections import Charges, Items, Orders, Outcome, Payments, Stocks
-from common.bus.connection import Bus
+from common.bus.connection import COMMAND_PATIENCE, Bus
 from common.clock import now
 from common.mongo.client import AWAY, Database, database
 
@@ -163,5 +163,8 @@ async def reconcile(
 
     `replicas` is the number of copies of each stream. Raises `Unavailable` if a service does not answer.
     """
-    async with database(mongo_url) as db, Bus.connected(nats_url, "audit", replicas=replicas, away=AWAY) as bus:
+    async with (
+        database(mongo_url) as db,
+        Bus.connected(nats_url, "audit", replicas=replicas, away=AWAY, within=COMMAND_PATIENCE) as bus,
+    ):
         return await Checker(bus, db, grace).check(progress)

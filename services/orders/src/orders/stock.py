@@ -1,0 +1,120 @@
+"""The stock of an item, from which orders take their units. No I/O."""
+
+from typing import Any, Self
+
+from common.aggregate import Aggregate
+from common.errors import Conflict, NotFound
+from common.events import Currency, Event, ItemState, ItemStatus, StockChanged
+
+
+class ItemNotFound(NotFound):
+    """No such item was ever for sale."""
+
+    code = "item_not_found"
+
+
+class SoldOut(Conflict):
+    """Fewer units are free than were asked for."""
+
+    code = "sold_out"
+
+
+OFFER = ("seller_id", "title", "unit_price", "currency", "offered", "status", "item_version")
+"""Fields of a stock that are copied from the seller's offer."""
+
+
+class Stock(Aggregate):
+    """The stock of an item: the seller's newest offer, and how many units are taken.
+
+    `taken` may exceed `offered` only when the seller lowers the offer below what is held and sold already.
+    """
+
+    seller_id: str
+    title: str
+    unit_price: int
+    currency: Currency
+    offered: int
+    status: ItemStatus
+    item_version: int
+    taken: int = 0
+
+    @classmethod
+    def open(cls, item: ItemState) -> Self:
+        """The stock of an item whose first event arrived."""
+        stock = cls(id=item.item_id, **cls._offer(item))
+        stock._changed()
+        return stock
+
+    def offer(self) -> dict[str, Any]:
+        """The seller's newest offer, as it is stored here."""
+        return {name: getattr(self, name) for name in OFFER}
+
+    def restate(self, item: ItemState, taken: int, published_version: int) -> None:
+        """Repair the stock: the offer is that of `item` unless a newer one is known, and `taken` units are taken.
+
+        The next version is newer than `published_version`, the newest one published, so that readers accept it.
+        """
+        if item.item_version >= self.item_version:
+            for name, value in self._offer(item).items():
+                setattr(self, name, value)
+        self.taken = taken
+        self.version = max(self.version, published_version)
+        self._changed()
+
+    @staticmethod
+    def _offer(item: ItemState) -> dict[str, Any]:
+        return {
+            "seller_id": item.seller_id,
+            "title": item.title,
+            "unit_price": item.price,
+            "currency": item.currency,
+            "offered": item.quantity,
+            "status": item.status,
+            "item_version": item.item_version,
+        }
+
+    @property
+    def free(self) -> int:
+        """Units that can be taken now."""
+        return max(0, self.offered - self.taken) if self.status is ItemStatus.LISTED else 0
+
+    def follow(self, item: ItemState) -> None:
+        """Copy the seller's newest offer. An older one, or the same again, changes nothing.
+
+        Every version that is followed is published: the seller learns by it that an edit binds.
+        """
+        if item.item_version <= self.item_version:
+            return
+        for name, value in self._offer(item).items():
+            setattr(self, name, value)
+        self._changed()
+
+    def take(self, quantity: int) -> None:
+        """Take units. Raises `SoldOut`, taking none, when fewer are free."""
+        if quantity > self.free:
+            raise SoldOut(f"only {self.free} left" if self.free else "sold out")
+        self.taken += quantity
+        self._changed()
+
+    def give_back(self, quantity: int) -> None:
+        """Put units back on sale."""
+        self.taken -= quantity
+        self._changed()
+
+    def restated(self) -> list[Event]:
+        """What is left."""
+        return [self._as_event(self.version, restated=True)]
+
+    def _changed(self) -> None:
+        """However often stock changes before it is saved, one event carries the outcome."""
+        self._recorded[:] = [self._as_event(self.next_version)]
+
+    def _as_event(self, version: int, restated: bool = False) -> StockChanged:
+        return StockChanged(
+            item_id=self.id,
+            stock_version=version,
+            quantity=self.offered,
+            available=self.free,
+            item_version=self.item_version,
+            restated=restated,
+        )
