@@ -170,7 +170,7 @@ async def test_an_operator_is_made_by_command_alone_and_counts_from_the_next_sig
     ola = await faulty_people.signed_up("Ola")
 
     assert await grant.change(ola.user.email.upper(), revoke=False)
-    assert await audit_answers(ola) == 403
+    assert await audit_answers(ola) in {401, 403}, "her session says nothing of it, and is outdated once that is known"
     await sign_in(ola)
     assert await audit_answers(ola) == 200
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from playwright.async_api import expect
 
+from common.ids import new_id
 from tests.support.browsing import PHONE, Open, accessible, headline, refused, signed_in
 from tests.support.people import People, Person
 from tests.support.shopping import becomes, money, ok, order, pay, place, sell
@@ -103,7 +104,8 @@ async def test_only_operators_see_it(opened: Open, people: People) -> None:
     page = await opened("/operator")
     assert page.url.endswith("/signin?next=%2Foperator")
     await signed_in(page, await people.new("Bo"))
-    for path in ("/operator", "/operator/payments", "/operator/dead-letters", "/operator/books", "/operator/orders/1"):
+    story = f"/operator/orders/{new_id()}"
+    for path in ("/operator", "/operator/payments", "/operator/dead-letters", "/operator/books", story):
         await page.goto(path)
         await expect(headline(page, "This page is for operators")).to_be_visible()
     await page.goto("/")
