@@ -21,12 +21,12 @@ from common.bus.connection import Bus
 from common.bus.consumers import Consumer
 from common.bus.envelope import Envelope
 from common.events import ItemState, ItemStatus, PaymentCaptured, StockChanged
+from common.leased_work import LeasedWork
 from orders.desk import ReservationDesk
 from orders.domain import Order, SoldOut, Stock
 from orders.store import OrderStore
 from payments.cashier import Cashier
 from payments.domain import Payment, PaymentStatus
-from payments.leased_work import LeasedWork
 
 BUGS = (
     "unguarded stock",

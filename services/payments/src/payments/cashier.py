@@ -31,7 +31,7 @@ from payments.gateways.port import (
     GatewayUnavailable,
     PaymentGateway,
 )
-from payments.leased_work import LeasedWork
+from common.leased_work import LeasedWork
 from payments.store import DueStore, PaymentStore
 
 log = logging.getLogger(__name__)

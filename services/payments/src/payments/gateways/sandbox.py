@@ -39,7 +39,7 @@ from payments.gateways.port import (
     Refunds,
 )
 from payments.gateways.sandbox_store import SandboxLedger
-from payments.leased_work import LeasedWork
+from common.leased_work import LeasedWork
 
 SIGNATURE = "sandbox-signature"
 SIGNATURE_TOLERANCE = timedelta(minutes=5)
