@@ -81,6 +81,12 @@ class MongoSettings(SessionSettings):
     mongo_url: SecretStr
 
 
+class MailKey(Settings):
+    """The key that auth and notifications share: it makes and checks the tokens in mails."""
+
+    mail_token_key: SecretStr = Field(min_length=16)
+
+
 def load(kind: type[S]) -> S:
     """The settings from the environment. If one is missing or wrong, print which and exit with status 78."""
     try:

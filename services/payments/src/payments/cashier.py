@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from common.errors import IdempotencyKeyReused
 from common.events import ProviderOperation
 from common.ids import once_arrived
+from common.leased_work import LeasedWork
 from common.telemetry import Cause, caused_by, current_cause, new_cause
 from payments.calls import FAILURES, Call, Transition
 from payments.domain import (
@@ -31,7 +32,6 @@ from payments.gateways.port import (
     GatewayUnavailable,
     PaymentGateway,
 )
-from common.leased_work import LeasedWork
 from payments.store import DueStore, PaymentStore
 
 log = logging.getLogger(__name__)

@@ -3,10 +3,10 @@
 from fastapi import APIRouter, Response
 
 from common.http.paging import KnownId
+from common.i18n import LANGUAGES
 from web.clients.api import Refused
 from web.pages.forms import Form, errors_of
 from web.pages.visitor import LANGUAGE_COOKIE, CurrentVisitor, Visitor, local, refresh_token_of
-from web.rendering.i18n import LANGUAGES
 
 router = APIRouter()
 
