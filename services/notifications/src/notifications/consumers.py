@@ -10,6 +10,8 @@ from common.events import (
     PasswordChanged,
     PasswordResetRequested,
     PaymentRefunded,
+    SessionEnd,
+    SessionEnded,
     SignUpRepeated,
     UserRegistered,
     VerificationRequested,
@@ -72,6 +74,13 @@ async def tell_about_new_password(event: PasswordChanged, desk: MailDesk) -> Non
 async def tell_about_repeated_sign_up(event: SignUpRepeated, desk: MailDesk) -> None:
     """The owner of the address hears of it; nobody else does."""
     await desk.take(event, Mail.about(Kind.SIGN_UP_REPEATED, event.request_id, event.user_id))
+
+
+@consumers.on(SessionEnded)
+async def tell_about_reused_session(event: SessionEnded, desk: MailDesk) -> None:
+    """The person is told when a refresh token came twice; the other endings are their own."""
+    if event.reason is SessionEnd.REUSED:
+        await desk.take(event, Mail.about(Kind.SESSION_REUSED, event.session_id, event.user_id))
 
 
 @consumers.on(OrderPaid)

@@ -6,7 +6,7 @@ from functools import partial
 
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
-from common.http.sessions import Sessions
+from common.http.sessions import ANNOUNCED, REMEMBERED_SECONDS, Sessions
 from common.mail_tokens import MailTokens
 from common.mongo.client import AWAY, database
 from common.settings import load
@@ -42,8 +42,13 @@ async def start() -> AsyncIterator[Running]:
             sender=settings.mail_from,
         )
         desk = MailDesk(mails, sales, mailer, settings.seller_mails)
-        parts = [people, mails, desk, Sessions(settings.jwt_public_keys)]
-        async with mailer.running(), bus.consuming(consumers, parts):
+        sessions = Sessions(settings.jwt_public_keys, secure=settings.cookie_secure)
+        parts = [people, mails, desk, sessions]
+        async with (
+            bus.listening(sessions.receive, *ANNOUNCED, past=REMEMBERED_SECONDS),
+            mailer.running(),
+            bus.consuming(consumers, parts),
+        ):
             yield Running(
                 parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})
             )
