@@ -158,9 +158,10 @@ class VerificationRequested(Event, subject="users.verification_requested"):
 
 
 class UserVerified(Event, subject="users.verified"):
-    """The user has proved that their address is theirs. Owner: auth."""
+    """The user has proved that their address is theirs; older access tokens do not say so. Owner: auth."""
 
     user_id: UserId
+    account_version: int
 
 
 class PasswordResetRequested(Event, subject="users.password_reset_requested"):
@@ -189,6 +190,7 @@ class EmailChanged(Event, subject="users.email_changed"):
     """The user's address is `email` now. Owner: auth. Readers keep the address of the highest `email_version`."""
 
     user_id: UserId
+    account_version: int
     email_version: int
     email: str
     old_email: str
@@ -198,7 +200,6 @@ class SignUpRepeated(Event, subject="users.sign_up_repeated"):
     """Somebody tried to sign up with the address of this user, who is told by mail. Owner: auth."""
 
     user_id: UserId
-    request_id: RequestId
 
 
 class SessionEnded(Event, subject="users.session_ended"):

@@ -20,6 +20,9 @@ HOUR = 3_600
 SLOWER_AFTER = 20
 """Failures an hour with one account, from wherever, after which each further try with it takes longer."""
 
+MAILS_PER_ADDRESS = 5
+"""Mails with a link that one address gets in an hour, whoever asks for them."""
+
 LONGEST_DELAY = 5.0
 """Seconds that a try with such an account waits at most: its owner gets in, from anywhere."""
 
@@ -60,7 +63,13 @@ class Throttle:
     """
 
     def __init__(
-        self, db: Database, *, failures_per_account: int, failures_per_network: int, signups_per_network: int
+        self,
+        db: Database,
+        *,
+        failures_per_account: int,
+        failures_per_network: int,
+        signups_per_network: int,
+        mails_per_network: int,
     ) -> None:
         # w=1: a hit that a failover takes back lets somebody try once more.
         self._windows: Collection = db.throttle.with_options(write_concern=WriteConcern(w=1))
@@ -68,6 +77,8 @@ class Throttle:
         self._network = Window("network", failures_per_network, MINUTE)
         self._everywhere = Window("everywhere", SLOWER_AFTER, HOUR)
         self._signups = Window("signup", signups_per_network, MINUTE)
+        self._mails = Window("mail", mails_per_network, MINUTE)
+        self._mailed = Window("mailed", MAILS_PER_ADDRESS, HOUR)
 
     async def prepare(self) -> None:
         """Make the index that removes old windows."""
@@ -99,6 +110,12 @@ class Throttle:
         """Somebody signs up from here. Raises `TooMany`."""
         key = Key(self._signups, network_of(address))
         _check([key], [await self._hit(key)])
+
+    async def count_mail(self, address: str, email: str) -> bool:
+        """Somebody asks from here for a mail to `email`. Return whether it gets any more. Raises `TooMany`."""
+        key, mailed = Key(self._mails, network_of(address)), Key(self._mailed, email)
+        _check([key], [await self._hit(key)])
+        return await self._hit(mailed) <= self._mailed.most
 
     async def _counts(self, *keys: "Key") -> list[int]:
         """The hits in the window of each key."""

@@ -1,6 +1,7 @@
 """Which events ask for which mail. No rules."""
 
 from common.bus.consumers import Consumers
+from common.clock import now
 from common.events import (
     CancelReason,
     EmailChanged,
@@ -73,7 +74,8 @@ async def tell_about_new_password(event: PasswordChanged, desk: MailDesk) -> Non
 @consumers.on(SignUpRepeated)
 async def tell_about_repeated_sign_up(event: SignUpRepeated, desk: MailDesk) -> None:
     """The owner of the address hears of it; nobody else does."""
-    await desk.take(event, Mail.about(Kind.SIGN_UP_REPEATED, event.request_id, event.user_id))
+    today = now().date().isoformat()  # Once a day is enough, however often somebody tries.
+    await desk.take(event, Mail.about(Kind.SIGN_UP_REPEATED, f"{event.user_id}:{today}", event.user_id))
 
 
 @consumers.on(SessionEnded)
