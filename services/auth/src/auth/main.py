@@ -54,16 +54,8 @@ async def start() -> AsyncIterator[Running]:
         requests = RequestStore(db, relay)
         await requests.prepare()
         recovery = Recovery(requests, accounts, passwords, keeper, throttle, MailTokens(settings.mail_token_key))
-        parts = [
-            settings,
-            recovery,
-            accounts,
-            passwords,
-            keeper,
-            Cookies(secure=settings.cookie_secure),
-            throttle,
-            checked,
-        ]
+        cookies = Cookies(secure=settings.cookie_secure)
+        parts = [settings, recovery, accounts, passwords, keeper, cookies, throttle, checked]
         async with bus.listening(checked.receive, *ANNOUNCED, past=REMEMBERED_SECONDS):
             yield Running(
                 parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})

@@ -68,7 +68,7 @@ class Recovery:
         await self._requests.save(Request.reset(account if may else None, email, now))
 
     async def reset(self, token: str, new_password: str, address: str, now: datetime) -> None:
-        """Set a new password and end all sessions. Raises `TokenInvalid`, and `PasswordTooWeak`: the link still works."""
+        """Set a new password and end all sessions. Raises `TokenInvalid`, or `PasswordTooWeak`: then it still works."""
         request, account = await self._find(Purpose.RESET_PASSWORD, token, now)
         password_hash = await self._hash_new(account, new_password, address)
         await self._requests.change(request, lambda request: request.use(account, now))
