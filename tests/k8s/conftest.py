@@ -23,7 +23,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Objects]:
 
 @pytest.fixture(scope="session")
 def secrets(rendered: dict[str, Objects]) -> Objects:
-    """What every variant may refer to: the secrets for development in clear text, as if of production, and those of others."""
+    """What every variant may refer to: the secrets for development in clear text, and those of others."""
     found = Objects(copy.deepcopy(list(rendered["dev"].of("Secret", "ConfigMap"))))
     for one in found.of("Secret"):
         one["data"] = {

@@ -13,7 +13,13 @@ from common.mongo.client import Database
 
 def throttle(db: Database, account: int = 5, network: int = 30, signups: int = 3) -> Throttle:
     """A replica's throttle."""
-    return Throttle(db, failures_per_account=account, failures_per_network=network, signups_per_network=signups)
+    return Throttle(
+        db,
+        failures_per_account=account,
+        failures_per_network=network,
+        signups_per_network=signups,
+        mails_per_network=30,
+    )
 
 
 async def wrong(replica: Throttle, address: str, email: str = "ada@souk.test") -> bool:

@@ -25,8 +25,8 @@ class Receiver:
 
     async def handle_RCPT(  # noqa: N802 - of aiosmtpd
         self,
-        server: SMTP,
-        session: Session,
+        server: SMTP,  # noqa: ARG002
+        session: Session,  # noqa: ARG002
         envelope: Envelope,
         address: str,
         options: list[str],  # noqa: ARG002
@@ -41,7 +41,7 @@ class Receiver:
         answer = self.answers.pop(0) if self.answers else "250 OK"
         if answer == LOST or answer.startswith("250"):
             self.taken.append(message_from_bytes(envelope.original_content or b"", EmailMessage, policy=default))
-        if answer == LOST:
+        if answer == LOST and isinstance(server.transport, asyncio.Transport):
             server.transport.abort()
         return answer
 

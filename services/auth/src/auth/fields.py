@@ -1,13 +1,11 @@
-"""What requests have in common: addresses, names, passwords, and where they come from."""
+"""What requests have in common: addresses, names, passwords."""
 
 from typing import Annotated
 
 from email_validator import EmailNotValidError, validate_email
-from fastapi import Depends
 from pydantic import AfterValidator, Field, StringConstraints
 
 from auth.names import NAME
-from auth.sessions.routes import client_address
 from common.text import LINE
 
 
@@ -24,5 +22,3 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=100), LINE, NAM
 NewPassword = Annotated[str, StringConstraints(min_length=10, max_length=128, strip_whitespace=False)]
 AnyPassword = Annotated[str, StringConstraints(max_length=128, strip_whitespace=False)]
 Token = Annotated[str, StringConstraints(max_length=128)]
-
-Address = Annotated[str, Depends(client_address)]

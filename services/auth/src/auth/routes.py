@@ -6,14 +6,14 @@ from fastapi import APIRouter, Header, Response, status
 from pydantic import BaseModel
 
 from auth.domain import Account, BadCredentials, EmailTaken
-from auth.fields import Address, AnyPassword, Email, Name, NewPassword
+from auth.fields import AnyPassword, Email, Name, NewPassword
 from auth.language import mail_language
 from auth.password_rules import PasswordTooWeak
 from auth.passwords import Passwords
 from auth.recovery import routes as recovery
 from auth.recovery.recovery import Recovery
 from auth.sessions import routes as sessions
-from auth.sessions.routes import CurrentClient, Keeper, SessionCookies
+from auth.sessions.routes import Address, CurrentClient, Keeper, SessionCookies
 from auth.settings import AuthSettings
 from auth.store import AccountStore
 from auth.throttle import Throttle

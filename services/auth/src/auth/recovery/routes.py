@@ -5,10 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, status
 
 from auth.domain import BadCredentials, EmailTaken
-from auth.fields import Address, AnyPassword, Email, NewPassword, Token
+from auth.fields import AnyPassword, Email, NewPassword, Token
 from auth.password_rules import PasswordTooWeak
 from auth.recovery.domain import TokenInvalid
 from auth.recovery.recovery import Recovery
+from auth.sessions.routes import Address
 from common.errors import TooMany, Unauthenticated, Unavailable
 from common.http.dependencies import Now, Provided
 from common.http.paging import Body
