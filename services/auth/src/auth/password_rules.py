@@ -40,7 +40,7 @@ def check_password(password: str, owner: Sequence[str], field: str) -> None:
 
 
 def _parts(owner: Sequence[str]) -> list[str]:
-    """Names, addresses and their words, in lower case, the longest first."""
+    """Names, addresses and the words in them, but not a mail provider's, in lower case, the longest first."""
     known = {text.casefold() for text in owner} | {"".join(text.casefold().split()) for text in owner}
-    words = {word for text in known for word in findall(r"[^\W_]{3,}", text)}
+    words = {word for text in known for word in findall(r"[^\W_]{3,}", text.partition("@")[0])}
     return sorted(known | words, key=len, reverse=True)
