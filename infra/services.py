@@ -33,6 +33,7 @@ SERVICES = (
     Service("payments", 5, publishes="payments", uses="mongod", shows_records=True),
     Service("audit", 7, publishes="letters", uses="mongod"),
     Service("web", 6, publishes=None, uses=None, listens=("ITEMS", "ORDERS", "PAYMENTS", "USERS")),
+    Service("notifications", 8, publishes=None, uses="mongod"),
 )
 
 NAMES = tuple(service.name for service in SERVICES)

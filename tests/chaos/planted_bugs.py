@@ -23,6 +23,7 @@ from common.bus.connection import Bus
 from common.bus.consumers import Consumer
 from common.bus.envelope import Envelope
 from common.events import ItemState, ItemStatus, PaymentCaptured, StockChanged
+from common.leased_work import LeasedWork
 from common.mongo.client import WITHOUT_PENDING, Collection
 from common.outbox import Outbox, Outgoing
 from items.domain import Item
@@ -33,7 +34,6 @@ from orders.stock import SoldOut, Stock
 from orders.store import OrderStore
 from payments.cashier import Cashier
 from payments.domain import Payment
-from payments.leased_work import LeasedWork
 from payments.status import PaymentStatus
 from payments.store import PaymentStore
 

@@ -8,8 +8,9 @@ import pytest
 from common.settings import DEVELOPMENT
 from tests.k8s.objects import Objects, render_all
 
-STRIPE = {
+PROVIDERS = {
     "payments": {"STRIPE_SECRET_KEY": "sk_test_0123456789", "STRIPE_WEBHOOK_SECRET": "whsec_0123456789"},
+    "notifications": {"SMTP_URL": "smtp+starttls://souk:word@smtp.example.com:587", "MAIL_FROM": "souk@example.com"},
     "web": {"STRIPE_PUBLISHABLE_KEY": "pk_test_0123456789"},
 }
 
@@ -22,12 +23,12 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Objects]:
 
 @pytest.fixture(scope="session")
 def secrets(rendered: dict[str, Objects]) -> Objects:
-    """What every variant may refer to: the secrets for development in clear text, as if of production, and Stripe's."""
+    """What every variant may refer to: the secrets for development in clear text, and those of others."""
     found = Objects(copy.deepcopy(list(rendered["dev"].of("Secret", "ConfigMap"))))
     for one in found.of("Secret"):
         one["data"] = {
             key: base64.b64decode(value).decode().removeprefix(DEVELOPMENT) for key, value in one["data"].items()
         }
-    for name, keys in STRIPE.items():
+    for name, keys in PROVIDERS.items():
         found.one("Secret", name)["data"] |= keys
     return found

@@ -221,6 +221,13 @@ MUTATIONS: list[Mutation] = [
     ("environment", "prod", lambda o: _unset(o, "payments", "PAYMENT_GATEWAY"), "payments would not start"),
     ("environment", "prod", lambda o: _unset(o, "web", "SANDBOX"), "web would not start"),
     ("environment", "prod", lambda o: _unset(o, "auth", "COOKIE_SECURE"), "auth would not start"),
+    ("environment", "dev", lambda o: _unset(o, "notifications", "SMTP_URL"), "notifications needs SMTP_URL"),
+    (
+        "network",
+        "prod",
+        lambda o: _without(o, "NetworkPolicy", "notifications-to-smtp"),
+        "('notifications', '203.0.113.7', 'TCP', 587) is needed",
+    ),
     (
         "network",
         "dev",

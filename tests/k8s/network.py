@@ -27,7 +27,7 @@ def _machine(address: str, *ports: int) -> Pod:
 
 
 API_SERVER = _machine("10.96.0.1", 443, 6443)
-INTERNET = _machine("203.0.113.7", 80, 443)
+INTERNET = _machine("203.0.113.7", 25, 80, 443, 465, 587)
 STRANGERS = [
     *(_stranger(name, name) for name in CONTROLLERS),
     _stranger("keda", "keda"),
@@ -71,6 +71,10 @@ def expected(objects: Objects) -> set[Edge]:
         tcp |= {(pod.name, pod.name, 27017), *((pod.name, API_SERVER.name, port) for port in (443, 6443))}
     if any(e.get("value") == "stripe" for e in objects.service("payments")["env"]):
         tcp |= {("payments", INTERNET.name, 443)}
+    if any(pod.name == "mailbox" for pod in objects.pods):
+        tcp |= {("notifications", "mailbox", 1025), *((controller, "mailbox", 8000) for controller in CONTROLLERS)}
+    else:
+        tcp |= {("notifications", INTERNET.name, port) for port in (465, 587)}
     return {(source, target, "TCP", port) for source, target, port in tcp} | {
         (pod.name, "dns", "UDP", 53) for pod in objects.pods
     }

@@ -17,6 +17,7 @@ SAMPLES = {
     "/api/payments/webhook": "payments",
     "/api/audit/dead-letters": "audit",
     "/api/audits": "web",
+    "/api/notifications/failed": "notifications",
     "/api": "web",
     "/apis/users": "web",
     "/API/users": "web",

@@ -1,6 +1,7 @@
 """Every overlay keeps every promise, and each check reports a broken one."""
 
 import copy
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -47,6 +48,14 @@ def test_every_overlay_keeps_its_promises(
     variant: str, check: str, rendered: dict[str, Objects], secrets: Objects
 ) -> None:
     assert list(CHECKS[check](rendered[variant], secrets)) == []
+
+
+def test_only_development_has_a_mailbox(rendered: dict[str, Objects]) -> None:
+    with_mailbox = {name for name, objects in rendered.items() if "mailbox" in json.dumps(objects)}
+    assert with_mailbox == {"dev"}
+    assert {name for name, objects in rendered.items() if "/dev/mail" in json.dumps(objects)} == {"dev"}
+    lean = (ROOT / "infra/docker/Dockerfile").read_text().split("FROM scratch AS service")[1].split("FROM ")[0]
+    assert "mail" not in lean
 
 
 @pytest.mark.parametrize(

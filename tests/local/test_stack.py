@@ -69,6 +69,7 @@ def test_the_routes_are_read_from_the_route_map_of_the_cluster() -> None:
         Route("/api/orders", "orders"),
         Route("/api/payments", "payments"),
         Route("/api/audit", "audit"),
+        Route("/api/notifications", "notifications"),
         Route("/", "web"),
     ]
 

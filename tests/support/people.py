@@ -1,6 +1,7 @@
 """People who use a stack: signed-in HTTP clients at its gateway."""
 
 import ssl
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Protocol
@@ -53,11 +54,11 @@ class People:
         http.headers.update(self._tokens.headers(user))
         return Person(user, http)
 
-    async def signed_up(self, name: str = "Ada") -> Person:
+    async def signed_up(self, name: str = "Ada", headers: Mapping[str, str] | None = None) -> Person:
         """Return somebody who has signed up at auth and has its cookie."""
         user, http = person(name), await self.anybody()
         answer = await http.post(
-            "/api/users/signup", json={"email": user.email, "password": "correct horse", "name": name}
+            "/api/users/signup", json={"email": user.email, "password": "correct horse", "name": name}, headers=headers
         )
         assert answer.status_code == 201, answer.text
         return Person(User(**answer.json()), http)

@@ -17,6 +17,7 @@ ItemId = Id
 OrderId = Id
 PaymentId = Id
 SessionId = Id
+RequestId = Id
 
 MinorUnits = Annotated[int, Field(strict=True, ge=0, le=10**13)]
 """Money in the currency's smallest unit (cents, yen). A float never touches money."""
@@ -134,11 +135,71 @@ EVENTS: dict[str, type[Event]] = {}
 
 
 class UserRegistered(Event, subject="users.registered"):
-    """A user signed up. Owner: auth."""
+    """A user signed up. Owner: auth. `language` is that of their mails (BCP 47)."""
 
     user_id: UserId
     email: str
     name: str
+    language: str = "en"
+    email_version: int = 1
+
+
+class VerificationRequested(Event, subject="users.verification_requested"):
+    """A link that proves that `email` is the user's is to be mailed there, `welcome` if at sign-up. Owner: auth.
+
+    The link's token is made of `request_id` and a key (`common.mail_tokens`), so the event holds no secret. The same
+    holds for the other requests.
+    """
+
+    user_id: UserId
+    request_id: RequestId
+    email: str
+    welcome: bool = False
+
+
+class UserVerified(Event, subject="users.verified"):
+    """The user has proved that their address is theirs; older access tokens do not say so. Owner: auth."""
+
+    user_id: UserId
+    account_version: int
+
+
+class PasswordResetRequested(Event, subject="users.password_reset_requested"):
+    """A link to set a new password is to be mailed to the user, at no older address than this one's. Owner: auth."""
+
+    user_id: UserId
+    request_id: RequestId
+    email_version: int = 1
+
+
+class PasswordChanged(Event, subject="users.password_changed"):
+    """The user has a new password. Owner: auth."""
+
+    user_id: UserId
+
+
+class EmailChangeRequested(Event, subject="users.email_change_requested"):
+    """A link that confirms the user's new address is to be mailed there. Owner: auth."""
+
+    user_id: UserId
+    request_id: RequestId
+    new_email: str
+
+
+class EmailChanged(Event, subject="users.email_changed"):
+    """The user's address is `email` now. Owner: auth. Readers keep the address of the highest `email_version`."""
+
+    user_id: UserId
+    account_version: int
+    email_version: int
+    email: str
+    old_email: str
+
+
+class SignUpRepeated(Event, subject="users.sign_up_repeated"):
+    """Somebody tried to sign up with the address of this user, who is told by mail. Owner: auth."""
+
+    user_id: UserId
 
 
 class SessionEnded(Event, subject="users.session_ended"):

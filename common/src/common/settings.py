@@ -58,6 +58,14 @@ class SessionSettings(Settings):
     cookie_secure: bool = Field(default=False, validate_default=True)
     """People come over https only: cookies are marked Secure and have the prefix `__Host-`."""
 
+    require_verified_email: bool | None = None
+    """Only who has proved their address may hold and sell. By default so where ENV is prod."""
+
+    @property
+    def verified_only(self) -> bool:
+        """Whether only who has proved their address may hold and sell."""
+        return self.env == "prod" if self.require_verified_email is None else self.require_verified_email
+
     @field_validator("cookie_secure")
     @classmethod
     def _is_secure_in_production(cls, secure: bool, info: ValidationInfo) -> bool:
@@ -79,6 +87,12 @@ class MongoSettings(SessionSettings):
     """Settings of a service with a database. `mongo_url` names the database."""
 
     mongo_url: SecretStr
+
+
+class MailKey(Settings):
+    """The key that auth and notifications share: it makes and checks the tokens in mails."""
+
+    mail_token_key: SecretStr = Field(min_length=16)
 
 
 def load(kind: type[S]) -> S:

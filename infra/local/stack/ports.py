@@ -12,6 +12,8 @@ OFFSETS = {
     "nats": 91,
     "redis": 92,
     "nats monitoring": 93,
+    "mailbox": 94,
+    "smtp": 95,
 }
 """Two stacks whose gateways are 100 ports apart can run side by side."""
 

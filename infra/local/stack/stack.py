@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from nats.errors import Error as NatsError
 from common.bus.provision import Refused, provision
 from common.telemetry import LogFormat
 from infra.bus import PROVISIONER, durables
-from infra.local.stack.gateway import Gateway, read_routes
+from infra.local.stack.gateway import MAILBOX_ROUTES, Gateway, read_routes
 from infra.local.stack.keys import Keys
 from infra.local.stack.lock import lock
 from infra.local.stack.ports import Ports
@@ -65,6 +66,7 @@ class Stack:
         self._say = say
         self._ports = Ports(port)
         self._gateway_port = self._ports.of("gateway")
+        self._smtp_port = self._ports.of("smtp")
         self.keys = Keys(self.data_dir / "secrets")
         self.servers = self._make_servers()
         self.services = [
@@ -72,13 +74,14 @@ class Stack:
             for service in SERVICES
             for replica in range((replicas or {}).get(service.name, 1))
         ]
+        self.mailbox = self._make_mailbox()
         self.gateway = self._make_gateway()
         self.supervisors = {child.name: Supervisor(child, self._say_souk) for child in self.children}
 
     @property
     def children(self) -> list[Child]:
         """Every process of the stack, in the order of their start."""
-        return [*self.servers.values(), *self.services, self.gateway]
+        return [*self.servers.values(), self.mailbox, *self.services, self.gateway]
 
     @property
     def url(self) -> str:
@@ -126,7 +129,7 @@ class Stack:
             self._check_ports()
             await self._start(list(self.servers.values()))
             await self._provision()
-            await self._start(self.services)
+            await self._start([self.mailbox, *self.services])
             await self._start([self.gateway])
         except BaseException:
             await self._stop()
@@ -180,13 +183,14 @@ class Stack:
 
     @property
     def _last_wrote(self) -> float:
-        return max(program.last_wrote for program in (*self.services, self.gateway))
+        return max(program.last_wrote for program in (self.mailbox, *self.services, self.gateway))
 
     def _check_ports(self) -> None:
         needed = {child.name: child.port for child in self.children}
         match self.servers.get("nats"):
             case NatsServer(monitoring_port=int(port)):
                 needed["nats monitoring"] = port
+        needed["smtp"] = self._smtp_port
         self._ports.check(needed)
 
     def _make_servers(self) -> dict[str, Child]:
@@ -200,11 +204,18 @@ class Stack:
         env = self._env(service) | {"HOST": "127.0.0.1", "PORT": str(port)}
         return Program(name, self.data_dir / name, port, command, env, self._say)
 
+    def _make_mailbox(self) -> Program:
+        name, port = "mailbox", self._ports.of("mailbox")
+        env = {"LOG_LEVEL": self._log_level, "LOG_FORMAT": self._log_format, "SMTP_PORT": str(self._smtp_port)}
+        command = [sys.executable, "-m", "infra.devmail"]
+        return Program(name, self.data_dir / name, port, command, env | {"PORT": str(port)}, self._say)
+
     def _make_gateway(self) -> Gateway:
-        ports: dict[str, list[int]] = {}
+        ports = {"mailbox": [self.mailbox.port]}
         for program in self.services:
             ports.setdefault(_service_of(program), []).append(program.port)
-        return Gateway(self.data_dir / "gateway", self._gateway_port, read_routes(), ports, self._say)
+        routes = [*MAILBOX_ROUTES, *read_routes()]
+        return Gateway(self.data_dir / "gateway", self._gateway_port, routes, ports, self._say)
 
     def _env(self, service: Service) -> dict[str, str]:
         """Return what this service needs to know: no secret but its own."""
@@ -222,6 +233,12 @@ class Stack:
         match service.name:
             case "auth":
                 env["JWT_PRIVATE_KEY"] = self.keys.private_pem
+                env["MAIL_TOKEN_KEY"] = self.keys.password("mail_tokens")
+            case "notifications":
+                env["MAIL_TOKEN_KEY"] = self.keys.password("mail_tokens")
+                env["SMTP_URL"] = f"smtp://127.0.0.1:{self._smtp_port}"
+                env["MAIL_FROM"] = "Souk <souk@souk.test>"
+                env["PUBLIC_URL"] = f"http://localhost:{self._gateway_port}"
             case "orders":
                 env["HOLD_SECONDS"] = str(self._hold_seconds)
             case "payments":
@@ -259,7 +276,7 @@ class Stack:
         for supervisor in self.supervisors.values():
             supervisor.release()
         await self.gateway.stop()
-        await _stop_all(self.services)
+        await _stop_all([*self.services, self.mailbox])
         await _stop_all(self.servers.values())
         self._lock.close()
 

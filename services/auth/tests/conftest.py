@@ -24,6 +24,7 @@ def environment(mongo_url: str, bus_url: str, keys: Tokens, monkeypatch: pytest.
     monkeypatch.setenv("NATS_URL", bus_url)
     monkeypatch.setenv("JWT_PUBLIC_KEYS", keys.jwk_set)
     monkeypatch.setenv("JWT_PRIVATE_KEY", keys.private_pem)
+    monkeypatch.setenv("MAIL_TOKEN_KEY", "a key for mails of tests")
     return monkeypatch
 
 

@@ -18,6 +18,7 @@ def _somewhere(monkeypatch: pytest.MonkeyPatch, keys: Tokens) -> None:
     monkeypatch.setenv("MONGO_URL", "mongodb://127.0.0.1/auth")
     monkeypatch.setenv("NATS_URL", "nats://127.0.0.1")
     monkeypatch.setenv("JWT_PUBLIC_KEYS", keys.jwk_set)
+    monkeypatch.setenv("MAIL_TOKEN_KEY", "a key for mails of tests")
 
 
 def test_the_kid_is_the_thumbprint_of_the_standards_example() -> None:

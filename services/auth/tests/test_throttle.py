@@ -15,7 +15,11 @@ from common.mongo.client import Database
 def throttle(db: Database, account: int = 5, network: int = 30, signups: int = 3) -> Throttle:
     """A replica's throttle."""
     return Throttle(
-        Windows(db), failures_per_account=account, failures_per_network=network, signups_per_network=signups
+        Windows(db),
+        failures_per_account=account,
+        failures_per_network=network,
+        signups_per_network=signups,
+        mails_per_network=30,
     )
 
 

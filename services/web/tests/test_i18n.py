@@ -9,7 +9,8 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
-from web.rendering.i18n import LANGUAGES, LOCALES, choose_locale
+from common.i18n import LANGUAGES
+from web.rendering.i18n import LOCALES, choose_locale
 
 WEB = Path(__file__).parents[1]
 

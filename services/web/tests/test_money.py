@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.events import Currency
-from web.rendering.money import NotAnAmount, TooPrecise, parse, shown, typed
+from common.i18n import money as shown
+from web.rendering.money import NotAnAmount, TooPrecise, parse, typed
 
 LOCALES = [Locale.parse(tag) for tag in ("en_US", "en_GB", "de_DE", "de_CH", "de_AT")]
 

@@ -18,7 +18,7 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict
 
 from common.errors import Forbidden, Unauthenticated
-from common.events import Event, RolesChanged, SessionEnded
+from common.events import EmailChanged, Event, RolesChanged, SessionEnded, UserVerified
 from common.ids import AHEAD_SECONDS
 
 COOKIE = "session"
@@ -38,7 +38,7 @@ ACCESS_SECONDS = 600
 REMEMBERED_SECONDS = ACCESS_SECONDS + 60
 """How long a service remembers what auth announced: longer than any older access token lasts, by clocks that differ."""
 
-ANNOUNCED: tuple[type[Event], ...] = (SessionEnded, RolesChanged)
+ANNOUNCED: tuple[type[Event], ...] = (SessionEnded, RolesChanged, UserVerified, EmailChanged)
 """What a service with sessions listens to; see `Sessions.receive`."""
 
 
@@ -51,6 +51,8 @@ class User(BaseModel):
     email: str
     name: str
     roles: tuple[str, ...] = ()
+    verified: bool = False
+    """Whether they have proved that the address is theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,12 @@ class OperatorOnly(Forbidden):
     """The caller is signed in, but is not an operator."""
 
     code = "operator_only"
+
+
+class EmailNotVerified(Forbidden):
+    """The caller has not proved yet that their address is theirs, and this needs it."""
+
+    code = "email_not_verified"
 
 
 class SessionInvalid(Unauthenticated):
@@ -103,8 +111,9 @@ def cookie_name(name: str, *, secure: bool) -> str:
 class Sessions:
     """Checks access tokens (JWT, EdDSA) against a set of public keys, by `kid`, and against what auth has announced."""
 
-    def __init__(self, jwk_set: str, *, secure: bool = False) -> None:
-        """With `secure`, the cookie is that of https."""
+    def __init__(self, jwk_set: str, *, secure: bool = False, verified_only: bool = False) -> None:
+        """With `secure`, the cookie is that of https. With `verified_only`, a `VerifiedUser` is verified."""
+        self.verified_only = verified_only
         self.cookie = cookie_name(COOKIE, secure=secure)
         self._keys = {key.key_id: key for key in jwt.PyJWKSet.from_json(jwk_set).keys}
         # Checking a signature costs more than the rest of a request, and a valid token stays valid until it expires.
@@ -135,7 +144,7 @@ class Sessions:
         match event:
             case SessionEnded():
                 self._ended[event.session_id] = None
-            case RolesChanged():
+            case RolesChanged() | UserVerified() | EmailChanged():
                 known = self._account_versions.get(event.user_id, 0)
                 self._account_versions[event.user_id] = max(known, event.account_version)
 
@@ -153,7 +162,13 @@ class Sessions:
             )
             if float(claims["exp"]) <= time.time():
                 raise jwt.ExpiredSignatureError
-            user = User(id=claims["sub"], email=claims["email"], name=claims["name"], roles=claims.get("roles", ()))
+            user = User(
+                id=claims["sub"],
+                email=claims["email"],
+                name=claims["name"],
+                roles=claims.get("roles", ()),
+                verified=claims.get("verified", False),
+            )
             return Session(str(claims["sid"]), user, int(claims.get("ver", 0)), float(claims["exp"]))
         except jwt.ExpiredSignatureError:
             raise SessionExpired("the session has expired; refresh it, or sign in again") from None
@@ -200,6 +215,16 @@ async def current_user(request: Request) -> User:
     return (await current_session(request)).user
 
 
+async def verified_user(request: Request) -> User:
+    """The signed-in user, who may hold and sell. Raises `Unauthenticated` or, where it is asked, `EmailNotVerified`."""
+    session, sessions = await current_session(request), _sessions(request)
+    if sessions.verified_only and not session.user.verified:
+        if sessions.is_outdated(session):
+            raise SessionOver("your account has changed; refresh the session")
+        raise EmailNotVerified("confirm your e-mail address first")
+    return session.user
+
+
 async def current_operator(request: Request) -> User:
     """The signed-in operator. Raises `Unauthenticated` or `OperatorOnly`; with outdated roles, `SessionOver`."""
     session = await current_session(request)
@@ -213,5 +238,6 @@ async def current_operator(request: Request) -> User:
 CurrentSession = Annotated[Session, Depends(current_session)]
 OptionalSession = Annotated[Session | None, Depends(optional_session)]
 CurrentUser = Annotated[User, Depends(current_user)]
+VerifiedUser = Annotated[User, Depends(verified_user)]
 OptionalUser = Annotated[User | None, Depends(optional_user)]
 Operator = Annotated[User, Depends(current_operator)]

@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from auth.passwords import Passwords
+from auth.recovery.recovery import Recovery
+from auth.recovery.store import RequestStore
 from auth.routes import router
 from auth.sessions.access_tokens import AccessTokens, signing_key
 from auth.sessions.keeper import SessionKeeper
@@ -18,6 +20,7 @@ from auth.windows_store import Windows
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
 from common.http.sessions import ANNOUNCED, REMEMBERED_SECONDS, Sessions
+from common.mail_tokens import MailTokens
 from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.settings import load
@@ -31,7 +34,7 @@ async def start() -> AsyncIterator[Running]:
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
         Bus.connected(settings.nats_url.get_secret_value(), "auth", replicas=settings.nats_replicas, away=AWAY) as bus,
-        Relay.running(bus, db.users, db.sessions) as relay,
+        Relay.running(bus, db.users, db.sessions, db.requests) as relay,
         Passwords.ready(settings.password_backlog, settings.passwords_per_network) as passwords,
     ):
         accounts, sessions = AccountStore(db, relay), SessionStore(db, relay)
@@ -44,12 +47,17 @@ async def start() -> AsyncIterator[Running]:
             failures_per_account=settings.signin_failures_per_account,
             failures_per_network=settings.signin_failures_per_network,
             signups_per_network=settings.signups_per_network,
+            mails_per_network=settings.mails_per_network,
         )
         keeper = SessionKeeper(
             sessions, accounts, AccessTokens(key, settings.access_seconds), RefreshChain(key), settings.session_seconds
         )
         checked = Sessions(settings.jwt_public_keys, secure=settings.cookie_secure)
-        parts = [accounts, passwords, keeper, Cookies(secure=settings.cookie_secure), throttle, checked]
+        requests = RequestStore(db, relay)
+        await requests.prepare()
+        recovery = Recovery(requests, accounts, passwords, keeper, throttle, MailTokens(settings.mail_token_key))
+        cookies = Cookies(secure=settings.cookie_secure)
+        parts = [settings, recovery, accounts, passwords, keeper, cookies, throttle, checked]
         async with bus.listening(checked.receive, *ANNOUNCED, past=REMEMBERED_SECONDS):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 

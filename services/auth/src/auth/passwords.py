@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import ParamSpec, TypeVar
 
 from pwdlib import PasswordHash
 
+from auth.password_rules import check_password
 from common.errors import TooMany, Unavailable
 from common.http.network import network_of
 
@@ -48,6 +49,14 @@ class Passwords:
     async def hash(self, password: str, address: str) -> str:
         """The hash to store, with its salt and parameters."""
         return await self._in_turn(address, self._argon2.hash, password)
+
+    async def hash_new(self, password: str, address: str, *owner: str, field: str = "password") -> str:
+        """The hash of a password that was just chosen by its owner. Raises `PasswordTooWeak` about `field`."""
+        return await self._in_turn(address, self._checked_hash, password, owner, field)
+
+    def _checked_hash(self, password: str, owner: Sequence[str], field: str) -> str:
+        check_password(password, owner, field)
+        return self._argon2.hash(password)
 
     async def verify(self, password: str, kept: str | None, address: str) -> tuple[bool, str | None]:
         """Whether the password is right, and a new hash to store if today's parameters are stronger.

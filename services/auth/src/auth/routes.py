@@ -1,15 +1,20 @@
 """Sign up, sign in, and who am I."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from email_validator import EmailNotValidError, validate_email
-from fastapi import APIRouter, Depends, Response, status
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from fastapi import APIRouter, Header, Response, status
+from pydantic import BaseModel
 
 from auth.domain import Account, BadCredentials, EmailTaken
+from auth.fields import AnyPassword, Email, Name, NewPassword
+from auth.language import mail_language
+from auth.password_rules import PasswordTooWeak
 from auth.passwords import Passwords
+from auth.recovery import routes as recovery
+from auth.recovery.recovery import Recovery
 from auth.sessions import routes as sessions
-from auth.sessions.routes import CurrentClient, Keeper, SessionCookies, client_address
+from auth.sessions.routes import Address, CurrentClient, Keeper, SessionCookies
+from auth.settings import AuthSettings
 from auth.store import AccountStore
 from auth.throttle import Throttle
 from common.errors import StaleWrite, TooMany, Unavailable
@@ -17,26 +22,12 @@ from common.http.dependencies import Now, Provided
 from common.http.paging import Body
 from common.http.problems import problems
 from common.http.sessions import OptionalUser, User
-from common.text import LINE
 
 router = APIRouter(prefix="/api/users", tags=["users"])
 router.include_router(sessions.router)
+router.include_router(recovery.router)
 
 
-def _normal(email: str) -> str:
-    try:
-        # The test environment allows .test, Souk's own names on a laptop; nothing here sends mail.
-        return validate_email(email, check_deliverability=False, test_environment=True).normalized.lower()
-    except EmailNotValidError as error:
-        raise ValueError(str(error)) from None
-
-
-Email = Annotated[str, Field(max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_normal)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=100), LINE]
-NewPassword = Annotated[str, StringConstraints(min_length=8, max_length=128, strip_whitespace=False)]
-AnyPassword = Annotated[str, StringConstraints(max_length=128, strip_whitespace=False)]
-
-Address = Annotated[str, Depends(client_address)]
 Accounts = Annotated[AccountStore, Provided(AccountStore)]
 Hashing = Annotated[Passwords, Provided(Passwords)]
 Limits = Annotated[Throttle, Provided(Throttle)]
@@ -57,13 +48,26 @@ class SignIn(Body):
     password: AnyPassword
 
 
+class CheckMail(BaseModel):
+    """The rest is in a mail, whether or not the address had an account already."""
+
+    status: Literal["check_mail"] = "check_mail"
+
+
 class WhoAmI(BaseModel):
     """The caller, or null."""
 
     current_user: User | None
 
 
-@router.post("/signup", status_code=status.HTTP_201_CREATED, responses=problems(EmailTaken, TooMany, Unavailable))
+@router.post(
+    "/signup",
+    status_code=status.HTTP_201_CREATED,
+    responses={
+        **problems(EmailTaken, PasswordTooWeak, TooMany, Unavailable),
+        status.HTTP_202_ACCEPTED: {"model": CheckMail, "description": "Where ENV is prod: see the mail"},
+    },
+)
 async def sign_up(
     body: SignUp,
     address: Address,
@@ -73,14 +77,27 @@ async def sign_up(
     keeper: Keeper,
     cookies: SessionCookies,
     client: CurrentClient,
+    recovering: Annotated[Recovery, Provided(Recovery)],
     throttle: Limits,
+    settings: Annotated[AuthSettings, Provided(AuthSettings)],
     now: Now,
-) -> User:
-    """Open an account and a session."""
+    accept_language: Annotated[str, Header(max_length=1000)] = "",
+) -> User | CheckMail:
+    """Open an account and a session. Where ENV is prod, the answer is the same for an address that has one."""
     await throttle.count_signup(address)
-    password_hash = await passwords.hash(body.password, address)
-    account = Account.register(email=body.email, name=body.name, password_hash=password_hash)
-    await accounts.save(account)
+    password_hash = await passwords.hash_new(body.password, address, body.name, body.email)
+    language = mail_language(accept_language)
+    account = Account.register(email=body.email, name=body.name, password_hash=password_hash, language=language)
+    await recovering.welcome(account, now)
+    try:
+        await accounts.save(account)
+    except EmailTaken:
+        if settings.env != "prod":
+            raise
+        await accounts.change(body.email, Account.repeat_sign_up)
+    if settings.env == "prod":
+        response.status_code = status.HTTP_202_ACCEPTED
+        return CheckMail()
     issued = await keeper.begin(account, client, now)
     cookies.set(response, issued)
     return issued.user

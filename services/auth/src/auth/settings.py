@@ -7,10 +7,10 @@ from pydantic import Field, PositiveInt, SecretStr, ValidationInfo, field_valida
 
 from auth.sessions.access_tokens import signing_key
 from common.http.sessions import ACCESS_SECONDS, public_jwk
-from common.settings import MongoSettings
+from common.settings import MailKey, MongoSettings
 
 
-class AuthSettings(MongoSettings):
+class AuthSettings(MongoSettings, MailKey):
     """Auth refuses to start with a key whose sessions the other services would refuse."""
 
     jwt_private_key: SecretStr
@@ -25,6 +25,8 @@ class AuthSettings(MongoSettings):
     """Failures a minute, for one network."""
     signups_per_network: PositiveInt = 60
     """Sign-ups a minute, for one network."""
+    mails_per_network: PositiveInt = 30
+    """Mails a minute that one network may ask for."""
     password_backlog: PositiveInt = 256
     """Passwords that may wait to be hashed, about a tenth of a second each; beyond it the answer is 503."""
     passwords_per_network: PositiveInt = 8

@@ -32,13 +32,19 @@ class AccountStore:
 
     async def change(self, email: str, decide: Callable[[Account], None]) -> Account | None:
         """Let `decide` change the account with this address; None if there is none. Raises as `Outbox.update`."""
-        if (account := await self.find(email)) is None:
-            return None
+        account = await self.find(email)
+        return await self.update(account, decide) if account else None
+
+    async def update(self, account: Account, decide: Callable[[Account], None]) -> Account:
+        """Let `decide` change a loaded account. Raises `EmailTaken`, and as `Outbox.update`."""
 
         async def load() -> Account:
             return Account.from_document(await self._users.find_one({"_id": account.id}, WITHOUT_PENDING) or {})
 
-        return await self._outbox.update(load, decide, loaded=account)
+        try:
+            return await self._outbox.update(load, decide, loaded=account)
+        except DuplicateKeyError:
+            raise EmailTaken("another account has this address") from None
 
     async def save(self, account: Account) -> None:
         """Save state and events. Raises `EmailTaken`, or `StaleWrite` when somebody else saved it first."""

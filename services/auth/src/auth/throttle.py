@@ -15,6 +15,9 @@ HOUR = 3_600
 SLOWER_AFTER = 20
 """Failures an hour with one account, from wherever, after which each further try with it takes longer."""
 
+MAILS_PER_ADDRESS = 5
+"""Mails with a link that one address gets in an hour, whoever asks for them."""
+
 LONGEST_DELAY = 5.0
 """Seconds that a try with such an account waits at most: its owner gets in, from anywhere."""
 
@@ -23,13 +26,21 @@ class Throttle:
     """Limits of tries. An IPv4 /24 or an IPv6 /64 counts as one client."""
 
     def __init__(
-        self, windows: Windows, *, failures_per_account: int, failures_per_network: int, signups_per_network: int
+        self,
+        windows: Windows,
+        *,
+        failures_per_account: int,
+        failures_per_network: int,
+        signups_per_network: int,
+        mails_per_network: int,
     ) -> None:
         self._windows = windows
         self._account = Window("account", failures_per_account, MINUTE)
         self._network = Window("network", failures_per_network, MINUTE)
         self._everywhere = Window("everywhere", SLOWER_AFTER, HOUR)
         self._signups = Window("signup", signups_per_network, MINUTE)
+        self._mails = Window("mail", mails_per_network, MINUTE)
+        self._mailed = Window("mailed", MAILS_PER_ADDRESS, HOUR)
 
     @asynccontextmanager
     async def guess(self, address: str, email: str) -> AsyncIterator["Guess"]:
@@ -57,6 +68,12 @@ class Throttle:
         """Somebody signs up from here. Raises `TooMany`."""
         key = Key(self._signups, network_of(address))
         _check([key], [await self._windows.hit(key)])
+
+    async def count_mail(self, address: str, email: str) -> bool:
+        """Somebody asks from here for a mail to `email`. Return whether it gets any more. Raises `TooMany`."""
+        key, mailed = Key(self._mails, network_of(address)), Key(self._mailed, email)
+        _check([key], [await self._windows.hit(key)])
+        return await self._windows.hit(mailed) <= self._mailed.most
 
 
 @dataclass

@@ -38,7 +38,9 @@ async def start() -> AsyncIterator[Running]:
     ):
         store = ItemStore(db, relay)
         await store.prepare()
-        sessions = Sessions(settings.jwt_public_keys, secure=settings.cookie_secure)
+        sessions = Sessions(
+            settings.jwt_public_keys, secure=settings.cookie_secure, verified_only=settings.verified_only
+        )
         parts = [store, converter, sessions]
         async with (
             bus.listening(sessions.receive, *ANNOUNCED, past=REMEMBERED_SECONDS),

@@ -24,7 +24,7 @@ from common.events import Currency, ItemStatus
 from common.http.dependencies import IdempotencyKey, Now, Provided
 from common.http.paging import Body, Cursor, Limit, Page, page_of
 from common.http.problems import problems
-from common.http.sessions import CurrentUser, OptionalUser
+from common.http.sessions import CurrentUser, EmailNotVerified, OptionalUser, VerifiedUser
 from common.mongo.client import Document
 from items.domain import (
     Changes,
@@ -159,10 +159,12 @@ async def list_items(
 
 
 @router.post(
-    "", status_code=status.HTTP_201_CREATED, responses=problems(Unauthenticated, IdempotencyKeyReused, Unavailable)
+    "",
+    status_code=status.HTTP_201_CREATED,
+    responses=problems(EmailNotVerified, Unauthenticated, IdempotencyKeyReused, Unavailable),
 )
 async def offer_item(
-    body: NewItem, user: CurrentUser, store: Items, now: Now, idempotency_key: IdempotencyKey = None
+    body: NewItem, user: VerifiedUser, store: Items, now: Now, idempotency_key: IdempotencyKey = None
 ) -> ItemView:
     """Put something up for sale. The same key and body again is the same item, with the answer that it got first."""
     offered = body.model_dump()

@@ -33,7 +33,9 @@ async def start() -> AsyncIterator[Running]:
         store = OrderStore(db, relay)
         await store.prepare()
         desk = ReservationDesk(store, timedelta(seconds=settings.hold_seconds), settings.hold_limit)
-        sessions = Sessions(settings.jwt_public_keys, secure=settings.cookie_secure)
+        sessions = Sessions(
+            settings.jwt_public_keys, secure=settings.cookie_secure, verified_only=settings.verified_only
+        )
         parts = [store, desk, sessions]
         async with (
             bus.listening(sessions.receive, *ANNOUNCED, past=REMEMBERED_SECONDS),

@@ -11,7 +11,7 @@ from common.events import CancelReason, Currency, ItemId, MinorUnits, Quantity
 from common.http.dependencies import IdempotencyKey, Provided
 from common.http.paging import Body, Cursor, Limit, Page, page_of
 from common.http.problems import problems
-from common.http.sessions import CurrentUser
+from common.http.sessions import CurrentUser, EmailNotVerified, VerifiedUser
 from orders.commands import PlaceOrder
 from orders.desk import ReservationDesk
 from orders.domain import (
@@ -79,10 +79,12 @@ class OrderView(BaseModel):
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
-    responses=problems(ItemNotFound, SoldOut, OwnItem, PriceChanged, HoldLimit, ItemWithdrawn, IdempotencyKeyReused),
+    responses=problems(
+        EmailNotVerified, ItemNotFound, SoldOut, OwnItem, PriceChanged, HoldLimit, ItemWithdrawn, IdempotencyKeyReused
+    ),
 )
 async def place_order(
-    body: NewOrder, user: CurrentUser, desk: Desk, idempotency_key: IdempotencyKey = None
+    body: NewOrder, user: VerifiedUser, desk: Desk, idempotency_key: IdempotencyKey = None
 ) -> OrderView:
     """Hold a quantity of an item for the caller until it is paid or the deadline passes."""
     asked = body.model_dump()

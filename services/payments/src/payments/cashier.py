@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from common.errors import IdempotencyKeyReused
 from common.events import ProviderOperation
 from common.ids import once_arrived
+from common.leased_work import LeasedWork
 from common.telemetry import Cause, caused_by, current_cause, new_cause
 from payments.calls import FAILURES, Call, Transition, news
 from payments.domain import Payment, UnknownPaymentMethod
@@ -26,7 +27,6 @@ from payments.gateways.port import (
     GatewayUnavailable,
     PaymentGateway,
 )
-from payments.leased_work import LeasedWork
 from payments.status import PaymentStatus
 from payments.store import DueStore, PaymentStore
 

@@ -37,6 +37,7 @@ class AccessTokens:
             "email": account.email,
             "name": account.name,
             **({"roles": account.roles} if account.roles else {}),
+            **({"verified": True} if account.verified else {}),
             "ver": account.version,
             "sid": session_id,
             "iat": now,

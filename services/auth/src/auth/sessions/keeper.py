@@ -136,9 +136,14 @@ class SessionKeeper:
 
     def _issued(self, account: Account, session: Session, token: RefreshToken, now: datetime) -> Issued:
         return Issued(
-            user=User(id=account.id, email=account.email, name=account.name, roles=account.roles),
+            user=user_of(account),
             access_token=self._tokens.sign(account, session.id, now),
             access_seconds=self._tokens.seconds,
             refresh_token=token.text,
             refresh_seconds=int((session.expires_at - now).total_seconds()),
         )
+
+
+def user_of(account: Account) -> User:
+    """The account as its sessions describe it."""
+    return User(**account.model_dump(include=set(User.model_fields)))

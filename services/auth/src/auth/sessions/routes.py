@@ -68,6 +68,7 @@ async def client_of(request: Request) -> Client:
 
 Keeper = Annotated[SessionKeeper, Provided(SessionKeeper)]
 SessionCookies = Annotated[Cookies, Provided(Cookies)]
+Address = Annotated[str, Depends(client_address)]
 CurrentClient = Annotated[Client, Depends(client_of)]
 Id = Annotated[str, StringConstraints(max_length=64, pattern="^[0-9a-f]+$")]
 

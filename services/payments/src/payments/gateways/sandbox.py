@@ -18,6 +18,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from common.events import DisputeStatus
+from common.leased_work import LeasedWork
 from common.mongo.client import Collection, Document
 from payments.gateways.port import (
     ABANDONED,
@@ -39,7 +40,6 @@ from payments.gateways.port import (
     Refunds,
 )
 from payments.gateways.sandbox_store import SandboxLedger
-from payments.leased_work import LeasedWork
 
 SIGNATURE = "sandbox-signature"
 SIGNATURE_TOLERANCE = timedelta(minutes=5)

@@ -18,11 +18,11 @@ from stripe import Event, ListObject, PaymentIntent, StripeClient
 from stripe import Refund as StripeRefund
 
 from common.events import DisputeStatus
+from common.leased_work import LeasedWork
 from common.mongo.client import Database, Document
 from payments.gateways.ledger_errors import away_is_unavailable
 from payments.gateways.port import ChargeRecord, ChargesUnlisted, Hear
 from payments.gateways.stripe_objects import EVENTS, intent_named_by, mark_of, newest_dispute, sum_of_refunds
-from payments.leased_work import LeasedWork
 
 OVERLAP = timedelta(minutes=10)
 """How much of what was read is read again: Stripe's clock is not ours, and a list may lag."""

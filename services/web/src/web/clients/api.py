@@ -72,10 +72,41 @@ class Api:
         self._address = address
         self._agent = agent
 
-    async def sign_up(self, email: str, password: str, name: str) -> list[str]:
-        """Create an account. Returns the cookies to set."""
+    async def sign_up(self, email: str, password: str, name: str, language: str) -> list[str]:
+        """Create an account whose mails are in a language. Returns the cookies to set; none if a mail says the rest."""
         body = {"email": email, "password": password, "name": name}
-        return (await self.send("POST", "users", "signup", json=body)).headers.get_list("set-cookie")
+        answer = await self.send("POST", "users", "signup", json=body, headers={"Accept-Language": language})
+        return answer.headers.get_list("set-cookie")
+
+    async def ask_to_reset(self, email: str) -> None:
+        """Have a link to a new password mailed."""
+        await self.send("POST", "users", "password-reset", json={"email": email})
+
+    async def reset_password(self, token: str, new_password: str) -> None:
+        """Set a new password with the token of a link."""
+        body = {"token": token, "new_password": new_password}
+        await self.send("POST", "users", "password-reset", "confirm", json=body)
+
+    async def send_verification(self) -> None:
+        """Have another link mailed that proves the visitor's address."""
+        await self.send("POST", "users", "verify-email", "send")
+
+    async def change_password(self, current_password: str, new_password: str) -> None:
+        """Set a new password."""
+        body = {"current_password": current_password, "new_password": new_password}
+        await self.send("POST", "users", "password", json=body)
+
+    async def change_email(self, password: str, new_email: str) -> None:
+        """Have a link mailed to a new address."""
+        await self.send("POST", "users", "email", json={"password": password, "new_email": new_email})
+
+    async def verify_email(self, token: str) -> None:
+        """Prove an address with the token of a link."""
+        await self.send("POST", "users", "verify-email", json={"token": token})
+
+    async def confirm_email(self, token: str) -> None:
+        """Make a new address count with the token of a link."""
+        await self.send("POST", "users", "email", "confirm", json={"token": token})
 
     async def sign_in(self, email: str, password: str) -> list[str]:
         """Start a session. Returns the cookies to set."""

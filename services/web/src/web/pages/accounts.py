@@ -3,10 +3,10 @@
 from fastapi import APIRouter, Response
 
 from common.http.paging import KnownId
+from common.i18n import LANGUAGES
 from web.clients.api import Refused
 from web.pages.forms import Form, errors_of
 from web.pages.visitor import LANGUAGE_COOKIE, CurrentVisitor, Visitor, local, refresh_token_of
-from web.rendering.i18n import LANGUAGES
 
 router = APIRouter()
 
@@ -25,10 +25,14 @@ async def sign_up(visitor: CurrentVisitor, form: Form) -> Response:
     """Create an account."""
     after = form.text("next")
     try:
-        cookies = await visitor.api.sign_up(form.text("email"), form.text("password"), form.text("name"))
+        cookies = await visitor.api.sign_up(
+            form.text("email"), form.text("password"), form.text("name"), visitor.i18n.language
+        )
     except Refused as refused:
         errors = _sign_up_errors(refused, visitor)
         return _form_page(visitor, "signup.html", after, refused.status, form.texts("email", "name"), errors)
+    if not cookies:
+        return visitor.redirect("/signin?note=check_mail")  # The rest is in the mail.
     return visitor.redirect(local(after), cookies)
 
 
@@ -108,12 +112,14 @@ def _sign_up_errors(refused: Refused, visitor: Visitor) -> dict[str, str]:
     _ = visitor.i18n.gettext
     if refused.reason == "email_taken":
         return {"email": _("There is already an account with this address. If it is yours, sign in.")}
+    if refused.reason == "password_too_weak":
+        return {"password": _("This password is too easy to guess, or made of your name or address.")}
     if refused.reason == "too_many_requests":
         return {"form": _("Too many new accounts from your network. Please wait a minute and try again.")}
     texts = {
         "email": _("This is not an e-mail address that we can use."),
-        "password": _("Use 8 to 128 characters."),
-        "name": _("Enter a name of 1 to 100 characters."),
+        "password": _("Use 10 to 128 characters."),
+        "name": _("Enter a name of 1 to 100 characters, without signs that cannot be seen, and not Souk's own."),
     }
     return errors_of(refused, texts)
 

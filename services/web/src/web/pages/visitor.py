@@ -22,6 +22,10 @@ UNKNOWN = "session_unknown"
 """Set in the state of a request whose session could not be refreshed."""
 
 NOTES = {
+    "check_mail": N_("We have sent you a mail. Open the link in it."),
+    "verified": N_("Your address is confirmed."),
+    "email_changed": N_("Your new address is confirmed."),
+    "password_changed": N_("You have a new password."),
     "session_ended": N_("The session has ended."),
     "sessions_ended": N_("All other sessions have ended."),
     "listed": N_("Your item is on sale."),

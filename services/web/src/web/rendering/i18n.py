@@ -1,26 +1,19 @@
 """Texts, money, numbers and times in the visitor's language. English is in the code, translations are in `locale/`."""
 
-import gettext
 import re
-from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 
 from babel import Locale, UnknownLocaleError
 from babel.core import negotiate_locale
 from babel.dates import format_datetime
 from babel.localedata import locale_identifiers
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
 
-from web.rendering import money
+from common.i18n import LANGUAGES, money, translations
 
 LOCALES = Path(__file__).parents[1] / "locale"
-LANGUAGES: Mapping[str, str] = {"en": "English", "de": "Deutsch"}
-"""The languages of the site, each with its own name for itself."""
 
 _RANGE = re.compile(r"([a-z]{2,3}(?:-[a-z0-9]{2,8})*)\s*(?:;\s*q=([01](?:\.\d{0,3})?))?", re.IGNORECASE)
 _MOST_RANGES = 20
@@ -31,25 +24,12 @@ def N_(message: str) -> str:  # noqa: N802 - the name that extraction knows
     return message
 
 
-@cache
-def translations(language: str) -> gettext.NullTranslations:
-    """The translations into a language, compiled from its `messages.po` on the first call."""
-    source = LOCALES / language / "LC_MESSAGES" / "messages.po"
-    if not source.exists():
-        return gettext.NullTranslations()
-    compiled = BytesIO()
-    with source.open("rb") as file:
-        write_mo(compiled, read_po(file, locale=language))
-    compiled.seek(0)
-    return gettext.GNUTranslations(compiled)
-
-
 class I18n:
     """Translates and formats for one locale."""
 
     def __init__(self, locale: Locale) -> None:
         self.locale = locale
-        self._translations = translations(locale.language)
+        self._translations = translations(LOCALES, locale.language)
 
     @property
     def language(self) -> str:
@@ -71,7 +51,7 @@ class I18n:
 
     def money(self, minor: int, currency: str) -> str:
         """An amount of minor units, as this locale writes it."""
-        return money.shown(minor, currency, self.locale)
+        return money(minor, currency, self.locale)
 
     def number(self, number: int) -> str:
         """A whole number with the locale's separators."""

@@ -1,13 +1,14 @@
-"""Converts amounts between minor units and what people read and type. No float anywhere."""
+"""Converts amounts between minor units and what people type. No float anywhere."""
 
 import re
 from decimal import Decimal
 
 from babel import Locale
-from babel.numbers import NumberFormatError, format_currency, get_currency_precision, parse_decimal
+from babel.numbers import NumberFormatError, get_currency_precision, parse_decimal
+
+from common.i18n import major_units
 
 _LIKELY = re.compile(r"[0-9][0-9.,'\u2019 \u00a0\u202f]{0,19}")
-_TOUCHING = re.compile(r"(?<=[^\W\d_])(?=\d)")
 _PLAIN = re.compile(r"[0-9]{1,12}(\.[0-9]{1,3})?")
 
 
@@ -23,15 +24,9 @@ class TooPrecise(ValueError):
         self.decimals = decimals
 
 
-def shown(minor: int, currency: str, locale: Locale) -> str:
-    """An amount as the locale writes it: 1250 EUR is €12.50 or 12,50 €."""
-    text = format_currency(_major(minor, currency), currency, locale=locale)
-    return _TOUCHING.sub("\u00a0", text)  # CLDR puts a space after letters (CHF 12.50), Babel does not.
-
-
 def typed(minor: int, currency: str, locale: Locale) -> str:
     """An amount as its field in a form shows it. `parse` is the inverse."""
-    return str(_major(minor, currency)).replace(".", locale.number_symbols["latn"]["decimal"])
+    return str(major_units(minor, currency)).replace(".", locale.number_symbols["latn"]["decimal"])
 
 
 def parse(text: str, currency: str, locale: Locale) -> int:
@@ -46,10 +41,6 @@ def parse(text: str, currency: str, locale: Locale) -> int:
     if minor != minor.to_integral_value():
         raise TooPrecise(decimals)
     return int(minor)
-
-
-def _major(minor: int, currency: str) -> Decimal:
-    return Decimal(minor).scaleb(-get_currency_precision(currency))
 
 
 def _decimal(text: str, locale: Locale) -> Decimal:

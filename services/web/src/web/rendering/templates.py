@@ -7,8 +7,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from common.i18n import LANGUAGES, translations
 from web.rendering.assets import Assets
-from web.rendering.i18n import LANGUAGES, I18n, translations
+from web.rendering.i18n import LOCALES, I18n
 from web.rendering.placeholder import placeholder
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -45,7 +46,7 @@ def _environment(language: str, assets: Assets) -> Environment:
         auto_reload=False,
         extensions=["jinja2.ext.i18n"],
     )
-    found = translations(language)
+    found = translations(LOCALES, language)
     environment.install_gettext_callables(found.gettext, found.ngettext, newstyle=True)  # type: ignore[attr-defined]
     environment.globals |= {
         "asset": assets.url,

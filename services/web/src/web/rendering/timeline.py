@@ -11,6 +11,13 @@ from web.rendering.order_summary import Tone
 
 TITLES: Mapping[str, tuple[str, Tone]] = {
     "users.registered": (N_("Signed up"), Tone.OVER),
+    "users.verification_requested": (N_("Asked to prove the address"), Tone.WAITING),
+    "users.verified": (N_("Address proved"), Tone.GOOD),
+    "users.password_reset_requested": (N_("Asked for a new password"), Tone.WAITING),
+    "users.password_changed": (N_("Password changed"), Tone.OVER),
+    "users.email_change_requested": (N_("Asked to change the address"), Tone.WAITING),
+    "users.email_changed": (N_("Address changed"), Tone.OVER),
+    "users.sign_up_repeated": (N_("Signed up once more"), Tone.OVER),
     "users.session_ended": (N_("Session ended"), Tone.OVER),
     "users.roles_changed": (N_("Roles changed"), Tone.OVER),
     "items.listed": (N_("Put on sale"), Tone.GOOD),

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+from common.leased_work import LeasedWork
 from common.mongo.client import Database
-from payments.leased_work import LeasedWork
 from tests.support.waiting import eventually
 
 

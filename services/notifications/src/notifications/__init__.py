@@ -1,0 +1,1 @@
+"""Notifications sends the mails that events ask for. It publishes nothing."""

@@ -1,0 +1,110 @@
+"""Which events ask for which mail. No rules."""
+
+from common.bus.consumers import Consumers
+from common.clock import now
+from common.events import (
+    CancelReason,
+    EmailChanged,
+    EmailChangeRequested,
+    OrderCancelled,
+    OrderPaid,
+    PasswordChanged,
+    PasswordResetRequested,
+    PaymentRefunded,
+    SessionEnd,
+    SessionEnded,
+    SignUpRepeated,
+    UserRegistered,
+    VerificationRequested,
+)
+from common.telemetry import current_cause
+from notifications.desk import MailDesk
+from notifications.domain import Kind, Mail, hold_expired, receipt, refund
+from notifications.store import PersonStore
+
+consumers = Consumers("notifications")
+
+
+@consumers.on(UserRegistered)
+async def remember_person(event: UserRegistered, people: PersonStore) -> None:
+    """From now on mails reach this person."""
+    await people.keep(event.user_id, event.email, event.email_version, name=event.name, language=event.language)
+
+
+@consumers.on(EmailChanged)
+async def move_to_new_address(event: EmailChanged, people: PersonStore, desk: MailDesk) -> None:
+    """Mails go to the new address, after one that tells the old one."""
+    await people.keep(event.user_id, event.email, event.email_version)
+    key = f"{event.user_id}:{event.email_version}"
+    told = Mail.about(Kind.EMAIL_CHANGED, key, event.user_id, {"email": event.email}, to=event.old_email)
+    await desk.take(event, told)
+
+
+@consumers.on(VerificationRequested)
+async def send_verification(event: VerificationRequested, desk: MailDesk) -> None:
+    """The person gets a link that proves their address; with a welcome, if they have just signed up."""
+    kind = Kind.WELCOME if event.welcome else Kind.VERIFY_EMAIL
+    facts = {"request_id": event.request_id}
+    await desk.take(event, Mail.about(kind, event.request_id, event.user_id, facts, to=event.email))
+
+
+@consumers.on(PasswordResetRequested)
+async def send_password_reset(event: PasswordResetRequested, desk: MailDesk) -> None:
+    """The person gets a link to a new password."""
+    facts = {"request_id": event.request_id}
+    version = event.email_version
+    mail = Mail.about(Kind.RESET_PASSWORD, event.request_id, event.user_id, facts, email_version=version)
+    await desk.take(event, mail)
+
+
+@consumers.on(EmailChangeRequested)
+async def send_email_confirmation(event: EmailChangeRequested, desk: MailDesk) -> None:
+    """The new address gets a link that makes it the person's."""
+    facts = {"request_id": event.request_id}
+    await desk.take(event, Mail.about(Kind.CHANGE_EMAIL, event.request_id, event.user_id, facts, to=event.new_email))
+
+
+@consumers.on(PasswordChanged)
+async def tell_about_new_password(event: PasswordChanged, desk: MailDesk) -> None:
+    """The person is told, in case it was somebody else."""
+    key = current_cause().event_id or event.user_id
+    await desk.take(event, Mail.about(Kind.PASSWORD_CHANGED, key, event.user_id))
+
+
+@consumers.on(SignUpRepeated)
+async def tell_about_repeated_sign_up(event: SignUpRepeated, desk: MailDesk) -> None:
+    """The owner of the address hears of it; nobody else does."""
+    today = now().date().isoformat()  # Once a day is enough, however often somebody tries.
+    await desk.take(event, Mail.about(Kind.SIGN_UP_REPEATED, f"{event.user_id}:{today}", event.user_id))
+
+
+@consumers.on(SessionEnded)
+async def tell_about_reused_session(event: SessionEnded, desk: MailDesk) -> None:
+    """The person is told when a refresh token came twice; the other endings are their own."""
+    if event.reason is SessionEnd.REUSED:
+        await desk.take(event, Mail.about(Kind.SESSION_REUSED, event.session_id, event.user_id))
+
+
+@consumers.on(OrderPaid)
+async def send_receipt(event: OrderPaid, desk: MailDesk) -> None:
+    """The buyer gets a receipt."""
+    await desk.take(event, receipt(event))
+
+
+@consumers.on(OrderPaid)
+async def tell_seller(event: OrderPaid, desk: MailDesk) -> None:
+    """The seller hears of the sale."""
+    await desk.tell_seller(event)
+
+
+@consumers.on(OrderCancelled)
+async def tell_about_expiry(event: OrderCancelled, desk: MailDesk) -> None:
+    """The buyer is told when a hold has run out; of other endings they know."""
+    if event.reason is CancelReason.EXPIRED:
+        await desk.take(event, hold_expired(event))
+
+
+@consumers.on(PaymentRefunded)
+async def tell_about_refund(event: PaymentRefunded, desk: MailDesk) -> None:
+    """The buyer is told that the money is on its way back."""
+    await desk.take(event, refund(event))

@@ -1,0 +1,122 @@
+"""Sends the mails that are due, each at least once."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date, timedelta
+
+from prometheus_client import Counter
+
+from common.clock import now
+from common.leased_work import LeasedWork
+from notifications.domain import Facts, Kind, Mail, MailState
+from notifications.letters import Letters, words_of
+from notifications.rendering import rendered
+from notifications.smtp import Rejected, SmtpServer
+from notifications.store import MailStore, PersonStore, SaleStore
+
+log = logging.getLogger(__name__)
+
+MAILS = Counter("souk_mails_total", "Mails that were sent, will be tried again, or have failed", ["kind", "outcome"])
+
+GIVE_UP_AFTER = timedelta(days=3)
+"""How long after it was asked for a mail is tried."""
+
+FIRST_PAUSE = 60.0
+"""Seconds from the first try to the second, and more than one takes. Each further pause is twice as long."""
+
+LONGEST_PAUSE = 3600.0
+"""Seconds between two tries at most."""
+
+
+class NotYet(Exception):
+    """What the mail needs has not arrived here."""
+
+
+class Mailer:
+    """Takes mails that are due from the store, and hands them to the SMTP server.
+
+    A mail is marked as sent after the server has taken it. If its answer is lost, or this process dies between the two,
+    the mail is sent again, with the same Message-ID.
+    """
+
+    def __init__(
+        self,
+        mails: MailStore,
+        people: PersonStore,
+        sales: SaleStore,
+        letters: Letters,
+        server: SmtpServer,
+        *,
+        sender: str,
+        first_pause: float = FIRST_PAUSE,
+    ) -> None:
+        self._mails = mails
+        self._people = people
+        self._sales = sales
+        self._letters = letters
+        self._server = server
+        self._sender = sender
+        self._due = LeasedWork(
+            mails.mails, "due", self.send, poll_seconds=1, first_lease=first_pause, max_lease=LONGEST_PAUSE
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Send what is due, in the background."""
+        async with self._due.running():
+            yield
+
+    def wake(self) -> None:
+        """Send at once what this process has just stored."""
+        self._due.wake()
+
+    async def send(self, mail_id: str) -> None:
+        """Send a mail that is due, or give up on it. Raises what may pass."""
+        mail = await self._mails.get(mail_id)
+        if mail.state is not MailState.PENDING:
+            return
+        try:
+            await self._hand_over(mail)
+        except Rejected as error:
+            await self._failed(mail, str(error))
+        except Exception as error:
+            if mail.created_at and now() - mail.created_at > GIVE_UP_AFTER:
+                await self._failed(mail, f"{type(error).__name__}: {error}")
+                return
+            MAILS.labels(mail.kind, "retried").inc()
+            raise
+        else:
+            await self._mails.ended(mail.id, MailState.SENT, now())
+            MAILS.labels(mail.kind, "sent").inc()
+
+    async def _hand_over(self, mail: Mail) -> None:
+        person = await self._people.find(mail.user_id)
+        if person is None or person.email_version < mail.email_version:
+            raise NotYet("their address is not known here yet")
+        words = words_of(person.language)
+        letter = self._letters.write(mail.kind, words, await self._complete(mail))
+        await self._server.send(
+            rendered(
+                letter,
+                words,
+                person,
+                to=mail.to or person.email,
+                sender=self._sender,
+                site=self._letters.site,
+                mail_id=mail.id,
+                at=mail.created_at or now(),
+            )
+        )
+
+    async def _complete(self, mail: Mail) -> Facts:
+        """The facts of a mail, with those that are counted when it is sent."""
+        if mail.kind is not Kind.SALES_OF_A_DAY:
+            return mail.facts
+        lines = await self._sales.of_day(mail.facts["seller_id"], mail.facts["day"])
+        return {**mail.facts, "lines": lines, "date": date.fromisoformat(mail.facts["day"])}
+
+    async def _failed(self, mail: Mail, reason: str) -> None:
+        await self._mails.ended(mail.id, MailState.FAILED, now(), reason)
+        MAILS.labels(mail.kind, "failed").inc()
+        log.error("the mail %s to user %s has failed: %s", mail.kind, mail.user_id, reason)

@@ -1,0 +1,104 @@
+"""People, mails and sales in MongoDB."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from pymongo import ReturnDocument
+
+from common.events import OrderState
+from common.mongo.client import Database, Document
+from notifications.domain import Mail, MailState, Person
+
+KEPT = timedelta(days=30)
+"""How long a mail that was sent or has failed is kept, and a sale."""
+
+
+class PersonStore:
+    """A copy of whom auth knows: name, language and newest address."""
+
+    def __init__(self, db: Database) -> None:
+        self._people = db.people
+
+    async def find(self, user_id: str) -> Person | None:
+        """The person, once their registration has arrived."""
+        document = await self._people.find_one({"_id": user_id, "name": {"$exists": True}})
+        return Person(**document, id=user_id) if document else None
+
+    async def keep(self, user_id: str, email: str, version: int, **more: str) -> None:
+        """Store the address unless a newer one is known, and what does not change."""
+        known = {"$ifNull": ["$email_version", 0]}
+        address = {"$cond": [{"$gte": [version, known]}, {"$literal": email}, "$email"]}
+        fixed = {name: {"$literal": value} for name, value in more.items()}
+        state = {**fixed, "email": address, "email_version": {"$max": [version, known]}}
+        await self._people.update_one({"_id": user_id}, [{"$set": state}], upsert=True)
+
+
+class MailStore:
+    """Mails. One that is to be sent has a time in its field `due`."""
+
+    def __init__(self, db: Database) -> None:
+        self.mails = db.mails
+
+    async def prepare(self) -> None:
+        """Create the indexes."""
+        await self.mails.create_index("ended_at", name="ended_at", expireAfterSeconds=int(KEPT.total_seconds()))
+        await self.mails.create_index([("state", 1), ("ended_at", -1)], name="state")
+
+    async def add(self, mail: Mail, now: datetime, due: datetime | None = None) -> None:
+        """Store a mail that is due now, unless told otherwise. One that is known stays as it is."""
+        stored = mail.model_dump(exclude={"id"}) | {"created_at": now, "due": due or now}
+        await self.mails.update_one({"_id": mail.id}, {"$setOnInsert": stored}, upsert=True)
+
+    async def get(self, mail_id: str) -> Mail:
+        """The mail with this id, which exists."""
+        document = await self.mails.find_one({"_id": mail_id})
+        return Mail.model_validate({**(document or {}), "id": mail_id})
+
+    async def ended(self, mail_id: str, state: MailState, now: datetime, reason: str = "") -> None:
+        """The mail was sent, or never will be, for a reason."""
+        change = {"$set": {"state": state, "ended_at": now, "reason": reason}, "$unset": {"due": ""}}
+        await self.mails.update_one({"_id": mail_id}, change)
+
+    async def failed(self, limit: int) -> list[Document]:
+        """The mails that failed last, the newest first."""
+        fields = ("kind", "user_id", "reason", "created_at", "ended_at")
+        return await self.mails.find({"state": MailState.FAILED}, fields).sort("ended_at", -1).limit(limit).to_list()
+
+
+class SaleStore:
+    """What sellers have sold, by day: for the digests."""
+
+    def __init__(self, db: Database) -> None:
+        self._sales = db.sales
+
+    async def prepare(self) -> None:
+        """Create the indexes."""
+        await self._sales.create_index("at", name="at", expireAfterSeconds=int(KEPT.total_seconds()))
+        await self._sales.create_index([("seller_id", 1), ("day", 1)], name="day")
+
+    async def add(self, order: OrderState, now: datetime) -> str:
+        """Store a sale. Return the day (UTC) that it belongs to: that of the first time it was stored."""
+        sold = order.model_dump(include={"seller_id", "item_id", "item_title", "quantity", "unit_price", "currency"})
+        stored = await self._sales.find_one_and_update(
+            {"_id": order.order_id},
+            {"$setOnInsert": {**sold, "at": now, "day": now.date().isoformat()}},
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+        )
+        return str((stored or {})["day"])
+
+    async def of_day(self, seller_id: str, day: str) -> list[Mapping[str, Any]]:
+        """What a seller sold in a day: for each item and currency the title, orders, units and money."""
+        money = {"$multiply": ["$quantity", "$unit_price"]}
+        totals = {
+            "_id": {"item": "$item_id", "currency": "$currency"},
+            "title": {"$last": "$item_title"},
+            "orders": {"$sum": 1},
+            "quantity": {"$sum": "$quantity"},
+            "total": {"$sum": money},
+        }
+        found = await self._sales.aggregate(
+            [{"$match": {"seller_id": seller_id, "day": day}}, {"$group": totals}, {"$sort": {"total": -1, "_id": 1}}]
+        )
+        return [{**line, "currency": line["_id"]["currency"]} async for line in found]

@@ -1,0 +1,166 @@
+"""The real service: events on a real bus become mails at a real SMTP server."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from common.bus.provision import provision
+from common.events import CancelReason, Currency, OrderCancelled, OrderPaid, UserRegistered, VerificationRequested
+from common.ids import new_id
+from common.mongo.client import Database
+from infra.servers.process import free_port
+from notifications.consumers import consumers
+from notifications.main import app
+from tests.support.bus import Events
+from tests.support.serving import running
+from tests.support.sessions import Tokens, person
+from tests.support.waiting import eventually
+
+from .receiving import Receiver, text_of
+
+ADA = UserRegistered(user_id="ada", email="ada@souk.test", name="Ada", language="de")
+SID = UserRegistered(user_id="sid", email="sid@souk.test", name="Sid")
+PAID = OrderPaid(
+    order_id="o1",
+    order_version=3,
+    buyer_id="ada",
+    seller_id="sid",
+    item_id="i1",
+    item_title="A lamp",
+    quantity=2,
+    unit_price=1250,
+    currency=Currency.EUR,
+    expires_at=datetime(2030, 1, 1, tzinfo=UTC),
+    payment_id="p1",
+)
+
+
+@pytest.fixture
+def receiver() -> Receiver:
+    return Receiver(free_port())
+
+
+@pytest.fixture
+def environment(
+    mongo_url: str, bus_url: str, tokens: Tokens, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> pytest.MonkeyPatch:
+    for name, value in {
+        "MONGO_URL": mongo_url,
+        "NATS_URL": bus_url,
+        "JWT_PUBLIC_KEYS": tokens.jwk_set,
+        "MAIL_TOKEN_KEY": "a key for mails of tests",
+        "MAIL_FROM": "Souk <souk@souk.test>",
+        "PUBLIC_URL": "https://souk.test",
+        "SMTP_URL": f"smtp://127.0.0.1:{receiver.port}",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+@pytest_asyncio.fixture
+async def service(
+    environment: pytest.MonkeyPatch, bus_url: str, receiver: Receiver
+) -> AsyncIterator[httpx.AsyncClient]:
+    await provision(bus_url, consumers.durables)
+    async with receiver.listening(), running(app) as http:
+        yield http
+
+
+async def subjects(receiver: Receiver, count: int) -> set[str]:
+    """Wait for so many mails, and return who gets what."""
+
+    async def there() -> set[str] | None:
+        return {f"{m['To']}: {m['Subject']}" for m in receiver.taken} if len(receiver.taken) >= count else None
+
+    return await eventually(there, why=f"{count} mails")
+
+
+async def test_an_event_that_comes_twice_or_early_is_one_mail(
+    service: httpx.AsyncClient, events: Events, receiver: Receiver, db: Database
+) -> None:
+    asked = VerificationRequested(user_id="ada", request_id="r1", email="ada@souk.test", welcome=True)
+    await events.deliver(asked)  # Before the registration.
+    await events.deliver(asked)
+    await events.deliver(ADA)
+    await db.mails.update_many({}, {"$set": {"due": datetime.now(UTC)}})  # Not after the whole pause.
+
+    assert await subjects(receiver, 1) == {"ada@souk.test: Willkommen bei Souk"}
+    assert await db.mails.count_documents({}) == 1
+    assert "https://souk.test/verify-email?token=r1." in text_of(receiver.taken[0])
+    for message in await events.messages("USERS", "users.>"):
+        assert b"r1." not in message.data  # No event holds a token.
+
+
+async def test_the_buyer_gets_a_receipt_and_the_seller_a_digest_at_the_end_of_the_day(
+    service: httpx.AsyncClient, events: Events, receiver: Receiver, db: Database
+) -> None:
+    for event in (ADA, SID, PAID, PAID, PAID.model_copy(update={"order_id": "o2"})):
+        await events.deliver(event)
+    await subjects(receiver, 2)
+    digest = await db.mails.find_one({"kind": "sales_of_a_day"})
+    assert digest
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    assert digest["due"] in (midnight + timedelta(minutes=5), midnight + timedelta(days=1, minutes=5))
+
+    await db.mails.update_one({"_id": digest["_id"]}, {"$set": {"due": datetime.now(UTC)}})
+    found = await subjects(receiver, 3)
+    assert sum(subject.startswith("sid@souk.test: Your sales of") for subject in found) == 1
+    [mail] = [mail for mail in receiver.taken if mail["To"] == "sid@souk.test"]
+    assert "4 × A lamp: €50.00" in text_of(mail)
+
+
+async def test_sellers_may_hear_of_each_sale(
+    environment: pytest.MonkeyPatch, bus_url: str, receiver: Receiver, events: Events
+) -> None:
+    environment.setenv("SELLER_MAILS", "each")
+    await provision(bus_url, consumers.durables)
+    async with receiver.listening(), running(app):
+        for event in (ADA, SID, PAID):
+            await events.deliver(event)
+        assert await subjects(receiver, 2) == {"ada@souk.test: Quittung: A lamp", "sid@souk.test: Sold: A lamp"}
+
+
+async def test_of_the_endings_of_a_hold_only_expiry_is_told(
+    service: httpx.AsyncClient, events: Events, receiver: Receiver, db: Database
+) -> None:
+    await events.deliver(ADA)
+    for order, reason in (("o1", CancelReason.BUYER), ("o2", CancelReason.EXPIRED)):
+        state = PAID.model_dump(exclude={"payment_id", "restated"}) | {"order_id": order}
+        await events.deliver(OrderCancelled(**state, reason=reason))
+
+    await subjects(receiver, 1)
+    assert [mail["_id"] async for mail in db.mails.find()] == ["order_expired:o2"]
+
+
+async def test_nobody_gets_a_mail_about_what_is_long_past_or_only_stated_again(
+    service: httpx.AsyncClient, events: Events, db: Database
+) -> None:
+    await events.deliver(ADA)
+    month_ago = int((datetime.now(UTC) - timedelta(days=30)).timestamp() * 1000)
+    old = UUID(int=(month_ago << 80) | (UUID(hex=new_id()).int & ((1 << 80) - 1)))
+    await events.deliver(PAID, old.hex)
+    await events.deliver(PAID.model_copy(update={"restated": True}))
+
+    assert await db.mails.count_documents({}) == 0
+    await events.deliver(PAID)
+    assert await db.mails.count_documents({"kind": "order_paid"}) == 1
+
+
+async def test_only_operators_see_what_has_failed(
+    service: httpx.AsyncClient, events: Events, receiver: Receiver, tokens: Tokens
+) -> None:
+    receiver.refused = {"ada@souk.test"}
+    await events.deliver(ADA)
+    await events.deliver(PAID)
+    assert (await service.get("/api/notifications/failed", headers=tokens.headers(person()))).status_code == 403
+    operator = tokens.headers(person("Ola", "operator"))
+
+    async def shown() -> bool:
+        answer = (await service.get("/api/notifications/failed", headers=operator)).json()
+        return [(mail["id"], mail["reason"]) for mail in answer] == [("order_paid:o1", "550 5.1.1 nobody is there")]
+
+    await eventually(shown)
