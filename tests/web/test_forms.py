@@ -20,7 +20,7 @@ async def test_sign_up_and_sign_in_say_what_is_wrong(opened: Open, people: Peopl
     await page.get_by_role("main").get_by_role("button", name="Sign up").click()
     await refused(page, "Name", "Enter a name of 1 to 100 characters.")
     await refused(page, "E-mail", "This is not an e-mail address that we can use.")
-    await refused(page, "Password", "Use 8 to 128 characters.")
+    await refused(page, "Password", "Use 10 to 128 characters.")
     await expect(page.get_by_label("E-mail")).to_have_value("nobody")
     await accessible(page)
 

@@ -119,7 +119,7 @@ def _sign_up_errors(refused: Refused, visitor: Visitor) -> dict[str, str]:
     texts = {
         "email": _("This is not an e-mail address that we can use."),
         "password": _("Use 10 to 128 characters."),
-        "name": _("Enter a name of 1 to 100 characters, without signs that cannot be seen, and not Souk's own."),
+        "name": _("Enter a name of 1 to 100 characters. It has no invisible signs and is not Souk's own."),
     }
     return errors_of(refused, texts)
 
