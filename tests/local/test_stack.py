@@ -319,7 +319,7 @@ async def test_the_command_says_what_runs_where_and_ctrl_c_leaves_nothing_behind
     assert lines[-1] == f"ready: http://localhost:{port}"
     assert code == 0
     started = processes(lines)
-    expected = {"gateway", "mongod", "nats", "redis", *STAND_INS}
+    expected = {"gateway", "mongod", "nats", "redis", "mailbox", *STAND_INS}
     assert {name: port for name, (port, _) in started.items()} == {name: port + OFFSETS[name] for name in expected}
     assert left_over(pid for _, pid in started.values()) == []
 
