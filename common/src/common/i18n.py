@@ -2,7 +2,6 @@
 
 import gettext
 import re
-from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
 from io import BytesIO
@@ -12,9 +11,6 @@ from babel import Locale
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_currency, get_currency_precision
-
-LANGUAGES: Mapping[str, str] = {"en": "English", "de": "Deutsch"}
-"""The languages of Souk, each with its own name for itself."""
 
 _TOUCHING = re.compile(r"(?<=[^\W\d_])(?=\d)")
 

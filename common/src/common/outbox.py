@@ -23,7 +23,7 @@ from common.batching import Batcher
 from common.bus.connection import Bus
 from common.bus.envelope import Envelope
 from common.errors import StaleWrite, Unavailable
-from common.mongo.client import AWAY, TIMEOUT, Collection, Document, newest, write_all
+from common.mongo.client import AWAY, TIMEOUT, WITHOUT_PENDING, Collection, Document, newest, write_all
 from common.telemetry import BEHIND, RELAYED, Cause
 
 log = logging.getLogger(__name__)
@@ -311,6 +311,16 @@ class Outbox:
             return aggregate
 
         return await retry_stale(attempt)
+
+    async def change(self, loaded: A, decide: Callable[[A], None], *, command: bool = True) -> A:
+        """`update` an aggregate that was loaded a moment ago, and is loaded by its id after a lost race."""
+
+        async def load() -> A:
+            if (document := await self.collection.find_one({"_id": loaded.id}, WITHOUT_PENDING)) is None:
+                raise StaleWrite("it is not there any more")
+            return type(loaded).from_document(document)
+
+        return await self.update(load, decide, loaded=loaded, command=command)
 
     async def _confirm(self, aggregate: Aggregate) -> None:
         """Raise `StaleWrite` unless the majority agrees that this is the newest version."""

@@ -100,13 +100,7 @@ def main(service: str, stated: Callable[[Database], Sequence[Stated]]) -> int:
 async def _run(service: str, stated: Callable[[Database], Sequence[Stated]], settings: MongoSettings) -> None:
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
-        Bus.connected(
-            settings.nats_url.get_secret_value(),
-            service,
-            replicas=settings.nats_replicas,
-            away=AWAY,
-            within=COMMAND_PATIENCE,
-        ) as bus,
+        Bus.of(settings, service, away=AWAY, within=COMMAND_PATIENCE) as bus,
     ):
         for one in stated(db):
             documents, published = await republish(bus, one)

@@ -11,6 +11,7 @@ import pytest
 from auth import grant
 from common.events import RolesChanged
 from common.http.sessions import COOKIE, OPERATOR, REFRESH_COOKIE
+from infra.servers.process import free_port
 from tests.support.bus import Events
 
 OLA = {"email": "ola@souk.test", "password": "correct horse", "name": "Ola"}
@@ -61,3 +62,14 @@ def test_the_command_says_who_is_not_there(environment: pytest.MonkeyPatch, caps
     environment.setattr(sys, "argv", ["auth.grant", "nobody@souk.test"])
     assert grant.main() == 1
     assert capsys.readouterr().err == "nobody has signed up with nobody@souk.test\n"
+
+
+def test_the_command_does_not_wait_for_a_bus_that_is_away_for_ever(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("NATS_URL", f"nats://127.0.0.1:{free_port()}")
+    environment.setattr(grant, "COMMAND_PATIENCE", 0.5)
+    environment.setattr(sys, "argv", ["auth.grant", "ola@souk.test"])
+
+    assert grant.main() == 2
+    assert "nothing was changed" in capsys.readouterr().err

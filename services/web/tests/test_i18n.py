@@ -9,7 +9,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
-from common.i18n import LANGUAGES
+from common.languages import LANGUAGES
 from web.rendering.i18n import LOCALES, choose_locale
 
 WEB = Path(__file__).parents[1]

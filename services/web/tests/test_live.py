@@ -34,7 +34,7 @@ from web.live.updates import (
     LISTENED,
     MAX_FETCHES,
     MAX_PAGES_OF_NETWORK,
-    MAX_PAGES_OF_SESSION,
+    MAX_PAGES_OF_VISITOR,
     LiveUpdates,
     OpenPage,
 )
@@ -230,11 +230,11 @@ async def test_a_page_of_invented_items_costs_few_calls_and_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "session", "network"), [(MAX_PAGES_OF_SESSION, "ada", ""), (MAX_PAGES_OF_NETWORK, "", "192.0.2.0/24")]
+    ("most", "visitor", "network"), [(MAX_PAGES_OF_VISITOR, "ada", ""), (MAX_PAGES_OF_NETWORK, "", "192.0.2.0/24")]
 )
-async def test_a_session_and_a_network_open_a_bounded_number_of_pages(most: int, session: str, network: str) -> None:
+async def test_a_visitor_and_a_network_open_a_bounded_number_of_pages(most: int, visitor: str, network: str) -> None:
     def another() -> OpenPage:
-        return replace(open_page("i1"), session=session, network=network)
+        return replace(open_page("i1"), visitor=visitor, network=network)
 
     async with updates_with(Items()) as updates:
         with ExitStack() as pages:

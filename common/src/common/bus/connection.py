@@ -26,6 +26,7 @@ from common.bus.streams import STREAMS, as_expected
 from common.bus.tries import Tries
 from common.errors import Unavailable
 from common.events import Event
+from common.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,15 @@ class Bus:
         self._away: tuple[type[Exception], ...] = (*away, BusError, Unavailable)
         self._js: JetStreamContext = client.jetstream(timeout=ACK_TIMEOUT, publish_async_max_pending=2_000)
         self._publisher = Publisher(client, self._js, service)
+
+    @classmethod
+    def of(
+        cls, settings: Settings, service: str, *, away: tuple[type[Exception], ...] = (), within: float | None = None
+    ) -> contextlib.AbstractAsyncContextManager["Bus"]:
+        """The bus that a service's settings name, see `connected`."""
+        return cls.connected(
+            settings.nats_url.get_secret_value(), service, replicas=settings.nats_replicas, away=away, within=within
+        )
 
     @classmethod
     @asynccontextmanager

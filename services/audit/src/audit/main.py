@@ -16,7 +16,7 @@ from audit.routes import router
 from audit.settings import AuditSettings
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
-from common.http.sessions import ANNOUNCED, REMEMBERED_SECONDS, Sessions
+from common.live_sessions import live_sessions
 from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.settings import load
@@ -28,22 +28,17 @@ async def start() -> AsyncIterator[Running]:
     settings = load(AuditSettings)
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
-        Bus.connected(settings.nats_url.get_secret_value(), "audit", replicas=settings.nats_replicas, away=AWAY) as bus,
+        Bus.of(settings, "audit", away=AWAY) as bus,
+        live_sessions(bus, settings) as sessions,
         Relay.running(bus, db.letters) as relay,
     ):
         log, retries, letters = EventLog(db), RetryStore(db), DeadLetterStore(db, relay)
         for store in (log, retries, letters):
             await store.prepare()
         kept, reports = [log, retries, letters], ReportStore(db)
-        sessions = Sessions(settings.jwt_public_keys, secure=settings.cookie_secure)
         parts = [*kept, reports, Histories(log, retries, letters), sessions]
         schedule = Schedule(Checker(bus, db, settings.reconcile_grace), reports, settings.reconcile_every)
-        async with (
-            bus.listening(sessions.receive, *ANNOUNCED, past=REMEMBERED_SECONDS),
-            bus.consuming(consumers, parts),
-            backfilling(bus, log, kept),
-            schedule.running(),
-        ):
+        async with bus.consuming(consumers, parts), backfilling(bus, log, kept), schedule.running():
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 

@@ -60,13 +60,7 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
     settings = load(AuditSettings)
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
-        Bus.connected(
-            settings.nats_url.get_secret_value(),
-            "audit",
-            replicas=settings.nats_replicas,
-            away=AWAY,
-            within=COMMAND_PATIENCE,
-        ) as bus,
+        Bus.of(settings, "audit", away=AWAY, within=COMMAND_PATIENCE) as bus,
     ):
         yield [Events(bus, db)]
 

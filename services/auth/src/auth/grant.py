@@ -10,7 +10,7 @@ import sys
 from auth.domain import Account
 from auth.settings import AuthSettings
 from auth.store import AccountStore
-from common.bus.connection import Bus
+from common.bus.connection import COMMAND_PATIENCE, Bus, BusError
 from common.clock import now
 from common.http.sessions import OPERATOR
 from common.mongo.client import AWAY, database
@@ -23,7 +23,7 @@ async def change(email: str, *, revoke: bool) -> str | None:
     settings = load(AuthSettings)
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
-        Bus.connected(settings.nats_url.get_secret_value(), "auth", replicas=settings.nats_replicas, away=AWAY) as bus,
+        Bus.of(settings, "auth", away=AWAY, within=COMMAND_PATIENCE) as bus,
         Relay.running(bus, db.users) as relay,
     ):
         decide = Account.revoke if revoke else Account.grant
@@ -34,12 +34,16 @@ async def change(email: str, *, revoke: bool) -> str | None:
 
 
 def main() -> int:
-    """Return the exit code: 1 where nobody has signed up with the address."""
+    """Return the exit code: 1 where nobody has signed up with the address, 2 with a sentence if the bus is away."""
     parser = argparse.ArgumentParser(prog="auth.grant", description="Make somebody an operator.")
     parser.add_argument("email")
     parser.add_argument("--revoke", action="store_true", help="no longer")
     asked = parser.parse_args()
-    said = asyncio.run(change(asked.email, revoke=asked.revoke))
+    try:
+        said = asyncio.run(change(asked.email, revoke=asked.revoke))
+    except BusError as error:
+        print(f"nothing was changed: {error}", file=sys.stderr)  # noqa: T201
+        return 2
     if said is None:
         print(f"nobody has signed up with {asked.email}", file=sys.stderr)  # noqa: T201
         return 1

@@ -19,7 +19,7 @@ from auth.throttle import Throttle
 from auth.windows_store import Windows
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
-from common.http.sessions import ANNOUNCED, REMEMBERED_SECONDS, Sessions
+from common.live_sessions import live_sessions
 from common.mail_tokens import MailTokens
 from common.mongo.client import AWAY, database
 from common.outbox import Relay
@@ -33,7 +33,8 @@ async def start() -> AsyncIterator[Running]:
     key = signing_key(settings.jwt_private_key.get_secret_value())
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
-        Bus.connected(settings.nats_url.get_secret_value(), "auth", replicas=settings.nats_replicas, away=AWAY) as bus,
+        Bus.of(settings, "auth", away=AWAY) as bus,
+        live_sessions(bus, settings) as checked,
         Relay.running(bus, db.users, db.sessions, db.requests) as relay,
         Passwords.ready(settings.password_backlog, settings.passwords_per_network) as passwords,
     ):
@@ -52,14 +53,12 @@ async def start() -> AsyncIterator[Running]:
         keeper = SessionKeeper(
             sessions, accounts, AccessTokens(key, settings.access_seconds), RefreshChain(key), settings.session_seconds
         )
-        checked = Sessions(settings.jwt_public_keys, secure=settings.cookie_secure)
         requests = RequestStore(db, relay)
         await requests.prepare()
         recovery = Recovery(requests, accounts, passwords, keeper, throttle, MailTokens(settings.mail_token_key))
         cookies = Cookies(secure=settings.cookie_secure)
         parts = [settings, recovery, accounts, passwords, keeper, cookies, throttle, checked]
-        async with bus.listening(checked.receive, *ANNOUNCED, past=REMEMBERED_SECONDS):
-            yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
+        yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
 app = create_app("auth", router, start, away=AWAY)

@@ -7,7 +7,6 @@ from pydantic import BaseModel
 
 from auth.domain import Account, BadCredentials, EmailTaken
 from auth.fields import AnyPassword, Email, Name, NewPassword
-from auth.language import mail_language
 from auth.password_rules import PasswordTooWeak
 from auth.passwords import Passwords
 from auth.recovery import routes as recovery
@@ -22,6 +21,7 @@ from common.http.dependencies import Now, Provided
 from common.http.paging import Body
 from common.http.problems import problems
 from common.http.sessions import OptionalUser, User
+from common.languages import preferred_language
 
 router = APIRouter(prefix="/api/users", tags=["users"])
 router.include_router(sessions.router)
@@ -86,7 +86,7 @@ async def sign_up(
     """Open an account and a session. Where ENV is prod, the answer is the same for an address that has one."""
     await throttle.count_signup(address)
     password_hash = await passwords.hash_new(body.password, address, body.name, body.email)
-    language = mail_language(accept_language)
+    language = preferred_language(accept_language)
     account = Account.register(email=body.email, name=body.name, password_hash=password_hash, language=language)
     await recovering.welcome(account, now)
     try:

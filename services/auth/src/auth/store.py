@@ -37,12 +37,8 @@ class AccountStore:
 
     async def update(self, account: Account, decide: Callable[[Account], None]) -> Account:
         """Let `decide` change a loaded account. Raises `EmailTaken`, and as `Outbox.update`."""
-
-        async def load() -> Account:
-            return Account.from_document(await self._users.find_one({"_id": account.id}, WITHOUT_PENDING) or {})
-
         try:
-            return await self._outbox.update(load, decide, loaded=account)
+            return await self._outbox.change(account, decide)
         except DuplicateKeyError:
             raise EmailTaken("another account has this address") from None
 

@@ -21,9 +21,7 @@ async def start() -> AsyncIterator[Running]:
     settings = load(ExpirationSettings)
     async with (
         redis_at(settings.redis_url.get_secret_value()) as redis,
-        Bus.connected(
-            settings.nats_url.get_secret_value(), "expiration", replicas=settings.nats_replicas, away=AWAY
-        ) as bus,
+        Bus.of(settings, "expiration", away=AWAY) as bus,
     ):
         deadlines = Deadlines(redis)
         async with (

@@ -48,13 +48,7 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
     settings = load(ExpirationSettings)
     async with (
         redis_at(settings.redis_url.get_secret_value()) as redis,
-        Bus.connected(
-            settings.nats_url.get_secret_value(),
-            "expiration",
-            replicas=settings.nats_replicas,
-            away=AWAY,
-            within=COMMAND_PATIENCE,
-        ) as bus,
+        Bus.of(settings, "expiration", away=AWAY, within=COMMAND_PATIENCE) as bus,
     ):
         yield [Holds(bus, Deadlines(redis))]
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
-from common.http.sessions import ANNOUNCED, REMEMBERED_SECONDS, Sessions
+from common.live_sessions import live_sessions
 from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.settings import load
@@ -32,22 +32,15 @@ async def start() -> AsyncIterator[Running]:
     settings = load(ItemsSettings)
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
-        Bus.connected(settings.nats_url.get_secret_value(), "items", replicas=settings.nats_replicas, away=AWAY) as bus,
+        Bus.of(settings, "items", away=AWAY) as bus,
+        live_sessions(bus, settings) as sessions,
         Relay.running(bus, db.items) as relay,
         PictureConverter.running() as converter,
     ):
         store = ItemStore(db, relay)
         await store.prepare()
-        sessions = Sessions(
-            settings.jwt_public_keys, secure=settings.cookie_secure, verified_only=settings.verified_only
-        )
         parts = [store, converter, sessions]
-        async with (
-            bus.listening(sessions.receive, *ANNOUNCED, past=REMEMBERED_SECONDS),
-            store.sweeping(),
-            records.answering(bus, parts),
-            bus.consuming(consumers, parts),
-        ):
+        async with store.sweeping(), records.answering(bus, parts), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 

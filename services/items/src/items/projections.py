@@ -77,13 +77,7 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
     settings = load(ItemsSettings)
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
-        Bus.connected(
-            settings.nats_url.get_secret_value(),
-            "items",
-            replicas=settings.nats_replicas,
-            away=AWAY,
-            within=COMMAND_PATIENCE,
-        ) as bus,
+        Bus.of(settings, "items", away=AWAY, within=COMMAND_PATIENCE) as bus,
     ):
         store = ProjectionStore(db)
         yield [Sellers(bus, store), Available(bus, store)]

@@ -10,7 +10,8 @@ from babel import Locale
 from babel.dates import format_date
 from babel.numbers import format_decimal
 
-from common.i18n import LANGUAGES, money, translations
+from common.i18n import money, translations
+from common.languages import LANGUAGES
 from common.mail_tokens import MailTokens, Purpose
 from notifications.domain import Facts, Kind
 

@@ -1,8 +1,7 @@
 """Sends the mails that are due, each at least once."""
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import date, timedelta
 
 from prometheus_client import Counter
@@ -61,11 +60,9 @@ class Mailer:
             mails.mails, "due", self.send, poll_seconds=1, first_lease=first_pause, max_lease=LONGEST_PAUSE
         )
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Send what is due, in the background."""
-        async with self._due.running():
-            yield
+        return self._due.running()
 
     def wake(self) -> None:
         """Send at once what this process has just stored."""

@@ -6,7 +6,7 @@ from functools import partial
 
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
-from common.http.sessions import ANNOUNCED, REMEMBERED_SECONDS, Sessions
+from common.live_sessions import live_sessions
 from common.mail_tokens import MailTokens
 from common.mongo.client import AWAY, database
 from common.settings import load
@@ -24,34 +24,20 @@ from notifications.store import MailStore, PersonStore, SaleStore
 async def start() -> AsyncIterator[Running]:
     """Everything notifications needs, for the life of the process."""
     settings = load(NotificationsSettings)
-    url = settings.nats_url.get_secret_value()
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
-        Bus.connected(url, "notifications", replicas=settings.nats_replicas, away=AWAY) as bus,
+        Bus.of(settings, "notifications", away=AWAY) as bus,
+        live_sessions(bus, settings) as sessions,
     ):
         people, mails, sales = PersonStore(db), MailStore(db), SaleStore(db)
         await mails.prepare()
         await sales.prepare()
         letters = Letters(settings.public_url, MailTokens(settings.mail_token_key))
-        mailer = Mailer(
-            mails,
-            people,
-            sales,
-            letters,
-            SmtpServer(settings.smtp_url),
-            sender=settings.mail_from,
-        )
+        mailer = Mailer(mails, people, sales, letters, SmtpServer(settings.smtp_url), sender=settings.mail_from)
         desk = MailDesk(mails, sales, mailer, settings.seller_mails)
-        sessions = Sessions(settings.jwt_public_keys, secure=settings.cookie_secure)
         parts = [people, mails, desk, sessions]
-        async with (
-            bus.listening(sessions.receive, *ANNOUNCED, past=REMEMBERED_SECONDS),
-            mailer.running(),
-            bus.consuming(consumers, parts),
-        ):
-            yield Running(
-                parts, {"mongo": partial(db.command, "ping"), "bus": bus.check}, serves_without=frozenset({"bus"})
-            )
+        async with mailer.running(), bus.consuming(consumers, parts):
+            yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
 app = create_app("notifications", router, start, away=AWAY)

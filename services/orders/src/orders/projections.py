@@ -62,13 +62,7 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
     settings = load(OrdersSettings)
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
-        Bus.connected(
-            settings.nats_url.get_secret_value(),
-            "orders",
-            replicas=settings.nats_replicas,
-            away=AWAY,
-            within=COMMAND_PATIENCE,
-        ) as bus,
+        Bus.of(settings, "orders", away=AWAY, within=COMMAND_PATIENCE) as bus,
         Relay.running(bus, db.orders, db.stock) as relay,
     ):
         yield [Stocks(bus, OrderStore(db, relay))]

@@ -6,7 +6,7 @@ from functools import partial
 
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
-from common.http.sessions import ANNOUNCED, REMEMBERED_SECONDS, Sessions
+from common.live_sessions import live_sessions
 from common.mongo.client import AWAY, Database, database
 from common.outbox import Relay
 from common.settings import load
@@ -27,23 +27,16 @@ async def start() -> AsyncIterator[Running]:
     settings = load(PaymentsSettings)
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
-        Bus.connected(
-            settings.nats_url.get_secret_value(), "payments", replicas=settings.nats_replicas, away=AWAY
-        ) as bus,
+        Bus.of(settings, "payments", away=AWAY) as bus,
+        live_sessions(bus, settings) as sessions,
         Relay.running(bus, db.payments) as relay,
         opened_gateway(settings, db) as gateway,
     ):
         payments, dues = PaymentStore(db, relay), DueStore(db)
         await payments.prepare()
         cashier = Cashier(payments, dues, gateway)
-        sessions = Sessions(settings.jwt_public_keys, secure=settings.cookie_secure)
         parts = [payments, dues, cashier, sessions]
-        async with (
-            bus.listening(sessions.receive, *ANNOUNCED, past=REMEMBERED_SECONDS),
-            cashier.settling(),
-            records.answering(bus, parts),
-            bus.consuming(consumers, parts),
-        ):
+        async with cashier.settling(), records.answering(bus, parts), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 

@@ -50,13 +50,7 @@ async def opened() -> AsyncIterator[Sequence[Projection]]:
     settings = load(PaymentsSettings)
     async with (
         database(settings.mongo_url.get_secret_value()) as db,
-        Bus.connected(
-            settings.nats_url.get_secret_value(),
-            "payments",
-            replicas=settings.nats_replicas,
-            away=AWAY,
-            within=COMMAND_PATIENCE,
-        ) as bus,
+        Bus.of(settings, "payments", away=AWAY, within=COMMAND_PATIENCE) as bus,
     ):
         yield [Dues(bus, DueStore(db))]
 

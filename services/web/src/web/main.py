@@ -9,9 +9,8 @@ from fastapi import APIRouter
 from starlette.middleware.gzip import GZipMiddleware
 
 from common.bus.connection import Bus
-from common.events import Event
 from common.http.app import Running, create_app, serve
-from common.http.sessions import ANNOUNCED, REMEMBERED_SECONDS, Sessions
+from common.live_sessions import live_sessions
 from common.settings import load
 from web.clients.api import Api, Refused, Services
 from web.live import stream
@@ -47,18 +46,13 @@ async def start() -> AsyncIterator[Running]:
         httpx.AsyncClient(
             timeout=CALL_TIMEOUT, limits=CONNECTIONS, cookies=CookieJar(NO_COOKIES), trust_env=False
         ) as client,
-        Bus.connected(settings.nats_url.get_secret_value(), "web", replicas=settings.nats_replicas) as bus,
+        Bus.of(settings, "web") as bus,
         AsyncExitStack() as listening,
     ):
         services = Services.at(client, settings)
         updates = LiveUpdates(Api(services), templates)
-        sessions = Sessions(settings.jwt_public_keys, secure=settings.cookie_secure)
-
-        def session_news(event: Event) -> None:
-            sessions.receive(event)  # First: then no page opens in between.
-            updates.receive(event)
-
-        await listening.enter_async_context(bus.listening(session_news, *ANNOUNCED, past=REMEMBERED_SECONDS))
+        # It hears first that a session has ended: then no page of it opens in between.
+        sessions = await listening.enter_async_context(live_sessions(bus, settings, then=updates.receive))
         for events in LISTENED:
             await listening.enter_async_context(bus.listening(updates.receive, *events))
         csrf = Csrf(settings.csrf_secret.get_secret_value())

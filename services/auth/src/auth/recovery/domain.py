@@ -22,6 +22,9 @@ class TokenInvalid(Invalid):
 
     code = "token_invalid"
 
+    def __init__(self) -> None:
+        super().__init__("this link was used before, or has expired; ask for a new one")
+
 
 class Request(Aggregate):
     """A link that somebody asked for. It works once, until `expires_at`, as long as `email` is the account's.
@@ -71,10 +74,10 @@ class Request(Aggregate):
         user_id = account.id if account else None
         return cls(id=new_id(), purpose=purpose, user_id=user_id, email=email, expires_at=now + LIFETIME[purpose])
 
-    def check(self, account: Account | None, now: datetime) -> None:
+    def check(self, account: Account, now: datetime) -> None:
         """Raise `TokenInvalid` unless the link works for this account now."""
-        if self.used_at or now >= self.expires_at or account is None or account.email != self.email:
-            raise TokenInvalid("this link was used before, or has expired; ask for a new one")
+        if self.used_at or now >= self.expires_at or account.email != self.email:
+            raise TokenInvalid
 
     def use(self, account: Account, now: datetime) -> None:
         """The link is used up. Raises `TokenInvalid`."""

@@ -129,7 +129,7 @@ class Recovery:
         request = await self._requests.get(request_id) if request_id else None
         account = await self._accounts.get(request.user_id) if request and request.user_id else None
         if request is None or account is None:
-            raise TokenInvalid("this link was used before, or has expired; ask for a new one")
+            raise TokenInvalid
         request.check(account, now)
         return request, account
 

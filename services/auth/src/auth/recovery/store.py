@@ -38,8 +38,4 @@ class RequestStore:
 
     async def change(self, request: Request, decide: Callable[[Request], None]) -> None:
         """Let `decide` change a request, and save it."""
-
-        async def load() -> Request:
-            return Request.from_document(await self._requests.find_one({"_id": request.id}, WITHOUT_PENDING) or {})
-
-        await self._outbox.update(load, decide, loaded=request)
+        await self._outbox.change(request, decide)

@@ -54,8 +54,4 @@ class SessionStore:
 
     async def change(self, session: Session, decide: Callable[[Session], None]) -> Session:
         """Let `decide` change a session, and save it, however many events wait for the bus. Raises `StaleWrite`."""
-
-        async def load() -> Session:
-            return Session.from_document(await self._sessions.find_one({"_id": session.id}, WITHOUT_PENDING) or {})
-
-        return await self._outbox.update(load, decide, loaded=session, command=False)
+        return await self._outbox.change(session, decide, command=False)

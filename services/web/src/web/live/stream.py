@@ -55,7 +55,7 @@ async def live(
         visitor.user_id if order or orders else None,
         visitor.i18n,
         frozenset(item),
-        session=visitor.user_id or visitor.visit or "",
+        visitor=visitor.user_id or visitor.visit or "",
         network=network_of(visitor.address or ""),
         session_id=visitor.session.id if visitor.session else None,
         expires_at=visitor.session.expires_at if visitor.session else math.inf,

@@ -72,7 +72,7 @@ MAX_FETCHES = 16
 MAX_UNKNOWN = 3
 """Items of one page that need not exist. A page with more is none of ours, and each costs a call to items."""
 
-MAX_PAGES_OF_SESSION = 20
+MAX_PAGES_OF_VISITOR = 20
 MAX_PAGES_OF_NETWORK = 1_000
 """Pages that are open at once in this process. One more does not change by itself, until another is closed."""
 
@@ -86,7 +86,7 @@ class OpenPage:
     user_id: str | None
     i18n: I18n
     items: frozenset[str]
-    session: str = ""
+    visitor: str = ""
     """The signed-in user, else the visit."""
     network: str = ""
     session_id: str | None = None
@@ -136,7 +136,7 @@ class LiveUpdates:
         self._pages: set[OpenPage] = set()
         self._items: dict[str, ShownItem] = {}
         self._users: dict[str, set[OpenPage]] = {}
-        self._by_session: Counter[str] = Counter()
+        self._by_visitor: Counter[str] = Counter()
         self._by_network: Counter[str] = Counter()
         self._stocks: OrderedDict[str, StockChanged] = OrderedDict()
         self._fetches = asyncio.Semaphore(MAX_FETCHES)
@@ -153,9 +153,9 @@ class LiveUpdates:
             page.wake.set()
 
     def check_room(self, page: OpenPage) -> None:
-        """Raise `TooMany` if this session, or its network, has as many open pages as it may."""
+        """Raise `TooMany` if this visitor, or their network, has as many open pages as it may."""
         for open_pages, key, most in (
-            (self._by_session, page.session, MAX_PAGES_OF_SESSION),
+            (self._by_visitor, page.visitor, MAX_PAGES_OF_VISITOR),
             (self._by_network, page.network, MAX_PAGES_OF_NETWORK),
         ):
             if key and open_pages[key] >= most:
@@ -165,7 +165,7 @@ class LiveUpdates:
     def open(self, page: OpenPage) -> Iterator[None]:
         """Keep a page up to date."""
         self._pages.add(page)
-        self._by_session[page.session] += 1
+        self._by_visitor[page.visitor] += 1
         self._by_network[page.network] += 1
         for item_id in page.items:
             self._items.setdefault(item_id, ShownItem()).pages.add(page)
@@ -268,7 +268,7 @@ class LiveUpdates:
 
     def _remove(self, page: OpenPage) -> None:
         self._pages.discard(page)
-        for open_pages, key in ((self._by_session, page.session), (self._by_network, page.network)):
+        for open_pages, key in ((self._by_visitor, page.visitor), (self._by_network, page.network)):
             open_pages[key] -= 1
             if not open_pages[key]:
                 del open_pages[key]

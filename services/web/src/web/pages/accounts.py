@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 
 from common.http.paging import KnownId
-from common.i18n import LANGUAGES
+from common.languages import LANGUAGES
 from web.clients.api import Refused
 from web.pages.forms import Form, errors_of
 from web.pages.visitor import LANGUAGE_COOKIE, CurrentVisitor, Visitor, local, refresh_token_of

@@ -79,7 +79,7 @@ class Visitor:
     @property
     def address(self) -> str | None:
         """Their IP address."""
-        return self.request.client.host if self.request.client else None
+        return address_of(self.request)
 
     @property
     def user(self) -> User | None:
@@ -151,7 +151,12 @@ def local(path: str, otherwise: str = "/") -> str:
 def api_of(request: Request, token: str | None = None) -> Api:
     """The services, on behalf of the sender of this request, with an access token if they have one."""
     agent = "".join(c for c in request.headers.get("user-agent", "")[:LONGEST_AGENT] if " " <= c <= "~").strip()
-    return Api(request.app.state.parts[Services], token, request.client.host if request.client else None, agent)
+    return Api(request.app.state.parts[Services], token, address_of(request), agent)
+
+
+def address_of(request: Request) -> str | None:
+    """The IP address of the sender. The server has put X-Forwarded-For here, if it trusts the gateway."""
+    return request.client.host if request.client else None
 
 
 def refresh_token_of(request: Request) -> str | None:

@@ -1,6 +1,5 @@
 """Texts, money, numbers and times in the visitor's language. English is in the code, translations are in `locale/`."""
 
-import re
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -11,12 +10,10 @@ from babel.dates import format_datetime
 from babel.localedata import locale_identifiers
 from babel.numbers import format_decimal
 
-from common.i18n import LANGUAGES, money, translations
+from common.i18n import money, translations
+from common.languages import LANGUAGES, accepted_locales
 
 LOCALES = Path(__file__).parents[1] / "locale"
-
-_RANGE = re.compile(r"([a-z]{2,3}(?:-[a-z0-9]{2,8})*)\s*(?:;\s*q=([01](?:\.\d{0,3})?))?", re.IGNORECASE)
-_MOST_RANGES = 20
 
 
 def N_(message: str) -> str:  # noqa: N802 - the name that extraction knows
@@ -71,20 +68,11 @@ def i18n_for(locale: str) -> I18n:
 def choose_locale(accept_language: str, preferred: str | None) -> str:
     """The best supported locale for an `Accept-Language` header. `preferred` is the language the visitor has picked."""
     preferred = preferred if preferred in LANGUAGES else None
-    wanted = [tag for tag in _ranges(accept_language) if preferred in (None, tag.split("_")[0])]
+    wanted = [tag for tag in accepted_locales(accept_language) if preferred in (None, tag.split("_")[0])]
     for tag in [*wanted, preferred or "en"]:
         if tag.split("_")[0] in LANGUAGES and (known := _known(tag)):
             return known
     return "en"
-
-
-def _ranges(header: str) -> list[str]:
-    """The locales of an `Accept-Language` header, the preferred one first (RFC 9110, 12.5.4)."""
-    weighted = []
-    for part in header.split(",")[:_MOST_RANGES]:
-        if (match := _RANGE.fullmatch(part.strip())) and (weight := float(match[2] or 1)):
-            weighted.append((weight, match[1].replace("-", "_")))
-    return [tag for _, tag in sorted(weighted, key=lambda pair: -pair[0])]
 
 
 @cache

@@ -7,7 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from common.i18n import LANGUAGES, translations
+from common.i18n import translations
+from common.languages import LANGUAGES
 from web.rendering.assets import Assets
 from web.rendering.i18n import LOCALES, I18n
 from web.rendering.placeholder import placeholder
