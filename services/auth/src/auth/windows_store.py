@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pymongo import ReturnDocument, WriteConcern
+from pymongo.read_concern import ReadConcern
 
 from common.mongo.client import Collection, Database, Document
 
@@ -55,8 +56,11 @@ class Windows:
     """Counts hits. A window has those of its interval, and those of the one before by the part that still overlaps."""
 
     def __init__(self, db: Database) -> None:
-        # w=1: a hit that a failover takes back lets somebody try once more.
-        self._collection: Collection = db.throttle.with_options(write_concern=WriteConcern(w=1))
+        # Of the primary alone: a hit that a failover takes back lets somebody try once more, and one that the majority
+        # does not have yet counts all the same.
+        self._collection: Collection = db.throttle.with_options(
+            read_concern=ReadConcern("local"), write_concern=WriteConcern(w=1)
+        )
 
     async def prepare(self) -> None:
         """Make the index that removes old windows."""
