@@ -1,5 +1,7 @@
 """Web answers errors with pages, also while the services are unavailable."""
 
+import re
+
 import httpx
 import pytest
 
@@ -30,6 +32,47 @@ async def test_an_unavailable_service_is_a_page_not_a_trace(services_unavailable
             assert "Part of Souk is unavailable" in answer.text
             assert "Traceback" not in answer.text
             assert answer.headers["retry-after"] == "1"
+            assert f'<a class="button" href="{path}">Try again</a>' in answer.text
+            assert re.search(r'<meta http-equiv="refresh" content="\d+">', answer.text)
+
+
+async def test_what_failed_to_be_sent_leads_back_to_its_page_and_is_not_sent_again(
+    services_unavailable: None, tokens: Tokens
+) -> None:
+    order = new_id()
+    async with running(app) as client:
+        session = {"Cookie": f"__Host-session={tokens.token(person())}"}
+        page = await client.get("/forgot-password", headers=session)
+        token = re.search(r'name="form_token" value="([^"]+)"', page.text)
+        assert token
+        cookies = {"Cookie": f"{session['Cookie']}; visit={page.cookies['visit']}"}
+        answer = await client.post(f"/orders/{order}/pay", data={"form_token": token[1]}, headers=cookies)
+
+    assert answer.status_code == 503
+    assert f'<a class="button" href="/orders/{order}">Try again</a>' in answer.text
+    assert 'http-equiv="refresh"' not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("action", "page"),
+    [
+        ("/items/{id}/order", "/items/{id}"),
+        ("/items/{id}/pictures/{id}/remove", "/items/{id}"),
+        ("/orders/{id}/pay", "/orders/{id}"),
+        ("/my/sales/{id}/refund", "/my/sales"),
+        ("/my/sessions/end-others", "/my/sessions"),
+        ("/signout", "/"),
+        ("/language", "/"),
+    ],
+)
+async def test_reloading_the_address_of_a_form_leads_to_its_page(
+    services_unavailable: None, action: str, page: str
+) -> None:
+    known = new_id()
+    async with running(app) as client:
+        answer = await client.get(action.format(id=known))
+
+    assert (answer.status_code, answer.headers["location"]) == (303, page.format(id=known))
 
 
 async def test_who_somebody_is_while_auth_is_unavailable_is_unknown_and_no_sign_out(services_unavailable: None) -> None:

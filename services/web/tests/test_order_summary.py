@@ -168,3 +168,29 @@ def test_the_clock_runs_and_an_order_can_be_cancelled_until_a_payment_is_accepte
 def test_an_order_in_a_list_has_a_word_and_a_colour(changes: dict[str, Any], word: str, tone: Tone) -> None:
     assert status_of(order(**changes), i18n_for("en")) == word
     assert tone_of(order(**changes)) is tone
+
+
+@pytest.mark.parametrize(
+    ("payments", "counting", "cancellable"),
+    [
+        ((), True, True),
+        (("failed",), True, True),
+        (("processing",), False, True),
+        (("authorized",), False, False),
+        (("captured",), False, False),
+    ],
+)
+def test_no_time_runs_while_a_payment_is_made(payments: tuple[str, ...], counting: bool, cancellable: bool) -> None:
+    found = summary(payments)
+
+    assert (found.counting, found.cancellable) == (counting, cancellable)
+
+
+@pytest.mark.parametrize("status", ["awaiting_payment", "expired", "cancelled"])
+def test_an_order_whose_payments_nobody_knows_promises_nothing_about_money(status: str) -> None:
+    found = summary_of(order(status=status), None, i18n_for("en"))
+
+    assert found.moving
+    assert not found.payable
+    assert "charged" not in found.text
+    assert summary_of(order(status="paid"), None, i18n_for("en")).headline == "It is yours"

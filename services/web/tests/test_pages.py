@@ -2,6 +2,7 @@
 
 import re
 from io import BytesIO
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -239,10 +240,36 @@ async def test_visitors_who_are_not_signed_in_sign_in_first_and_then_continue(vi
         assert (page.status, page.path) == (200, "/signin")
         assert page.form("/signin").fields["next"] == path
 
+
+async def test_a_purchase_goes_on_after_signing_up_or_in(visitors: Visitors) -> None:
     seller, anybody = await visitors.new(), await visitors.anybody()
-    item = await listed(seller)
-    page = await anybody.send(await anybody.get(item), f"{item}/order", quantity="1")
-    assert page.form("/signin").fields["next"] == item
+    item, ada = await listed(seller), person("ada")
+    await ordered(await visitors.new(), item, quantity="1")  # Orders has heard of the item.
+
+    page = await anybody.send(await anybody.get(item), f"{item}/order", quantity="2")
+    page = await anybody.get(f"/signup?next={quote(page.form('/signin').fields['next'], safe='')}")
+    order = await anybody.send(page, "/signup", name="Ada", email=ada.email, password="quincunx lamp")
+    assert (order.status, order.path[:8]) == (200, "/orders/")
+    assert "2 × €12.50" in order.text
+
+    await anybody.send(order, "/signout")
+    page = await anybody.send(await anybody.get(item), f"{item}/order", quantity="4")
+    page = await anybody.send(page, "/signin", email=ada.email, password="quincunx lamp")
+    assert page.path == item, "two are left: the page of the item says so, and nothing was ordered"
+    assert page.form(f"{item}/order").fields["quantity"] == "4"
+
+
+async def test_a_link_of_somebody_else_makes_no_purchase(visitors: Visitors) -> None:
+    item, evil, ada = await listed(await visitors.new()), await visitors.anybody(), person("ada")
+    await ordered(await visitors.new(), item, quantity="1")
+    begun = await evil.send(await evil.get(item), f"{item}/order", quantity="2")
+    link = f"/signup?next={quote(begun.form('/signin').fields['next'], safe='')}"
+
+    victim = await visitors.anybody()
+    page = await victim.send(await victim.get(link), "/signup", name="Ada", email=ada.email, password="quincunx lamp")
+
+    assert (page.path, page.form(f"{item}/order").fields["quantity"]) == (item, "1")
+    assert "Nothing yet." in (await victim.get("/my/orders")).text
 
 
 @pytest.mark.parametrize("elsewhere", ["https://evil.test/", "//evil.test", "/\\evil.test", "javascript:alert(1)"])

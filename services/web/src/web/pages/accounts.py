@@ -1,11 +1,14 @@
 """Sign up, sign in, sign out, see one's sessions, and choose a language."""
 
+from urllib.parse import quote
+
 from fastapi import APIRouter, Response
 
 from common.http.paging import KnownId
 from common.languages import LANGUAGES
 from web.clients.api import Refused
 from web.pages.forms import Form, errors_of
+from web.pages.purchase import go_on
 from web.pages.visitor import LANGUAGE_COOKIE, CurrentVisitor, Visitor, local, refresh_token_of
 
 router = APIRouter()
@@ -32,8 +35,10 @@ async def sign_up(visitor: CurrentVisitor, form: Form) -> Response:
         errors = _sign_up_errors(refused, visitor)
         return _form_page(visitor, "signup.html", after, refused.status, form.texts("email", "name"), errors)
     if not cookies:
-        return visitor.redirect("/signin?note=check_mail")  # The rest is in the mail.
-    return visitor.redirect(local(after), cookies)
+        return visitor.redirect(
+            f"/signin?note=check_mail&next={quote(local(after), safe='')}"
+        )  # The rest is in the mail.
+    return await go_on(visitor, after, cookies)
 
 
 @router.get("/signin")
@@ -51,7 +56,7 @@ async def sign_in(visitor: CurrentVisitor, form: Form) -> Response:
     except Refused as refused:
         errors = _sign_in_errors(refused, visitor)
         return _form_page(visitor, "signin.html", after, refused.status, form.texts("email"), errors)
-    return visitor.redirect(local(after), cookies)
+    return await go_on(visitor, after, cookies)
 
 
 @router.post("/signout")

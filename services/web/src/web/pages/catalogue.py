@@ -1,14 +1,16 @@
 """Browse items, look at one, and order it."""
 
-import re
+from urllib.parse import quote
 
 from fastapi import APIRouter, Response
 
 from common.events import Currency
 from common.http.paging import KnownId
+from common.ids import new_id
 from web.clients.api import Refused
 from web.clients.models import Item
-from web.pages.forms import Fields, Form
+from web.pages.forms import Form
+from web.pages.purchase import Purchase
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering.i18n import I18n
 
@@ -16,8 +18,6 @@ router = APIRouter()
 
 MAX_QUANTITY = 10
 """The largest number that the quantity field offers. Orders decides."""
-
-_AMOUNT = re.compile("[0-9]{1,14}")
 
 
 @router.get("/")
@@ -29,33 +29,28 @@ async def front(visitor: CurrentVisitor, q: str = "", cursor: str | None = None)
 
 
 @router.get("/items/{item_id}")
-async def show_item(item_id: KnownId, visitor: CurrentVisitor) -> Response:
-    """One item."""
-    return item_page(visitor, await visitor.api.item(item_id))
+async def show_item(item_id: KnownId, visitor: CurrentVisitor, purchase: str = "") -> Response:
+    """One item, and the `purchase` that was begun here."""
+    begun = Purchase.kept(visitor, purchase)
+    return item_page(visitor, await visitor.api.item(item_id), begun=begun)
 
 
 @router.post("/items/{item_id}/order")
 async def order_item(item_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:
     """Place an order."""
-    if not visitor.user:
-        return visitor.redirect(f"/signin?next=/items/{item_id}")
-    quantity = form.number("quantity")
-    if not quantity:
+    quantity = form.text("quantity")
+    if not form.number("quantity"):
         error = visitor.i18n.gettext("Enter a whole number, 1 or more.")
-        return item_page(visitor, await visitor.api.item(item_id), 422, form.text("quantity"), error)
+        return item_page(visitor, await visitor.api.item(item_id), 422, quantity, error)
+    purchase = Purchase.typed(item_id, form)
+    if not visitor.user:
+        return visitor.redirect(f"/signin?next={quote(purchase.address(visitor), safe='')}")
     try:
-        order = await visitor.api.place_order(item_id, quantity, form.text("key"), seen_price(form))
+        order = await purchase.place(visitor.api)
     except Refused as refused:
         item = at_price(await visitor.api.item(item_id), refused)
-        error = refusal(refused, item, visitor.i18n)
-        return item_page(visitor, item, refused.status, form.text("quantity"), error)
+        return item_page(visitor, item, refused.status, quantity, refusal(refused, item, visitor.i18n))
     return visitor.redirect(f"/orders/{order.id}")
-
-
-def seen_price(form: Fields) -> tuple[int, str] | None:
-    """The price at which the form was shown, in minor units of a currency. None if it does not say."""
-    amount, _, currency = form.text("seen").partition(" ")
-    return (int(amount), currency) if _AMOUNT.fullmatch(amount) and currency in list(Currency) else None
 
 
 def at_price(item: Item, refused: Refused) -> Item:
@@ -66,9 +61,17 @@ def at_price(item: Item, refused: Refused) -> Item:
     return item.model_copy(update={"price": price, "currency": Currency(currency)})
 
 
-def item_page(visitor: Visitor, item: Item, status: int = 200, quantity: str = "1", error: str = "") -> Response:
-    """The page of an item, with the typed quantity and why it can't be ordered."""
-    return visitor.render("item.html", status, item=item, quantity=quantity, error=error, most=MAX_QUANTITY)
+def item_page(
+    visitor: Visitor,
+    item: Item,
+    status: int = 200,
+    quantity: str = "1",
+    error: str = "",
+    begun: Purchase | None = None,
+) -> Response:
+    """The page of an item, with the typed quantity and why it can't be ordered, or with a purchase that was begun."""
+    typed = begun or Purchase(item.id, quantity, new_id(), "")
+    return visitor.render("item.html", status, item=item, typed=typed, error=error, most=MAX_QUANTITY)
 
 
 def refusal(refused: Refused, item: Item, i18n: I18n) -> str:

@@ -1,11 +1,13 @@
 """A page wherever a service would answer with a problem (RFC 9457)."""
 
 import json
+import random
 from http import HTTPStatus
 from urllib.parse import quote
 
 from fastapi import Request, Response
 from starlette.datastructures import MutableHeaders
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.http.problems import problem
@@ -44,6 +46,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     "bad_request": (N_("We did not understand that"), N_("Go back and try again. Nothing was changed.")),
 }
 """Title and text of a page, by the code of the problem."""
+
+RETRY = (4, 10)
+"""Least and most seconds after which a page tries again by itself. Random, so that not all come at once."""
 
 BY_STATUS = {
     HTTPStatus.FORBIDDEN: "not_owner",
@@ -95,16 +100,37 @@ def _is_problem(headers: MutableHeaders) -> bool:
 def _page(scope: Scope, start: Message, body: bytes) -> Response:
     """The page for a problem, or the way to the sign-in page if a session is missing."""
     found, headers = json.loads(body), MutableHeaders(scope=start)
-    visitor = Visitor.of(Request(scope))
+    visitor, reads = Visitor.of(Request(scope)), scope["method"] in ("GET", "HEAD")
     if found["status"] == HTTPStatus.UNAUTHORIZED:
         here = f"{scope['path']}?{scope['query_string'].decode('latin-1')}".removesuffix("?")
-        answer = visitor.redirect(f"/signin?next={quote(here, safe='')}" if scope["method"] == "GET" else "/signin")
+        answer = visitor.redirect(f"/signin?next={quote(here, safe='')}" if reads else "/signin")
+    elif found["status"] == HTTPStatus.METHOD_NOT_ALLOWED and reads:
+        return visitor.redirect(_page_of(scope))  # Somebody has reloaded the address of a form.
     else:
         code = found["code"] if found["code"] in TEXTS else BY_STATUS.get(found["status"], "bad_request")
         title, text = (visitor.i18n.gettext(words) for words in TEXTS[code])
-        request_id = headers["x-request-id"]
-        answer = visitor.render("problem.html", found["status"], title=title, text=text, request_id=request_id)
+        away = found["status"] == HTTPStatus.SERVICE_UNAVAILABLE
+        answer = visitor.render(
+            "problem.html",
+            found["status"],
+            title=title,
+            text=text,
+            request_id=headers["x-request-id"],
+            again=(visitor.here if reads else _page_of(scope)) if away else None,
+            retry=random.randint(*RETRY) if away and reads else None,  # noqa: S311
+        )
     for name in ("x-request-id", "retry-after", "allow", "cache-control"):
         if name in headers:
             answer.headers[name] = headers[name]
     return answer
+
+
+def _page_of(scope: Scope) -> str:
+    """The path of the nearest page above the address of a form, or of the form's own page."""
+    path = str(scope["path"])
+    while path:
+        reading = {**scope, "method": "GET", "path": path}
+        if any(route.matches(reading)[0] is Match.FULL for route in scope["app"].routes):
+            return path
+        path = path.rpartition("/")[0]
+    return "/"

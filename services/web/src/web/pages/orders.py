@@ -4,9 +4,11 @@ import asyncio
 
 from fastapi import APIRouter, Response
 
+from common.errors import Unavailable
 from common.http.paging import KnownId
+from web.clients.models import Payment
 from web.pages.forms import Form, expected
-from web.pages.visitor import CurrentVisitor
+from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering.i18n import N_
 from web.rendering.order_summary import status_of, summary_of, tone_of
 from web.security.headers import STRIPE_SOURCES, content_security_policy
@@ -43,12 +45,19 @@ async def my_orders(visitor: CurrentVisitor, cursor: str | None = None) -> Respo
 async def show_order(order_id: KnownId, visitor: CurrentVisitor) -> Response:
     """An order: how long it is held, how to pay it, and its status."""
     visitor.require_user()
-    order, payments = await asyncio.gather(visitor.api.order(order_id), visitor.api.payments(order_id))
+    order, payments = await asyncio.gather(visitor.api.order(order_id), _payments(visitor, order_id))
     summary = summary_of(order, payments, visitor.i18n)
     page = visitor.render("order.html", order=order, summary=summary, cards=CARDS, status_of=status_of, tone_of=tone_of)
     if visitor.settings.stripe_publishable_key:
         page.headers["Content-Security-Policy"] = content_security_policy(STRIPE_SOURCES)
     return page
+
+
+async def _payments(visitor: Visitor, order_id: str) -> list[Payment] | None:
+    try:
+        return await visitor.api.payments(order_id)
+    except Unavailable:  # The order is shown without them.
+        return None
 
 
 @router.post("/orders/{order_id}/pay")

@@ -128,13 +128,19 @@ class Visitor:
             response.headers.append("set-cookie", cookie)
         return response
 
+    @property
+    def here(self) -> str:
+        """The path and query of the request."""
+        url = self.request.url
+        return f"{url.path}?{url.query}" if url.query else url.path
+
     def _context(self) -> dict[str, Any]:
         """What every template may use."""
         url, note = self.request.url, self.request.query_params.get("note")
         return {
             "user": self.user,
             "path": url.path,
-            "here": f"{url.path}?{url.query}" if url.query else url.path,
+            "here": self.here,
             "origin": f"{url.scheme}://{url.netloc}",
             "form_token": self.form_token,
             "new_key": new_id,

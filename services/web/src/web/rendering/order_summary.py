@@ -26,6 +26,10 @@ class OrderSummary:
     text: str
     payable: bool = False
     """The payment form is shown."""
+    counting: bool = False
+    """The time to pay is shown, for as long as the order is held."""
+    cancellable: bool = False
+    """The buyer is offered to cancel the order, for as long as it is held."""
     moving: bool = False
     """Something is under way: the page refreshes by itself."""
     client_secret: str | None = None
@@ -41,6 +45,9 @@ STATUS = {
 }
 UNDER_WAY = frozenset({"processing", "authorized", "captured"})
 """Statuses of a payment that is not over, of an order that is."""
+
+SETTLED = frozenset({"paid", "refunded"})
+"""Statuses of an order that say all about its money."""
 
 TONES = {"awaiting_payment": Tone.WAITING, "paid": Tone.GOOD}
 
@@ -61,9 +68,16 @@ def tone_of(order: OrderSnapshot) -> Tone:
     return Tone.BAD if order.refund_failure else TONES.get(order.status, Tone.OVER)
 
 
-def summary_of(order: Order, payments: Sequence[Payment], i18n: I18n) -> OrderSummary:
-    """The summary of an order for its buyer. `payments` are their attempts to pay it, newest first."""
+def summary_of(order: Order, payments: Sequence[Payment] | None, i18n: I18n) -> OrderSummary:
+    """The summary of an order for its buyer.
+
+    `payments` are their attempts to pay it, newest first. None if nobody knows at the moment.
+    """
     _ = i18n.gettext
+    if payments is None and order.status not in SETTLED:
+        text = _("We can't reach our payment desk for a moment. Nothing is lost, and this page looks again by itself.")
+        return OrderSummary(Tone.WAITING, status_of(order, i18n), text, counting=True, cancellable=True, moving=True)
+    payments = payments or ()
     states = [payment.status for payment in payments]
     if order.refund_failure or "refund_failed" in states:
         text = _("Your bank did not take it. Your money is safe with us, and we are looking for another way.")
@@ -100,10 +114,13 @@ def _waiting(payments: Sequence[Payment], i18n: I18n) -> OrderSummary:
         case [("processing", str(secret))]:
             headline = _("Your bank asks you to confirm")
             text = _("Confirm this payment with your bank, and it is yours.")
-            return OrderSummary(Tone.WAITING, headline, text, moving=True, client_secret=secret)
+            return OrderSummary(
+                Tone.WAITING, headline, text, moving=True, client_secret=secret, counting=True, cancellable=True
+            )
         case [("processing", _)]:
             text = _("Your bank has not answered yet. You can leave this page and come back for the result.")
-            return OrderSummary(Tone.WAITING, _("Your payment is being processed"), text, moving=True)
+            headline = _("Your payment is being processed")
+            return OrderSummary(Tone.WAITING, headline, text, moving=True, cancellable=True)
         case [("authorized", _)]:
             text = _("Your bank has agreed. We are finishing your order. This takes a moment.")
             return OrderSummary(Tone.WAITING, _("Your payment is being made"), text, moving=True)
@@ -112,9 +129,10 @@ def _waiting(payments: Sequence[Payment], i18n: I18n) -> OrderSummary:
             return OrderSummary(Tone.WAITING, _("Your payment has arrived"), text, moving=True)
         case [("failed" | "released", _)]:
             text = _("Nothing was charged, and we still hold it for you. Try again, or use another card.")
-            return OrderSummary(Tone.BAD, _("The card was declined"), text, payable=True)
+            headline = _("The card was declined")
+            return OrderSummary(Tone.BAD, headline, text, payable=True, counting=True, cancellable=True)
     text = _("Pay before the time is up, and it is yours.")
-    return OrderSummary(Tone.WAITING, _("We hold it for you"), text, payable=True)
+    return OrderSummary(Tone.WAITING, _("We hold it for you"), text, payable=True, counting=True, cancellable=True)
 
 
 def _expired(order: Order, states: Sequence[str], i18n: I18n) -> OrderSummary:

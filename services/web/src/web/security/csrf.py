@@ -1,6 +1,7 @@
-"""Protection against forged forms: each form has a signed token, bound to a cookie and to the signed-in user."""
+"""What a browser brings back and must be our own: each form has a signed token, bound to a cookie and to the user."""
 
 import secrets
+from collections.abc import Sequence
 from hashlib import sha256
 
 from itsdangerous import BadSignature, URLSafeSerializer
@@ -34,10 +35,22 @@ class Csrf:
         except BadSignature:
             raise StaleForm("this form belongs to another visit") from None
 
+    def seal(self, visit: str, words: Sequence[str]) -> str:
+        """`words` for the address of a page, which no link of another visit can bring back."""
+        return str(self._signer(f"words:{visit}").dumps(list(words)))
+
+    def unseal(self, visit: str, sealed: str) -> list[str] | None:
+        """What `seal` was given for this visit. None for anything else."""
+        try:
+            return list(self._signer(f"words:{visit}").loads(sealed))
+        except BadSignature:
+            return None
+
     def _serializer(self, visit: str, user_id: str | None) -> URLSafeSerializer:
-        return URLSafeSerializer(
-            self._secret, salt=f"form:{visit}:{user_id or ''}", signer_kwargs={"digest_method": sha256}
-        )
+        return self._signer(f"form:{visit}:{user_id or ''}")
+
+    def _signer(self, salt: str) -> URLSafeSerializer:
+        return URLSafeSerializer(self._secret, salt=salt, signer_kwargs={"digest_method": sha256})
 
 
 def new_visit() -> str:
