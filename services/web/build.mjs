@@ -9,6 +9,7 @@ rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
 writeFileSync(`${out}/souk.css`, bundle({ filename: "assets/souk.css", minify: true }).code);
 copyFileSync("node_modules/htmx.org/dist/htmx.min.js", `${out}/htmx.js`);
+copyFileSync("node_modules/idiomorph/dist/idiomorph-ext.min.js", `${out}/morph.js`);
 copyFileSync(font, `${out}/bricolage.woff2`);
 for (const file of readdirSync("assets")) {
   if (!file.endsWith(".css")) copyFileSync(`assets/${file}`, `${out}/${file}`);

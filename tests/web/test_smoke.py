@@ -105,6 +105,25 @@ async def test_without_scripts_everything_works_but_nothing_moves(opened: Open) 
     await expect(buyer.get_by_role("heading", name="It is yours")).to_be_visible()
 
 
+async def test_back_leads_to_where_one_was(opened: Open, people: People) -> None:
+    seller = await people.new()
+    for number in range(60):
+        body = {"title": f"Stool {number}", "price": 1250, "currency": "EUR", "quantity": 5}
+        assert (await seller.http.post("/api/items", json=body)).status_code == 201
+    page = await opened("/")
+    far = page.get_by_role("link", name="Stool 5", exact=True)
+    while not await far.count():
+        await page.mouse.wheel(0, 2_000)
+    await far.scroll_into_view_if_needed()
+    await far.click()
+    await expect(page.get_by_role("heading", name="Stool 5", exact=True)).to_be_visible()
+
+    await page.go_back()
+
+    await expect(far).to_be_in_viewport()
+    await live(page)
+
+
 async def test_the_front_page_is_light(opened: Open, stack: Stack, people: People) -> None:
     seller = await people.new()
     for number in range(24):

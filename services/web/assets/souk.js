@@ -111,7 +111,7 @@ function replace(html) {
   template.innerHTML = html;
   for (const fresh of [...template.content.children]) {
     const old = document.getElementById(fresh.id);
-    if (!old || old.isEqualNode(fresh)) continue;
+    if (!old || old.isEqualNode(fresh) || old.closest("form[data-sent]")) continue;
     const focused = document.activeElement === old;
     old.replaceWith(fresh);
     if (focused) fresh.focus();
@@ -124,10 +124,41 @@ document.addEventListener("visibilitychange", follow);
 addEventListener("pagehide", () => {
   stream?.close();
   address = null;
+  keep();
 });
-addEventListener("pageshow", (event) => {
-  if (event.persisted) location.reload(); // The key in a form is for one order only.
+addEventListener("pageshow", ({ persisted }) => {
+  if (!persisted) return;
+  if (document.getElementById("found")) follow();
+  else location.reload(); // The key in a form is for one order only.
 });
+
+// --- Back to where one was, however far one had scrolled ---
+
+function kept() {
+  return `found ${location.pathname}${location.search}`;
+}
+
+function keep() {
+  const found = document.getElementById("found");
+  if (!found || found.querySelectorAll(".grid").length < 2) return;
+  try {
+    sessionStorage.setItem(kept(), JSON.stringify([scrollY, found.innerHTML]));
+  } catch {
+    // It is too long to be kept: then the list begins at its first page again.
+  }
+}
+
+function restore() {
+  const [navigation] = performance.getEntriesByType("navigation");
+  const found = document.getElementById("found");
+  const text = found && navigation?.type === "back_forward" && sessionStorage.getItem(kept());
+  if (!text) return;
+  const [top, html] = JSON.parse(text);
+  found.innerHTML = html;
+  htmx.process(found);
+  history.scrollRestoration = "manual";
+  scrollTo({ top, behavior: "instant" });
+}
 
 // --- Around swaps ---
 
@@ -137,6 +168,8 @@ let headline = document.querySelector("[data-headline]")?.dataset.headline;
 document.body.addEventListener("htmx:beforeSwap", () => {
   open = [...document.querySelectorAll("details[open][id]")].map(({ id }) => id);
 });
+
+document.body.addEventListener("htmx:afterSwap", tick);
 
 document.body.addEventListener("htmx:afterSettle", () => {
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
@@ -150,6 +183,7 @@ document.body.addEventListener("htmx:afterSettle", () => {
 
 document.addEventListener("submit", ({ target }) => {
   if (target.method !== "post") return;
+  target.dataset.sent = "";
   // Only after the browser has collected the fields: a disabled button would not be among them.
   setTimeout(() => target.querySelectorAll("button").forEach((button) => (button.disabled = true)));
 });
@@ -174,4 +208,5 @@ function start() {
   follow();
 }
 
+restore();
 start();

@@ -1,5 +1,6 @@
 """The pages without scripts, against the real services: people follow links and submit forms."""
 
+import json
 import re
 from io import BytesIO
 from urllib.parse import quote
@@ -270,6 +271,24 @@ async def test_a_link_of_somebody_else_makes_no_purchase(visitors: Visitors) -> 
 
     assert (page.path, page.form(f"{item}/order").fields["quantity"]) == (item, "1")
     assert "Nothing yet." in (await victim.get("/my/orders")).text
+
+
+async def test_search_engines_find_items_and_what_they_cost(visitors: Visitors) -> None:
+    seller, anybody = await visitors.new("Sella"), await visitors.anybody()
+    item = await listed(seller, title="A </script> lamp", description="**Old**, and\nrewired.")
+    site = str(seller.http.base_url).rstrip("/")
+
+    html = (await anybody.http.get(item)).text
+    [data] = re.findall(r'<script type="application/ld\+json">(.*?)</script>', html)
+    found = json.loads(data)
+    assert (found["name"], found["description"]) == ("A </script> lamp", "Old, and rewired.")
+    assert (found["offers"]["price"], found["offers"]["priceCurrency"]) == ("12.50", "EUR")
+    assert f'<link rel="canonical" href="{site}{item}">' in html
+    assert '<meta name="description" content="Old, and rewired.">' in html
+
+    assert f"Sitemap: {site}/sitemap.xml" in (await anybody.http.get("/robots.txt")).text
+    assert f"<loc>{site}{item}</loc>" in (await anybody.http.get("/sitemap.xml")).text
+    assert (await anybody.http.get("/favicon.ico")).headers["content-type"] == "image/svg+xml"
 
 
 @pytest.mark.parametrize("elsewhere", ["https://evil.test/", "//evil.test", "/\\evil.test", "javascript:alert(1)"])

@@ -13,6 +13,8 @@ from web.pages.forms import Form
 from web.pages.purchase import Purchase
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering.i18n import I18n
+from web.rendering.linked_data import linked_data
+from web.rendering.markdown import plain, shortened
 
 router = APIRouter()
 
@@ -71,7 +73,17 @@ def item_page(
 ) -> Response:
     """The page of an item, with the typed quantity and why it can't be ordered, or with a purchase that was begun."""
     typed = begun or Purchase(item.id, quantity, new_id(), "")
-    return visitor.render("item.html", status, item=item, typed=typed, error=error, most=MAX_QUANTITY)
+    summary = shortened(plain(item.description) or item.title)
+    return visitor.render(
+        "item.html",
+        status,
+        item=item,
+        typed=typed,
+        error=error,
+        most=MAX_QUANTITY,
+        summary=summary,
+        linked_data=linked_data(item, summary, visitor.origin),
+    )
 
 
 def refusal(refused: Refused, item: Item, i18n: I18n) -> str:

@@ -134,14 +134,20 @@ class Visitor:
         url = self.request.url
         return f"{url.path}?{url.query}" if url.query else url.path
 
+    @property
+    def origin(self) -> str:
+        """The scheme, host and port that the visitor sees."""
+        url = self.request.url
+        return f"{url.scheme}://{url.netloc}"
+
     def _context(self) -> dict[str, Any]:
         """What every template may use."""
-        url, note = self.request.url, self.request.query_params.get("note")
+        note = self.request.query_params.get("note")
         return {
             "user": self.user,
-            "path": url.path,
+            "path": self.request.url.path,
             "here": self.here,
-            "origin": f"{url.scheme}://{url.netloc}",
+            "origin": self.origin,
             "form_token": self.form_token,
             "new_key": new_id,
             "note": self.i18n.gettext(NOTES[note]) if note in NOTES else "",

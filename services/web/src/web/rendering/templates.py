@@ -11,6 +11,7 @@ from common.i18n import translations
 from common.languages import LANGUAGES
 from web.rendering.assets import Assets
 from web.rendering.i18n import LOCALES, I18n
+from web.rendering.markdown import markdown
 from web.rendering.placeholder import placeholder
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -49,6 +50,7 @@ def _environment(language: str, assets: Assets) -> Environment:
     )
     found = translations(LOCALES, language)
     environment.install_gettext_callables(found.gettext, found.ngettext, newstyle=True)  # type: ignore[attr-defined]
+    environment.filters["markdown"] = markdown
     environment.globals |= {
         "asset": assets.url,
         "placeholder": placeholder,
