@@ -40,8 +40,15 @@ def service_user(service: Service, password: str) -> NatsUser:
         password,
         asks=tuple(_asks(service, [durable for durable in durables() if durable.service == name])),
         hears=tuple(f"news.{stream.lower()}.>" for stream in service.listens),
-        answers=(f"books.{name}.>",) if service.shows_records else (),
+        answers=tuple(_answers(service)),
     )
+
+
+def _answers(service: Service) -> Iterator[str]:
+    if service.shows_records:
+        yield f"books.{service.name}.>"
+    if service.name == "auth":
+        yield from sorted({subject for other in SERVICES for subject in other.looks_up})
 
 
 def _asks(service: Service, own: list[Durable]) -> Iterator[str]:
@@ -51,6 +58,7 @@ def _asks(service: Service, own: list[Durable]) -> Iterator[str]:
     if service.name == "audit":
         yield from (f"books.{other.name}.>" for other in SERVICES if other.shows_records)
         yield from (f"$JS.API.CONSUMER.LIST.{stream}" for stream in EVERY_STREAM)
+    yield from service.looks_up
     yield "$JS.API.INFO"
     yield from (f"$JS.API.STREAM.INFO.{stream}" for stream in EVERY_STREAM)
     yield f"$JS.API.STREAM.MSG.GET.{TRIES}"

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from common.directory import ADDRESS_CHANGES, CONTACTS, IDS, NAMES
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -23,17 +25,19 @@ class Service:
     """Streams whose news it hears without a durable consumer. USERS: which sessions have ended."""
     shows_records: bool = False
     """Whether audit may ask it for its records."""
+    looks_up: tuple[str, ...] = ()
+    """What it may ask auth about people."""
 
 
 SERVICES = (
     Service("auth", 1, publishes="users", uses="mongod"),
-    Service("items", 2, publishes="items", uses="mongod", shows_records=True),
+    Service("items", 2, publishes="items", uses="mongod", shows_records=True, looks_up=(NAMES,)),
     Service("orders", 3, publishes="orders", uses="mongod", shows_records=True),
     Service("expiration", 4, publishes="expiration", uses="redis", listens=(), shows_records=True),
     Service("payments", 5, publishes="payments", uses="mongod", shows_records=True),
-    Service("audit", 7, publishes="letters", uses="mongod"),
+    Service("audit", 7, publishes="letters", uses="mongod", looks_up=(IDS,)),
     Service("web", 6, publishes=None, uses=None, listens=("ITEMS", "ORDERS", "PAYMENTS", "USERS")),
-    Service("notifications", 8, publishes=None, uses="mongod"),
+    Service("notifications", 8, publishes=None, uses="mongod", looks_up=(CONTACTS, ADDRESS_CHANGES)),
 )
 
 NAMES = tuple(service.name for service in SERVICES)

@@ -133,19 +133,35 @@ class Event(BaseModel):
 EVENTS: dict[str, type[Event]] = {}
 """Every event by its subject."""
 
+Untold = Annotated[str | None, Field(exclude_if=lambda text: text is None)]
+"""A name or an address in an event of a revision before. Now readers ask auth (docs/decisions/privacy.md)."""
+
 
 class UserRegistered(Event, subject="users.registered"):
-    """A user signed up. Owner: auth. `language` is that of their mails (BCP 47)."""
+    """A user signed up. Owner: auth. Who it is auth says on request (`common.directory`).
+
+    `language` is that of their mails (BCP 47).
+    """
 
     user_id: UserId
-    email: str
-    name: str
+    email: Untold = None
+    name: Untold = None
     language: str = "en"
     email_version: int = 1
 
 
+class UserErased(Event, subject="users.erased"):
+    """The user deleted their account: whoever keeps anything about them but the id forgets it, for good. Owner: auth.
+
+    It comes twice: at once, and again when no access token of theirs counts any longer.
+    """
+
+    user_id: UserId
+    account_version: int
+
+
 class VerificationRequested(Event, subject="users.verification_requested"):
-    """A link that proves that `email` is the user's is to be mailed there, `welcome` if at sign-up. Owner: auth.
+    """A link that proves the user's address is to be mailed there, `welcome` if at sign-up. Owner: auth.
 
     The link's token is made of `request_id` and a key (`common.mail_tokens`), so the event holds no secret. The same
     holds for the other requests.
@@ -153,8 +169,9 @@ class VerificationRequested(Event, subject="users.verification_requested"):
 
     user_id: UserId
     request_id: RequestId
-    email: str
+    email: Untold = None
     welcome: bool = False
+    email_version: int = 1
 
 
 class UserVerified(Event, subject="users.verified"):
@@ -183,17 +200,21 @@ class EmailChangeRequested(Event, subject="users.email_change_requested"):
 
     user_id: UserId
     request_id: RequestId
-    new_email: str
+    new_email: Untold = None
 
 
 class EmailChanged(Event, subject="users.email_changed"):
-    """The user's address is `email` now. Owner: auth. Readers keep the address of the highest `email_version`."""
+    """The user has another address, as the request asked for. Owner: auth.
+
+    Readers keep the address of the highest `email_version`.
+    """
 
     user_id: UserId
     account_version: int
     email_version: int
-    email: str
-    old_email: str
+    request_id: RequestId | None = None
+    email: Untold = None
+    old_email: Untold = None
 
 
 class SignUpRepeated(Event, subject="users.sign_up_repeated"):

@@ -2,10 +2,13 @@
 
 import random
 
-from common.events import ItemChanged, ItemListed, ItemWithdrawn, StockChanged, UserRegistered
+from common.bus.connection import Bus
+from common.directory import NAMES, Named, answering
+from common.events import ItemChanged, ItemListed, ItemWithdrawn, StockChanged, UserErased, UserRegistered
+from tests.support.sessions import person
 from tests.support.waiting import eventually
 
-from .conftest import Shop
+from .conftest import LAMP, Shop
 
 
 def registered(shop: Shop) -> UserRegistered:
@@ -23,6 +26,42 @@ async def test_the_sellers_name_is_shown_whether_it_comes_before_or_after_the_it
     assert (await shop.item(early["id"]))["seller_name"] == "Ada"
     assert late["seller_name"] == "Ada"
     assert (await shop.item(late["id"]))["seller_name"] == "Ada"
+
+
+async def test_the_name_is_asked_of_auth_as_soon_as_that_answers(shop: Shop, bus_url: str) -> None:
+    item = await shop.offer()
+    event = UserRegistered(user_id=shop.seller.id)
+    await shop.events.deliver_raw(event.subject, event.model_dump_json().encode())  # Nobody answers yet.
+
+    async def names(user_ids: list[str]) -> dict[str, Named]:
+        return {user_id: Named(name="Ada") for user_id in user_ids}
+
+    async with Bus.connected(bus_url, "auth") as auth, answering(auth, {NAMES: names}):
+        await shop.events.handled("USERS")
+
+    assert (await shop.item(item["id"]))["seller_name"] == "Ada"
+    assert await shop.events.dead_letters(0) == []
+
+
+async def test_an_erased_seller_is_forgotten_whatever_comes_later(shop: Shop) -> None:
+    await shop.events.deliver(registered(shop))
+    kept, withdrawn = [(await shop.offer())["id"] for _ in range(2)]
+    await shop.call("DELETE", f"/{withdrawn}", user=shop.seller)
+    other = await shop.offer(user=person("Bo"))
+    erased = UserErased(user_id=shop.seller.id, account_version=2)
+
+    await shop.events.deliver(erased)
+    await shop.events.deliver(registered(shop))  # Late, and from a revision that named people.
+    await shop.events.deliver(erased)
+
+    for item_id in (kept, withdrawn):
+        shown = await shop.item(item_id)
+        assert (shown["status"], shown["seller_name"], shown["seller_id"]) == ("withdrawn", None, shop.seller.id)
+    assert len(await shop.events.published(ItemWithdrawn, 2)) == 2  # Each once.
+    assert (await shop.item(other["id"]))["status"] == "listed"
+    refused = await shop.call("POST", user=shop.seller, json=LAMP)
+    assert (refused.status_code, refused.json()["code"]) == (401, "not_signed_in")
+    assert await shop.db.sellers.find_one({"_id": shop.seller.id}) == {"_id": shop.seller.id, "erased": True}
 
 
 async def test_available_follows_the_orders_however_often_and_in_whatever_order_their_events_come(shop: Shop) -> None:

@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 
 from common import projections as projections_module
-from common.events import StockChanged, UserRegistered
+from common.events import StockChanged, UserErased, UserRegistered
 from common.projections import Projection, differences_of, rebuild
 from items.projections import opened
 
@@ -84,3 +84,16 @@ async def test_the_names_of_sellers_are_read_again(shop: Shop, projections: dict
     assert {d.key for d in await differences_of(sellers)} == {"lost", "wrong", "stranger"}
     assert await rebuild(sellers, swap=True) == 0
     assert {d["_id"]: d["name"] async for d in shop.db.sellers.find({})} == {name: name.title() for name in people}
+
+
+async def test_who_was_erased_does_not_come_back_when_the_names_are_read_again(
+    shop: Shop, projections: dict[str, Projection]
+) -> None:
+    await shop.events.deliver(UserErased(user_id="gone", account_version=2))
+    await shop.events.deliver(UserRegistered(user_id="gone", email="gone@souk.test", name="Gone"))
+    await shop.db.sellers.replace_one({"_id": "gone"}, {"name": "Gone"})
+    sellers = projections["items.sellers"]
+
+    assert {d.key for d in await differences_of(sellers)} == {"gone"}
+    assert await rebuild(sellers, swap=True) == 0
+    assert await shop.db.sellers.find_one({}) == {"_id": "gone", "erased": True}

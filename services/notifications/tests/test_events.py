@@ -8,8 +8,20 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from common.bus.connection import Bus
 from common.bus.provision import provision
-from common.events import CancelReason, Currency, OrderCancelled, OrderPaid, UserRegistered, VerificationRequested
+from common.directory import ADDRESS_CHANGES, CONTACTS, AddressChange, Contact, answering
+from common.events import (
+    CancelReason,
+    Currency,
+    EmailChanged,
+    EmailChangeRequested,
+    OrderCancelled,
+    OrderPaid,
+    UserErased,
+    UserRegistered,
+    VerificationRequested,
+)
 from common.ids import new_id
 from common.mongo.client import Database
 from infra.servers.process import free_port
@@ -164,3 +176,50 @@ async def test_only_operators_see_what_has_failed(
         return [(mail["id"], mail["reason"]) for mail in answer] == [("order_paid:o1", "550 5.1.1 nobody is there")]
 
     await eventually(shown)
+
+
+async def test_an_erased_person_gets_no_mail_and_none_is_kept(
+    service: httpx.AsyncClient, events: Events, receiver: Receiver, db: Database
+) -> None:
+    await events.deliver(ADA)
+    await events.deliver(PAID)
+    await subjects(receiver, 1)
+    await events.deliver(SID)
+
+    await events.deliver(UserErased(user_id="ada", account_version=2))
+    await events.deliver(ADA)  # Late, and from a revision that named people.
+    await events.deliver(PAID.model_copy(update={"order_id": "o2"}))
+
+    async def dropped() -> bool:
+        return await db.mails.count_documents({"user_id": "ada"}) == 0
+
+    await eventually(dropped, why="the mail about a late event is dropped")
+    assert await db.people.find_one({"_id": "ada"}) == {"_id": "ada", "erased": True}
+    assert {mail["To"] for mail in receiver.taken} == {"ada@souk.test"}
+    assert len(receiver.taken) == 1
+    assert await db.mails.count_documents({"user_id": "sid"}) == 1  # The digest of another person stays.
+
+
+async def test_people_and_addresses_are_asked_of_auth(
+    service: httpx.AsyncClient, events: Events, receiver: Receiver, bus_url: str
+) -> None:
+    contact = Contact(name="Ada", email="new@souk.test", email_version=2, language="en")
+
+    async def contacts(user_ids: list[str]) -> dict[str, Contact]:
+        return dict.fromkeys(user_ids, contact)
+
+    async def changes(request_ids: list[str]) -> dict[str, AddressChange]:
+        return dict.fromkeys(request_ids, AddressChange(email="old@souk.test", new_email="new@souk.test"))
+
+    async with (
+        Bus.connected(bus_url, "auth") as auth,
+        answering(auth, {CONTACTS: contacts, ADDRESS_CHANGES: changes}),
+    ):
+        await events.deliver(UserRegistered(user_id="ada"))
+        await events.deliver(EmailChangeRequested(user_id="ada", request_id="r1"))
+        await events.deliver(EmailChanged(user_id="ada", account_version=2, email_version=2, request_id="r1"))
+
+    assert await subjects(receiver, 2) == {
+        "new@souk.test: Confirm your new address",
+        "old@souk.test: Your address was changed",
+    }

@@ -12,6 +12,7 @@ from common.events import (
     OrderPaymentRejected,
     OrderRefundRequested,
     StockChanged,
+    UserErased,
 )
 from common.ids import new_id
 from tests.support.sessions import person
@@ -231,3 +232,26 @@ async def test_an_edit_of_the_quantity_changes_what_is_available(orders: World) 
     await orders.change(item, 3, quantity=2)
 
     assert [c.available for c in await orders.events.published(StockChanged, 4)] == [5, 1, 6, 0]
+
+
+async def test_an_erased_buyer_is_forgotten_and_holds_no_longer(orders: World) -> None:
+    item = await orders.listed(quantity=9)
+    bea, bo = person("Bea"), person("Bo")
+    held, paying, paid = [await orders.placed(item, buyer=bea) for _ in range(3)]
+    others = await orders.placed(item, buyer=bo)
+    await orders.events.deliver(orders.captured(paid, "p1"))
+    await orders.events.deliver(orders.authorized(paying, "p2"))
+    erased = UserErased(user_id=bea.id, account_version=2)
+
+    await orders.events.deliver(erased)
+    await orders.events.deliver(erased)
+
+    found = [await orders.order(one["id"]) for one in (held, paying, paid, others)]
+    assert [order["status"] for order in found] == ["cancelled", "awaiting_payment", "paid", "awaiting_payment"]
+    assert [order.get("buyer_name") for order in found] == [None, None, None, "Bo"]
+    assert {order["buyer_id"] for order in found} == {bea.id, bo.id}
+    await orders.events.deliver(orders.captured(paying, "p2"))  # What is in flight ends under the pseudonym.
+    order = await orders.order(paying["id"])
+    assert (order["status"], order.get("buyer_name")) == ("paid", None)
+    sales = (await orders.get("/sales", SELLER)).json()["items"]
+    assert {sale["buyer_name"] for sale in sales} == {None, "Bo"}

@@ -15,6 +15,7 @@ from audit.reconciliation.store import ReportStore
 from audit.routes import router
 from audit.settings import AuditSettings
 from common.bus.connection import Bus
+from common.directory import Directory
 from common.http.app import Running, create_app, serve
 from common.live_sessions import live_sessions
 from common.mongo.client import AWAY, database
@@ -36,7 +37,7 @@ async def start() -> AsyncIterator[Running]:
         for store in (log, retries, letters):
             await store.prepare()
         kept, reports = [log, retries, letters], ReportStore(db)
-        parts = [*kept, reports, Histories(log, retries, letters), sessions]
+        parts = [*kept, reports, Histories(log, retries, letters, Directory(bus)), sessions]
         schedule = Schedule(Checker(bus, db, settings.reconcile_grace), reports, settings.reconcile_every)
         async with bus.consuming(consumers, parts), backfilling(bus, log, kept), schedule.running():
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})

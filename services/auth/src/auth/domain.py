@@ -11,6 +11,7 @@ from common.events import (
     PasswordChanged,
     RolesChanged,
     SignUpRepeated,
+    UserErased,
     UserRegistered,
     UserVerified,
     VerificationRequested,
@@ -30,8 +31,17 @@ class BadCredentials(Unauthenticated):
     code = "bad_credentials"
 
 
+class HasRole(Conflict):
+    """An account with a role cannot be deleted: somebody takes the role away first."""
+
+    code = "has_role"
+
+
 class Account(Aggregate):
-    """What a user signs in with. `email` is in lower case and no two accounts share one."""
+    """What a user signs in with. `email` is in lower case and no two accounts share one.
+
+    Of an erased account its id is left, which stands for the user in orders and payments.
+    """
 
     email: str
     name: str
@@ -44,6 +54,9 @@ class Account(Aggregate):
     """Whether they have proved that `email` is theirs."""
     email_version: int = 1
     """How many addresses this account has had."""
+    erased_at: datetime | None = None
+    erasure_due: datetime | None = None
+    """When the erasure is announced once more."""
 
     @classmethod
     def register(cls, *, email: str, name: str, password_hash: str, language: str = "en") -> Self:
@@ -53,21 +66,20 @@ class Account(Aggregate):
         return account
 
     def restated(self) -> list[Event]:
-        """Whose account it is."""
-        return [self._registered().model_copy(update={"restated": True})]
+        """Whose account it is, or that it is nobody's any more."""
+        said = self._erased(self.version) if self.erased_at else self._registered()
+        return [said.model_copy(update={"restated": True})]
 
     def _registered(self) -> UserRegistered:
-        return UserRegistered(
-            user_id=self.id,
-            email=self.email,
-            name=self.name,
-            language=self.language,
-            email_version=self.email_version,
-        )
+        return UserRegistered(user_id=self.id, language=self.language, email_version=self.email_version)
+
+    def _erased(self, version: int) -> UserErased:
+        return UserErased(user_id=self.id, account_version=version)
 
     def welcome(self, request_id: str) -> None:
         """Have the link of a request for verification mailed with a welcome."""
-        self.record(VerificationRequested(user_id=self.id, request_id=request_id, email=self.email, welcome=True))
+        version = self.email_version
+        self.record(VerificationRequested(user_id=self.id, request_id=request_id, welcome=True, email_version=version))
 
     def repeat_sign_up(self) -> None:
         """Somebody tried to sign up with this address once more: its owner is told."""
@@ -84,17 +96,16 @@ class Account(Aggregate):
         self.password_hash = password_hash
         self.record(PasswordChanged(user_id=self.id))
 
-    def move_to(self, email: str) -> None:
-        """Store a new address, which is proved to be theirs. The old one is told."""
-        old, self.email, self.verified = self.email, email.lower(), True
+    def move_to(self, email: str, request_id: str) -> None:
+        """Store the new address of a request, which is proved to be theirs. The old one is told."""
+        self.email, self.verified = email.lower(), True
         self.email_version += 1
         self.record(
             EmailChanged(
                 user_id=self.id,
                 account_version=self.next_version,
                 email_version=self.email_version,
-                email=self.email,
-                old_email=old,
+                request_id=request_id,
             )
         )
 
@@ -109,6 +120,25 @@ class Account(Aggregate):
     def revoke(self, role: str, now: datetime) -> None:
         """Revoke a role. Access tokens that have it are refused from now on."""
         self._change_roles({*self.roles} - {role}, now)
+
+    def check_erasable(self) -> None:
+        """Raise `HasRole` for an operator: what they decided must be answered for, and somebody must be left."""
+        if self.roles:
+            raise HasRole("you are an operator; have that role taken away first")
+
+    def erase(self, now: datetime, again_at: datetime) -> None:
+        """Forget all that says who it was. Whoever keeps a copy is told now, and again later. Raises `HasRole`."""
+        self.check_erasable()
+        self.email, self.name, self.password_hash = self.id, "", ""  # No sign-in has an address without an @.
+        self.language, self.verified = "en", False
+        self.erased_at, self.erasure_due = now, again_at
+        self.record(self._erased(self.next_version))
+
+    def erase_again(self) -> None:
+        """Say once more that it is erased: what a last request left behind since then goes as well."""
+        if self.erasure_due:
+            self.erasure_due = None
+            self.record(self._erased(self.next_version))
 
     def _change_roles(self, roles: set[str], now: datetime) -> None:
         if roles == {*self.roles}:

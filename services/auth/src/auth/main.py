@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+from auth.erasure import Erasure
 from auth.passwords import Passwords
 from auth.recovery.recovery import Recovery
 from auth.recovery.store import RequestStore
@@ -18,6 +19,7 @@ from auth.store import AccountStore
 from auth.throttle import Throttle
 from auth.windows_store import Windows
 from common.bus.connection import Bus
+from common.directory import ADDRESS_CHANGES, CONTACTS, IDS, NAMES, answering
 from common.http.app import Running, create_app, serve
 from common.live_sessions import live_sessions
 from common.mail_tokens import MailTokens
@@ -56,9 +58,17 @@ async def start() -> AsyncIterator[Running]:
         requests = RequestStore(db, relay)
         await requests.prepare()
         recovery = Recovery(requests, accounts, passwords, keeper, throttle, MailTokens(settings.mail_token_key))
+        erasure = Erasure(accounts, requests, recovery, keeper, throttle)
         cookies = Cookies(secure=settings.cookie_secure)
-        parts = [settings, recovery, accounts, passwords, keeper, cookies, throttle, checked]
-        yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
+        parts = [settings, recovery, erasure, accounts, passwords, keeper, cookies, throttle, checked]
+        people = {
+            NAMES: accounts.names,
+            CONTACTS: accounts.contacts,
+            IDS: accounts.owners,
+            ADDRESS_CHANGES: requests.address_changes,
+        }
+        async with answering(bus, people), erasure.running():
+            yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
 app = create_app("auth", router, start, away=AWAY)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Response, status
 from pydantic import BaseModel
 
+from auth import me
 from auth.domain import Account, BadCredentials, EmailTaken
 from auth.fields import AnyPassword, Email, Name, NewPassword
 from auth.password_rules import PasswordTooWeak
@@ -26,6 +27,7 @@ from common.languages import preferred_language
 router = APIRouter(prefix="/api/users", tags=["users"])
 router.include_router(sessions.router)
 router.include_router(recovery.router)
+router.include_router(me.router)
 
 
 Accounts = Annotated[AccountStore, Provided(AccountStore)]

@@ -5,29 +5,34 @@ from collections.abc import Callable
 from pymongo.errors import DuplicateKeyError
 
 from auth.domain import Account, EmailTaken
+from common.directory import Contact, Named, Owner
+from common.errors import Unauthenticated
 from common.mongo.client import WITHOUT_PENDING, Database
 from common.outbox import Outbox, Relay
+
+LIVING = {"erased_at": {"$exists": False}}
+"""Accounts that are somebody's."""
 
 
 class AccountStore:
     """Keeps accounts; the unique index on `email` decides who of two was first."""
 
     def __init__(self, db: Database, relay: Relay) -> None:
-        self._users = db.users
+        self.users = db.users
         self._outbox = Outbox(db.users, relay)
 
     async def prepare(self) -> None:
         """Make the indexes."""
-        await self._users.create_index("email", name="email", unique=True)
+        await self.users.create_index("email", name="email", unique=True)
 
     async def find(self, email: str) -> Account | None:
         """The account with this address, in any case; None if there is none."""
-        document = await self._users.find_one({"email": email.lower()}, WITHOUT_PENDING)
+        document = await self.users.find_one({"email": email.lower(), **LIVING}, WITHOUT_PENDING)
         return Account.from_document(document) if document else None
 
     async def get(self, user_id: str) -> Account | None:
-        """The account with this id; None if there is none."""
-        document = await self._users.find_one({"_id": user_id}, WITHOUT_PENDING)
+        """The account with this id; None if there is none, or it is erased."""
+        document = await self.users.find_one({"_id": user_id, **LIVING}, WITHOUT_PENDING)
         return Account.from_document(document) if document else None
 
     async def change(self, email: str, decide: Callable[[Account], None]) -> Account | None:
@@ -36,9 +41,15 @@ class AccountStore:
         return await self.update(account, decide) if account else None
 
     async def update(self, account: Account, decide: Callable[[Account], None]) -> Account:
-        """Let `decide` change a loaded account. Raises `EmailTaken`, and as `Outbox.update`."""
+        """Let `decide` change a loaded account. Raises `EmailTaken`, `Unauthenticated`, and as `Outbox.update`."""
+
+        def decide_if_living(account: Account) -> None:
+            if account.erased_at:
+                raise Unauthenticated("this account is not there any more")
+            decide(account)
+
         try:
-            return await self._outbox.change(account, decide)
+            return await self._outbox.change(account, decide_if_living)
         except DuplicateKeyError:
             raise EmailTaken("another account has this address") from None
 
@@ -49,3 +60,25 @@ class AccountStore:
             await self._outbox.save(account)
         except DuplicateKeyError:
             raise EmailTaken("there is an account with this address already; sign in") from None
+
+    async def erase_again(self, user_id: str) -> None:
+        """Say once more that this account, which is erased, is erased."""
+        if document := await self.users.find_one({"_id": user_id}, WITHOUT_PENDING):
+            await self._outbox.change(Account.from_document(document), Account.erase_again, command=False)
+
+    async def names(self, user_ids: list[str]) -> dict[str, Named]:
+        """The names of users, by id."""
+        found = self.users.find({"_id": {"$in": user_ids}, **LIVING}, {"name": 1})
+        return {one["_id"]: Named(**one) async for one in found}
+
+    async def contacts(self, user_ids: list[str]) -> dict[str, Contact]:
+        """Where mails reach users, by id."""
+        found = self.users.find({"_id": {"$in": user_ids}, **LIVING}, WITHOUT_PENDING)
+        accounts = [Account.from_document(document) async for document in found]
+        return {one.id: Contact(**one.model_dump(include=set(Contact.model_fields))) for one in accounts}
+
+    async def owners(self, emails: list[str]) -> dict[str, Owner]:
+        """Whose addresses these are, in any case, by address."""
+        found = self.users.find({"email": {"$in": [email.lower() for email in emails]}, **LIVING}, {"email": 1})
+        ids = {one["email"]: one["_id"] async for one in found}
+        return {email: Owner(user_id=ids[email.lower()]) for email in emails if email.lower() in ids}

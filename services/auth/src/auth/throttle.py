@@ -75,6 +75,10 @@ class Throttle:
         _check([key], [await self._windows.hit(key)])
         return await self._windows.hit(mailed) <= self._mailed.most
 
+    async def forget(self, email: str) -> None:
+        """Keep nothing about an address."""
+        await self._windows.forget(email)
+
 
 @dataclass
 class Guess:

@@ -1,6 +1,7 @@
 """Sliding windows in MongoDB, the same ones for all replicas: the only file of the throttle that speaks to it."""
 
 import math
+import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -86,3 +87,7 @@ class Windows:
             {"_id": key.id}, [{"$set": counted}], upsert=True, return_document=ReturnDocument.AFTER
         )
         return key.window.count(document)
+
+    async def forget(self, email: str) -> None:
+        """Remove what was counted for an address."""
+        await self._collection.delete_many({"_id": {"$regex": f" {re.escape(email)}$"}})

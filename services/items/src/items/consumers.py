@@ -1,16 +1,24 @@
 """How items copies the events of other services. No rules."""
 
 from common.bus.consumers import Consumers
-from common.events import StockChanged, UserRegistered
+from common.directory import Directory
+from common.events import StockChanged, UserErased, UserRegistered
 from items.store import ItemStore
 
 consumers = Consumers("items")
 
 
 @consumers.on(UserRegistered)
-async def name_seller(event: UserRegistered, store: ItemStore) -> None:
+async def name_seller(event: UserRegistered, store: ItemStore, directory: Directory) -> None:
     """Store the name of a possible seller, and fill it in on items that arrived before this event."""
-    await store.name_seller(event.user_id, event.name)
+    if name := event.name or await directory.name(event.user_id):
+        await store.name_seller(event.user_id, name)
+
+
+@consumers.on(UserErased)
+async def forget_seller(event: UserErased, store: ItemStore) -> None:
+    """Withdraw what they sell, and forget their name, whatever comes later."""
+    await store.forget_seller(event.user_id)
 
 
 @consumers.on(StockChanged)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from common.bus.connection import Bus
+from common.directory import Directory
 from common.http.app import Running, create_app, serve
 from common.live_sessions import live_sessions
 from common.mongo.client import AWAY, database
@@ -39,7 +40,7 @@ async def start() -> AsyncIterator[Running]:
     ):
         store = ItemStore(db, relay)
         await store.prepare()
-        parts = [store, converter, sessions]
+        parts = [store, converter, Directory(bus), sessions]
         async with store.sweeping(), records.answering(bus, parts), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from common.bus.connection import COMMAND_PATIENCE, Bus
-from common.events import StockChanged, UserRegistered
+from common.directory import Directory
+from common.events import StockChanged, UserErased, UserRegistered
 from common.mongo.client import AWAY, database
 from common.projections import Difference, Projection, State, main
 from common.settings import load
@@ -13,16 +14,20 @@ from items.store import ProjectionStore
 
 
 class Sellers(Projection):
-    """The names of the registered users."""
+    """The names of the registered users, which auth says; None for those who have deleted their account."""
 
     name = "items.sellers"
 
     def __init__(self, bus: Bus, store: ProjectionStore) -> None:
         self._bus = bus
         self._store = store
+        self._directory = Directory(bus)
 
     async def expected(self) -> dict[str, State]:
-        return {event.user_id: {"name": event.name} async for event in self._bus.stored_events(UserRegistered)}
+        names = {event.user_id: event.name async for event in self._bus.stored_events(UserRegistered)}
+        erased = {event.user_id: None async for event in self._bus.stored_events(UserErased)}
+        unnamed = [key for key, name in names.items() if name is None and key not in erased]
+        return {key: {"name": name} for key, name in (names | await self._directory.names(unnamed) | erased).items()}
 
     async def found(self) -> dict[str, State]:
         return {key: {"name": name} for key, name in (await self._store.seller_names()).items()}
@@ -32,6 +37,8 @@ class Sellers(Projection):
         for difference in differences:
             if difference.expected is None:
                 await self._store.remove_seller(difference.key, difference.found or {})
+            elif difference.expected["name"] is None:
+                await self._store.forget_seller(difference.key)
             else:
                 await self._store.name_seller(difference.key, difference.expected["name"], difference.found)
 

@@ -13,7 +13,7 @@ from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
 from common.batching import Batcher
-from common.errors import StaleWrite, Unavailable
+from common.errors import StaleWrite, Unauthenticated, Unavailable
 from common.events import ItemStatus, StockChanged
 from common.ids import new_id
 from common.mongo.client import AWAY, WITHOUT_PENDING, Database, Document, look_up, newest, write_all
@@ -36,12 +36,21 @@ SWEEP_SECONDS = 3600.0
 SWEEP_PAGE = 500
 """Pictures that a sweep reads at a time."""
 
+WITHDRAWN_AT_ONCE = 100
+"""Items of an erased seller that are withdrawn together."""
+
+LIVING = {"erased": {"$exists": False}}
+"""Sellers that have not deleted their account."""
+
 EFFECT_TIMEOUT = 2.0
 """Seconds that the answer to an edit waits at most until the edit is in effect."""
 
 
 class ItemStore:
-    """Stores items. The collection `sellers` is a projection of the registered users: {_id: user, name}."""
+    """Stores items.
+
+    The collection `sellers` is a projection of the registered users: {_id: user, name}, or {_id: user, erased: true}.
+    """
 
     def __init__(self, db: Database, relay: Relay) -> None:
         self._items = db.items
@@ -102,7 +111,7 @@ class ItemStore:
         """Save a new item, with its seller's name if that has arrived. Returns it as its seller is to see it.
 
         Under an Idempotency-Key that was used before, nothing is saved, and it is the item as it was listed then.
-        Raises `IdempotencyKeyReused`.
+        Raises `IdempotencyKeyReused`, and `Unauthenticated` for a seller whose account is deleted.
         """
         self._outbox.relay.check_room()
         item.seller_name = await self._seller_name(item.seller_id)
@@ -191,9 +200,21 @@ class ItemStore:
         return swept
 
     async def name_seller(self, seller_id: str, name: str) -> None:
-        """Store the name for new items, and fill it in on items that lack it."""
-        await self._sellers.update_one({"_id": seller_id}, {"$set": {"name": name}}, upsert=True)
+        """Store the name for new items, and fill it in on items that lack it; nothing for an erased seller."""
+        try:
+            await self._sellers.update_one({"_id": seller_id, **LIVING}, {"$set": {"name": name}}, upsert=True)
+        except DuplicateKeyError:
+            return
         await self._fill_in(seller_id, name)
+
+    async def forget_seller(self, seller_id: str) -> None:
+        """Remember only that they are erased, take their name from their items, and withdraw these."""
+        await self._sellers.replace_one({"_id": seller_id}, {"erased": True}, upsert=True)
+        await self._items.update_many({"seller_id": seller_id}, {"$unset": {"seller_name": ""}})
+        while on_sale := await self.page(
+            search=None, seller_id=seller_id, withdrawn_too=False, limit=WITHDRAWN_AT_ONCE, before=None
+        ):
+            await asyncio.gather(*(self._withdraw(item["_id"], seller_id) for item in on_sale))
 
     async def show_stock(self, event: StockChanged) -> None:
         """Show the available units, unless newer ones are shown already. Concurrent calls share one write."""
@@ -207,8 +228,13 @@ class ItemStore:
             return Item.from_document(document)
         raise Unavailable("this item is just being listed; try again in a moment")
 
+    async def _withdraw(self, item_id: str, seller_id: str) -> None:
+        await self.change(item_id, lambda item: item.withdraw(seller_id), command=False)
+
     async def _seller_name(self, seller_id: str) -> str | None:
         seller = await self._find_seller(seller_id)
+        if seller and seller.get("erased"):
+            raise Unauthenticated("this account is not there any more")
         return seller["name"] if seller else None
 
     async def _fill_in(self, seller_id: str, name: str) -> None:
@@ -237,7 +263,7 @@ class ProjectionStore:
         self._sellers = db.sellers
 
     async def seller_names(self) -> dict[str, str | None]:
-        """The stored name of each seller."""
+        """The stored name of each seller; None for an erased one."""
         return {d["_id"]: d.get("name") async for d in self._sellers.find({})}
 
     async def remove_seller(self, seller_id: str, found: Mapping[str, Any]) -> None:
@@ -246,10 +272,15 @@ class ProjectionStore:
 
     async def name_seller(self, seller_id: str, name: str, found: Mapping[str, Any] | None) -> None:
         """Set a seller's name, here and on the items, unless it is no longer as it was `found`."""
-        guard = {"_id": seller_id, **(found or {"name": name})}
+        guard = {"_id": seller_id, **LIVING, **(found or {"name": name})}
         with suppress(DuplicateKeyError):  # A consumer stored it meanwhile.
             await self._sellers.update_one(guard, {"$set": {"name": name}}, upsert=found is None)
         await self._items.update_many({"seller_id": seller_id}, {"$set": {"seller_name": name}})
+
+    async def forget_seller(self, seller_id: str) -> None:
+        """As `ItemStore.forget_seller`, without withdrawing anything."""
+        await self._sellers.replace_one({"_id": seller_id}, {"erased": True}, upsert=True)
+        await self._items.update_many({"seller_id": seller_id}, {"$unset": {"seller_name": ""}})
 
     async def available(self) -> dict[str, Document]:
         """The copied stock of each item for which a stock event has arrived."""

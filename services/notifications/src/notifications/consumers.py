@@ -2,6 +2,7 @@
 
 from common.bus.consumers import Consumers
 from common.clock import now
+from common.directory import Directory
 from common.events import (
     CancelReason,
     EmailChanged,
@@ -14,38 +15,52 @@ from common.events import (
     SessionEnd,
     SessionEnded,
     SignUpRepeated,
+    UserErased,
     UserRegistered,
     VerificationRequested,
 )
 from common.telemetry import current_cause
 from notifications.desk import MailDesk
 from notifications.domain import Kind, Mail, hold_expired, receipt, refund
-from notifications.store import PersonStore
+from notifications.store import MailStore, PersonStore
 
 consumers = Consumers("notifications")
 
 
 @consumers.on(UserRegistered)
-async def remember_person(event: UserRegistered, people: PersonStore) -> None:
+async def remember_person(event: UserRegistered, people: PersonStore, directory: Directory) -> None:
     """From now on mails reach this person."""
-    await people.keep(event.user_id, event.email, event.email_version, name=event.name, language=event.language)
+    if event.email and event.name:  # Of a revision before.
+        await people.keep(event.user_id, event.email, event.email_version, name=event.name, language=event.language)
+    elif contact := await directory.contact(event.user_id):
+        await people.keep_contact(event.user_id, contact)
+
+
+@consumers.on(UserErased)
+async def forget_person(event: UserErased, people: PersonStore, mails: MailStore) -> None:
+    """No mail to them is sent any more, and none is kept."""
+    await people.forget(event.user_id)
+    await mails.forget(event.user_id)
 
 
 @consumers.on(EmailChanged)
-async def move_to_new_address(event: EmailChanged, people: PersonStore, desk: MailDesk) -> None:
+async def move_to_new_address(event: EmailChanged, people: PersonStore, desk: MailDesk, directory: Directory) -> None:
     """Mails go to the new address, after one that tells the old one."""
-    await people.keep(event.user_id, event.email, event.email_version)
-    key = f"{event.user_id}:{event.email_version}"
-    told = Mail.about(Kind.EMAIL_CHANGED, key, event.user_id, {"email": event.email}, to=event.old_email)
-    await desk.take(event, told)
+    if contact := await directory.contact(event.user_id):
+        await people.keep_contact(event.user_id, contact)
+    change = await directory.address_change(event.request_id) if event.request_id else None
+    if change:
+        key = f"{event.user_id}:{event.email_version}"
+        told = Mail.about(Kind.EMAIL_CHANGED, key, event.user_id, {"email": change.new_email}, to=change.email)
+        await desk.take(event, told)
 
 
 @consumers.on(VerificationRequested)
 async def send_verification(event: VerificationRequested, desk: MailDesk) -> None:
     """The person gets a link that proves their address; with a welcome, if they have just signed up."""
     kind = Kind.WELCOME if event.welcome else Kind.VERIFY_EMAIL
-    facts = {"request_id": event.request_id}
-    await desk.take(event, Mail.about(kind, event.request_id, event.user_id, facts, to=event.email))
+    facts, version = {"request_id": event.request_id}, event.email_version
+    await desk.take(event, Mail.about(kind, event.request_id, event.user_id, facts, email_version=version))
 
 
 @consumers.on(PasswordResetRequested)
@@ -58,10 +73,11 @@ async def send_password_reset(event: PasswordResetRequested, desk: MailDesk) -> 
 
 
 @consumers.on(EmailChangeRequested)
-async def send_email_confirmation(event: EmailChangeRequested, desk: MailDesk) -> None:
+async def send_email_confirmation(event: EmailChangeRequested, desk: MailDesk, directory: Directory) -> None:
     """The new address gets a link that makes it the person's."""
-    facts = {"request_id": event.request_id}
-    await desk.take(event, Mail.about(Kind.CHANGE_EMAIL, event.request_id, event.user_id, facts, to=event.new_email))
+    if change := await directory.address_change(event.request_id):
+        facts, to = {"request_id": event.request_id}, change.new_email
+        await desk.take(event, Mail.about(Kind.CHANGE_EMAIL, event.request_id, event.user_id, facts, to=to))
 
 
 @consumers.on(PasswordChanged)

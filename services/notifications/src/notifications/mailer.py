@@ -71,7 +71,10 @@ class Mailer:
     async def send(self, mail_id: str) -> None:
         """Send a mail that is due, or give up on it. Raises what may pass."""
         mail = await self._mails.get(mail_id)
-        if mail.state is not MailState.PENDING:
+        if mail is None or mail.state is not MailState.PENDING:
+            return
+        if await self._people.is_erased(mail.user_id):
+            await self._mails.forget(mail.user_id)
             return
         try:
             await self._hand_over(mail)

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from common.bus.connection import Bus
+from common.directory import Directory
 from common.http.app import Running, create_app, serve
 from common.live_sessions import live_sessions
 from common.mail_tokens import MailTokens
@@ -35,7 +36,7 @@ async def start() -> AsyncIterator[Running]:
         letters = Letters(settings.public_url, MailTokens(settings.mail_token_key))
         mailer = Mailer(mails, people, sales, letters, SmtpServer(settings.smtp_url), sender=settings.mail_from)
         desk = MailDesk(mails, sales, mailer, settings.seller_mails)
-        parts = [people, mails, desk, sessions]
+        parts = [people, mails, desk, Directory(bus), sessions]
         async with mailer.running(), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 

@@ -1,6 +1,7 @@
 """Hands a mail to the SMTP server that the settings name."""
 
 import asyncio
+import re
 from email.message import EmailMessage
 from functools import partial
 from urllib.parse import unquote, urlsplit
@@ -21,8 +22,16 @@ PERMANENT = 500
 """The first reply code that will not change when the mail is sent again."""
 
 
+ADDRESS = re.compile(r"\S*@\S*")
+"""An address in the answer of a server, however it is spelled."""
+
+
 class Rejected(Exception):
-    """The server will never take this mail. The message is its answer."""
+    """The server will never take this mail. The message is its answer, without addresses."""
+
+
+class Deferred(Exception):
+    """The server does not take this mail now. The message is its answer, without addresses: it goes into the log."""
 
 
 class SmtpServer:
@@ -52,9 +61,9 @@ class SmtpServer:
             try:
                 await client.send_message(mail)
             except aiosmtplib.SMTPRecipientsRefused as error:
-                raise _judged(error.recipients[0]) from error
+                raise _judged(error.recipients[0]) from None
             except aiosmtplib.SMTPDataError as error:
-                raise _judged(error) from error
+                raise _judged(error) from None
             except aiosmtplib.SMTPNotSupported as error:  # An address that this server cannot write to.
                 raise Rejected(error.message) from error
             finally:
@@ -62,4 +71,5 @@ class SmtpServer:
 
 
 def _judged(error: aiosmtplib.SMTPResponseException) -> Exception:
-    return Rejected(f"{error.code} {error.message}") if error.code >= PERMANENT else error
+    said = ADDRESS.sub("<address>", f"{error.code} {error.message}")
+    return Rejected(said) if error.code >= PERMANENT else Deferred(said)

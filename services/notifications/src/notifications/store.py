@@ -1,21 +1,27 @@
 """People, mails and sales in MongoDB."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
 
+from common.directory import Contact
 from common.events import OrderState
 from common.mongo.client import Database, Document
 from notifications.domain import Mail, MailState, Person
+
+LIVING = {"erased": {"$exists": False}}
+"""People who have not deleted their account."""
 
 KEPT = timedelta(days=30)
 """How long a mail that was sent or has failed is kept, and a sale."""
 
 
 class PersonStore:
-    """A copy of whom auth knows: name, language and newest address."""
+    """A copy of whom auth knows: name, language and newest address. Of an erased person only that they are erased."""
 
     def __init__(self, db: Database) -> None:
         self._people = db.people
@@ -31,7 +37,20 @@ class PersonStore:
         address = {"$cond": [{"$gte": [version, known]}, {"$literal": email}, "$email"]}
         fixed = {name: {"$literal": value} for name, value in more.items()}
         state = {**fixed, "email": address, "email_version": {"$max": [version, known]}}
-        await self._people.update_one({"_id": user_id}, [{"$set": state}], upsert=True)
+        with suppress(DuplicateKeyError):  # They are erased.
+            await self._people.update_one({"_id": user_id, **LIVING}, [{"$set": state}], upsert=True)
+
+    async def keep_contact(self, user_id: str, contact: Contact) -> None:
+        """Store what auth says."""
+        await self.keep(user_id, contact.email, contact.email_version, name=contact.name, language=contact.language)
+
+    async def forget(self, user_id: str) -> None:
+        """Remember only that they are erased, whatever comes later."""
+        await self._people.replace_one({"_id": user_id}, {"erased": True}, upsert=True)
+
+    async def is_erased(self, user_id: str) -> bool:
+        """Whether they have deleted their account."""
+        return await self._people.find_one({"_id": user_id, "erased": True}, {"_id": 1}) is not None
 
 
 class MailStore:
@@ -50,15 +69,19 @@ class MailStore:
         stored = mail.model_dump(exclude={"id"}) | {"created_at": now, "due": due or now}
         await self.mails.update_one({"_id": mail.id}, {"$setOnInsert": stored}, upsert=True)
 
-    async def get(self, mail_id: str) -> Mail:
-        """The mail with this id, which exists."""
+    async def get(self, mail_id: str) -> Mail | None:
+        """The mail with this id; None if it is forgotten."""
         document = await self.mails.find_one({"_id": mail_id})
-        return Mail.model_validate({**(document or {}), "id": mail_id})
+        return Mail.model_validate({**document, "id": mail_id}) if document else None
 
     async def ended(self, mail_id: str, state: MailState, now: datetime, reason: str = "") -> None:
         """The mail was sent, or never will be, for a reason."""
         change = {"$set": {"state": state, "ended_at": now, "reason": reason}, "$unset": {"due": ""}}
         await self.mails.update_one({"_id": mail_id}, change)
+
+    async def forget(self, user_id: str) -> None:
+        """Remove the mails to a user, sent or not."""
+        await self.mails.delete_many({"user_id": user_id})
 
     async def failed(self, limit: int) -> list[Document]:
         """The mails that failed last, the newest first."""

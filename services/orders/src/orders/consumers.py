@@ -1,5 +1,6 @@
 """How orders reacts to the events of other services. No rules."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from common.bus.consumers import Consumers, RetryLater
@@ -15,9 +16,10 @@ from common.events import (
     PaymentRefunded,
     PaymentRefundFailed,
     PaymentReleased,
+    UserErased,
 )
 from orders.desk import ReservationDesk
-from orders.domain import Order, OrderNotFound
+from orders.domain import Order, OrderAlreadyPaid, OrderNotFound
 from orders.store import OrderStore
 
 consumers = Consumers("orders")
@@ -78,6 +80,15 @@ async def finish_refund(event: PaymentRefunded, desk: ReservationDesk) -> None:
 async def note_failed_refund(event: PaymentRefundFailed, store: OrderStore) -> None:
     """Store why the money is not with the buyer, who was told that it would be."""
     await store.change(event.order_id, lambda order: order.refund_failed(event.payment_id, event.reason))
+
+
+@consumers.on(UserErased)
+async def forget_buyer(event: UserErased, store: OrderStore, desk: ReservationDesk) -> None:
+    """Forget the name on their orders, and cancel those that they have not paid. One that is being paid goes on."""
+    await store.forget_buyer(event.user_id)
+    for order_id in await store.unpaid_by(event.user_id):
+        with suppress(OrderAlreadyPaid):
+            await desk.cancel(order_id)
 
 
 async def _order(order_id: str, store: OrderStore) -> Order:

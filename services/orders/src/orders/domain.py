@@ -105,7 +105,8 @@ class Order(Aggregate):
     """Some units of one item, held for one buyer until paid, cancelled or expired."""
 
     buyer_id: str
-    buyer_name: str
+    buyer_name: str | None = None
+    """Written with a new order only, so that no later save brings it back once it is forgotten."""
     seller_id: str
     item_id: str
     item_title: str
@@ -179,6 +180,10 @@ class Order(Aggregate):
         )
         order.record(OrderPlaced(**order._state()))
         return order
+
+    def to_document(self) -> dict[str, Any]:
+        """The state; the buyer's name only of a new order."""
+        return self.model_dump(exclude={"id", "version"} | ({"buyer_name"} if self.version else set()))
 
     @property
     def total(self) -> int:

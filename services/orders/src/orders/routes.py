@@ -50,7 +50,8 @@ class OrderView(BaseModel):
 
     id: str
     buyer_id: str
-    buyer_name: str
+    buyer_name: str | None
+    """None once the buyer has deleted their account."""
     seller_id: str
     item_id: str
     item_title: str

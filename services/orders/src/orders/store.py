@@ -114,6 +114,15 @@ class OrderStore:
         found = self._orders.find(query, WITHOUT_PENDING).sort("_id", -1).limit(limit)
         return [Order.from_document(document) for document in await found.to_list()]
 
+    async def forget_buyer(self, buyer_id: str) -> None:
+        """Remove the buyer's name from their orders."""
+        await self._orders.update_many({"buyer_id": buyer_id}, {"$unset": {"buyer_name": ""}})
+
+    async def unpaid_by(self, buyer_id: str) -> list[str]:
+        """The ids of the orders of a buyer that await payment."""
+        unpaid = {"buyer_id": buyer_id, "status": OrderStatus.AWAITING_PAYMENT}
+        return [document["_id"] async for document in self._orders.find(unpaid, {"_id": 1})]
+
     async def order_records(self, query: RecordsQuery) -> list[Record]:
         """Orders, for reconciliation."""
         return await records_in(self._orders, query, *ORDER_FIELDS)

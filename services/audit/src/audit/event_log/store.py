@@ -121,7 +121,7 @@ class EventLog:
         return [Entry.from_document(document) for document in await found.to_list()]
 
     async def user_with_email(self, email: str) -> str | None:
-        """The id of the user with this email address, in any case; None if there is none."""
+        """The id of the user with this email address, in any case, as events of revisions before said it."""
         document = await self._events.find_one({"email": email.lower()}, {"user_id": 1})
         return document.get("user_id") if document else None
 

@@ -10,6 +10,7 @@ from audit.event_log.domain import Entry, ItemNotFound, OrderNotFound, PaymentNo
 from audit.event_log.store import EventLog
 from audit.history.snapshot import Snapshot
 from audit.history.timeline import STOCK_CHANGING, Line, snapshots_of, timeline_of
+from common.directory import Directory
 from common.events import ItemChanged, ItemListed, ItemWithdrawn, StockChanged
 
 SAME_WRITE = timedelta(seconds=1)
@@ -44,7 +45,8 @@ class Hit:
 class Histories:
     """Finds orders, items and payments, and their histories."""
 
-    def __init__(self, log: EventLog, retries: RetryStore, letters: DeadLetterStore) -> None:
+    def __init__(self, log: EventLog, retries: RetryStore, letters: DeadLetterStore, directory: Directory) -> None:
+        self._directory = directory
         self._log = log
         self._retries = retries
         self._letters = letters
@@ -83,9 +85,12 @@ class Histories:
         return [_order(entry) for entry in await self._log.orders_of("item_id", item_id, limit, cursor)]
 
     async def search(self, text: str, limit: int, cursor: str | None) -> list[Hit]:
-        """What has this id; the orders of the buyer with this id or email; items whose title starts with this."""
+        """What has this id; the orders of the buyer with this id or email; items whose title starts with this.
+
+        Raises `Unavailable` if auth does not say whose address it is.
+        """
         if "@" in text:
-            buyer = await self._log.user_with_email(text)
+            buyer = await self._log.user_with_email(text) or await self._directory.user_with(text)
             return await self._bought_by(buyer, limit, cursor) if buyer else []
         if cursor is None and (hit := await self._with_id(text)):
             return [hit]

@@ -49,7 +49,8 @@ class Request(Aggregate):
     def verification(cls, account: Account, now: datetime) -> Self:
         """The user proves their address."""
         request = cls._new(Purpose.VERIFY_EMAIL, account, account.email, now)
-        request.record(VerificationRequested(user_id=account.id, request_id=request.id, email=account.email))
+        version = account.email_version
+        request.record(VerificationRequested(user_id=account.id, request_id=request.id, email_version=version))
         return request
 
     @classmethod
@@ -66,7 +67,7 @@ class Request(Aggregate):
         """The user wants another address."""
         request = cls._new(Purpose.CHANGE_EMAIL, account, account.email, now)
         request.new_email = new_email
-        request.record(EmailChangeRequested(user_id=account.id, request_id=request.id, new_email=new_email))
+        request.record(EmailChangeRequested(user_id=account.id, request_id=request.id))
         return request
 
     @classmethod

@@ -85,14 +85,14 @@ class Recovery:
         self, session: Session, current_password: str, new_password: str, address: str, now: datetime
     ) -> None:
         """Set a new password and end all other sessions. Raises `BadCredentials`, `PasswordTooWeak`, `TooMany`."""
-        account = await self._proved(session, current_password, address)
+        account = await self.proved(session, current_password, address)
         password_hash = await self._hash_new(account, new_password, address)
         await self._accounts.update(account, lambda account: account.set_password(password_hash))
         await self._keeper.end_others(account.id, session.id, now)
 
     async def ask_to_move(self, session: Session, password: str, new_email: str, address: str, now: datetime) -> None:
         """Mail a link to the new address, taken or not. Raises `BadCredentials` and `TooMany`."""
-        account = await self._proved(session, password, address)
+        account = await self.proved(session, password, address)
         await self._count_mail(address, new_email)
         await self._requests.save(Request.change(account, new_email, now))
 
@@ -100,7 +100,7 @@ class Recovery:
         """The new address is confirmed. Raises `TokenInvalid` and `EmailTaken`."""
         request, account = await self._use(Purpose.CHANGE_EMAIL, token, now)
         new_email = request.new_email or account.email
-        await self._accounts.update(account, lambda account: account.move_to(new_email))
+        await self._accounts.update(account, lambda account: account.move_to(new_email, request.id))
 
     async def _count_mail(self, address: str, email: str) -> None:
         if not await self._throttle.count_mail(address, email):
@@ -111,8 +111,8 @@ class Recovery:
             return account
         raise Unauthenticated("this account is not there")
 
-    async def _proved(self, session: Session, password: str, address: str) -> Account:
-        """The account of a session, whose user knows the password."""
+    async def proved(self, session: Session, password: str, address: str) -> Account:
+        """The account of a session, whose user knows the password. Raises `BadCredentials` and `TooMany`."""
         account = await self._account(session.user.id)
         async with self._throttle.guess(address, account.email) as guess:
             guess.right, _ = await self._passwords.verify(password, account.password_hash, address)

@@ -1,8 +1,10 @@
 """Requests in MongoDB."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from auth.recovery.domain import Request
+from common.directory import AddressChange
 from common.mongo.client import WITHOUT_PENDING, Database
 from common.outbox import Outbox, Relay
 
@@ -39,3 +41,20 @@ class RequestStore:
     async def change(self, request: Request, decide: Callable[[Request], None]) -> None:
         """Let `decide` change a request, and save it."""
         await self._outbox.change(request, decide)
+
+    async def address_changes(self, request_ids: list[str]) -> dict[str, AddressChange]:
+        """The addresses of those requests that are for another address, by id."""
+        wanted = {"_id": {"$in": request_ids}, "new_email": {"$exists": True}}
+        found = self._requests.find(wanted, {"email": 1, "new_email": 1})
+        return {one["_id"]: AddressChange(**one) async for one in found}
+
+    async def addresses_of(self, user_id: str) -> set[str]:
+        """The addresses in the requests of a user."""
+        found = self._requests.find({"user_id": user_id}, {"_id": 0, "email": 1, "new_email": 1})
+        return {address async for one in found for address in one.values()}
+
+    async def forget(self, user_id: str, email: str) -> None:
+        """Nobody can tell any more whose the requests of a user were, or those for their address."""
+        theirs = {"$or": [{"user_id": user_id}, {"email": email}]}
+        nobody = {"email": user_id, "used_at": datetime.now(UTC)}
+        await self._requests.update_many(theirs, {"$set": nobody, "$unset": {"new_email": ""}, "$inc": {"version": 1}})

@@ -124,6 +124,11 @@ class SessionKeeper:
         while others := [one for one in await self._sessions.running(user_id, now) if one.id != session_id]:
             await self._end(others, reason, now)
 
+    async def forget(self, user_id: str, now: datetime) -> None:
+        """End all sessions of a user, and keep neither device nor network of any."""
+        await self.end_others(user_id, None, now)
+        await self._sessions.forget(user_id)
+
     async def _end(self, sessions: list[Session], reason: SessionEnd, now: datetime) -> None:
         def decide(session: Session) -> None:
             session.end(reason, now)

@@ -55,3 +55,8 @@ class SessionStore:
     async def change(self, session: Session, decide: Callable[[Session], None]) -> Session:
         """Let `decide` change a session, and save it, however many events wait for the bus. Raises `StaleWrite`."""
         return await self._outbox.change(session, decide, command=False)
+
+    async def forget(self, user_id: str) -> None:
+        """Keep of the sessions of a user neither device nor network."""
+        nothing = {"device": "", "address": ""}
+        await self._sessions.update_many({"user_id": user_id}, {"$set": nothing, "$inc": {"version": 1}})

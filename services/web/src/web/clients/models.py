@@ -79,7 +79,7 @@ class Order(OrderSnapshot):
     """An order as its buyer and its seller see it."""
 
     id: str
-    buyer_name: str
+    buyer_name: str | None
     item_id: str
     placed_at: datetime
     cancel_reason: str | None

@@ -1,0 +1,143 @@
+"""Somebody deletes their account: their name and address are nowhere any more, and what they bought and sold stays."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+
+from common.http.sessions import User
+from infra.local.stack.stack import Stack
+from tests.journeys.test_mail import mail, token_in
+from tests.support.people import People, Person
+from tests.support.shopping import becomes, ok, order, pay, place, sell
+from tests.support.traces import spellings, traces
+from tests.support.waiting import eventually
+
+NAME = "Þórbjörg Œster-Žižková"
+FIRST_EMAIL = "thorbjoerg+souk@wohnung-7.souk.test"
+EMAIL = "o'ester.zizkova@königgrätz-süd.souk.test"
+PASSWORD = {"password": "correct horse"}
+"""Of everybody."""
+
+
+@dataclass
+class Market:
+    """A stack of its own, all that it said, and people."""
+
+    stack: Stack
+    said: list[str]
+    people: People
+
+    async def traces(self) -> list[str]:
+        """Where the person's name or an address of theirs is."""
+        return await traces(self.stack, self.said, NAME, FIRST_EMAIL, EMAIL)
+
+    async def without_traces(self) -> None:
+        """Wait until there is none."""
+
+        async def gone() -> bool:
+            return not await self.traces()
+
+        try:
+            await eventually(gone, 60, why="their name is forgotten")
+        finally:
+            assert await self.traces() == []
+
+
+@pytest_asyncio.fixture
+async def market(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Market]:
+    said: list[str] = []
+    async with (
+        Stack(tmp_path_factory.mktemp("erasure"), say=lambda _, line: said.append(line), log_level="DEBUG") as stack,
+        AsyncExitStack() as exits,
+    ):
+        yield Market(stack, said, People(stack, exits))
+
+
+async def moved_in(market: Market) -> Person:
+    """Somebody who has signed up, proved their address, and moved to another one."""
+    http = await market.people.anybody()
+    signed_up = await http.post(
+        "/api/users/signup",
+        json={"email": FIRST_EMAIL, "name": NAME, **PASSWORD},
+        headers={"Accept-Language": "de", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0"},
+    )
+    user = User(**ok(signed_up, 201))
+    token = token_in(await mail(http, FIRST_EMAIL, "Willkommen"))
+    assert (await http.post("/api/users/verify-email", json={"token": token})).status_code == 204
+    asked = await http.post("/api/users/email", json={**PASSWORD, "new_email": EMAIL})
+    assert asked.status_code == 202
+    token = token_in(await mail(http, EMAIL, "Bestätigen Sie"))
+    assert (await http.post("/api/users/email/confirm", json={"token": token})).status_code == 204
+    await mail(http, FIRST_EMAIL, "Ihre Adresse")
+    await http.post("/api/users/signin", json={"email": EMAIL, "password": "not this one"})
+    await http.post("/api/users/password-reset", json={"email": EMAIL})
+    ok(await http.post("/api/users/refresh"))
+    return Person(user, http)
+
+
+@pytest.mark.servers
+async def test_who_deletes_their_account_is_forgotten_everywhere_and_their_orders_stay(market: Market) -> None:
+    thora, sid, bea = await moved_in(market), await market.people.signed_up("Sid"), await market.people.signed_up("Bea")
+    ola = await market.people.new("Ola", "operator")
+    chair = await sell(sid, 9, title="A chair", price=4500)
+    paid, held, paying = [(await place(thora, chair))["id"] for _ in range(3)]
+    await pay(thora, paid)
+    await becomes(thora, paid, "paid")
+    lamp = await sell(thora, 5, title="A lamp", price=1000)
+    await eventually(lambda: shows_seller(bea, lamp, NAME), why="the seller is named")
+    sold, wanted = [(await place(bea, lamp))["id"] for _ in range(2)]
+    await pay(bea, sold)
+    await becomes(bea, sold, "paid")
+    assert (await mail(thora.http, EMAIL, "Quittung"))["to"] == EMAIL
+    await pay(thora, paying, "pm_bank")
+
+    # Until now they are where they are needed, and in no stream or file: so the search can find something.
+    found = await market.traces()
+    assert {"auth.users", "items.items", "items.sellers", "notifications.people", "orders.orders"} <= set(found)
+    assert [place for place in found if not place.startswith(("auth.", "items.", "notifications.", "orders."))] == []
+    hits = ok(await ola.http.get("/api/audit/search", params={"q": EMAIL}))["items"]
+    assert {hit["id"] for hit in hits} == {paid, held, paying}
+
+    wrong = await thora.http.request("DELETE", "/api/users/me", json={"password": "wrong horse"})
+    assert (wrong.status_code, wrong.json()["code"]) == (401, "bad_credentials")
+    deleted = await thora.http.request("DELETE", "/api/users/me", json=PASSWORD)
+    assert deleted.status_code == 204
+    assert not thora.http.cookies
+    await market.without_traces()
+
+    sales = {sale["id"]: sale for sale in ok(await sid.http.get("/api/orders/sales"))["items"]}
+    assert {sale["buyer_name"] for sale in sales.values()} == {None}
+    assert (sales[paid]["status"], sales[held]["status"]) == ("paid", "cancelled")
+    left = ok(await bea.http.get(f"/api/items/{lamp}"))
+    assert (left["status"], left["seller_name"], left["seller_id"]) == ("withdrawn", None, thora.user.id)
+    await pay(bea, wanted)  # A hold that somebody else had is kept.
+    await becomes(bea, wanted, "paid")
+    assert (await order(bea, sold))["status"] == "paid"
+    assert ok(await ola.http.get("/api/audit/search", params={"q": EMAIL}))["items"] == []
+    assert len(ok(await ola.http.get("/api/audit/search", params={"q": thora.user.id}))["items"]) == 3
+
+    await eventually(lambda: is_settled(sid, paying), why="the bank's debit has ended under the pseudonym")
+
+    again = await thora.http.post("/api/users/signup", json={"email": EMAIL, "name": "Thora", **PASSWORD})
+    assert ok(again, 201)["id"] != thora.user.id
+    assert ok(await thora.http.get("/api/orders"))["items"] == []
+
+
+async def shows_seller(anybody: Person, item_id: str, name: str) -> bool:
+    """Whether an item shows this name of its seller."""
+    return bool(ok(await anybody.http.get(f"/api/items/{item_id}"))["seller_name"] == name)
+
+
+async def is_settled(seller: Person, order_id: str) -> bool:
+    """Whether a sale is paid or ended."""
+    [sale] = [sale for sale in ok(await seller.http.get("/api/orders/sales"))["items"] if sale["id"] == order_id]
+    return bool(sale["status"] != "awaiting_payment")
+
+
+@pytest.mark.parametrize("word", [NAME, EMAIL])
+def test_a_word_is_found_however_it_is_spelled(word: str) -> None:
+    """As JSON with escapes, in an address of a page, or inside base64."""
+    assert len(spellings(word)) > 4
