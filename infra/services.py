@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common.directory import ADDRESS_CHANGES, CONTACTS, IDS, NAMES
+from common import directory
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,13 +31,15 @@ class Service:
 
 SERVICES = (
     Service("auth", 1, publishes="users", uses="mongod"),
-    Service("items", 2, publishes="items", uses="mongod", shows_records=True, looks_up=(NAMES,)),
+    Service("items", 2, publishes="items", uses="mongod", shows_records=True, looks_up=(directory.NAMES,)),
     Service("orders", 3, publishes="orders", uses="mongod", shows_records=True),
     Service("expiration", 4, publishes="expiration", uses="redis", listens=(), shows_records=True),
     Service("payments", 5, publishes="payments", uses="mongod", shows_records=True),
-    Service("audit", 7, publishes="letters", uses="mongod", looks_up=(IDS,)),
+    Service("audit", 7, publishes="letters", uses="mongod", looks_up=(directory.IDS,)),
     Service("web", 6, publishes=None, uses=None, listens=("ITEMS", "ORDERS", "PAYMENTS", "USERS")),
-    Service("notifications", 8, publishes=None, uses="mongod", looks_up=(CONTACTS, ADDRESS_CHANGES)),
+    Service(
+        "notifications", 8, publishes=None, uses="mongod", looks_up=(directory.CONTACTS, directory.ADDRESS_CHANGES)
+    ),
 )
 
 NAMES = tuple(service.name for service in SERVICES)

@@ -1,5 +1,6 @@
 """Somebody deletes their account: their name and address are nowhere any more, and what they bought and sold stays."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from common.http.sessions import User
+from infra.local.commands.running import run_as
 from infra.local.stack.stack import Stack
 from tests.journeys.test_mail import mail, token_in
 from tests.support.people import People, Person
@@ -69,9 +71,9 @@ async def moved_in(market: Market) -> Person:
     assert (await http.post("/api/users/verify-email", json={"token": token})).status_code == 204
     asked = await http.post("/api/users/email", json={**PASSWORD, "new_email": EMAIL})
     assert asked.status_code == 202
-    token = token_in(await mail(http, EMAIL, "Bestätigen Sie"))
+    token = token_in(await mail(http, EMAIL, "Bestätige deine"))
     assert (await http.post("/api/users/email/confirm", json={"token": token})).status_code == 204
-    await mail(http, FIRST_EMAIL, "Ihre Adresse")
+    await mail(http, FIRST_EMAIL, "Deine Adresse")
     await http.post("/api/users/signin", json={"email": EMAIL, "password": "not this one"})
     await http.post("/api/users/password-reset", json={"email": EMAIL})
     ok(await http.post("/api/users/refresh"))
@@ -101,6 +103,16 @@ async def test_who_deletes_their_account_is_forgotten_everywhere_and_their_order
     hits = ok(await ola.http.get("/api/audit/search", params={"q": EMAIL}))["items"]
     assert {hit["id"] for hit in hits} == {paid, held, paying}
 
+    taken_along = ok(await thora.http.get("/api/users/me/export"))
+    assert (taken_along["account"]["name"], taken_along["account"]["email"]) == (NAME, EMAIL)
+    assert {order["id"] for order in taken_along["orders"]} == {paid, held, paying}
+    assert {sale["id"] for sale in taken_along["sales"]} == {sold, wanted}
+    assert [item["title"] for item in taken_along["items"]] == ["A lamp"]
+    assert {payment["order_id"] for payment in taken_along["payments"]} == {paid, paying}
+    assert {(mail["kind"], mail["to"]) for mail in taken_along["mails"]} >= {("email_changed", FIRST_EMAIL)}
+    assert [session["device"] for session in taken_along["sessions"]] == ["Firefox, Linux"]
+    assert {event["subject"] for event in taken_along["events"]} >= {"users.registered", "users.email_changed"}
+
     wrong = await thora.http.request("DELETE", "/api/users/me", json={"password": "wrong horse"})
     assert (wrong.status_code, wrong.json()["code"]) == (401, "bad_credentials")
     deleted = await thora.http.request("DELETE", "/api/users/me", json=PASSWORD)
@@ -120,6 +132,10 @@ async def test_who_deletes_their_account_is_forgotten_everywhere_and_their_order
     assert len(ok(await ola.http.get("/api/audit/search", params={"q": thora.user.id}))["items"]) == 3
 
     await eventually(lambda: is_settled(sid, paying), why="the bank's debit has ended under the pseudonym")
+
+    assert await asyncio.to_thread(run_as, "auth", "auth.republish", stack=market.stack) == 0
+    assert await asyncio.to_thread(run_as, "items", "items.projections", "items.sellers", stack=market.stack) == 0
+    await market.without_traces()
 
     again = await thora.http.post("/api/users/signup", json={"email": EMAIL, "name": "Thora", **PASSWORD})
     assert ok(again, 201)["id"] != thora.user.id

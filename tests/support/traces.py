@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from email.header import Header
 from quopri import encodestring
+from typing import Any
 from urllib.parse import quote
 
 import nats
@@ -19,7 +20,7 @@ from infra.bus import PROVISIONER
 from infra.local.stack.stack import Stack
 from infra.servers.mongo import MongoServer
 
-RAW = CodecOptions(document_class=RawBSONDocument)
+RAW: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
 
 SERVERS_OWN = {"admin", "config", "local"}
 """Databases of MongoDB itself. `local` has the oplog, whose oldest writes make room for new ones."""

@@ -26,8 +26,7 @@ MOST = 200
 """Keys of one request."""
 
 T = TypeVar("T", bound=BaseModel)
-Found = Mapping[str, BaseModel]
-Reader = Callable[[list[str]], Awaitable[Found]]
+Reader = Callable[[list[str]], Awaitable[Mapping[str, BaseModel]]]
 
 
 class Named(BaseModel):

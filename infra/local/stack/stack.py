@@ -245,7 +245,10 @@ class Stack:
                 env["WEBHOOK_SECRET"] = self.keys.password("webhook")
             case "web":
                 # Through the gateway, which finds every replica; on a cluster each service has its own address.
-                env |= {f"{name}_URL": self.url for name in ("AUTH", "ITEMS", "ORDERS", "PAYMENTS", "AUDIT")}
+                env |= {
+                    f"{name}_URL": self.url
+                    for name in ("AUTH", "ITEMS", "ORDERS", "PAYMENTS", "AUDIT", "NOTIFICATIONS")
+                }
                 env["CSRF_SECRET"] = self.keys.password("csrf")
         return {**env, **self._more_env.get(service.name, {})}
 

@@ -38,7 +38,7 @@ async def erase(auth: httpx.AsyncClient, password: str = ADA["password"]) -> tup
 
 async def everything(db: Database) -> bytes:
     """All documents of auth, as they are stored."""
-    raw = CodecOptions(document_class=RawBSONDocument)
+    raw: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
     names = await db.list_collection_names()
     return b"".join([one.raw for name in names async for one in db.get_collection(name, raw).find()])
 
@@ -102,7 +102,7 @@ async def test_only_who_knows_the_password_and_has_no_role_deletes_an_account(
 async def test_what_a_last_request_left_behind_goes_when_no_token_counts_any_more(
     environment: pytest.MonkeyPatch, db: Database, events: Events
 ) -> None:
-    environment.setattr("auth.erasure.ANNOUNCED_AGAIN", timedelta(seconds=1))
+    environment.setattr("auth.erasure.erasure.ANNOUNCED_AGAIN", timedelta(seconds=1))
     async with running(app) as auth:
         user = await signed_up(auth)
         late = await db.sessions.find_one({"user_id": user["id"]})

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from auth.erasure import Erasure
+from auth.erasure.erasure import Erasure
 from auth.passwords import Passwords
 from auth.recovery.recovery import Recovery
 from auth.recovery.store import RequestStore
@@ -19,7 +19,7 @@ from auth.store import AccountStore
 from auth.throttle import Throttle
 from auth.windows_store import Windows
 from common.bus.connection import Bus
-from common.directory import ADDRESS_CHANGES, CONTACTS, IDS, NAMES, answering
+from common.directory import ADDRESS_CHANGES, CONTACTS, IDS, NAMES, Reader, answering
 from common.http.app import Running, create_app, serve
 from common.live_sessions import live_sessions
 from common.mail_tokens import MailTokens
@@ -61,7 +61,7 @@ async def start() -> AsyncIterator[Running]:
         erasure = Erasure(accounts, requests, recovery, keeper, throttle)
         cookies = Cookies(secure=settings.cookie_secure)
         parts = [settings, recovery, erasure, accounts, passwords, keeper, cookies, throttle, checked]
-        people = {
+        people: dict[str, Reader] = {
             NAMES: accounts.names,
             CONTACTS: accounts.contacts,
             IDS: accounts.owners,

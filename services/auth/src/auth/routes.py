@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Response, status
 from pydantic import BaseModel
 
-from auth import me
 from auth.domain import Account, BadCredentials, EmailTaken
+from auth.erasure import routes as erasure
 from auth.fields import AnyPassword, Email, Name, NewPassword
 from auth.password_rules import PasswordTooWeak
 from auth.passwords import Passwords
@@ -27,7 +27,7 @@ from common.languages import preferred_language
 router = APIRouter(prefix="/api/users", tags=["users"])
 router.include_router(sessions.router)
 router.include_router(recovery.router)
-router.include_router(me.router)
+router.include_router(erasure.router)
 
 
 Accounts = Annotated[AccountStore, Provided(AccountStore)]

@@ -6,10 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from common.errors import Unauthenticated
 from common.http.dependencies import Provided
 from common.http.problems import problems
-from common.http.sessions import Operator, OperatorOnly
-from notifications.domain import Kind
+from common.http.sessions import CurrentUser, Operator, OperatorOnly
+from notifications.domain import Facts, Kind, MailState
 from notifications.store import MailStore
 
 router = APIRouter(prefix="/api/notifications", tags=["notifications"])
@@ -24,6 +25,23 @@ class FailedMail(BaseModel):
     reason: str
     created_at: datetime
     ended_at: datetime
+
+
+class OwnMail(BaseModel):
+    """A mail to the caller. `to` is None where it went, or goes, to the address that their account had then."""
+
+    id: Annotated[str, Field(validation_alias="_id")]
+    kind: Kind
+    to: str | None
+    facts: Facts
+    state: MailState
+    created_at: datetime
+
+
+@router.get("/mails", responses=problems(Unauthenticated))
+async def own_mails(user: CurrentUser, mails: Annotated[MailStore, Provided(MailStore)]) -> list[OwnMail]:
+    """The thousand newest mails to the caller. They are kept for 30 days."""
+    return [OwnMail.model_validate(mail) for mail in await mails.to(user.id, 1_000)]
 
 
 @router.get("/failed", responses=problems(OperatorOnly))

@@ -63,6 +63,7 @@ class MailStore:
         """Create the indexes."""
         await self.mails.create_index("ended_at", name="ended_at", expireAfterSeconds=int(KEPT.total_seconds()))
         await self.mails.create_index([("state", 1), ("ended_at", -1)], name="state")
+        await self.mails.create_index([("user_id", 1), ("created_at", -1)], name="user")
 
     async def add(self, mail: Mail, now: datetime, due: datetime | None = None) -> None:
         """Store a mail that is due now, unless told otherwise. One that is known stays as it is."""
@@ -82,6 +83,10 @@ class MailStore:
     async def forget(self, user_id: str) -> None:
         """Remove the mails to a user, sent or not."""
         await self.mails.delete_many({"user_id": user_id})
+
+    async def to(self, user_id: str, limit: int) -> list[Document]:
+        """The newest mails to a user, the newest first."""
+        return await self.mails.find({"user_id": user_id}).sort("created_at", -1).limit(limit).to_list()
 
     async def failed(self, limit: int) -> list[Document]:
         """The mails that failed last, the newest first."""

@@ -39,6 +39,8 @@ class EventLog:
         listed = {"subject": ItemListed.subject}
         await self._events.create_index([("title", 1), ("item_id", 1)], partialFilterExpression=listed)
         await self._events.create_index("email", sparse=True)
+        account = {"user_id": {"$exists": True}}
+        await self._events.create_index([("user_id", 1), ("time", 1)], partialFilterExpression=account)
         caused = {"caused_by": {"$exists": True}}
         await self._events.create_index("caused_by", partialFilterExpression=caused)
         await self._events.create_index([("stream", 1), ("sequence", 1)])
@@ -118,6 +120,11 @@ class EventLog:
         if before:
             query["order_id"] = {"$lt": before}
         found = self._events.find(query).sort("order_id", DESCENDING).limit(limit)
+        return [Entry.from_document(document) for document in await found.to_list()]
+
+    async def of_user(self, user_id: str, limit: int) -> list[Entry]:
+        """The newest entries about the account of a user, the newest first."""
+        found = self._events.find({"user_id": user_id}).sort("time", DESCENDING).limit(limit)
         return [Entry.from_document(document) for document in await found.to_list()]
 
     async def user_with_email(self, email: str) -> str | None:

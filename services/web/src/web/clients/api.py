@@ -56,6 +56,7 @@ class Services:
             "orders": settings.orders_url,
             "payments": settings.payments_url,
             "audit": settings.audit_url,
+            "notifications": settings.notifications_url,
         }
         return cls(http, {name: url.rstrip("/") for name, url in addresses.items()}, settings.cookie_secure)
 
@@ -134,6 +135,10 @@ class Api:
     async def end_other_sessions(self) -> None:
         """End all of the visitor's sessions but this one."""
         await self.send("DELETE", "users", "sessions")
+
+    async def delete_account(self, password: str) -> httpx.Headers:
+        """Delete the visitor's account. Returns the headers of the answer, as `sign_out` does."""
+        return (await self.send("DELETE", "users", "me", json={"password": password})).headers
 
     async def items(
         self, *, q: str | None = None, seller_id: str | None = None, cursor: str | None = None

@@ -12,10 +12,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.http.problems import problem
 from web.clients.api import Refused
+from web.pages.my_data import EXPORT
 from web.pages.visitor import Visitor
 from web.rendering.i18n import N_
 
-FOR_MACHINES = ("/healthz", "/readyz", "/metrics", "/live")
+FOR_MACHINES = ("/healthz", "/readyz", "/metrics", "/live", EXPORT)
 """Paths that no person looks at: their problems stay problems."""
 
 TEXTS: dict[str, tuple[str, str]] = {

@@ -26,6 +26,7 @@ NOTES = {
     "verified": N_("Your address is confirmed."),
     "email_changed": N_("Your new address is confirmed."),
     "password_changed": N_("You have a new password."),
+    "account_deleted": N_("Your account is deleted. Goodbye."),
     "session_ended": N_("The session has ended."),
     "sessions_ended": N_("All other sessions have ended."),
     "listed": N_("Your item is on sale."),

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response, status
 from pydantic import BaseModel
 
 from auth.domain import Account, BadCredentials, HasRole
-from auth.erasure import Erasure
+from auth.erasure.erasure import Erasure
 from auth.fields import AnyPassword
 from auth.sessions.routes import CLEARED_AT_SIGN_OUT, Address, SessionCookies
 from auth.store import AccountStore
