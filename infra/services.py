@@ -38,7 +38,7 @@ SERVICES = (
     Service("audit", 7, publishes="letters", uses="mongod", looks_up=(directory.IDS,)),
     Service("web", 6, publishes=None, uses=None, listens=("ITEMS", "ORDERS", "PAYMENTS", "USERS")),
     Service(
-        "notifications", 8, publishes=None, uses="mongod", looks_up=(directory.CONTACTS, directory.ADDRESS_CHANGES)
+        "notifications", 8, publishes=None, uses="mongod", looks_up=(directory.ADDRESS_CHANGES, directory.CONTACTS)
     ),
 )
 

@@ -12,6 +12,8 @@ import nats
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 
 from common.bus.provision import provision
@@ -198,7 +200,7 @@ async def test_a_service_cannot_hear_what_others_say(bus: Bus, name: str) -> Non
         heard.append(message.subject)
 
     async with intruder(bus, name) as client:
-        for subject in (">", "_INBOX.>", "*.>", "$JS.>", "books.>", "orders.>", "payments.>", "users.>", "deliver.>"):
+        for subject in (">", "_INBOX.>", "*.>", "$JS.>", "books.>", "people.>", "orders.>", "users.>", "deliver.>"):
             await client.subscribe(subject, cb=hear)
         await client.flush()
         for other in (one for one in NAMES if one != name):
@@ -213,6 +215,26 @@ async def test_a_service_cannot_hear_what_others_say(bus: Bus, name: str) -> Non
 
         await eventually(only_its_own)
     assert heard == [own]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_service_learns_of_people_what_it_needs(bus: Bus, name: str) -> None:
+    [service] = [service for service in SERVICES if service.name == name]
+    subjects = sorted({subject for other in SERVICES for subject in other.looks_up})
+
+    async def answer(request: Any) -> None:
+        await request.respond(b"somebody's address")
+
+    learned = []
+    async with intruder(bus, "auth") as auth, intruder(bus, name) as client:
+        for subject in subjects:
+            await auth.subscribe(subject, cb=answer)
+        await auth.flush()
+        for subject in subjects:
+            with contextlib.suppress(NoRespondersError, NatsTimeoutError):
+                await client.request(subject, b"", timeout=0.5)
+                learned.append(subject)
+    assert learned == (subjects if name == "auth" else sorted(service.looks_up))
 
 
 def documented(name: str) -> str:

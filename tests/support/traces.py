@@ -68,7 +68,8 @@ async def _documents(stack: Stack) -> AsyncIterator[tuple[str, bytes]]:
     async with mongo.administrator() as client:
         for name in set(await client.list_database_names()) - SERVERS_OWN:
             for collection in await client[name].list_collection_names():
-                async for document in client[name].get_collection(collection, RAW).find():
+                documents: Any = client[name].get_collection(collection, RAW).find()
+                async for document in documents:
                     yield f"{name}.{collection}", document.raw
 
 

@@ -40,7 +40,8 @@ async def everything(db: Database) -> bytes:
     """All documents of auth, as they are stored."""
     raw: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
     names = await db.list_collection_names()
-    return b"".join([one.raw for name in names async for one in db.get_collection(name, raw).find()])
+    collections: list[Any] = [db.get_collection(name, raw) for name in names]
+    return b"".join([one.raw for collection in collections async for one in collection.find()])
 
 
 async def test_an_erased_account_leaves_its_id_and_everybody_is_told(
