@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-package souk-common $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev operator rotate-keys seed backup restore reconcile rebuild republish secrets bench chaos check test prove test-k8s test-cluster \
+.PHONY: help dev operator rotate-keys seed backup restore reconcile rebuild republish unname secrets bench chaos check test prove test-k8s test-cluster \
 	test-images test-compose test-common $(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams \
 	manifests images base-images lock clean
 
@@ -45,6 +45,9 @@ rebuild: $(READY) ## Compare a projection of the running Souk with the streams (
 
 republish: $(READY) ## After the bus of the running Souk lost its streams: publish what databases and audit's log know
 	@$(BIN)/python -m infra.local.commands.republish
+
+unname: $(READY) ## Once after an update: take names and addresses out of the old events of the running Souk
+	@$(BIN)/python -m infra.local.commands.unname
 
 secrets: $(READY) ## Make the secrets that Souk on a cluster for development needs (KEYS=add, then sign, rotates the session key)
 	@$(BIN)/python -m infra.k8s.make_secrets $(KEYS)

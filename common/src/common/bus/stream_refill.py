@@ -69,13 +69,17 @@ class Refilled:
 
         What it takes is not passed on as news, and may be deleted until it is closed.
         """
+        await self._create(self._refillable().evolve(deny_delete=False))
+        self.last = 0
+
+    async def shut(self) -> None:
+        """Take no more messages from services; those that the stream has stay."""
+        await self._js.update_stream(self._refillable())
+
+    def _refillable(self) -> StreamConfig:
         own = f"{self.name.lower()}.>"
         transform = SubjectTransform(src=f"{PREFIX}.{own}", dest=own)
-        subjects = [f"{PREFIX}.{own}"]
-        await self._create(
-            self._config.evolve(subjects=subjects, subject_transform=transform, deny_delete=False, republish=None)
-        )
-        self.last = 0
+        return self._config.evolve(subjects=[f"{PREFIX}.{own}"], subject_transform=transform, republish=None)
 
     async def close(self) -> None:
         """Take the services' messages again."""

@@ -46,13 +46,19 @@ async def refill_events(stream: Refilled, log: EventLog) -> int:
             return 0
         newcomers = await _unknown(stream, log)
         await stream.open()
+    count = await put_all(stream, log)
+    for message in newcomers:
+        await stream.append(message)
+    await stream.close()
+    return count
+
+
+async def put_all(stream: Refilled, log: EventLog) -> int:
+    """Put the entries of a stream that is open into their places; return how many were not there yet."""
     displaced: list[Entry] = []
     count = await stream.put(_oldest_of_each_place(log, stream.name, displaced))
     for entry in sorted(displaced, key=lambda one: one.time):
         await log.move(entry, await stream.append(entry.to_message()))
-    for message in newcomers:
-        await stream.append(message)
-    await stream.close()
     return count
 
 
@@ -86,12 +92,12 @@ def _id_of(message: Message) -> str:
     return id_of(message.headers, message.stream, message.sequence)
 
 
-async def refill_dead_letters(stream: Refilled, db: Database) -> int:
-    """Put the dead letters back, as events are; return how many were missing."""
+async def refill_dead_letters(stream: Refilled, db: Database, *, anew: bool = False) -> int:
+    """Put the dead letters back, as events are; return how many were missing: all, if they are written `anew`."""
     letters = {letter.id: letter.to_message() async for letter in every_letter(db)}
     newcomers: list[Message] = []
-    if not await stream.find():
-        if all(letter.sequence <= stream.last for letter in letters.values()):
+    if not await stream.find() or anew:
+        if not anew and all(letter.sequence <= stream.last for letter in letters.values()):
             return 0
         newcomers = [message for message in await stream.messages() if message_id_of(message) not in letters]
         await stream.open()

@@ -6,6 +6,7 @@ from typing import Any
 from pymongo import DESCENDING
 
 from audit.dead_letters.domain import DeadLetter, DeadLetterNotFound, DeadLetterState, Retry, state_after
+from audit.event_log.domain import keys_of
 from audit.event_log.store import MAX_ENTRIES, inserting
 from common.batching import Batcher
 from common.errors import StaleWrite
@@ -115,3 +116,9 @@ async def every_letter(db: Database) -> AsyncIterator[DeadLetter]:
     """Every dead letter, ascending by its sequence number."""
     async for document in db.letters.find({}, WITHOUT_PENDING).sort("sequence", 1):
         yield DeadLetter.from_document(document)
+
+
+async def unname_letter(db: Database, letter_id: str, body: str, error: str) -> None:
+    """Give a dead letter another body and error, which name nobody."""
+    keys = keys_of(body)
+    await db.letters.update_one({"_id": letter_id}, {"$set": {"body": body, "error": error, "keys": keys}})

@@ -85,6 +85,15 @@ class EventLog:
         """The message of an entry has another place in its stream now."""
         await self._events.update_one({"_id": entry.id, "sequence": entry.sequence}, {"$set": {"sequence": sequence}})
 
+    async def unname(self, subjects: Iterable[str], unnamed: Callable[[str, str], str]) -> int:
+        """Give entries with these subjects the body that `unnamed` makes of both; return how many that changes."""
+        count = 0
+        async for document in self._events.find({"subject": {"$in": list(subjects)}}, {"subject": 1, "body": 1}):
+            if (body := unnamed(document["subject"], document["body"])) != document["body"]:
+                change = {"$set": {"body": body}, "$unset": {"email": ""}}
+                count += (await self._events.update_one({"_id": document["_id"]}, change)).modified_count
+        return count
+
     async def about(self, key: str, value: str, limit: int = MAX_ENTRIES) -> list[Entry]:
         """Every entry with this order_id or payment_id, oldest first."""
         found = self._events.find({key: value}).sort("time").limit(limit)

@@ -1,0 +1,103 @@
+"""`python -m audit.unname`: take names and addresses out of the events of revisions that still had them there.
+
+Once after the update to this revision; until then a deleted account is still named by its old events. It runs with the
+settings of audit, and with the address of the bus as `audit.refill` has it. While the stream of users is written anew,
+events of auth wait in its database. Whoever interrupts it runs it again; where nothing is named, nothing happens.
+Afterwards the provisioning step creates the durables of the stream again (docs/decisions/privacy.md).
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+
+from audit.dead_letters.store import every_letter, unname_letter
+from audit.event_log.domain import Entry, text_of
+from audit.event_log.store import EventLog
+from audit.refill import put_all, refill_dead_letters, say
+from audit.settings import AuditSettings
+from common.bus.connection import BusError
+from common.bus.message import Message
+from common.bus.stream_refill import Refilled, refilling
+from common.bus.subscription import DEAD_LETTERS
+from common.events import EmailChanged, EmailChangeRequested, UserRegistered, VerificationRequested
+from common.mongo.client import AWAY, Database, database
+from common.settings import load
+
+NAMING = {
+    UserRegistered.subject: ("email", "name"),
+    VerificationRequested.subject: ("email",),
+    EmailChangeRequested.subject: ("new_email",),
+    EmailChanged.subject: ("email", "old_email"),
+}
+"""The fields in which events said who somebody is."""
+
+
+def unnamed(subject: str, body: str) -> str:
+    """The body of an event without those fields. One that is no JSON object says nothing any more."""
+    if subject not in NAMING:
+        return body
+    try:
+        fields = json.loads(body)
+        kept = {name: value for name, value in fields.items() if name not in NAMING[subject]}
+    except (ValueError, AttributeError, RecursionError):
+        return "{}"
+    return body if kept == fields else json.dumps(kept)
+
+
+def _names(messages: Sequence[Message]) -> bool:
+    bodies = ((one.subject, text_of(one.body)) for one in messages)
+    return any(unnamed(subject, body) != body for subject, body in bodies)
+
+
+async def unname_events(stream: Refilled, log: EventLog) -> int:
+    """Write a stream anew without names; return how many events had some. A stream that names nobody stays as it is."""
+    if not await stream.find():
+        if not _names(await stream.messages()):
+            return await log.unname(NAMING, unnamed)
+        await stream.shut()
+    for message in await stream.messages():
+        await log.keep(Entry.of(message))
+    count = await log.unname(NAMING, unnamed)
+    await stream.open()
+    await put_all(stream, log)
+    await stream.close()
+    return count
+
+
+async def unname_dead_letters(stream: Refilled, db: Database) -> int:
+    """The same with dead letters. What was decided about them stays."""
+    count = 0
+    async for letter in every_letter(db):
+        body = unnamed(letter.subject, letter.body)
+        if letter.subject in NAMING and (body != letter.body or "\n" in letter.error):
+            await unname_letter(db, letter.id, body, letter.error.partition("\n")[0])
+            count += 1
+    if count:
+        await refill_dead_letters(stream, db, anew=True)
+    return count
+
+
+async def run(settings: AuditSettings, url: str) -> None:
+    """Unname everything, and print a line about each stream."""
+    async with database(settings.mongo_url.get_secret_value()) as db:
+        async with refilling(url, UserRegistered.stream, settings.nats_replicas) as stream:
+            say(f"{stream.name}: {await unname_events(stream, EventLog(db))} events name nobody any more")
+        async with refilling(url, DEAD_LETTERS, settings.nats_replicas) as stream:
+            say(f"{stream.name}: {await unname_dead_letters(stream, db)} name nobody any more")
+
+
+def main() -> int:
+    """Return the exit code: 0, or 2 with a sentence if a server is away or refuses."""
+    settings = load(AuditSettings)
+    url = sys.stdin.readline().strip() if "-" in sys.argv[1:] else settings.nats_url.get_secret_value()
+    try:
+        asyncio.run(run(settings, url))
+    except (*AWAY, BusError, OSError) as error:
+        print(f"cannot unname: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
