@@ -47,7 +47,7 @@ def _open_egress(objects: Objects) -> None:
 
 def _route(objects: Objects, service: str) -> Object:
     paths = objects.one("Ingress", "souk")["spec"]["rules"][0]["http"]["paths"]
-    [found] = [path["backend"]["service"] for path in paths if path["backend"]["service"]["name"] == service]
+    *_, found = [path["backend"]["service"] for path in paths if path["backend"]["service"]["name"] == service]
     backend: Object = found
     return backend
 
@@ -273,8 +273,14 @@ MUTATIONS: list[Mutation] = [
     (
         "routes",
         "prod with gateway-api",
-        lambda o: o.one("HTTPRoute", "souk")["spec"]["rules"].pop(0),
+        lambda o: o.one("HTTPRoute", "souk")["spec"]["rules"].pop(1),
         "HTTPRoute souk sends /api/users to web, not to auth",
+    ),
+    (
+        "routes",
+        "prod with gateway-api",
+        lambda o: o.one("HTTPRoute", "souk")["spec"]["rules"].pop(0),
+        "HTTPRoute souk sends /api/users/me/export to auth, not to web",
     ),
     ("routes", "dev", lambda o: _without(o, "Ingress", "souk"), "there is no Ingress"),
 ]

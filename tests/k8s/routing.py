@@ -9,6 +9,8 @@ from tests.k8s.objects import Object, Objects
 SAMPLES = {
     "/api/users": "auth",
     "/api/users/signin": "auth",
+    "/api/users/me": "auth",
+    "/api/users/me/export": "web",
     "/api/usersandmore": "web",
     "/api/items": "items",
     "/api/items/1/pictures/2": "items",

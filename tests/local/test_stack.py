@@ -64,6 +64,7 @@ async def ask(stack: Stack, path: str, headers: Mapping[str, str] | None = None)
 
 def test_the_routes_are_read_from_the_route_map_of_the_cluster() -> None:
     assert read_routes() == [
+        Route("/api/users/me/export", "web"),
         Route("/api/users", "auth"),
         Route("/api/items", "items"),
         Route("/api/orders", "orders"),

@@ -91,8 +91,8 @@ class Mailer:
             MAILS.labels(mail.kind, "sent").inc()
 
     async def _hand_over(self, mail: Mail) -> None:
-        person = await self._people.find(mail.user_id)
-        if person is None or person.email_version < mail.email_version:
+        person = await self._people.find(mail.user_id, mail.email_version)
+        if person is None:
             raise NotYet("their address is not known here yet")
         words = words_of(person.language)
         letter = self._letters.write(mail.kind, words, await self._complete(mail))

@@ -30,13 +30,14 @@ async def start() -> AsyncIterator[Running]:
         Bus.of(settings, "notifications", away=AWAY) as bus,
         live_sessions(bus, settings) as sessions,
     ):
-        people, mails, sales = PersonStore(db), MailStore(db), SaleStore(db)
+        directory = Directory(bus)
+        people, mails, sales = PersonStore(db, directory), MailStore(db), SaleStore(db)
         await mails.prepare()
         await sales.prepare()
         letters = Letters(settings.public_url, MailTokens(settings.mail_token_key))
         mailer = Mailer(mails, people, sales, letters, SmtpServer(settings.smtp_url), sender=settings.mail_from)
         desk = MailDesk(mails, sales, mailer, settings.seller_mails)
-        parts = [people, mails, desk, Directory(bus), sessions]
+        parts = [people, mails, desk, directory, sessions]
         async with mailer.running(), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 

@@ -8,7 +8,7 @@ from typing import Any
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from common.directory import Contact
+from common.directory import Contact, Directory
 from common.events import OrderState
 from common.mongo.client import Database, Document
 from notifications.domain import Mail, MailState, Person
@@ -23,13 +23,21 @@ KEPT = timedelta(days=30)
 class PersonStore:
     """A copy of whom auth knows: name, language and newest address. Of an erased person only that they are erased."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, directory: Directory | None = None) -> None:
+        """With a `directory`, whoever is not known here is asked for there."""
         self._people = db.people
+        self._directory = directory
 
-    async def find(self, user_id: str) -> Person | None:
-        """The person, once their registration has arrived."""
+    async def find(self, user_id: str, email_version: int = 1) -> Person | None:
+        """The person, with no older address than this. None if neither this copy nor auth knows them yet."""
         document = await self._people.find_one({"_id": user_id, "name": {"$exists": True}})
-        return Person(**document, id=user_id) if document else None
+        person = Person(**document, id=user_id) if document else None
+        if (person is None or person.email_version < email_version) and self._directory:
+            contact = await self._directory.contact(user_id)
+            if contact:
+                await self.keep_contact(user_id, contact)
+                person = Person(**contact.model_dump(), id=user_id)
+        return person if person and person.email_version >= email_version else None
 
     async def keep(self, user_id: str, email: str, version: int, **more: str) -> None:
         """Store the address unless a newer one is known, and what does not change."""
