@@ -5,7 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from fastapi.responses import HTMLResponse
 from starlette.middleware.gzip import GZipMiddleware
 
 from common.bus.connection import Bus
@@ -61,8 +62,10 @@ async def start() -> AsyncIterator[Running]:
 
 
 router = APIRouter()
-for pages in (catalogue, crawlers, accounts, recovery, selling, orders, operators, stream, static_files):
-    router.include_router(pages.router)
+for pages in (catalogue, crawlers, accounts, recovery, selling, orders, operators):
+    router.include_router(pages.router, default_response_class=HTMLResponse, tags=["pages"])
+for others in (stream, static_files):
+    router.include_router(others.router, default_response_class=Response, tags=["pages"])
 
 app = create_app("web", router, start, max_body=MAX_BODY)
 app.add_exception_handler(Refused, answer_refusal)
