@@ -134,8 +134,7 @@ class Comparison:
         self._seen.pop()
 
     def _same_type(self, old: Json, new: Json, where: str) -> Iterator[str]:
-        values = old.get("enum", [])
-        if gone := set(map(str, values)) - set(map(str, new.get("enum", values))):
+        if gone := _values(old) - _values(new if "enum" in new else old):
             yield f"{where} may no longer be {', '.join(sorted(gone))}"
         if self._sent:
             yield from _narrowed(old, new, where)
@@ -187,6 +186,10 @@ def _by_type(document: Json, schema: Json) -> dict[str, Json]:
         return _by_type(document, merged)
     kinds = schema.get("type") or _type_of_values(schema)
     return dict.fromkeys([kinds] if isinstance(kinds, str) else kinds, schema)
+
+
+def _values(schema: Json) -> set[str]:
+    return {str(value) for value in schema.get("enum", ())}
 
 
 def _type_of_values(schema: Json) -> str:
