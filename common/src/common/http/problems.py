@@ -8,14 +8,13 @@ from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from common import errors
 
 log = logging.getLogger(__name__)
-
-METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 STATUS: Mapping[type[errors.SoukError], HTTPStatus] = {
     errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -117,12 +116,19 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> list[str]:
-    """The methods of all routes with this path: the framework's own `Allow` names those of the first one only."""
+    """The methods of all routes with this path: the framework's own `Allow` names those of the first one only.
+
+    Of two paths that match, such as `/orders/sales` and `/orders/{id}`, the more literal one counts.
+    """
     path = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
-    routes = request.app.routes
-    allowed = {
-        method for method in METHODS if any(r.matches({**path, "method": method})[0] is Match.FULL for r in routes)
-    }
+    matching = [
+        (str(route.path_format), method)
+        for route in iter_route_contexts(request.app.routes)
+        for method in sorted(route.methods or ())
+        if route.matches({**path, "method": method})[0] is Match.FULL
+    ]
+    literal = min((found.count("{") for found, _ in matching), default=0)
+    allowed = {method for found, method in matching if found.count("{") == literal}
     return sorted({*allowed, "HEAD"} if "GET" in allowed else allowed)
 
 

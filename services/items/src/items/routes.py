@@ -65,7 +65,7 @@ class NewItem(Body):
         return sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()
 
 
-@with_config(Body.model_config)
+@with_config(ConfigDict(**Body.model_config, json_schema_extra={"minProperties": 1}))
 class Edit(Changes, total=False):
     """At least one field of `NewItem`."""
 
