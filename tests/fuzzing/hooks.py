@@ -40,9 +40,7 @@ def _half(value: object) -> bool:
 
 
 @schemathesis.check
-def refuses_for_a_reason(
-    _: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
-) -> None:
+def refuses_for_a_reason(_: schemathesis.CheckContext, response: schemathesis.Response, case: Case) -> None:
     """What fits the document is not called malformed: a 400 or 422 then has a code of the business."""
     meta = case.meta
     if meta is None or not meta.generation.mode.is_positive or response.status_code not in {400, 422}:

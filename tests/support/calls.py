@@ -53,7 +53,7 @@ def example(schema: Json) -> Any:
         case {"type": "array", "items": each}:
             return [example(each)]
         case {"type": "integer", **bounds}:
-            return bounds.get("minimum", 0)
+            return int(bounds.get("minimum", 0))
         case {"type": "boolean"}:
             return False
     return "text"
