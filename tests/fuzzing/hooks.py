@@ -2,9 +2,15 @@
 
 import json
 import os
+import re
 from typing import Any
 
 import schemathesis
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+BEYOND_SCHEMAS = frozenset({"email", "name", "new_email"})
+"""Fields with rules that no schema can state: what an address is, and which names mislead."""
 
 Case = schemathesis.Case[Any]
 
@@ -30,6 +36,8 @@ def before_call(_: schemathesis.HookContext, case: Case, __: dict[str, Any]) -> 
 def _likely(name: str, value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)  # To JSON Schema 7.0 is an integer. To Souk it is not: a float never touches money.
+    if isinstance(value, str) and value and not value.strip() and not CONTROL.search(value):
+        return "text"  # Bodies are stripped: a length in a schema cannot say that.
     if name in KNOWN and isinstance(value, str) and 1 <= len(value) <= 64 and _half(value):
         return KNOWN[name]
     return value
@@ -46,4 +54,7 @@ def refuses_for_a_reason(_: schemathesis.CheckContext, response: schemathesis.Re
     if meta is None or not meta.generation.mode.is_positive or response.status_code not in {400, 422}:
         return
     if response.json()["code"] in {"validation_failed", "malformed_json", "bad_request"}:
+        wrong = {error["field"] for error in response.json().get("errors", ())}
+        if wrong and wrong <= BEYOND_SCHEMAS:
+            return
         raise AssertionError(f"this fits the document, and is refused: {response.text}")
