@@ -15,7 +15,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 .DEFAULT_GOAL := help
 .PHONY: help dev operator rotate-keys seed backup restore reconcile rebuild republish unname secrets bench chaos check test prove test-k8s test-cluster \
 	test-images test-compose test-common $(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams \
-	manifests images base-images lock clean
+	manifests documents release-documents images base-images lock clean
 
 ##@ Run
 
@@ -125,6 +125,12 @@ screenshots: $(READY) $(PAGES) browser ## Take the pictures in README.assets, ou
 
 diagrams: $(READY) $(PAGES) browser ## Draw the README's diagrams from the code
 	@$(BIN)/python -m docs.diagrams
+
+documents: $(READY) ## Write the OpenAPI and AsyncAPI documents that web serves, from the code
+	@$(BIN)/python -m infra.documents
+
+release-documents: $(READY) ## Take the documents as those of a new release: what they say must not break from now on
+	@$(BIN)/python -m infra.documents release
 
 manifests: $(READY) ## Write what the manifests and skaffold.yaml derive from infra/services.py
 	@$(BIN)/python -m infra.k8s.derived

@@ -19,7 +19,7 @@ from common import errors
 from common.http.app import Running, create_app
 from common.http.dependencies import IdempotencyKey
 from common.http.paging import Body, Cursor, Limit, Page, page_of
-from common.http.problems import problems
+from common.http.problems import STATUS, problems
 from common.ids import new_id
 from common.telemetry import current_cause
 from tests.support.serving import running
@@ -84,7 +84,7 @@ async def client(faults: Faults) -> AsyncIterator[httpx.AsyncClient]:
     """A service with a route for each case."""
     router = APIRouter(prefix="/api")
 
-    @router.get("/fails", responses=problems(SoldOut, errors.StaleWrite, errors.NotFound))
+    @router.get("/fails", responses=problems(SoldOut, errors.StaleWrite, errors.IdempotencyKeyReused, *STATUS))
     async def fails() -> None:
         secret = SECRET
         assert secret
@@ -94,7 +94,7 @@ async def client(faults: Faults) -> AsyncIterator[httpx.AsyncClient]:
     async def make_chair(body: Chair, idempotency_key: IdempotencyKey = None) -> Chair:
         return body
 
-    @router.post("/chairs/{number}/pictures")
+    @router.post("/chairs/{number}/pictures", openapi_extra={"requestBody": {"content": {"image/webp": {}}}})
     async def add_picture(number: int, request: Request) -> int:
         return len(await request.body())
 
@@ -442,8 +442,14 @@ async def test_operations_are_not_reachable_through_the_gateway(path: str, clien
 async def test_the_documentation_names_the_problems_of_a_route(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     responses = document["paths"]["/api/fails"]["get"]["responses"]
-    assert responses["409"]["description"] == "sold_out, changed_meanwhile"
-    assert responses["404"]["description"] == "not_found"
+    assert responses["409"]["description"].splitlines() == [
+        "- `changed_meanwhile`: Another writer changed the document since it was loaded. Load it and decide again.",
+        "- `conflict`: The request is valid, but the current state does not allow it.",
+        "- `sold_out`: Nothing is left.",
+    ]
+    assert responses["409"]["content"]["application/problem+json"]["schema"]["properties"]["code"] == {
+        "enum": ["changed_meanwhile", "conflict", "sold_out"]
+    }
     assert "/metrics" not in document["paths"]
 
 

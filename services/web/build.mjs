@@ -10,6 +10,8 @@ mkdirSync(out, { recursive: true });
 writeFileSync(`${out}/souk.css`, bundle({ filename: "assets/souk.css", minify: true }).code);
 copyFileSync("node_modules/htmx.org/dist/htmx.min.js", `${out}/htmx.js`);
 copyFileSync("node_modules/idiomorph/dist/idiomorph-ext.min.js", `${out}/morph.js`);
+copyFileSync("node_modules/swagger-ui-dist/swagger-ui.css", `${out}/swagger-ui.css`);
+copyFileSync("node_modules/swagger-ui-dist/swagger-ui-bundle.js", `${out}/swagger-ui.js`);
 copyFileSync(font, `${out}/bricolage.woff2`);
 for (const file of readdirSync("assets")) {
   if (!file.endsWith(".css")) copyFileSync(`assets/${file}`, `${out}/${file}`);

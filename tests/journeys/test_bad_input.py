@@ -1,20 +1,16 @@
 """Whatever a client sends, the answer is a problem with a code; no stack trace reaches anybody, not even the log."""
 
-import base64
-import json
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import jwt
 import pytest
 import pytest_asyncio
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from common.http.sessions import ALGORITHM, ISSUER, User
+from common.http.sessions import User
 from infra.local.stack.stack import Stack
+from tests.support.forgeries import bad_tokens
 from tests.support.people import People, Person
-from tests.support.sessions import Tokens, person
+from tests.support.sessions import person
 from tests.support.shopping import Json, place, sell
 
 ROUTES = [
@@ -106,53 +102,9 @@ async def test_a_wrong_field_is_named(people: People, path: str, body: Json, fie
     assert [error["field"] for error in errors] == [field]
 
 
-def part(content: Json) -> str:
-    return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
-
-
-def forged(somebody: User, kid: str) -> str:
-    """A token under the name of a key that did not sign it."""
-    claims = {"sub": somebody.id, "email": somebody.email, "name": somebody.name, "iss": ISSUER, "aud": ISSUER}
-    claims |= {"exp": int(time.time()) + 3600}  # type: ignore[dict-item]
-    return jwt.encode(claims, Ed25519PrivateKey.generate(), algorithm=ALGORITHM, headers={"kid": kid})
-
-
-def bad_tokens(stack: Stack) -> dict[str, tuple[str, str]]:
-    """Tokens that must be refused, and the code of the refusal."""
-    real = Tokens(stack.keys.private_key)
-    somebody = person()
-    claims = {"sub": somebody.id, "email": somebody.email, "name": "Eve", "iss": ISSUER, "aud": ISSUER}
-    claims |= {"iat": int(time.time()), "exp": int(time.time()) + 3600}  # type: ignore[dict-item]
-    public = stack.keys.public_jwk["x"]
-    good = real.token(somebody)
-    return {
-        "forged": (forged(somebody, real.kid), "session_invalid"),
-        "unknown key": (Tokens().token(somebody), "session_invalid"),
-        "expired": (real.token(somebody, exp=int(time.time()) - 1), "session_expired"),
-        "unsigned": (f"{part({'alg': 'none', 'kid': real.kid})}.{part(claims)}.", "session_invalid"),
-        "hmac with the public key": (
-            jwt.encode(claims, public * 2, algorithm="HS256", headers={"kid": real.kid}),
-            "session_invalid",
-        ),
-        "for somebody else": (real.token(somebody, aud="elsewhere"), "session_invalid"),
-        "from somebody else": (real.token(somebody, iss="elsewhere"), "session_invalid"),
-        "without an end": (
-            jwt.encode(
-                {k: v for k, v in claims.items() if k != "exp"},
-                real.key,
-                algorithm=ALGORITHM,
-                headers={"kid": real.kid},
-            ),
-            "session_invalid",
-        ),
-        "tampered": (good[:-6] + ("A" * 6 if good[-6:] != "A" * 6 else "B" * 6), "session_invalid"),
-        "noise": ("not.a.token", "session_invalid"),
-    }
-
-
 @pytest.mark.parametrize("kind", ["bearer", "cookie"])
 async def test_a_session_that_does_not_hold(people: People, stack: Stack, kind: str) -> None:
-    for name, (token, code) in bad_tokens(stack).items():
+    for name, (token, code) in bad_tokens(stack.keys).items():
         http = await people.anybody()
         headers = {"Authorization": f"Bearer {token}"} if kind == "bearer" else {"Cookie": f"session={token}"}
         for method, path in [("POST", "/api/items"), ("GET", "/api/orders"), ("GET", "/api/payments")]:

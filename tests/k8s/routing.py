@@ -20,6 +20,8 @@ SAMPLES = {
     "/api/audit/dead-letters": "audit",
     "/api/audits": "web",
     "/api/notifications/failed": "notifications",
+    "/api/docs/events": "web",
+    "/api/openapi.json": "web",
     "/api": "web",
     "/apis/users": "web",
     "/API/users": "web",

@@ -6,13 +6,24 @@ from contextlib import asynccontextmanager
 import httpx
 from fastapi import FastAPI
 
+from tests.support.documented import check_documented
+
 
 @asynccontextmanager
 async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """Run the app with its lifespan in this process. An exception becomes a 500, as with a real server."""
+    """Run the app with its lifespan in this process. An exception becomes a 500, as with a real server.
+
+    An answer that the app's OpenAPI document does not have raises `Undocumented`.
+    """
+
+    async def check(response: httpx.Response) -> None:
+        if response.headers.get("content-type") == "application/problem+json":
+            await response.aread()
+        check_documented(app, response.request.method, response.request.url.path, response)
+
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://souk.test") as c,
+        httpx.AsyncClient(transport=transport, base_url="http://souk.test", event_hooks={"response": [check]}) as c,
     ):
         yield c

@@ -5,8 +5,11 @@ requests only: what was stored before this rule existed must still load.
 """
 
 import re
+from dataclasses import dataclass
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_IN_TEXT = re.compile(r"(?!\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -24,5 +27,16 @@ def _text(value: str) -> str:
     return value
 
 
-LINE = AfterValidator(_line)
-TEXT = AfterValidator(_text)
+@dataclass(frozen=True, slots=True)
+class _Characters(AfterValidator):
+    """A check of characters that the JSON schema shows as a pattern."""
+
+    pattern: str
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": self.pattern}
+
+
+# Request bodies are stripped before the check: white space around the text is no fault.
+LINE = _Characters(_line, r"^[\t-\r]*[^\x00-\x1f\x7f-\x9f]*[\t-\r]*$")
+TEXT = _Characters(_text, r"^[\t-\r]*(?:[^\x00-\x08\x0b-\x1f\x7f-\x9f]|\r\n)*[\t-\r]*$")

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
+from common.http.documents import complete
 from common.http.middleware import HeadMiddleware, RequestMiddleware
 from common.http.operations import operations
 from common.http.problems import add_problem_handlers
@@ -58,6 +60,7 @@ def create_app(
             yield
 
     app = _App(title=f"Souk {service}", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.answers_unavailable = bool(away)
     app.include_router(router)  # First: routes are tried in this order.
     app.include_router(operations)
     app.add_middleware(RequestMiddleware, max_body=max_body, larger_bodies=larger_bodies or {})
@@ -66,8 +69,15 @@ def create_app(
 
 
 class _App(FastAPI):
+    answers_unavailable = False
+
     def build_middleware_stack(self) -> ASGIApp:
         return HeadMiddleware(super().build_middleware_stack())  # Outermost: all others see the GET.
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = complete(super().openapi(), self.routes, away=self.answers_unavailable)
+        return self.openapi_schema
 
 
 def serve(app: FastAPI, kind: type[Settings], service: str) -> None:

@@ -7,7 +7,15 @@ from fastapi import Depends, Header, Request
 
 from common.clock import now
 
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        description="Any text that is new for each command. The same again, with the same body, does nothing twice.",
+        examples=["0193a1f27b4c7d5e8f60718293a4b5c6"],
+    ),
+]
 """The `Idempotency-Key` header of a POST."""
 
 

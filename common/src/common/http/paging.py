@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from common.errors import NotFound
 
@@ -14,6 +14,9 @@ S = TypeVar("S")
 
 _ID = re.compile(r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
 """An id as `common.ids.new_id` makes it."""
+
+EXAMPLE_ID = "0193a1f27b4c7d5e8f60718293a4b5c6"
+"""An id in the examples of the documentation."""
 
 
 def _of_ours(cursor: str) -> str:
@@ -31,8 +34,11 @@ def _could_exist(identifier: str) -> str:
 KnownId = Annotated[str, AfterValidator(_could_exist)]
 """An id that goes into another service's path. Anything that `new_id` cannot have made is answered with 404."""
 
-Limit = Annotated[int, Query(ge=1, le=100)]
-Cursor = Annotated[Annotated[str, AfterValidator(_of_ours)] | None, Query()]
+Limit = Annotated[int, Query(ge=1, le=100, description="The most that a page may have.")]
+Cursor = Annotated[
+    Annotated[str, AfterValidator(_of_ours), Field(json_schema_extra={"pattern": f"^{_ID.pattern}$"})] | None,
+    Query(description="The `next` of an earlier page; nothing for the first one.", examples=[EXAMPLE_ID]),
+]
 """The `next` of an earlier page. Anything else is answered with 422."""
 
 

@@ -2,20 +2,19 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from common import errors
 
 log = logging.getLogger(__name__)
-
-METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 STATUS: Mapping[type[errors.SoukError], HTTPStatus] = {
     errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -38,13 +37,48 @@ def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | No
     return Response(content, status, media_type="application/problem+json", headers=dict(headers or {}))
 
 
+CODES = "x-codes"
+"""Where `problems` leaves the codes of a route, for `common.http.documents`."""
+
+RAISED: dict[Callable[..., Any], tuple[type[errors.SoukError], ...]] = {}
+"""What dependencies raise; see `raises`."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
 def problems(*kinds: type[errors.SoukError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route in its OpenAPI document: the errors that it answers with."""
-    responses: dict[int | str, dict[str, Any]] = {}
+    """The `responses` of a route in its OpenAPI document: the errors that it answers with.
+
+    It need not name those that a dependency declares with `raises`, nor what any route may answer.
+    """
+    return {status: {"description": ", ".join(codes), CODES: codes} for status, codes in codes_of(*kinds).items()}
+
+
+def coded(*kinds: type[errors.SoukError]) -> dict[str, Any]:
+    """The response of a route that answers with these errors under a status of its own choice."""
+    return {"description": "", CODES: {kind.code: _meaning(kind) for kind in kinds}}
+
+
+def raises(*kinds: type[errors.SoukError]) -> Callable[[F], F]:
+    """Say what a dependency raises: it stands in the OpenAPI document of every route that depends on it."""
+
+    def declared(dependency: F) -> F:
+        RAISED[dependency] = kinds
+        return dependency
+
+    return declared
+
+
+def codes_of(*kinds: type[errors.SoukError]) -> dict[int, dict[str, str]]:
+    """What the code of each error means, by status: the first sentences of its docstring."""
+    codes: dict[int, dict[str, str]] = {}
     for kind in kinds:
-        known = responses.setdefault(_status(kind), {"description": "", "content": {"application/problem+json": {}}})
-        known["description"] = f"{known['description']}, {kind.code}".removeprefix(", ")
-    return responses
+        codes.setdefault(_status(kind), {})[kind.code] = _meaning(kind)
+    return codes
+
+
+def _meaning(kind: type[errors.SoukError]) -> str:
+    return " ".join((kind.__doc__ or "").split("\n\n")[0].split())
 
 
 def _status(kind: type[errors.SoukError]) -> int:
@@ -82,12 +116,19 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> list[str]:
-    """The methods of all routes with this path: the framework's own `Allow` names those of the first one only."""
+    """The methods of all routes with this path: the framework's own `Allow` names those of the first one only.
+
+    Of two paths that match, such as `/orders/sales` and `/orders/{id}`, the more literal one counts.
+    """
     path = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
-    routes = request.app.routes
-    allowed = {
-        method for method in METHODS if any(r.matches({**path, "method": method})[0] is Match.FULL for r in routes)
-    }
+    matching = [
+        (str(route.path_format), method)
+        for route in iter_route_contexts(request.app.routes)
+        for method in sorted(route.methods or ())
+        if route.matches({**path, "method": method})[0] is Match.FULL
+    ]
+    literal = min((found.count("{") for found, _ in matching), default=0)
+    allowed = {method for found, method in matching if found.count("{") == literal}
     return sorted({*allowed, "HEAD"} if "GET" in allowed else allowed)
 
 

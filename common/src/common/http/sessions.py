@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from common.errors import Forbidden, Unauthenticated
 from common.events import EmailChanged, Event, RolesChanged, SessionEnded, UserVerified
+from common.http.problems import raises
 from common.ids import AHEAD_SECONDS
 
 COOKIE = "session"
@@ -93,6 +94,10 @@ class SessionOver(Unauthenticated):
     """The session was ended, or its user's roles have changed since this token was signed: refresh, or sign in."""
 
     code = "session_ended"
+
+
+NO_SESSION = (Unauthenticated, SessionInvalid, SessionExpired, SessionOver)
+"""What a request gets whose session is not valid."""
 
 
 def public_jwk(key: Ed25519PublicKey) -> dict[str, str]:
@@ -189,6 +194,7 @@ def _sessions(request: Request) -> Sessions:
     return sessions
 
 
+@raises(*NO_SESSION)
 async def current_session(request: Request) -> Session:
     """The session of the caller. Raises `Unauthenticated`, with the reason."""
     if token := token_of(request):
@@ -210,11 +216,13 @@ async def optional_user(request: Request) -> User | None:
     return session.user if session else None
 
 
+@raises(*NO_SESSION)
 async def current_user(request: Request) -> User:
     """The signed-in user. Raises `Unauthenticated`, with the reason."""
     return (await current_session(request)).user
 
 
+@raises(*NO_SESSION, EmailNotVerified)
 async def verified_user(request: Request) -> User:
     """The signed-in user, who may hold and sell. Raises `Unauthenticated` or, where it is asked, `EmailNotVerified`."""
     session, sessions = await current_session(request), _sessions(request)
@@ -225,6 +233,7 @@ async def verified_user(request: Request) -> User:
     return session.user
 
 
+@raises(*NO_SESSION, OperatorOnly)
 async def current_operator(request: Request) -> User:
     """The signed-in operator. Raises `Unauthenticated` or `OperatorOnly`; with outdated roles, `SessionOver`."""
     session = await current_session(request)

@@ -17,8 +17,18 @@ def _normal(email: str) -> str:
         raise ValueError(str(error)) from None
 
 
-Email = Annotated[str, Field(max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_normal)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=100), LINE, NAME]
-NewPassword = Annotated[str, StringConstraints(min_length=10, max_length=128, strip_whitespace=False)]
-AnyPassword = Annotated[str, StringConstraints(max_length=128, strip_whitespace=False)]
-Token = Annotated[str, StringConstraints(max_length=128)]
+Email = Annotated[
+    str,
+    Field(max_length=254, json_schema_extra={"format": "email"}, examples=["ada@souk.test"]),
+    AfterValidator(_normal),
+]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100), LINE, NAME, Field(examples=["Ada Lovelace"])]
+NewPassword = Annotated[
+    str,
+    StringConstraints(min_length=10, max_length=128, strip_whitespace=False),
+    Field(examples=["correct horse battery"]),
+]
+AnyPassword = Annotated[
+    str, StringConstraints(max_length=128, strip_whitespace=False), Field(examples=["correct horse battery"])
+]
+Token = Annotated[str, StringConstraints(max_length=128), Field(examples=["Qm9va3MgYXJlIGZyaWVuZHM"])]

@@ -83,7 +83,9 @@ async def sign_up(
     throttle: Limits,
     settings: Annotated[AuthSettings, Provided(AuthSettings)],
     now: Now,
-    accept_language: Annotated[str, Header(max_length=1000)] = "",
+    accept_language: Annotated[
+        str, Header(max_length=1000, description="The language of mails: English or German.", examples=["de"])
+    ] = "",
 ) -> User | CheckMail:
     """Open an account and a session. Where ENV is prod, the answer is the same for an address that has one."""
     await throttle.count_signup(address)

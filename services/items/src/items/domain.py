@@ -15,9 +15,9 @@ from common.text import LINE, TEXT
 
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Description = Annotated[str, StringConstraints(max_length=10_000)]
-NewTitle = Annotated[Title, LINE]
-NewDescription = Annotated[Description, TEXT]
-Price = Annotated[int, Field(strict=True, ge=1, le=10**9)]
+NewTitle = Annotated[Title, LINE, Field(examples=["Two seats, row 4"])]
+NewDescription = Annotated[Description, TEXT, Field(examples=["Side by side, with a view of the stage."])]
+Price = Annotated[int, Field(strict=True, ge=1, le=10**9, examples=[4500])]
 """Of one unit, in the currency's smallest unit."""
 Quantity = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Sequence
 from hashlib import sha256
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Query, Request, Response, status
+from fastapi import APIRouter, Path, Query, Request, Response, status
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect
 from common.errors import IdempotencyKeyReused, StaleWrite, TooLarge, TooMany, Unauthenticated, Unavailable
 from common.events import Currency, ItemStatus
 from common.http.dependencies import IdempotencyKey, Now, Provided
-from common.http.paging import Body, Cursor, Limit, Page, page_of
+from common.http.paging import EXAMPLE_ID, Body, Cursor, Limit, Page, page_of
 from common.http.problems import problems
 from common.http.sessions import CurrentUser, EmailNotVerified, OptionalUser, VerifiedUser
 from common.mongo.client import Document
@@ -45,6 +45,8 @@ from items.store import ItemStore
 router = APIRouter(prefix="/api/items", tags=["items"])
 
 Items = Annotated[ItemStore, Provided(ItemStore)]
+ItemInPath = Annotated[str, Path(description="The item's id.", examples=[EXAMPLE_ID])]
+PictureInPath = Annotated[str, Path(description="The picture's id.", examples=[EXAMPLE_ID])]
 Converter = Annotated[PictureConverter, Provided(PictureConverter)]
 
 
@@ -63,7 +65,7 @@ class NewItem(Body):
         return sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()
 
 
-@with_config(Body.model_config)
+@with_config(ConfigDict(**Body.model_config, json_schema_extra={"minProperties": 1}))
 class Edit(Changes, total=False):
     """At least one field of `NewItem`."""
 
@@ -134,7 +136,7 @@ class ItemView(BaseModel):
 
 
 @router.get("/{item_id}", responses=problems(ItemNotFound))  # First: routes are tried in order, and this one is hot.
-async def get_item(item_id: str, store: Items) -> ItemView:
+async def get_item(item_id: ItemInPath, store: Items) -> ItemView:
     """One item, listed or withdrawn."""
     return ItemView.of(await store.look_at(item_id))
 
@@ -143,8 +145,10 @@ async def get_item(item_id: str, store: Items) -> ItemView:
 async def list_items(
     store: Items,
     user: OptionalUser,
-    q: Annotated[str | None, Query(max_length=200)] = None,
-    seller_id: Annotated[str | None, Query(max_length=64)] = None,
+    q: Annotated[str | None, Query(max_length=200, description="Words to look for.", examples=["seats"])] = None,
+    seller_id: Annotated[
+        str | None, Query(max_length=64, description="Only what this user sells.", examples=[EXAMPLE_ID])
+    ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Page[ItemView]:
@@ -175,7 +179,7 @@ async def offer_item(
 
 @router.patch("/{item_id}", responses=problems(Unauthenticated, NotOwner, ItemNotFound, ItemIsWithdrawn, StaleWrite))
 async def edit_item(
-    item_id: str, body: Annotated[Edit, AfterValidator(_something)], user: CurrentUser, store: Items
+    item_id: ItemInPath, body: Annotated[Edit, AfterValidator(_something)], user: CurrentUser, store: Items
 ) -> ItemView:
     """Change some fields; of two changes at once, both count. An open order keeps the price it was placed at.
 
@@ -186,7 +190,7 @@ async def edit_item(
 
 
 @router.delete("/{item_id}", responses=problems(Unauthenticated, NotOwner, ItemNotFound, StaleWrite))
-async def withdraw_item(item_id: str, user: CurrentUser, store: Items) -> ItemView:
+async def withdraw_item(item_id: ItemInPath, user: CurrentUser, store: Items) -> ItemView:
     """Take an item off sale for good. Open orders live on; there will be no new ones once this is in effect.
 
     The answer waits for that as that of an edit does.
@@ -196,6 +200,7 @@ async def withdraw_item(item_id: str, user: CurrentUser, store: Items) -> ItemVi
 
 
 UPLOAD = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in KINDS}
+Size = Annotated[str, Path(description="`small` (480 pixels) or `large` (1600).", examples=["small"])]
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
@@ -218,7 +223,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
     ),
 )
 async def add_picture(
-    item_id: str, request: Request, user: CurrentUser, store: Items, converter: Converter
+    item_id: ItemInPath, request: Request, user: CurrentUser, store: Items, converter: Converter
 ) -> ItemView:
     """Add a JPEG, PNG or WebP of up to 5 MB, after the other pictures. It is converted, without any of its metadata."""
     (await store.get(item_id)).check_room_for_picture(user.id)  # Before the upload is read.
@@ -233,7 +238,7 @@ async def add_picture(
     "/{item_id}/pictures/{picture_id}",
     responses=problems(Unauthenticated, NotOwner, ItemNotFound, PictureNotFound, ItemIsWithdrawn, StaleWrite),
 )
-async def remove_picture(item_id: str, picture_id: str, user: CurrentUser, store: Items) -> ItemView:
+async def remove_picture(item_id: ItemInPath, picture_id: PictureInPath, user: CurrentUser, store: Items) -> ItemView:
     """Remove a picture."""
     return ItemView.of(await store.remove_picture(item_id, user.id, picture_id))
 
@@ -243,7 +248,9 @@ async def remove_picture(item_id: str, picture_id: str, user: CurrentUser, store
     response_class=Response,
     responses=problems(PictureNotFound) | {200: {"content": {"image/webp": {}}}, 304: {"description": "as it was"}},
 )
-async def get_picture(item_id: str, picture_id: str, size: str, request: Request, store: Items) -> Response:
+async def get_picture(
+    item_id: ItemInPath, picture_id: PictureInPath, size: Size, request: Request, store: Items
+) -> Response:
     """A picture, `small` (480 pixels) or `large` (1600). It may be kept for ever."""
     headers = {"Cache-Control": FOR_EVER, "ETag": f'"{picture_id}-{size}"'}
     if headers["ETag"] in request.headers.get("if-none-match", ""):

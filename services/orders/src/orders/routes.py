@@ -3,13 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Self
 
-from fastapi import APIRouter, status
-from pydantic import BaseModel
+from fastapi import APIRouter, Path, status
+from pydantic import BaseModel, Field
 
 from common.errors import IdempotencyKeyReused
 from common.events import CancelReason, Currency, ItemId, MinorUnits, Quantity
 from common.http.dependencies import IdempotencyKey, Provided
-from common.http.paging import Body, Cursor, Limit, Page, page_of
+from common.http.paging import EXAMPLE_ID, Body, Cursor, Limit, Page, page_of
 from common.http.problems import problems
 from common.http.sessions import CurrentUser, EmailNotVerified, VerifiedUser
 from orders.commands import PlaceOrder
@@ -33,13 +33,14 @@ from orders.store import OrderStore
 router = APIRouter(prefix="/api/orders", tags=["orders"])
 
 Store = Annotated[OrderStore, Provided(OrderStore)]
+OrderInPath = Annotated[str, Path(description="The order's id.", examples=[EXAMPLE_ID])]
 Desk = Annotated[ReservationDesk, Provided(ReservationDesk)]
 
 
 class NewOrder(Body):
     """What a buyer asks for, and the price that the buyer saw: at another one, nothing is ordered."""
 
-    item_id: ItemId
+    item_id: Annotated[ItemId, Field(examples=[EXAMPLE_ID])]
     quantity: Quantity = 1
     expected_unit_price: MinorUnits | None = None
     expected_currency: Currency | None = None
@@ -106,13 +107,13 @@ async def list_sales(user: CurrentUser, store: Store, limit: Limit = 20, cursor:
 
 
 @router.get("/{order_id}", responses=problems(OrderNotFound))
-async def show_order(order_id: str, user: CurrentUser, store: Store) -> OrderView:
+async def show_order(order_id: OrderInPath, user: CurrentUser, store: Store) -> OrderView:
     """One of the caller's own orders."""
     return OrderView.of(await _own(order_id, user.id, store))
 
 
 @router.delete("/{order_id}", responses=problems(OrderNotFound, OrderAlreadyPaid))
-async def cancel_order(order_id: str, user: CurrentUser, store: Store, desk: Desk) -> OrderView:
+async def cancel_order(order_id: OrderInPath, user: CurrentUser, store: Store, desk: Desk) -> OrderView:
     """Give the units back. Cancelling what is cancelled or expired changes nothing."""
     await _own(order_id, user.id, store)
     return OrderView.of(await desk.cancel(order_id))
@@ -123,7 +124,7 @@ async def cancel_order(order_id: str, user: CurrentUser, store: Store, desk: Des
     status_code=status.HTTP_202_ACCEPTED,
     responses=problems(OrderNotFound, NotSeller, OrderNotPaid),
 )
-async def refund_order(order_id: str, user: CurrentUser, store: Store) -> OrderView:
+async def refund_order(order_id: OrderInPath, user: CurrentUser, store: Store) -> OrderView:
     """The seller gives the money back; the order is `refunded` once it has arrived."""
 
     def decide(order: Order) -> None:

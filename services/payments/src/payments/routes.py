@@ -1,17 +1,17 @@
 """HTTP models and routes of payments. No rules, no queries."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from fastapi import APIRouter, Depends, Query, Request, Response, status
+from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, StringConstraints
 
 from common.errors import IdempotencyKeyReused
 from common.events import Currency, DisputeStatus, OrderId, PaymentId
 from common.http.dependencies import IdempotencyKey, Provided
-from common.http.paging import Body, Cursor, Limit, Page, page_of
-from common.http.problems import problem, problems
+from common.http.paging import EXAMPLE_ID, Body, Cursor, Limit, Page, page_of
+from common.http.problems import coded, problem, problems
 from common.http.sessions import CurrentUser, Operator, OperatorOnly, current_operator
 from payments.cashier import Cashier
 from payments.domain import CardDeclined, Payment, PaymentNotFound, UnknownPaymentMethod
@@ -24,14 +24,15 @@ from payments.store import PaymentStore
 router = APIRouter(prefix="/api/payments", tags=["payments"])
 
 Store = Annotated[PaymentStore, Provided(PaymentStore)]
+PaymentInPath = Annotated[PaymentId, Path(description="The payment's id.", examples=[EXAMPLE_ID])]
 TheCashier = Annotated[Cashier, Provided(Cashier)]
 
 
 class NewPayment(Body):
     """Which order to pay, and with what."""
 
-    order_id: OrderId
-    payment_method: str = Field(min_length=1, max_length=100)
+    order_id: Annotated[OrderId, Field(examples=[EXAMPLE_ID])]
+    payment_method: str = Field(min_length=1, max_length=100, examples=["pm_card_visa"])
 
 
 class PaymentView(BaseModel):
@@ -90,7 +91,9 @@ class TroubledPayment(PaymentRecord):
 class Settlement(Body):
     """Why a failed refund needs nothing more: how its money went back."""
 
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    reason: Annotated[
+        str, StringConstraints(min_length=1, max_length=500), Field(examples=["paid back by bank transfer"])
+    ]
 
 
 @router.post(
@@ -110,7 +113,9 @@ async def pay_order(
 async def list_payments(
     user: CurrentUser,
     store: Store,
-    order_id: Annotated[OrderId | None, Query()] = None,
+    order_id: Annotated[
+        OrderId | None, Query(description="Only payments for this order.", examples=[EXAMPLE_ID])
+    ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Page[PaymentRecord]:
@@ -120,8 +125,38 @@ async def list_payments(
     )
 
 
+class Received(BaseModel):
+    """What became of a webhook call: `ignored` if it is about no charge of ours."""
+
+    status: Literal["ok", "ignored"]
+
+
+WEBHOOK = {
+    "requestBody": {
+        "required": True,
+        "description": "Stripe's event, or the sandbox's `{id, reference}`. Nothing in it is trusted but which charge "
+        "has changed: the provider is then asked how.",
+        "content": {
+            "application/json": {"schema": {"type": "object"}, "example": {"id": "evt_1", "reference": "ch_1"}}
+        },
+    },
+    "parameters": [
+        {
+            "name": name,
+            "in": "header",
+            "description": f"Signs the time and the raw body, with HMAC-SHA256: `t=1764400000,v1=5257a8...`. {who}",
+            "schema": {"type": "string"},
+            "example": "t=1764400000,v1=5257a869e7ecebeda32affa62cdca3fa51cad7e77a0e56ff536d0ce8e108d8bd",
+        }
+        for name, who in (("Stripe-Signature", "From Stripe."), ("Sandbox-Signature", "From the sandbox."))
+    ],
+}
+
+
 @router.post(
-    "/webhook", responses={400: {"description": BadSignature.code, "content": {"application/problem+json": {}}}}
+    "/webhook",
+    openapi_extra=WEBHOOK,
+    responses={400: coded(BadSignature), 200: {"model": Received}},
 )
 async def receive_webhook(request: Request, cashier: TheCashier) -> Response:
     """The payment gateway reports that a charge has changed. The signature covers the raw body."""
@@ -134,7 +169,10 @@ async def receive_webhook(request: Request, cashier: TheCashier) -> Response:
 
 @router.get("/trouble", dependencies=[Depends(current_operator)], responses=problems(OperatorOnly))
 async def list_trouble(
-    store: Store, lost: bool = False, limit: Limit = 20, cursor: Cursor = None
+    store: Store,
+    lost: Annotated[bool, Query(description="Also those whose dispute is lost.")] = False,
+    limit: Limit = 20,
+    cursor: Cursor = None,
 ) -> Page[TroubledPayment]:
     """For operators: payments whose refund failed or whose dispute is open, newest first.
 
@@ -150,14 +188,14 @@ async def list_trouble(
     status_code=status.HTTP_202_ACCEPTED,
     responses=problems(PaymentNotFound, NoFailedRefund, OperatorOnly),
 )
-async def retry_refund(payment_id: PaymentId, user: Operator, cashier: TheCashier) -> TroubledPayment:
+async def retry_refund(payment_id: PaymentInPath, user: Operator, cashier: TheCashier) -> TroubledPayment:
     """For operators: make a failed refund once more."""
     return TroubledPayment.of(await cashier.refund_again(payment_id, user.email))
 
 
 @router.post("/{payment_id}/refund/settled", responses=problems(PaymentNotFound, NoFailedRefund, OperatorOnly))
 async def settle_refund(
-    payment_id: PaymentId, body: Settlement, user: Operator, cashier: TheCashier
+    payment_id: PaymentInPath, body: Settlement, user: Operator, cashier: TheCashier
 ) -> TroubledPayment:
     """For operators: record that the money of a failed refund went back by other means."""
     return TroubledPayment.of(await cashier.settle_refund(payment_id, user.email, body.reason))

@@ -5,7 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from fastapi.responses import HTMLResponse
 from starlette.middleware.gzip import GZipMiddleware
 
 from common.bus.connection import Bus
@@ -15,11 +16,23 @@ from common.settings import load
 from web.clients.api import Api, Refused, Services
 from web.live import stream
 from web.live.updates import LISTENED, LiveUpdates
-from web.pages import accounts, catalogue, crawlers, my_data, operators, orders, recovery, selling, static_files
+from web.pages import (
+    accounts,
+    catalogue,
+    crawlers,
+    documentation,
+    my_data,
+    operators,
+    orders,
+    recovery,
+    selling,
+    static_files,
+)
 from web.pages.error_pages import ErrorPages, answer_refusal
 from web.pages.forms import MAX_BODY
 from web.pages.renewal import SessionRenewal
 from web.rendering.assets import Assets
+from web.rendering.documents import Documents
 from web.rendering.templates import Templates
 from web.security.csrf import Csrf
 from web.security.headers import SecurityHeaders
@@ -56,13 +69,15 @@ async def start() -> AsyncIterator[Running]:
         for events in LISTENED:
             await listening.enter_async_context(bus.listening(updates.receive, *events))
         csrf = Csrf(settings.csrf_secret.get_secret_value())
-        parts = [settings, assets, templates, csrf, services, updates, sessions]
+        parts = [settings, assets, templates, csrf, services, updates, sessions, Documents()]
         yield Running(parts, {"bus": bus.check}, leaving=updates.close)
 
 
 router = APIRouter()
-for pages in (catalogue, crawlers, accounts, recovery, my_data, selling, orders, operators, stream, static_files):
-    router.include_router(pages.router)
+for pages in (catalogue, crawlers, accounts, recovery, my_data, selling, orders, operators, documentation):
+    router.include_router(pages.router, default_response_class=HTMLResponse, tags=["pages"])
+for others in (stream, static_files):
+    router.include_router(others.router, default_response_class=Response, tags=["pages"])
 
 app = create_app("web", router, start, max_body=MAX_BODY)
 app.add_exception_handler(Refused, answer_refusal)

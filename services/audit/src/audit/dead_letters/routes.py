@@ -16,8 +16,13 @@ from common.http.sessions import Operator
 router = APIRouter(prefix="/dead-letters")
 
 DeadLetters = Annotated[DeadLetterStore, Provided(DeadLetterStore)]
-DeadLetterId = Annotated[str, StringConstraints(min_length=1, max_length=300)]
-SequenceCursor = Annotated[int | None, Query(ge=1, lt=2**63)]
+DeadLetterId = Annotated[
+    str, StringConstraints(min_length=1, max_length=300), Field(examples=["orders.release_unpaid_order.EXPIRATION.17"])
+]
+State = Annotated[DeadLetterState | None, Query(description="Only dead letters in this state.")]
+SequenceCursor = Annotated[
+    int | None, Query(ge=1, lt=2**63, description="The `next` of an earlier page; nothing for the first one.")
+]
 
 
 class DeadLetterView(BaseModel):
@@ -68,12 +73,12 @@ class Replay(Body):
 class Discard(Replay):
     """The dead letters to discard, and why."""
 
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500), Field(examples=["a test message"])]
 
 
 @router.get("")
 async def list_dead_letters(
-    letters: DeadLetters, state: DeadLetterState | None = None, limit: Limit = 20, cursor: SequenceCursor = None
+    letters: DeadLetters, state: State = None, limit: Limit = 20, cursor: SequenceCursor = None
 ) -> DeadLetterPage:
     """Dead letters, newest first."""
     page = await page_of(

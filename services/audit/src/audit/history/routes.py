@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, StringConstraints
 
 from audit.event_log.domain import ItemNotFound, OrderNotFound, PaymentNotFound
@@ -13,14 +13,22 @@ from audit.history.snapshot import OrderThen, PaymentThen, Snapshot, StockThen
 from audit.history.timeline import Line, event_in
 from common.events import ItemState, OrderState
 from common.http.dependencies import Provided
-from common.http.paging import Cursor, Limit, Page, page_of
+from common.http.paging import EXAMPLE_ID, Cursor, Limit, Page, page_of
 from common.http.problems import problems
 from common.text import LINE
 
 router = APIRouter()
 
+OrderInPath = Annotated[str, Path(description="The order's id.", examples=[EXAMPLE_ID])]
+PaymentInPath = Annotated[str, Path(description="The payment's id.", examples=[EXAMPLE_ID])]
+ItemInPath = Annotated[str, Path(description="The item's id.", examples=[EXAMPLE_ID])]
 TheHistories = Annotated[Histories, Provided(Histories)]
-SearchText = Annotated[str, StringConstraints(min_length=1, max_length=254, strip_whitespace=True), LINE, Query()]
+SearchText = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=254, strip_whitespace=True),
+    LINE,
+    Query(description="An id, an e-mail address, or the beginning of a title.", examples=["ada@souk.test"]),
+]
 
 
 class HitView(BaseModel):
@@ -113,7 +121,7 @@ async def search(q: SearchText, histories: TheHistories, limit: Limit = 20, curs
 
 
 @router.get("/orders/{order_id}", responses=problems(OrderNotFound))
-async def order_history(order_id: str, histories: TheHistories) -> OrderHistory:
+async def order_history(order_id: OrderInPath, histories: TheHistories) -> OrderHistory:
     """The history of an order across all services."""
     history = await histories.order(order_id)
     states = StateView.all_of(history)
@@ -121,7 +129,7 @@ async def order_history(order_id: str, histories: TheHistories) -> OrderHistory:
 
 
 @router.get("/payments/{payment_id}", responses=problems(PaymentNotFound))
-async def payment_history(payment_id: str, histories: TheHistories) -> PaymentHistory:
+async def payment_history(payment_id: PaymentInPath, histories: TheHistories) -> PaymentHistory:
     """The history of a payment. The history of its order has more."""
     history = await histories.payment(payment_id)
     order_ids = [line.fields["order_id"] for line in history.timeline if "order_id" in line.fields]
@@ -133,7 +141,12 @@ async def payment_history(payment_id: str, histories: TheHistories) -> PaymentHi
 
 
 @router.get("/items/{item_id}", responses=problems(ItemNotFound))
-async def item_history(item_id: str, histories: TheHistories, limit: Limit = 20, cursor: Cursor = None) -> ItemHistory:
+async def item_history(
+    item_id: ItemInPath,
+    histories: TheHistories,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> ItemHistory:
     """The newest events of an item, and its orders, newest first."""
     history = await histories.item(item_id)
     orders = await page_of(

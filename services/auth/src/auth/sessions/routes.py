@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response, status
+from fastapi import APIRouter, Depends, Path, Request, Response, status
 from pydantic import BaseModel, StringConstraints
 
 from auth.sessions.client import device_of
@@ -11,6 +11,7 @@ from auth.sessions.keeper import Client, Issued, SessionKeeper
 from common.errors import NotFound, Unauthenticated
 from common.http.dependencies import IdempotencyKey, Now, Provided
 from common.http.network import network_of
+from common.http.paging import EXAMPLE_ID
 from common.http.problems import problems
 from common.http.sessions import (
     COOKIE,
@@ -70,7 +71,11 @@ Keeper = Annotated[SessionKeeper, Provided(SessionKeeper)]
 SessionCookies = Annotated[Cookies, Provided(Cookies)]
 Address = Annotated[str, Depends(client_address)]
 CurrentClient = Annotated[Client, Depends(client_of)]
-Id = Annotated[str, StringConstraints(max_length=64, pattern="^[0-9a-f]+$")]
+Id = Annotated[
+    str,
+    StringConstraints(max_length=64, pattern="^[0-9a-f]+$"),
+    Path(description="The session's id.", examples=[EXAMPLE_ID]),
+]
 
 
 class SessionView(BaseModel):
@@ -84,7 +89,7 @@ class SessionView(BaseModel):
     current: bool
 
 
-@router.post("/refresh", responses=problems(SessionOver))
+@router.post("/refresh", openapi_extra={"security": [{"refresh": []}]}, responses=problems(SessionOver))
 async def refresh(
     request: Request,
     response: Response,

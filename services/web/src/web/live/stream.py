@@ -11,10 +11,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
-from common.errors import NotFound, Unavailable
+from common.errors import NotFound, TooMany, Unavailable
 from common.http.dependencies import Provided
 from common.http.network import network_of
-from common.http.paging import KnownId
+from common.http.paging import EXAMPLE_ID, KnownId
+from common.http.problems import problems
 from web.clients.api import Api, Refused
 from web.live.updates import LiveUpdates, OpenPage
 from web.pages.visitor import CurrentVisitor
@@ -33,17 +34,23 @@ RETRY = (1_000, 4_000)
 MAX_ITEMS = 100
 """Items on one page that are live."""
 
-ItemIds = Annotated[list[KnownId], Query(max_length=MAX_ITEMS)]
+ItemIds = Annotated[list[KnownId], Query(max_length=MAX_ITEMS, description="The items that the page shows.")]
+OrderId = Annotated[KnownId | None, Query(description="The order that it shows.", examples=[EXAMPLE_ID])]
 OrderList = Literal["bought", "sold"]
+ShownList = Annotated[OrderList | None, Query(description="The list of the visitor's orders that it shows.")]
 
 
-@router.get("/live")
+@router.get(
+    "/live",
+    responses=problems(NotFound, TooMany)
+    | {200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
 async def live(
     visitor: CurrentVisitor,
     updates: Annotated[LiveUpdates, Provided(LiveUpdates)],
     item: ItemIds = [],  # noqa: B006 - FastAPI copies it
-    order: KnownId | None = None,
-    orders: OrderList | None = None,
+    order: OrderId = None,
+    orders: ShownList = None,
 ) -> Response:
     """The state of what a page shows, now and after every change: items, one order, or a list of the visitor's orders.
 

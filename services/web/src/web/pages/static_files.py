@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from common.errors import NotFound
 from common.http.dependencies import Provided
@@ -13,8 +13,16 @@ FOR_EVER = "public, max-age=31536000, immutable"
 router = APIRouter()
 
 
-@router.get("/static/{name}")
-async def static_file(name: str, request: Request, assets: Annotated[Assets, Provided(Assets)]) -> Response:
+FILE = {"schema": {"type": "string", "format": "binary"}}
+FileName = Annotated[str, Path(description="A name that a page has.", examples=["souk.0123456789ab.css"])]
+TYPES = ("application/javascript", "font/woff2", "image/svg+xml", "text/css", "text/javascript")
+
+
+@router.get(
+    "/static/{name}",
+    responses={200: {"content": dict.fromkeys(TYPES, FILE)}, 404: {"description": "A page: there is no such file."}},
+)
+async def static_file(name: FileName, request: Request, assets: Annotated[Assets, Provided(Assets)]) -> Response:
     """A static file. Browsers may keep it for ever: its name changes with its content."""
     if not (asset := assets.by_name.get(name)):
         raise NotFound("there is no such file")

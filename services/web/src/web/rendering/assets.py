@@ -11,6 +11,9 @@ from pathlib import Path
 import brotli  # type: ignore[import-untyped]
 
 STATIC = Path(__file__).parents[1] / "static"
+LARGE = 200_000
+"""Bytes from which the best compression would delay the start by seconds."""
+
 _COMPRESSED = {".css", ".js", ".svg"}
 _URL = re.compile(r"url\((?:\./)?([\w-]+\.woff2)\)")
 
@@ -34,7 +37,8 @@ class Asset:
         name = f"{path.stem}.{sha256(content).hexdigest()[:12]}{path.suffix}"
         encoded = {}
         if path.suffix in _COMPRESSED:
-            encoded = {"br": brotli.compress(content), "gzip": gzip.compress(content, mtime=0)}
+            quality = 11 if len(content) < LARGE else 5
+            encoded = {"br": brotli.compress(content, quality=quality), "gzip": gzip.compress(content, mtime=0)}
         return cls(name, mimetypes.guess_type(path.name)[0] or "application/octet-stream", content, encoded)
 
 

@@ -1,0 +1,170 @@
+"""Every operation of the API, called as everybody who may and who may not: docs/authorization.md says what they get."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from common.http.sessions import COOKIE, OPERATOR
+from common.ids import new_id
+from infra.local.stack.stack import Stack
+from infra.services import ROOT
+from tests.support.calls import API, PICTURE, call
+from tests.support.forgeries import bad_tokens
+from tests.support.people import People, Person
+from tests.support.sessions import Tokens
+from tests.support.shopping import becomes, ok, pay, place, sell
+from tests.support.waiting import eventually
+
+TABLE = ROOT / "docs/authorization.md"
+COLUMNS = ("nobody", "somebody else", "its owner", "an operator", "a bad session")
+
+ROWS: dict[str, dict[str, str]] = {
+    cells[0]: dict(zip(COLUMNS, cells[1:], strict=True))
+    for line in re.findall(r"^\| ([A-Z]+ /.*) \|$", TABLE.read_text(), re.MULTILINE)
+    if (cells := line.split(" | "))
+}
+
+NOT_ABOUT_THE_CALLER = {"bad_credentials", "letter_not_found"}
+"""Codes for a password that is wrong, and for a message that never failed: whoever asks."""
+
+WITH_ACCOUNTS = {"POST /api/users/verify-email/send", "POST /api/users/password", "POST /api/users/email"}
+"""Operations for which everybody needs an account. Elsewhere a token is enough, and costs no password hash."""
+
+
+def test_every_operation_has_a_row() -> None:
+    missing = [f"| {name} | ? | ? | ? | ? | ? |" for name in API if name not in ROWS]
+    assert not missing, f"say in {TABLE.name} who may call it:\n" + "\n".join(missing)
+    assert not set(ROWS) - set(API), f"{TABLE.name} has operations that are no more: {set(ROWS) - set(API)}"
+
+
+class Market:
+    """People, and things that belong to `owner`, made when an operation asks for them."""
+
+    def __init__(self, people: People, owner: Person, seller: Person, operator: Person) -> None:
+        self.people, self.owner, self.seller, self.operator = people, owner, seller, operator
+        self._makers: Mapping[str, Callable[[], Awaitable[str]]] = {
+            "item_id": lambda: sell(owner, 9),
+            "picture_id": self._picture,
+            "order_id": self._order,
+            "payment_id": self._payment,
+            "session_id": self._session,
+        }
+
+    async def known(self, operation: str) -> dict[str, str]:
+        """What stands for the parameters and fields of this operation."""
+        found = {"size": "small", "email": f"{new_id()}@souk.test", "new_email": f"{new_id()}@souk.test"}
+        if operation == "POST /api/orders":
+            return found | {"item_id": await sell(self.seller, 9)}
+        if operation == "POST /api/orders/{order_id}/refund":
+            return found | {"order_id": await self._sale()}
+        if operation == "POST /api/payments":
+            return found | {"order_id": await self._order()}
+        self._item = None
+        for name in re.findall(r"{(\w+)}", operation):
+            if name in self._makers:
+                found[name] = await self._makers[name]()
+        if "picture_id" in found:
+            found["item_id"] = self._pictured
+        if operation.startswith("GET /api/audit/"):
+            await self._until_audit_knows(operation, found)
+        return found
+
+    async def _order(self) -> str:
+        return str((await place(self.owner, await sell(self.seller, 9)))["id"])
+
+    async def _payment(self) -> str:
+        return str((await pay(self.owner, await self._order()))["id"])
+
+    async def _sale(self) -> str:
+        order_id = str((await place(self.seller, await sell(self.owner, 9)))["id"])
+        await pay(self.seller, order_id)
+        await becomes(self.seller, order_id, "paid")
+        return order_id
+
+    async def _picture(self) -> str:
+        self._pictured = await sell(self.owner, 9)
+        path, headers = f"/api/items/{self._pictured}/pictures", {"Content-Type": "image/png"}
+        item = ok(await self.owner.http.post(path, content=PICTURE, headers=headers), 201)
+        return str(item["pictures"][0]["id"])
+
+    async def _session(self) -> str:
+        sessions = (await self.owner.http.get("/api/users/sessions")).json()
+        return str(next(one["id"] for one in sessions if one["current"]))
+
+    async def _until_audit_knows(self, operation: str, known: Mapping[str, str]) -> None:
+        async def told() -> bool:
+            return (await self.operator.http.request(**call(operation, known))).status_code == 200
+
+        await eventually(told, 30, why=f"audit does not know {known}")
+
+
+@pytest_asyncio.fixture
+async def people(stack: Stack) -> AsyncIterator[People]:
+    """People at `stack`."""
+    async with AsyncExitStack() as exits:
+        yield People(stack, exits)
+
+
+_ended: dict[str, str] = {}
+
+
+async def ended_token(people: People, stack: Stack) -> str:
+    """An access token whose session was ended; made once for a stack."""
+    if stack.url not in _ended:
+        somebody = await people.signed_up("Ada")
+        _ended[stack.url] = somebody.http.cookies[COOKIE]
+        await somebody.http.post("/api/users/signout")
+    return _ended[stack.url]
+
+
+async def operator_with_account(people: People, stack: Stack) -> Person:
+    """An operator whom auth knows."""
+    otto = await people.signed_up("Otto")
+    user = otto.user.model_copy(update={"roles": (OPERATOR,)})
+    otto.http.headers.update(Tokens(stack.keys.private_key).headers(user))
+    return Person(user, otto.http)
+
+
+def outcome(answer: httpx.Response) -> str:
+    """The answer in the words of the table."""
+    assert answer.status_code < 500, answer.text
+    code = answer.json().get("code") if answer.headers.get("content-type") == "application/problem+json" else None
+    refused = answer.status_code in {401, 403, 404} and code not in NOT_ABOUT_THE_CALLER
+    return str(answer.status_code) if refused else "yes"
+
+
+@pytest.mark.parametrize("operation", ROWS)
+async def test_everybody_gets_what_the_table_says(operation: str, people: People, stack: Stack) -> None:
+    row = ROWS[operation]
+    owner = await (people.signed_up("Olga") if "/api/users/" in operation else people.new("Olga"))
+    operator = await people.new("Otto", OPERATOR)
+    market = Market(people, owner, await people.new("Sid"), operator)
+    request = call(operation, await market.known(operation))
+    anybody = await people.anybody()
+
+    bad = {name: token for name, (token, _) in bad_tokens(stack.keys, owner.user).items()}
+    bad["ended"] = await ended_token(people, stack)
+    wanted = row["nobody"] if row["a bad session"] == "as nobody" else row["a bad session"]
+    for name, token in bad.items():
+        headers = request.get("headers", {}) | {"Authorization": f"Bearer {token}"}
+
+        async def refused(headers: dict[str, str] = headers) -> bool:
+            return outcome(await anybody.request(**request | {"headers": headers})) == wanted
+
+        # An ended session is refused everywhere within two seconds; anything else at once.
+        await eventually(refused, 5 if name == "ended" else 0, why=f"a session that is {name} is not answered {wanted}")
+
+    somebody_else = await (people.signed_up if operation in WITH_ACCOUNTS else people.new)("Eve")
+    if operation in WITH_ACCOUNTS:
+        operator = await operator_with_account(people, stack)
+    found = {
+        "nobody": outcome(await anybody.request(**request)),
+        "somebody else": outcome(await somebody_else.http.request(**request)),
+        "an operator": outcome(await operator.http.request(**request)),
+        "its owner": outcome(await owner.http.request(**request)),  # Last: it may be gone afterwards.
+    }
+    assert found == {name: row[name] for name in found}
