@@ -1,7 +1,7 @@
 """Deletes the account with an id: `python -m auth.erase ID`, with the settings of auth.
 
-For an account that its owner deleted after the backup that was restored. People who are here do it themselves, under "My
-data".
+For an account that its owner deleted after the backup that was restored. People who are here do it themselves, on the
+page "My data".
 """
 
 import argparse
