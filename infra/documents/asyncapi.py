@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -91,7 +92,7 @@ def _message(subject: str, event: type[Event]) -> Json:
     payload = json.loads((EXAMPLES / f"{subject}.json").read_text())
     source = Envelope.of(event.model_validate(payload), event_id="").headers(owner(subject))["ce-source"]
     own = {"ce-type": {"const": subject}, "ce-source": {"const": source}}
-    text = " ".join((event.__doc__ or "").split("\n\n")[0].split())
+    text = re.sub(r" Owner: \w+\.", "", " ".join((event.__doc__ or "").split("\n\n")[0].split()))
     return {
         "name": subject,
         "title": event.__name__,

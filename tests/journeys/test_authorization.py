@@ -12,7 +12,7 @@ from common.http.sessions import COOKIE, OPERATOR
 from common.ids import new_id
 from infra.local.stack.stack import Stack
 from infra.services import ROOT
-from tests.support.calls import API, PICTURE, call
+from tests.support.calls import API, DOCUMENT, PICTURE, call
 from tests.support.forgeries import bad_tokens
 from tests.support.people import People, Person
 from tests.support.sessions import Tokens
@@ -33,6 +33,17 @@ NOT_ABOUT_THE_CALLER = {"bad_credentials", "letter_not_found"}
 
 WITH_ACCOUNTS = {"POST /api/users/verify-email/send", "POST /api/users/password", "POST /api/users/email"}
 """Operations for which everybody needs an account. Elsewhere a token is enough, and costs no password hash."""
+
+
+FORMS = [path for path, methods in DOCUMENT["paths"].items() if "post" in methods and "/api/" not in path]
+"""Pages that a form is sent to."""
+
+
+@pytest.mark.parametrize("path", FORMS)
+async def test_a_form_without_its_token_is_refused_whoever_sends_it(path: str, people: People) -> None:
+    there = re.sub(r"{\w+}", new_id(), path)
+    for sender in (await people.anybody(), (await people.new("Eve")).http, (await people.new("Otto", OPERATOR)).http):
+        assert (await sender.post(there, data={"reason": "none"})).status_code == 403
 
 
 def test_every_operation_has_a_row() -> None:

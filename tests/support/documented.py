@@ -14,6 +14,17 @@ class Undocumented(AssertionError):
     """A service has answered what its OpenAPI document does not say."""
 
 
+def compared(app: FastAPI) -> dict[str, list[Any]]:
+    """The event hooks of a client of this service: what its document does not have raises `Undocumented`."""
+
+    async def check(response: httpx.Response) -> None:
+        if response.headers.get("content-type") == "application/problem+json":
+            await response.aread()
+        check_documented(app, response.request.method, response.request.url.path, response)
+
+    return {"response": [check]}
+
+
 def check_documented(app: FastAPI, method: str, path: str, response: httpx.Response) -> None:
     """Raise `Undocumented` if the operation, the status or the code of a problem is not in the document.
 

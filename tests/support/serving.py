@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import httpx
 from fastapi import FastAPI
 
-from tests.support.documented import check_documented
+from tests.support.documented import compared
 
 
 @asynccontextmanager
@@ -15,15 +15,9 @@ async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
     An answer that the app's OpenAPI document does not have raises `Undocumented`.
     """
-
-    async def check(response: httpx.Response) -> None:
-        if response.headers.get("content-type") == "application/problem+json":
-            await response.aread()
-        check_documented(app, response.request.method, response.request.url.path, response)
-
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://souk.test", event_hooks={"response": [check]}) as c,
+        httpx.AsyncClient(transport=transport, base_url="http://souk.test", event_hooks=compared(app)) as c,
     ):
         yield c

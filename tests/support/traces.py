@@ -4,7 +4,7 @@ import base64
 import json
 import unicodedata
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from email.header import Header
 from quopri import encodestring
 from typing import Any
@@ -59,7 +59,8 @@ async def _everything(stack: Stack, said: Sequence[str]) -> AsyncIterator[tuple[
     for file in stack.data_dir.rglob("*"):
         # MongoDB's files have old pages and journals, compressed: what it would show is looked at above.
         if file.is_file() and "mongod" not in file.relative_to(stack.data_dir).parts:
-            yield f"file {file.relative_to(stack.data_dir)}", file.read_bytes()
+            with suppress(FileNotFoundError):
+                yield f"file {file.relative_to(stack.data_dir)}", file.read_bytes()
 
 
 async def _documents(stack: Stack) -> AsyncIterator[tuple[str, bytes]]:

@@ -37,6 +37,8 @@ class _Characters(AfterValidator):
         return {**handler(schema), "pattern": self.pattern}
 
 
-# Request bodies are stripped before the check: white space around the text is no fault.
-LINE = _Characters(_line, r"^[\t-\r]*[^\x00-\x1f\x7f-\x9f]*[\t-\r]*$")
+# Texts are stripped before the check: white space around one is no fault, and a line is more than that.
+LINE = _Characters(
+    _line, r"^[\t-\r ]*[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?[\t-\r ]*$"
+)
 TEXT = _Characters(_text, r"^[\t-\r]*(?:[^\x00-\x08\x0b-\x1f\x7f-\x9f]|\r\n)*[\t-\r]*$")

@@ -10,6 +10,7 @@ from bson.raw_bson import RawBSONDocument
 
 from auth import grant
 from auth.domain import Account
+from auth.erase import erase as erase_by_id
 from auth.main import app
 from common.bus.connection import Bus
 from common.directory import Directory
@@ -116,6 +117,19 @@ async def test_what_a_last_request_left_behind_goes_when_no_token_counts_any_mor
     assert (first.user_id, second.user_id) == (user["id"], user["id"])
     assert first.account_version < second.account_version
     assert b"Firefox" not in await everything(db)
+
+
+async def test_a_command_deletes_who_came_back_with_a_backup(
+    auth: httpx.AsyncClient, db: Database, events: Events
+) -> None:
+    user = await signed_up(auth)
+
+    assert await erase_by_id(user["id"])
+    assert not await erase_by_id(user["id"])
+
+    await events.published(UserErased, 2)  # The running auth does the rest.
+    assert [word in await everything(db) for word in (b"quux", b"Firefox")] == [False, False]
+    assert [ended.user_id for ended in await events.published(SessionEnded)] == [user["id"]]
 
 
 def test_an_erased_account_says_so_again_after_the_bus_has_lost_everything() -> None:

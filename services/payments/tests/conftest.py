@@ -11,6 +11,7 @@ import httpx
 import pytest
 import pytest_asyncio
 import uvicorn
+from fastapi import FastAPI
 from nats.errors import Error as NatsError
 from pymongo.errors import PyMongoError
 from starlette.types import ASGIApp
@@ -46,6 +47,7 @@ from payments.routes import router
 from payments.settings import PaymentsSettings
 from payments.store import DueStore, PaymentStore
 from tests.support.bus import Events
+from tests.support.documented import compared
 from tests.support.sessions import Tokens, person
 from tests.support.waiting import eventually
 
@@ -271,7 +273,8 @@ async def serving(app: ASGIApp, port: int) -> AsyncIterator[httpx.AsyncClient]:
 
     await eventually(started)
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+        hooks = compared(app) if isinstance(app, FastAPI) else {}
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, event_hooks=hooks) as http:
             yield http
     finally:
         server.should_exit = True

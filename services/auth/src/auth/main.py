@@ -58,7 +58,7 @@ async def start() -> AsyncIterator[Running]:
         requests = RequestStore(db, relay)
         await requests.prepare()
         recovery = Recovery(requests, accounts, passwords, keeper, throttle, MailTokens(settings.mail_token_key))
-        erasure = Erasure(accounts, requests, recovery, keeper, throttle)
+        erasure = Erasure(accounts, requests, keeper, throttle)
         cookies = Cookies(secure=settings.cookie_secure)
         parts = [settings, recovery, erasure, accounts, passwords, keeper, cookies, throttle, checked]
         people: dict[str, Reader] = {

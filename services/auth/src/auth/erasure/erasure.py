@@ -3,13 +3,13 @@
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 
-from auth.recovery.recovery import Recovery
+from auth.domain import Account
 from auth.recovery.store import RequestStore
 from auth.sessions.keeper import SessionKeeper
 from auth.store import AccountStore
 from auth.throttle import Throttle
 from common.clock import now as clock
-from common.http.sessions import REMEMBERED_SECONDS, Session
+from common.http.sessions import REMEMBERED_SECONDS
 from common.leased_work import LeasedWork
 
 ANNOUNCED_AGAIN = timedelta(seconds=REMEMBERED_SECONDS)
@@ -27,13 +27,11 @@ class Erasure:
         self,
         accounts: AccountStore,
         requests: RequestStore,
-        recovery: Recovery,
         keeper: SessionKeeper,
         throttle: Throttle,
     ) -> None:
         self._accounts = accounts
         self._requests = requests
-        self._recovery = recovery
         self._keeper = keeper
         self._throttle = throttle
         self._due = LeasedWork(
@@ -44,9 +42,8 @@ class Erasure:
         """Repeat erasures that are due, in the background."""
         return self._due.running()
 
-    async def erase(self, session: Session, password: str, address: str, now: datetime) -> None:
-        """Erase the account of a session. Raises `BadCredentials`, `HasRole` and `TooMany`."""
-        account = await self._recovery.proved(session, password, address)
+    async def erase(self, account: Account, now: datetime) -> None:
+        """Erase an account. Raises `HasRole`, and `Unauthenticated` if it is erased already."""
         account.check_erasable()
         # First what is found by an address, which nobody knows afterwards.
         for email in {account.email, *await self._requests.addresses_of(account.id)}:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from auth.domain import Account, BadCredentials, HasRole
 from auth.erasure.erasure import Erasure
 from auth.fields import AnyPassword
+from auth.recovery.recovery import Recovery
 from auth.sessions.routes import CLEARED_AT_SIGN_OUT, Address, SessionCookies
 from auth.store import AccountStore
 from common.errors import TooMany, Unauthenticated, Unavailable
@@ -65,6 +66,7 @@ async def delete_my_account(
     response: Response,
     cookies: SessionCookies,
     erasure: Annotated[Erasure, Provided(Erasure)],
+    recovery: Annotated[Recovery, Provided(Recovery)],
     now: Now,
 ) -> None:
     """Delete the caller's account. This cannot be undone.
@@ -72,6 +74,6 @@ async def delete_my_account(
     Name, address, password and sessions go at once; within seconds holds are cancelled, items withdrawn, and the name
     goes from all other services. Orders and payments stay, under the id alone.
     """
-    await erasure.erase(session, body.password, address, now)
+    await erasure.erase(await recovery.proved(session, body.password, address), now)
     cookies.clear(response)
     response.headers["Clear-Site-Data"] = CLEARED_AT_SIGN_OUT

@@ -1,0 +1,52 @@
+"""Deletes the account with an id: `python -m auth.erase ID`, with the settings of auth.
+
+For an account that its owner deleted after the backup that was restored. People who are here do it themselves, on the
+page "My data".
+"""
+
+import argparse
+import asyncio
+import sys
+
+from auth.domain import HasRole
+from auth.settings import AuthSettings
+from auth.store import AccountStore
+from common.bus.connection import COMMAND_PATIENCE, Bus, BusError
+from common.clock import now
+from common.mongo.client import AWAY, database
+from common.outbox import Relay
+from common.settings import load
+
+
+async def erase(user_id: str) -> bool:
+    """Delete an account; return whether it was there. Raises `HasRole`.
+
+    The running auth ends its sessions within seconds, as of any erasure that is to be repeated.
+    """
+    settings = load(AuthSettings)
+    async with (
+        database(settings.mongo_url.get_secret_value()) as db,
+        Bus.of(settings, "auth", away=AWAY, within=COMMAND_PATIENCE) as bus,
+        Relay.running(bus, db.users) as relay,
+    ):
+        accounts = AccountStore(db, relay)
+        if account := await accounts.get(user_id):
+            await accounts.update(account, lambda account: account.erase(now(), again_at=now()))
+        return account is not None
+
+
+def main() -> int:
+    """Return the exit code: 1 with a sentence if there is no such account or it may not go, 2 if the bus is away."""
+    parser = argparse.ArgumentParser(prog="auth.erase", description="Delete an account for good.")
+    parser.add_argument("id")
+    try:
+        erased = asyncio.run(erase(parser.parse_args().id))
+    except (BusError, HasRole) as error:
+        print(f"nothing was changed: {error}", file=sys.stderr)  # noqa: T201
+        return 2 if isinstance(error, BusError) else 1
+    print("erased" if erased else "there is no such account")  # noqa: T201
+    return 0 if erased else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
