@@ -11,13 +11,14 @@ from starlette.middleware.gzip import GZipMiddleware
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
 from common.live_sessions import live_sessions
+from common.places import Places
 from common.settings import load
 from web.clients.api import Api, Refused, Services
 from web.live import stream
 from web.live.updates import LISTENED, LiveUpdates
 from web.pages import accounts, catalogue, crawlers, operators, orders, recovery, selling, static_files
 from web.pages.error_pages import ErrorPages, answer_refusal
-from web.pages.forms import MAX_BODY
+from web.pages.forms import FORMS, FORMS_PER_PERSON, MAX_BODY, MAX_TEXT, WITH_PICTURES
 from web.pages.renewal import SessionRenewal
 from web.rendering.assets import Assets
 from web.rendering.templates import Templates
@@ -56,7 +57,7 @@ async def start() -> AsyncIterator[Running]:
         for events in LISTENED:
             await listening.enter_async_context(bus.listening(updates.receive, *events))
         csrf = Csrf(settings.csrf_secret.get_secret_value())
-        parts = [settings, assets, templates, csrf, services, updates, sessions]
+        parts = [settings, assets, templates, csrf, services, updates, sessions, Places(FORMS_PER_PERSON, FORMS)]
         yield Running(parts, {"bus": bus.check}, leaving=updates.close)
 
 
@@ -64,7 +65,7 @@ router = APIRouter()
 for pages in (catalogue, crawlers, accounts, recovery, selling, orders, operators, stream, static_files):
     router.include_router(pages.router)
 
-app = create_app("web", router, start, max_body=MAX_BODY)
+app = create_app("web", router, start, max_body=MAX_TEXT, larger_bodies={WITH_PICTURES: MAX_BODY})
 app.add_exception_handler(Refused, answer_refusal)
 app.add_middleware(ErrorPages)
 app.add_middleware(SessionRenewal)
