@@ -155,9 +155,10 @@ async def test_files_of_nobody_or_without_a_token_are_refused_before_they_come(
         (f"/items/{item}/edit", seller, form.cookie, form.start(), 415),
     ):
         line = await connect()
-        length = 60_000 if status == 415 else 30 * MB
-        await line.begin(path, sender, length, MULTIPART, Cookie=cookie)
-        await line.send(start + bytes(length // 300))  # of so many bytes, and a few more
+        begun = start + bytes(50_000)
+        # The gateway reads a short rest before it passes an answer on, so a short body is sent to its end.
+        await line.begin(path, sender, len(begun) if status == 415 else 30 * MB, MULTIPART, Cookie=cookie)
+        await line.send(begun)
         assert (path, await line.status()) == (path, status)
     await nothing_is_spooled(stack, "web")
 
