@@ -71,14 +71,15 @@ async def listening(scheme: str, certificate: Certificate) -> AsyncIterator[Rece
     loop, receiver, context = asyncio.get_running_loop(), Receiver(free_port()), certificate.context()
 
     def connected() -> SMTP:
-        secure = {} if scheme == "smtps" else {"tls_context": context, "require_starttls": True}
+        implicit = scheme == "smtps"
         return SMTP(
             receiver,
             loop=loop,
             authenticator=authenticated,
             auth_required=True,
-            auth_require_tls=scheme != "smtps",  # aiosmtpd knows of no other TLS
-            **secure,
+            auth_require_tls=not implicit,  # aiosmtpd knows of no other TLS
+            require_starttls=not implicit,
+            tls_context=None if implicit else context,
         )
 
     server = await loop.create_server(connected, "127.0.0.1", receiver.port, ssl=context if scheme == "smtps" else None)
