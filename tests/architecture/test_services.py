@@ -66,7 +66,9 @@ PLACES = [
     Place(
         "requirements/",
         "requirements/{name}.txt with `make lock`",
-        lambda: (f.stem for f in ROOT.glob("requirements/*.txt") if f.stem not in {"dev", "mailbox", "node", "uv"}),
+        lambda: (
+            f.stem for f in ROOT.glob("requirements/*.txt") if f.stem not in {"dev", "mailbox", "node", "sbom", "uv"}
+        ),
     ),
     Place("pyproject.toml", '"{name}" to root_packages of tool.importlinter', _in_pyproject),
     Place("pyproject.toml", '"services/{name}/src" to mypy_path of tool.mypy', _typed),

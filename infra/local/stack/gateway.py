@@ -56,7 +56,11 @@ def static_config(port: int, dynamic: Path) -> dict[str, Any]:
         "entryPoints": {
             "web": {
                 "address": f"127.0.0.1:{port}",
-                "transport": {"lifeCycle": {"graceTimeOut": "5s"}},
+                "transport": {
+                    "lifeCycle": {"graceTimeOut": "5s"},
+                    # Slow headers end here; a slow body ends in the service, sooner.
+                    "respondingTimeouts": {"readTimeout": "60s", "idleTimeout": "180s"},
+                },
                 "http": {
                     "aliasHeadersStrategy": "delete",
                     "encodedCharacters": {f"allowEncoded{character}": False for character in _AMBIGUOUS},

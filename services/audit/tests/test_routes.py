@@ -17,6 +17,7 @@ ROUTES = [
     ("GET", "/items/1"),
     ("GET", "/payments/1"),
     ("GET", "/dead-letters"),
+    ("GET", "/security"),
     ("POST", "/dead-letters/replay"),
     ("POST", "/dead-letters/discard"),
 ]

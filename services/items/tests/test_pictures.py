@@ -1,12 +1,14 @@
 """What becomes of an uploaded picture, without any server."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from threading import Event
 from typing import Any
 
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from common.errors import Unavailable
+from common.errors import TooMany, Unavailable
 from items import pictures
 from items.pictures import BadPicture, PictureConverter, UnsupportedPicture, sizes_of
 
@@ -188,45 +190,68 @@ def test_a_jpeg_that_goes_over_its_pixels_again_and_again_is_never_decoded() -> 
 # The converter
 
 
-async def test_more_uploads_than_there_is_room_for_are_told_so_before_they_are_read() -> None:
-    arrived = asyncio.Event()
-    reads = 0
+async def whole(content: bytes) -> AsyncIterator[bytes]:
+    """An upload that arrives at once."""
+    yield content
 
-    async def upload() -> bytes:
-        nonlocal reads
-        reads += 1
-        await arrived.wait()
-        return encoded(flag(), "PNG")
 
+async def test_more_pictures_than_can_be_converted_are_told_so_before_they_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go_on = Event()
+    monkeypatch.setattr(pictures, "sizes_of", lambda upload: sizes_of(upload) if go_on.wait(30) else {})
+
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError
+        yield b""
+
+    picture = encoded(flag(), "PNG")
     async with PictureConverter.running(backlog=2) as converter:
-        waiting = [asyncio.create_task(converter.convert(user, "image/png", upload)) for user in ("ada", "bob")]
+        waiting = [asyncio.create_task(converter.convert(u, "image/png", whole(picture))) for u in ("ada", "bob")]
         await asyncio.sleep(0)
         with pytest.raises(Unavailable):
-            await converter.convert("eve", "image/png", upload)
-        arrived.set()
+            await converter.convert("eve", "image/png", unread())
+        go_on.set()
         await asyncio.gather(*waiting)
-        assert await converter.convert("eve", "image/png; charset=binary", upload), "there is room again"
-    assert reads == 3
+        assert await converter.convert("eve", "image/png; charset=binary", whole(picture)), "there is room again"
+
+
+async def test_uploads_on_their_way_keep_nobody_from_being_converted() -> None:
+    async def trickling() -> AsyncIterator[bytes]:
+        yield b"\x89PNG"
+        await asyncio.Event().wait()
+
+    async with PictureConverter.running() as converter:
+        trickles = [
+            asyncio.create_task(converter.convert(f"account {n // 2}", "image/png", trickling())) for n in range(16)
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(TooMany):
+            await converter.convert("account 0", "image/png", trickling())
+        assert await converter.convert("ada", "image/png", whole(encoded(flag(), "PNG")))
+        for trickle in trickles:
+            trickle.cancel()
 
 
 async def test_an_upload_that_never_arrives_makes_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "UPLOAD_TIMEOUT", 0.01)
 
-    async def never() -> bytes:
+    async def never() -> AsyncIterator[bytes]:
         await asyncio.Event().wait()
-        raise AssertionError
+        yield b""
 
-    async with PictureConverter.running(backlog=1) as converter:
-        for _ in range(2):
+    async with PictureConverter.running() as converter:
+        for _ in range(2 * pictures.PER_USER):
             with pytest.raises(BadPicture, match="did not arrive"):
-                await converter.convert("eve", "image/png", never)
+                await converter.convert("eve", "image/png", never())
 
 
 @pytest.mark.parametrize("kind", ["", "text/html", "image/gif", "image/svg+xml", "application/octet-stream"])
 async def test_what_does_not_call_itself_a_picture_is_not_read(kind: str) -> None:
-    async def read() -> bytes:
+    async def unread() -> AsyncIterator[bytes]:
         raise AssertionError
+        yield b""
 
     async with PictureConverter.running() as converter:
         with pytest.raises(UnsupportedPicture):
-            await converter.convert("eve", kind, read)
+            await converter.convert("eve", kind, unread())

@@ -21,11 +21,13 @@ from common.bus.envelope import Envelope
 from common.bus.listener import Listener
 from common.bus.message import Message
 from common.bus.publishing import ACK_TIMEOUT, Publisher
+from common.bus.security import publishing
 from common.bus.stream_reader import read_all, read_one
 from common.bus.streams import STREAMS, as_expected
 from common.bus.tries import Tries
 from common.errors import Unavailable
 from common.events import Event
+from common.security_log import SECURITY_LOG
 from common.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -99,6 +101,7 @@ class Bus:
                     exits.push_async_callback(client.close)
                     bus = cls(client, service, delays, away)
                     await as_expected(bus._js, replicas)
+                    await exits.enter_async_context(publishing(SECURITY_LOG, bus._js, service))
             except TimeoutError:
                 if not waiting.expired():
                     raise

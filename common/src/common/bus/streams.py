@@ -1,6 +1,7 @@
 """The streams of the bus, as they should be."""
 
 import sys
+from collections.abc import Mapping
 
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RePublish, RetentionPolicy, StorageType, StreamConfig
@@ -11,8 +12,10 @@ from common.bus.tries import TRIES
 from common.events import EVENTS
 from common.settings import EX_CONFIG
 
-STREAMS = (*dict.fromkeys(event.stream for event in EVENTS.values()), *FAILURE_STREAMS)
-"""One stream per service that owns events, one for dead letters, one for reports of retries.
+SECURITY = "SECURITY"
+
+STREAMS = (*dict.fromkeys(event.stream for event in EVENTS.values()), *FAILURE_STREAMS, SECURITY)
+"""One stream per service that owns events, one for dead letters, one for reports of retries, one for the security log.
 
 Stream ORDERS keeps `orders.>`. A new event in `common.events` brings its stream with it.
 """
@@ -26,6 +29,19 @@ RETRIES_MAX_AGE = 7 * 24 * 3600
 RETRIES_MAX_COUNT = 200_000
 """Reports of retries that are kept, and counts. The oldest go first: nothing is lost with them."""
 
+SECURITY_MAX_AGE = 90 * 24 * 3600
+"""Seconds that an entry of the security log is kept."""
+
+SECURITY_MAX_COUNT = 20_000
+"""Entries of one kind from one service that are kept: a flood of one kind pushes no other out."""
+
+FORGETFUL: Mapping[str, Mapping[str, int]] = {
+    RETRIES: {"max_age": RETRIES_MAX_AGE, "max_msgs": RETRIES_MAX_COUNT},
+    TRIES: {"max_age": RETRIES_MAX_AGE, "max_msgs": RETRIES_MAX_COUNT, "max_msgs_per_subject": 1},
+    SECURITY: {"max_age": SECURITY_MAX_AGE, "max_msgs_per_subject": SECURITY_MAX_COUNT},
+}
+"""Streams that drop their oldest messages, and when."""
+
 COMPARED = (
     *("subjects", "storage", "retention", "discard", "max_age", "max_msgs", "max_bytes", "max_msgs_per_subject"),
     *("duplicate_window", "allow_atomic", "allow_direct", "republish", "mirror", "sources", "subject_transform"),
@@ -37,7 +53,7 @@ COMPARED = (
 def stream_config(name: str, replicas: int = 1) -> StreamConfig:
     """Streams keep everything, to be read again: a full disk refuses new messages.
 
-    Only RETRIES and TRIES drop the oldest. What a stream has stored it passes on under `news.`, to whoever listens.
+    Only those in `FORGETFUL` drop the oldest. What any other has stored it passes on under `news.`, to whoever listens.
     """
     subjects = f"{name.lower()}.>"
     config = StreamConfig(
@@ -51,11 +67,9 @@ def stream_config(name: str, replicas: int = 1) -> StreamConfig:
         allow_atomic=True,
         allow_direct=True,
     )
-    if name in (RETRIES, TRIES):
-        config = config.evolve(max_age=RETRIES_MAX_AGE, max_msgs=RETRIES_MAX_COUNT, discard=DiscardPolicy.OLD)
-    else:
-        config = config.evolve(republish=RePublish(src=subjects, dest=f"news.{subjects}"), deny_delete=True)
-    return config.evolve(max_msgs_per_subject=1) if name == TRIES else config
+    if limits := FORGETFUL.get(name):
+        return config.evolve(discard=DiscardPolicy.OLD, **limits)
+    return config.evolve(republish=RePublish(src=subjects, dest=f"news.{subjects}"), deny_delete=True)
 
 
 def differences(found: StreamConfig, wanted: StreamConfig) -> list[str]:

@@ -1,16 +1,20 @@
 """What every request passes through: HEAD, request ids, the limit of a body, one log line, one metric, and a 500."""
 
+import asyncio
 import logging
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from http import HTTPStatus
 
 from prometheus_client import Histogram
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.http.problems import problem
+from common.security_log import note
 from common.telemetry import REQUESTS, caused_by, new_cause
 
 log = logging.getLogger(__name__)
@@ -20,11 +24,24 @@ TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a
 MOST_DISCARDED = 64 * 1024 * 1024
 """A body that is too large is still read to its end if it has at most so many bytes; else the connection is closed."""
 
+BODY_PATIENCE = 10.0
+"""Seconds in which a body must bring `BODY_STEP` bytes more, or end."""
+BODY_STEP = 80 * 1024
+"""At this rate, 8 KB/s, a body of 64 KB arrives in time over any line that shows a page."""
+
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITE = frozenset({b"same-origin", b"none"})
 """What `Sec-Fetch-Site` says where a page of the same origin, or the person, caused the request."""
 
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class BodyTooSlow(HTTPException):
+    """The body comes more slowly than anybody's line is: it is not waited for."""
+
+    def __init__(self) -> None:
+        detail = f"the body must bring {BODY_STEP // 1024} KB in {BODY_PATIENCE:.0f} seconds"
+        super().__init__(HTTPStatus.REQUEST_TIMEOUT, detail, {"Connection": "close"})
 
 
 class HeadMiddleware:
@@ -80,6 +97,8 @@ class RequestMiddleware:
         with caused_by(cause):
             try:
                 app = self._refusal(scope["method"], scope["path"], given) or self.app
+                if length := int(given.get(b"content-length", 0)):
+                    receive = _in_time(receive, length)
                 await app(scope, receive, send_with_id)
             except Exception:
                 log.exception("%s %s failed", scope["method"], scope["path"])
@@ -92,6 +111,7 @@ class RequestMiddleware:
 
     def _refusal(self, method: str, path: str, given: Mapping[bytes, bytes]) -> ASGIApp | None:
         if method not in SAFE and _from_another_site(given):
+            note("denied", detail="cross_site")
             return problem(403, "cross_site", "another site sent this; nothing was changed")
         if b"transfer-encoding" in given:
             return problem(411, "length_required", "send the body with a Content-Length")
@@ -109,11 +129,35 @@ def _after_the_body(answer: ASGIApp, length: int) -> ASGIApp:
 
     async def read_and_answer(scope: Scope, receive: Receive, send: Send) -> None:
         if length <= MOST_DISCARDED:
-            while (await receive()).get("more_body"):
-                pass
+            with suppress(BodyTooSlow):
+                while (await receive()).get("more_body"):
+                    pass
         await answer(scope, receive, send)
 
     return read_and_answer
+
+
+def _in_time(receive: Receive, length: int) -> Receive:
+    """Receive a body of `length` bytes; raises `BodyTooSlow`. Only the time counts in which somebody waits for it."""
+    left, received, wanted = BODY_PATIENCE, 0, min(length, BODY_STEP)
+
+    async def receive_in_time() -> Message:
+        nonlocal left, received, wanted
+        if received >= length:
+            return await receive()
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, left)):
+                message = await receive()
+        except TimeoutError:
+            raise BodyTooSlow from None
+        left -= time.monotonic() - began
+        received += len(message.get("body", b""))
+        if received >= wanted:
+            left, wanted = BODY_PATIENCE, min(length, received + BODY_STEP)
+        return message
+
+    return receive_in_time
 
 
 def _from_another_site(given: Mapping[bytes, bytes]) -> bool:

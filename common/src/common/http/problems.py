@@ -10,9 +10,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from common import errors
+from common.http.network import network_of
+from common.http.sessions import SessionInvalid, caller_id
+from common.security_log import Kind, note
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +32,10 @@ STATUS: Mapping[type[errors.SoukError], HTTPStatus] = {
     errors.TooMany: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+
+
+REFUSALS = (errors.Forbidden, errors.TooMany, SessionInvalid)
+"""Errors that the security log has an entry of."""
 
 
 def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: object) -> Response:
@@ -85,9 +93,11 @@ def _status(kind: type[errors.SoukError]) -> int:
     return next((STATUS[base] for base in kind.__mro__ if base in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-async def _souk_error(_: Request, error: Exception) -> Response:
+async def _souk_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.SoukError)  # noqa: S101 - registered for this type
     headers = {}
+    if isinstance(error, REFUSALS):
+        _note(request, error)
     if isinstance(error, errors.TooMany):
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, errors.Unavailable):
@@ -95,6 +105,17 @@ async def _souk_error(_: Request, error: Exception) -> Response:
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     return problem(_status(type(error)), error.code, str(error), headers, **error.more)
+
+
+def _note(request: Request, error: errors.SoukError) -> None:
+    kind: Kind = "denied"
+    if isinstance(error, errors.TooMany):
+        kind = "throttled"
+    elif isinstance(error, SessionInvalid):
+        kind = "forged_token"
+    route = getattr(request.scope.get("route"), "path", request.method)
+    network = network_of(request.client.host) if request.client else None
+    note(kind, caller_id(request), network, f"{request.method} {route}: {error.code}")
 
 
 async def _validation_error(_: Request, error: Exception) -> Response:
@@ -132,10 +153,15 @@ def _allowed(request: Request) -> list[str]:
     return sorted({*allowed, "HEAD"} if "GET" in allowed else allowed)
 
 
-async def _away(_: Request, error: Exception) -> Response:
+async def _away(request: Request, error: Exception) -> Response:
     log.warning("a server is unreachable: %s", error)
     unavailable = errors.Unavailable("a part of Souk is away for a moment; try again")
-    return await _souk_error(_, unavailable)
+    return await _souk_error(request, unavailable)
+
+
+async def _broken_off(_: Request, error: Exception) -> Response:  # noqa: ARG001 - of every handler
+    """For the log and the metrics: the client is gone."""
+    return problem(400, "broken_off", "the request was broken off")
 
 
 def add_problem_handlers(app: FastAPI, away: Sequence[type[Exception]]) -> None:
@@ -143,5 +169,6 @@ def add_problem_handlers(app: FastAPI, away: Sequence[type[Exception]]) -> None:
     app.add_exception_handler(errors.SoukError, _souk_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _broken_off)
     for kind in away:
         app.add_exception_handler(kind, _away)

@@ -7,6 +7,7 @@ access token lasts, so that no older token gets past it (docs/decisions/sessions
 import json
 import time
 from base64 import urlsafe_b64encode
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated
@@ -208,6 +209,15 @@ async def optional_session(request: Request) -> Session | None:
         return await current_session(request)
     except Unauthenticated:
         return None
+
+
+def caller_id(request: Request) -> str | None:
+    """The id of the user whose valid session a request has, if its service knows sessions."""
+    sessions, token = request.app.state.parts.get(Sessions), None
+    if sessions and (token := token_of(request)):
+        with suppress(Unauthenticated):
+            return str(sessions.user(token).id)
+    return None
 
 
 async def optional_user(request: Request) -> User | None:

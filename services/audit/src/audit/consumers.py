@@ -4,8 +4,11 @@ from audit.dead_letters.domain import DeadLetter, Retry
 from audit.dead_letters.store import DeadLetterStore, RetryStore
 from audit.event_log.domain import Entry
 from audit.event_log.store import EventLog
+from audit.security.domain import Noted
+from audit.security.store import SecurityStore
 from common.bus.consumers import Consumers, Handler
 from common.bus.message import Message
+from common.bus.streams import SECURITY
 from common.events import EVENTS, DeadLetterDecided, DeadLetterDiscarded, DeadLetterReplayed
 
 consumers = Consumers("audit")
@@ -38,6 +41,12 @@ async def keep_retry(message: Message, retries: RetryStore) -> None:
 async def keep_letter(message: Message, letters: DeadLetterStore) -> None:
     """A handler could not handle a message."""
     await letters.keep(DeadLetter.of(message))
+
+
+@consumers.on_stream(SECURITY)
+async def keep_security(message: Message, log: SecurityStore) -> None:
+    """A service has noted something in the security log."""
+    await log.keep(Noted.of(message))
 
 
 @consumers.on(DeadLetterReplayed, DeadLetterDiscarded)

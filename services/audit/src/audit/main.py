@@ -13,6 +13,7 @@ from audit.reconciliation.checker import Checker
 from audit.reconciliation.schedule import Schedule
 from audit.reconciliation.store import ReportStore
 from audit.routes import router
+from audit.security.store import SecurityStore
 from audit.settings import AuditSettings
 from common.bus.connection import Bus
 from common.directory import Directory
@@ -34,9 +35,10 @@ async def start() -> AsyncIterator[Running]:
         Relay.running(bus, db.letters) as relay,
     ):
         log, retries, letters = EventLog(db), RetryStore(db), DeadLetterStore(db, relay)
-        for store in (log, retries, letters):
+        security = SecurityStore(db)
+        for store in (log, retries, letters, security):
             await store.prepare()
-        kept, reports = [log, retries, letters], ReportStore(db)
+        kept, reports = [log, retries, letters, security], ReportStore(db)
         parts = [*kept, reports, Histories(log, retries, letters, Directory(bus)), sessions]
         schedule = Schedule(Checker(bus, db, settings.reconcile_grace), reports, settings.reconcile_every)
         async with bus.consuming(consumers, parts), backfilling(bus, log, kept), schedule.running():

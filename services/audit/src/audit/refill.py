@@ -21,12 +21,13 @@ from audit.settings import AuditSettings
 from common.bus.connection import BusError
 from common.bus.message import Message
 from common.bus.stream_refill import BATCH, Refilled, refilling
+from common.bus.streams import SECURITY
 from common.bus.subscription import DEAD_LETTERS, FAILURE_STREAMS
 from common.events import DeadLetterReplayed
 from common.mongo.client import AWAY, Database, database
 from common.settings import load
 
-LOGGED = sorted({stream for _, stream in consumers.stream_handlers}.difference(FAILURE_STREAMS))
+LOGGED = sorted({stream for _, stream in consumers.stream_handlers}.difference(FAILURE_STREAMS, [SECURITY]))
 """The streams whose messages are in the log."""
 
 DECISIONS = DeadLetterReplayed.stream

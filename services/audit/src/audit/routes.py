@@ -6,11 +6,12 @@ from audit.dead_letters import routes as dead_letters
 from audit.history import routes as history
 from audit.mine import routes as mine
 from audit.reconciliation import routes as reconciliation
+from audit.security import routes as security
 from common.http.problems import problems
 from common.http.sessions import OperatorOnly, current_operator
 
 operators = APIRouter(dependencies=[Depends(current_operator)], responses=problems(OperatorOnly))
-for feature in (history, reconciliation, dead_letters):
+for feature in (history, reconciliation, dead_letters, security):
     operators.include_router(feature.router)
 
 router = APIRouter(prefix="/api/audit", tags=["audit"])

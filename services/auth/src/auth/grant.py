@@ -15,6 +15,7 @@ from common.clock import now
 from common.http.sessions import OPERATOR
 from common.mongo.client import AWAY, database
 from common.outbox import Relay
+from common.security_log import note
 from common.settings import load
 
 
@@ -30,6 +31,7 @@ async def change(email: str, *, revoke: bool) -> str | None:
         account = await AccountStore(db, relay).change(email, lambda account: decide(account, OPERATOR, now()))
     if account is None:
         return None
+    note("roles_changed", account.id, detail=f"{OPERATOR} {'revoked' if revoke else 'granted'}")
     return f"{account.email} is {'no longer' if revoke else 'now'} an operator; the change applies within two seconds"
 
 

@@ -25,6 +25,7 @@ from common.live_sessions import live_sessions
 from common.mail_tokens import MailTokens
 from common.mongo.client import AWAY, database
 from common.outbox import Relay
+from common.security_log import note
 from common.settings import load
 
 
@@ -43,6 +44,9 @@ async def start() -> AsyncIterator[Running]:
         accounts, sessions = AccountStore(db, relay), SessionStore(db, relay)
         await accounts.prepare()
         await sessions.prepare()
+        tokens = AccessTokens(key, settings.access_seconds)
+        if await sessions.is_new_key(tokens.kid):
+            note("key_rotated", detail=tokens.kid)
         windows = Windows(db)
         await windows.prepare()
         throttle = Throttle(
@@ -52,9 +56,7 @@ async def start() -> AsyncIterator[Running]:
             signups_per_network=settings.signups_per_network,
             mails_per_network=settings.mails_per_network,
         )
-        keeper = SessionKeeper(
-            sessions, accounts, AccessTokens(key, settings.access_seconds), RefreshChain(key), settings.session_seconds
-        )
+        keeper = SessionKeeper(sessions, accounts, tokens, RefreshChain(key), settings.session_seconds)
         requests = RequestStore(db, relay)
         await requests.prepare()
         recovery = Recovery(requests, accounts, passwords, keeper, throttle, MailTokens(settings.mail_token_key))

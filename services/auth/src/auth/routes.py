@@ -23,6 +23,7 @@ from common.http.paging import Body
 from common.http.problems import problems
 from common.http.sessions import OptionalUser, User
 from common.languages import preferred_language
+from common.security_log import note
 
 router = APIRouter(prefix="/api/users", tags=["users"])
 router.include_router(sessions.router)
@@ -126,6 +127,7 @@ async def sign_in(
         kept = account.password_hash if account else None
         guess.right, stronger_hash = await passwords.verify(body.password, kept, address)
     if account is None or not guess.right:
+        note("sign_in_failed", account.id if account else None, client.network)
         raise BadCredentials("no account has this address and this password")
     if stronger_hash:
         await _strengthen(account, stronger_hash, accounts)

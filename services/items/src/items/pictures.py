@@ -2,15 +2,17 @@
 
 import asyncio
 import re
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from io import BytesIO
+from tempfile import SpooledTemporaryFile
+from typing import IO
 
 from PIL import Image, ImageCms, ImageOps
 
-from common.errors import Invalid, TooMany, Unavailable, Unsupported
+from common.errors import Invalid, Unavailable, Unsupported
+from common.places import Places
 
 KINDS = ("image/jpeg", "image/png", "image/webp")
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -27,9 +29,13 @@ MOST_SCANS = 100
 
 THREADS = 1
 BACKLOG = 16
-"""Uploads in progress, 5 MB each."""
+"""Pictures that are being converted or wait for it."""
+ARRIVING = 128
+"""Uploads in progress. They arrive on the disk, so that one that trickles takes nothing from the others."""
+IN_MEMORY = 64 * 1024
+"""Bytes of an upload that are kept in memory before it goes to the disk."""
 PER_USER = 2
-"""Uploads in progress of one user. A slow upload keeps its place for up to `UPLOAD_TIMEOUT`."""
+"""Uploads in progress of one user."""
 
 UPLOAD_TIMEOUT = 60.0
 """Seconds for an upload to arrive."""
@@ -56,40 +62,45 @@ class PictureConverter:
     def __init__(self, pool: ThreadPoolExecutor, backlog: int) -> None:
         self._pool = pool
         self._backlog = backlog
-        self._in_progress: Counter[str] = Counter()
+        self._places = Places(PER_USER, ARRIVING)
+        self._converting = 0
 
     @classmethod
     @asynccontextmanager
     async def running(cls, backlog: int = BACKLOG) -> AsyncIterator["PictureConverter"]:
-        """With `backlog` uploads in progress, the next one gets `Unavailable` at once.
-
-        With `PER_USER` uploads of one user in progress, the next one of that user gets `TooMany`.
-        """
+        """With `backlog` pictures to convert, the next upload gets `Unavailable`, before it is read if it can be."""
         with ThreadPoolExecutor(THREADS, thread_name_prefix="pictures") as pool:
             yield cls(pool, backlog)
 
-    async def convert(self, user_id: str, kind: str, read: Callable[[], Awaitable[bytes]]) -> Sizes:
-        """The two sizes of a user's upload of media type `kind`. `read` is called once there is room for its bytes.
+    async def convert(self, user_id: str, kind: str, upload: AsyncIterable[bytes]) -> Sizes:
+        """The two sizes of a user's upload of media type `kind`. It is read once the user has a place for it.
 
         Raises `UnsupportedPicture`, `BadPicture`, `TooMany`, `Unavailable`.
         """
         if kind.partition(";")[0].strip().lower() not in KINDS:
             raise UnsupportedPicture(f"a picture has one of the types {', '.join(KINDS)}")
-        if self._in_progress[user_id] >= PER_USER:
-            raise TooMany(f"at most {PER_USER} pictures at a time; try again when one of them is done", 1)
-        if self._in_progress.total() >= self._backlog:
-            raise Unavailable("too many pictures are being uploaded right now; try again in a moment")
-        self._in_progress[user_id] += 1
+        self._check_room()
+        with self._places.taken_by(user_id), SpooledTemporaryFile(max_size=IN_MEMORY) as file:
+            try:
+                async with asyncio.timeout(UPLOAD_TIMEOUT):
+                    async for chunk in upload:
+                        file.write(chunk)
+            except TimeoutError:
+                raise BadPicture(f"the picture did not arrive within {UPLOAD_TIMEOUT:.0f} seconds") from None
+            file.seek(0)
+            return await self._sizes(file)
+
+    async def _sizes(self, file: IO[bytes]) -> Sizes:
+        self._check_room()
+        self._converting += 1
         try:
-            async with asyncio.timeout(UPLOAD_TIMEOUT):
-                upload = await read()
-            return await asyncio.wrap_future(self._pool.submit(sizes_of, upload))
-        except TimeoutError:
-            raise BadPicture(f"the picture did not arrive within {UPLOAD_TIMEOUT:.0f} seconds") from None
+            return await asyncio.wrap_future(self._pool.submit(lambda: sizes_of(file.read())))
         finally:
-            self._in_progress[user_id] -= 1
-            if not self._in_progress[user_id]:
-                del self._in_progress[user_id]
+            self._converting -= 1
+
+    def _check_room(self) -> None:
+        if self._converting >= self._backlog:
+            raise Unavailable("too many pictures are being converted right now; try again in a moment")
 
 
 def sizes_of(upload: bytes) -> Sizes:

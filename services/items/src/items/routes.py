@@ -17,7 +17,6 @@ from pydantic import (
     field_validator,
     with_config,
 )
-from starlette.requests import ClientDisconnect
 
 from common.errors import IdempotencyKeyReused, StaleWrite, TooLarge, TooMany, Unauthenticated, Unavailable
 from common.events import Currency, ItemStatus
@@ -227,10 +226,7 @@ async def add_picture(
 ) -> ItemView:
     """Add a JPEG, PNG or WebP of up to 5 MB, after the other pictures. It is converted, without any of its metadata."""
     (await store.get(item_id)).check_room_for_picture(user.id)  # Before the upload is read.
-    try:
-        sizes = await converter.convert(user.id, request.headers.get("content-type", ""), request.body)
-    except ClientDisconnect:
-        raise BadPicture("the upload was interrupted") from None
+    sizes = await converter.convert(user.id, request.headers.get("content-type", ""), request.stream())
     return ItemView.of(await store.add_picture(item_id, user.id, sizes))
 
 

@@ -12,6 +12,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
 from common.live_sessions import live_sessions
+from common.places import Places
 from common.settings import load
 from web.clients.api import Api, Refused, Services
 from web.live import stream
@@ -29,7 +30,7 @@ from web.pages import (
     static_files,
 )
 from web.pages.error_pages import ErrorPages, answer_refusal
-from web.pages.forms import MAX_BODY
+from web.pages.forms import FORMS, FORMS_PER_PERSON, MAX_BODY, MAX_TEXT, WITH_PICTURES
 from web.pages.renewal import SessionRenewal
 from web.rendering.assets import Assets
 from web.rendering.documents import Documents
@@ -69,7 +70,17 @@ async def start() -> AsyncIterator[Running]:
         for events in LISTENED:
             await listening.enter_async_context(bus.listening(updates.receive, *events))
         csrf = Csrf(settings.csrf_secret.get_secret_value())
-        parts = [settings, assets, templates, csrf, services, updates, sessions, Documents()]
+        parts = [
+            settings,
+            assets,
+            templates,
+            csrf,
+            services,
+            updates,
+            sessions,
+            Documents(),
+            Places(FORMS_PER_PERSON, FORMS),
+        ]
         yield Running(parts, {"bus": bus.check}, leaving=updates.close)
 
 
@@ -79,7 +90,7 @@ for pages in (catalogue, crawlers, accounts, recovery, my_data, selling, orders,
 for others in (stream, static_files):
     router.include_router(others.router, default_response_class=Response, tags=["pages"])
 
-app = create_app("web", router, start, max_body=MAX_BODY)
+app = create_app("web", router, start, max_body=MAX_TEXT, larger_bodies={WITH_PICTURES: MAX_BODY})
 app.add_exception_handler(Refused, answer_refusal)
 app.add_middleware(ErrorPages)
 app.add_middleware(SessionRenewal)

@@ -10,8 +10,10 @@ from auth.sessions.keeper import SessionKeeper
 from auth.store import AccountStore
 from auth.throttle import Throttle
 from common.errors import TooMany, Unauthenticated
+from common.http.network import network_of
 from common.http.sessions import Session
 from common.mail_tokens import MailTokens, Purpose
+from common.security_log import note
 
 HOUR = 3600
 
@@ -79,6 +81,7 @@ class Recovery:
                 account.verify()  # The link came to this address.
 
         await self._accounts.update(account, decide)
+        note("password_changed", account.id, network_of(address), "reset")
         await self._keeper.end_others(account.id, None, now)
 
     async def change_password(
@@ -88,6 +91,7 @@ class Recovery:
         account = await self.proved(session, current_password, address)
         password_hash = await self._hash_new(account, new_password, address)
         await self._accounts.update(account, lambda account: account.set_password(password_hash))
+        note("password_changed", account.id, network_of(address))
         await self._keeper.end_others(account.id, session.id, now)
 
     async def ask_to_move(self, session: Session, password: str, new_email: str, address: str, now: datetime) -> None:
@@ -101,6 +105,7 @@ class Recovery:
         request, account = await self._use(Purpose.CHANGE_EMAIL, token, now)
         new_email = request.new_email or account.email
         await self._accounts.update(account, lambda account: account.move_to(new_email, request.id))
+        note("email_changed", account.id)
 
     async def _count_mail(self, address: str, email: str) -> None:
         if not await self._throttle.count_mail(address, email):
@@ -117,6 +122,7 @@ class Recovery:
         async with self._throttle.guess(address, account.email) as guess:
             guess.right, _ = await self._passwords.verify(password, account.password_hash, address)
         if not guess.right:
+            note("sign_in_failed", account.id, network_of(address), "a password asked for again")
             raise BadCredentials("this is not your password")
         return account
 

@@ -27,7 +27,7 @@ class AccessTokens:
 
     def __init__(self, key: Ed25519PrivateKey, seconds: int) -> None:
         self._key = key
-        self._kid = public_jwk(key.public_key())["kid"]
+        self.kid = public_jwk(key.public_key())["kid"]
         self.seconds = seconds
 
     def sign(self, account: Account, session_id: str, now: datetime) -> str:
@@ -45,4 +45,4 @@ class AccessTokens:
             "iss": ISSUER,
             "aud": ISSUER,
         }
-        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self._kid})
+        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self.kid})

@@ -14,6 +14,7 @@ from auth.store import AccountStore
 from common.errors import NotFound
 from common.events import SessionEnd
 from common.http.sessions import SessionOver, User
+from common.security_log import note
 
 MAX_SECONDS_WITH_ROLE = 12 * 3600
 """How long after the sign-in a session of somebody with a role can be refreshed, in seconds."""
@@ -63,6 +64,7 @@ class SessionKeeper:
             expires_at=self._expires_at(account, now, now),
         )
         await self._sessions.save(session)
+        note("signed_in", account.id, client.network)
         return self._issued(account, session, token, now)
 
     async def refresh(self, text: str, key: str | None, client: Client, now: datetime) -> Issued:
@@ -90,6 +92,8 @@ class SessionKeeper:
 
         session = await self._sessions.change(session, decide)
         if session.is_over(now):
+            if session.ended_at == now:
+                note("session_ended", session.user_id, client.network, SessionEnd.REUSED)
             raise SessionOver("this session has ended; sign in again")
         return self._issued(account, session, following, now)
 
@@ -133,7 +137,9 @@ class SessionKeeper:
         def decide(session: Session) -> None:
             session.end(reason, now)
 
-        await asyncio.gather(*(self._sessions.change(session, decide) for session in sessions))
+        for session in await asyncio.gather(*(self._sessions.change(session, decide) for session in sessions)):
+            if session.ended_at == now:  # and not before
+                note("session_ended", session.user_id, session.address, reason)
 
     def _expires_at(self, account: Account, created_at: datetime, now: datetime) -> datetime:
         expires_at = now + timedelta(seconds=self._seconds)

@@ -20,6 +20,7 @@ class SessionStore:
     def __init__(self, db: Database, relay: Relay) -> None:
         self._sessions = db.sessions
         self._outbox = Outbox(db.sessions, relay)
+        self._keys = db.keys
 
     async def prepare(self) -> None:
         """Make the indexes."""
@@ -31,6 +32,11 @@ class SessionStore:
             expireAfterSeconds=FORGOTTEN_SECONDS,
             partialFilterExpression={"pending": []},
         )
+
+    async def is_new_key(self, kid: str) -> bool:
+        """Whether sessions were signed with another key before. Says so once."""
+        before = await self._keys.find_one_and_update({"_id": "signing"}, {"$set": {"kid": kid}}, upsert=True)
+        return before is not None and before["kid"] != kid
 
     async def save(self, session: Session) -> None:
         """Save a new session."""

@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field
 
 from common.events import Currency
 from common.http.paging import Page
+from common.security_log import Kind as SecurityKind
+from common.security_log import SecurityEntry
 from web.clients.api import PAGE_SIZE, Api, Refused
 from web.clients.models import OrderSnapshot
 
@@ -120,6 +122,12 @@ class DeadLetterPage(Page[DeadLetter]):
     open: int
 
 
+class Noted(SecurityEntry):
+    """An entry of the security log, and the service that noted it."""
+
+    service: str
+
+
 class Violation(BaseModel):
     """A broken rule: what was expected and what was found, since when. `subject` has ids by kind."""
 
@@ -180,6 +188,12 @@ async def dead_letters(
     """Dead letters, newest first."""
     answer = await api.get("audit", "dead-letters", state=state, cursor=cursor, limit=limit)
     return DeadLetterPage.model_validate_json(answer.content)
+
+
+async def security_log(api: Api, kind: SecurityKind | None, user_id: str | None, cursor: str | None) -> Page[Noted]:
+    """The security log, newest first."""
+    answer = await api.get("audit", "security", kind=kind, user_id=user_id, cursor=cursor, limit=PAGE_SIZE)
+    return Page[Noted].model_validate_json(answer.content)
 
 
 async def replay(api: Api, ids: Sequence[str]) -> None:

@@ -29,6 +29,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         N_("That is too much at once"),
         N_("A picture may have up to 5 MB, and an item up to six of them. Nothing was changed."),
     ),
+    "request_timeout": (
+        N_("That took too long to arrive"),
+        N_("Nothing was changed. Try again with fewer or smaller pictures, or over a faster connection."),
+    ),
     "not_owner": (N_("This is not yours"), N_("Only the seller of an item can change it.")),
     "operator_only": (N_("This page is for operators"), N_("Ask the people who run this market to make you one.")),
     "not_found": (

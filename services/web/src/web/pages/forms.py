@@ -1,17 +1,21 @@
 """The fields of a submitted form, once it is certain that one of Souk's own pages sent it."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import Depends, Request, UploadFile
 from starlette.datastructures import FormData
 from starlette.datastructures import UploadFile as Upload
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
-from common.errors import TooLarge
+from common.errors import TooLarge, Unsupported
 from common.http.dependencies import Provided
+from common.places import Places
 from web.clients.api import Refused
-from web.pages.visitor import CurrentVisitor
+from web.pages.visitor import CurrentVisitor, Visitor
 from web.security.csrf import FIELD, Csrf, StaleForm
 
 MAX_TEXT = 64 * 1024
@@ -21,6 +25,12 @@ MAX_PICTURES = 6
 MAX_PICTURE = 5 * 1024 * 1024
 MAX_BODY = MAX_PICTURES * MAX_PICTURE + MAX_TEXT
 """Bytes of a form with files."""
+
+WITH_PICTURES = re.compile(r"/sell|/items/[^/]+/pictures")
+"""The paths of the two forms with files."""
+
+FORMS_PER_PERSON, FORMS = 2, 32
+"""Forms with files that one person sends at the same time, and that all do."""
 
 
 class Fields:
@@ -52,23 +62,78 @@ class Fields:
         return [f for f in self._data.getlist(name) if isinstance(f, Upload) and f.filename]  # type: ignore[misc]
 
 
-async def _submitted(
-    request: Request, visitor: CurrentVisitor, csrf: Annotated[Csrf, Provided(Csrf)]
-) -> AsyncIterator[Fields]:
-    files = request.headers.get("content-type", "").startswith("multipart/form-data")
-    if not files and int(request.headers.get("content-length", 0)) > MAX_TEXT:
+class _WithPictures(MultiPartParser):
+    """Checks the token as soon as it is there, and takes no file before."""
+
+    def __init__(self, request: Request, check: Callable[[object], None]) -> None:
+        super().__init__(
+            request.headers, request.stream(), max_files=2 * MAX_PICTURES, max_fields=50, max_part_size=MAX_TEXT
+        )
+        self._check = check
+        self._checked = False
+
+    def on_part_end(self) -> None:
+        super().on_part_end()
+        name, value = self.items[-1]
+        if name == FIELD:
+            self._check(value)
+            self._checked = True
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        if self._current_files and not self._checked:
+            raise StaleForm("this form has no token before its files")
+
+
+async def _submitted(request: Request, visitor: CurrentVisitor, csrf: Annotated[Csrf, Provided(Csrf)]) -> Fields:
+    if _is_multipart(request):
+        raise Unsupported("this form has no files: send it as application/x-www-form-urlencoded")
+    if int(request.headers.get("content-length", 0)) > MAX_TEXT:
         raise TooLarge(f"a form may have at most {MAX_TEXT} bytes")
-    async with request.form(max_files=2 * MAX_PICTURES, max_fields=50, max_part_size=MAX_TEXT) as data:
-        token = data.get(FIELD)
-        if visitor.visit is None or not isinstance(token, str):
-            raise StaleForm("this form has no token")
-        visitor.require_known()
-        csrf.check(token, visitor.visit, visitor.user_id)
-        yield Fields(data)
+    data = await request.form(max_fields=50, max_part_size=MAX_TEXT)
+    _check(data.get(FIELD), visitor, csrf)
+    return Fields(data)
+
+
+async def _submitted_with_pictures(
+    request: Request,
+    visitor: CurrentVisitor,
+    csrf: Annotated[Csrf, Provided(Csrf)],
+    places: Annotated[Places, Provided(Places)],
+) -> AsyncIterator[Fields]:
+    user = visitor.require_user()  # Before a byte of the body is read.
+    if not _is_multipart(request):
+        yield await _submitted(request, visitor, csrf)
+        return
+    with places.taken_by(user.id):
+        parser = _WithPictures(request, lambda token: _check(token, visitor, csrf))
+        try:
+            data = await parser.parse()
+        except MultiPartException as error:
+            raise HTTPException(400, error.message) from None
+        try:
+            _check(data.get(FIELD), visitor, csrf)
+            yield Fields(data)
+        finally:
+            await data.close()
+
+
+def _is_multipart(request: Request) -> bool:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data"
+
+
+def _check(token: object, visitor: Visitor, csrf: Csrf) -> None:
+    if visitor.visit is None or not isinstance(token, str):
+        raise StaleForm("this form has no token")
+    visitor.require_known()
+    csrf.check(token, visitor.visit, visitor.user_id)
 
 
 Form = Annotated[Fields, Depends(_submitted)]
 """The submitted form. A route without use for its fields asks for it all the same: that checks who sent it."""
+
+FormWithPictures = Annotated[Fields, Depends(_submitted_with_pictures)]
+"""A submitted form whose sender is signed in and may add files. They are on the disk until the answer is made."""
 
 
 def errors_of(refused: Refused, texts: Mapping[str, str]) -> dict[str, str]:

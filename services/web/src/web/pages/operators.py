@@ -1,12 +1,13 @@
 """For operators: the history of an order, payments in trouble, dead letters, and the reconciliation."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
 from common.errors import NotFound
 from common.http.paging import KnownId
+from common.security_log import Kind as SecurityKind
 from web.clients import audit
 from web.clients.api import Refused
 from web.clients.audit import DeadLetterState
@@ -39,6 +40,21 @@ PAYMENT_STATUS = {
     "disputed": N_("Disputed"),
 }
 DISPUTE_STATUS = {"open": N_("Disputed, not decided yet"), "lost": N_("Dispute lost")}
+SECURITY_KINDS: dict[SecurityKind, str] = {
+    "signed_in": N_("Signed in"),
+    "sign_in_failed": N_("Wrong password"),
+    "throttled": N_("Too many requests"),
+    "denied": N_("Not allowed"),
+    "forged_token": N_("Invalid token"),
+    "session_ended": N_("Session ended"),
+    "password_changed": N_("Password changed"),
+    "email_changed": N_("Address changed"),
+    "passkeys_changed": N_("Passkeys changed"),
+    "roles_changed": N_("Rights changed"),
+    "key_rotated": N_("Signing key changed"),
+    "exported": N_("Data exported"),
+    "erased": N_("Account erased"),
+}
 RULES = {
     "units_add_up": N_("Units offered are free, held or sold"),
     "sold_once": N_("No unit is in two live orders"),
@@ -168,6 +184,19 @@ async def reconciliation(visitor: CurrentVisitor) -> Response:
     visitor.require_user()
     report = await audit.last_reconciliation(visitor.api)
     return visitor.render("operator/reconciliation.html", report=report, rules=RULES)
+
+
+@router.get("/security")
+async def security_log(
+    visitor: CurrentVisitor,
+    kind: Literal[SecurityKind, ""] = "",
+    user_id: Annotated[str, Query(max_length=64, pattern="^[0-9A-Za-z_-]*$")] = "",
+    cursor: str | None = None,
+) -> Response:
+    """The security log: what happened, to whom, from which network."""
+    visitor.require_user()
+    found = await audit.security_log(visitor.api, kind or None, user_id or None, cursor or None)
+    return visitor.render("operator/security.html", found=found, kind=kind, user_id=user_id, kinds=SECURITY_KINDS)
 
 
 async def _trouble_page(

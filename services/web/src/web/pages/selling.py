@@ -10,7 +10,7 @@ from common.events import Currency
 from common.http.paging import KnownId
 from web.clients.api import Refused
 from web.clients.models import Item
-from web.pages.forms import MAX_PICTURE, MAX_PICTURES, Fields, Form, errors_of
+from web.pages.forms import MAX_PICTURE, MAX_PICTURES, Fields, Form, FormWithPictures, errors_of
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering import money
 from web.rendering.i18n import N_
@@ -34,7 +34,7 @@ async def sell_page(visitor: CurrentVisitor) -> Response:
 
 
 @router.post("/sell")
-async def sell(visitor: CurrentVisitor, form: Form) -> Response:
+async def sell(visitor: CurrentVisitor, form: FormWithPictures) -> Response:
     """List an item, with its pictures. The same form sent twice lists one, with the pictures that are still missing."""
     visitor.require_user()
     fields, errors = _read(form, visitor)
@@ -82,7 +82,7 @@ async def withdraw(item_id: KnownId, visitor: CurrentVisitor, form: Form) -> Res
 
 
 @router.post("/items/{item_id}/pictures")
-async def add_pictures(item_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:
+async def add_pictures(item_id: KnownId, visitor: CurrentVisitor, form: FormWithPictures) -> Response:
     """Add pictures to an item."""
     visitor.require_user()
     if refused := await _add_pictures(visitor, item_id, form.files("pictures")):

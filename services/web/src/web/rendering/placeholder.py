@@ -31,7 +31,7 @@ def placeholder(key: str) -> Markup:
         x, y = number % _COLUMNS * _SIDE, number // _COLUMNS * _SIDE
         half = _SIDE // 2
         shapes.append(_TILES[roll % 8].format(x=x, y=y, r=x + _SIDE, b=y + _SIDE, cx=x + half, cy=y + half))
-    return Markup(  # noqa: S704 - numbers only
+    return Markup(  # noqa: S704 - numbers only  # nosec B704
         f'<svg class="placeholder hue-{dice[0] % HUES}" viewBox="0 0 320 200" preserveAspectRatio="xMidYMid slice" '
         f'aria-hidden="true" focusable="false"><path d="{"".join(shapes)}"/></svg>'
     )
