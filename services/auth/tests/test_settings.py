@@ -19,6 +19,7 @@ def _somewhere(monkeypatch: pytest.MonkeyPatch, keys: Tokens) -> None:
     monkeypatch.setenv("NATS_URL", "nats://127.0.0.1")
     monkeypatch.setenv("JWT_PUBLIC_KEYS", keys.jwk_set)
     monkeypatch.setenv("MAIL_TOKEN_KEY", "a key for mails of tests")
+    monkeypatch.setenv("PUBLIC_URL", "http://localhost:8080")
 
 
 def test_the_kid_is_the_thumbprint_of_the_standards_example() -> None:

@@ -4,6 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+from auth.passkeys.challenges import Challenges
+from auth.passkeys.passkeys import Passkeys
+from auth.passkeys.relying_party import RelyingParty
+from auth.passkeys.store import KeyringStore
 from auth.passwords import Passwords
 from auth.recovery.recovery import Recovery
 from auth.recovery.store import RequestStore
@@ -35,14 +39,13 @@ async def start() -> AsyncIterator[Running]:
         database(settings.mongo_url.get_secret_value()) as db,
         Bus.of(settings, "auth", away=AWAY) as bus,
         live_sessions(bus, settings) as checked,
-        Relay.running(bus, db.users, db.sessions, db.requests) as relay,
+        Relay.running(bus, db.users, db.sessions, db.requests, db.keyrings) as relay,
         Passwords.ready(settings.password_backlog, settings.passwords_per_network) as passwords,
     ):
-        accounts, sessions = AccountStore(db, relay), SessionStore(db, relay)
-        await accounts.prepare()
-        await sessions.prepare()
-        windows = Windows(db)
-        await windows.prepare()
+        accounts, sessions, keyrings = AccountStore(db, relay), SessionStore(db, relay), KeyringStore(db, relay)
+        windows, requests = Windows(db), RequestStore(db, relay)
+        for store in (accounts, sessions, keyrings, windows, requests):
+            await store.prepare()
         throttle = Throttle(
             windows,
             failures_per_account=settings.signin_failures_per_account,
@@ -51,13 +54,18 @@ async def start() -> AsyncIterator[Running]:
             mails_per_network=settings.mails_per_network,
         )
         keeper = SessionKeeper(
-            sessions, accounts, AccessTokens(key, settings.access_seconds), RefreshChain(key), settings.session_seconds
+            sessions,
+            accounts,
+            keyrings,
+            AccessTokens(key, settings.access_seconds),
+            RefreshChain(key),
+            settings.session_seconds,
         )
-        requests = RequestStore(db, relay)
-        await requests.prepare()
         recovery = Recovery(requests, accounts, passwords, keeper, throttle, MailTokens(settings.mail_token_key))
+        party, challenges = RelyingParty(settings.public_url), Challenges(key, keyrings)
+        passkeys = Passkeys(party, challenges, keyrings, accounts, passwords, keeper, throttle)
         cookies = Cookies(secure=settings.cookie_secure)
-        parts = [settings, recovery, accounts, passwords, keeper, cookies, throttle, checked]
+        parts = [settings, recovery, passkeys, accounts, passwords, keeper, cookies, throttle, checked]
         yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
