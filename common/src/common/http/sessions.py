@@ -27,6 +27,9 @@ COOKIE = "session"
 REFRESH_COOKIE = "refresh"
 """The cookie with the refresh token, which only auth takes."""
 
+CEREMONY_COOKIE = "ceremony"
+"""The cookie that binds the challenge of a sign-in by passkey to the browser that asked for it."""
+
 ALGORITHM = "EdDSA"
 ISSUER = "souk"
 OPERATOR = "operator"

@@ -164,9 +164,7 @@ async def retry_refund(payment_id: PaymentId, user: ProvedOperator, cashier: The
     return TroubledPayment.of(await cashier.refund_again(payment_id, user.email))
 
 
-@router.post(
-    "/{payment_id}/refund/settled", responses={**problems(PaymentNotFound, NoFailedRefund), **FOR_OPERATORS}
-)
+@router.post("/{payment_id}/refund/settled", responses={**problems(PaymentNotFound, NoFailedRefund), **FOR_OPERATORS})
 async def settle_refund(
     payment_id: PaymentId, body: Settlement, user: ProvedOperator, cashier: TheCashier
 ) -> TroubledPayment:

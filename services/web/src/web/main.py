@@ -15,9 +15,21 @@ from common.settings import load
 from web.clients.api import Api, Refused, Services
 from web.live import stream
 from web.live.updates import LISTENED, LiveUpdates
-from web.pages import accounts, catalogue, crawlers, operators, orders, recovery, selling, static_files
-from web.pages.error_pages import ErrorPages, answer_refusal
+from web.pages import (
+    accounts,
+    catalogue,
+    crawlers,
+    operators,
+    orders,
+    proofs,
+    recovery,
+    security,
+    selling,
+    static_files,
+)
+from web.pages.error_pages import ErrorPages
 from web.pages.forms import MAX_BODY
+from web.pages.proofs import answer_refusal
 from web.pages.renewal import SessionRenewal
 from web.rendering.assets import Assets
 from web.rendering.templates import Templates
@@ -61,7 +73,19 @@ async def start() -> AsyncIterator[Running]:
 
 
 router = APIRouter()
-for pages in (catalogue, crawlers, accounts, recovery, selling, orders, operators, stream, static_files):
+for pages in (
+    catalogue,
+    crawlers,
+    accounts,
+    security,
+    proofs,
+    recovery,
+    selling,
+    orders,
+    operators,
+    stream,
+    static_files,
+):
     router.include_router(pages.router)
 
 app = create_app("web", router, start, max_body=MAX_BODY)

@@ -26,13 +26,10 @@ from common.errors import TooMany, Unauthenticated, Unavailable
 from common.http.dependencies import Now, Provided
 from common.http.paging import Body
 from common.http.problems import problems
-from common.http.sessions import CurrentSession, PasskeyNeeded, ProofNeeded, User, cookie_name
+from common.http.sessions import CEREMONY_COOKIE, CurrentSession, PasskeyNeeded, ProofNeeded, User, cookie_name
 from common.text import LINE
 
 router = APIRouter()
-
-CEREMONY_COOKIE = "ceremony"
-"""Binds the challenge of a sign-in to the browser that asked for it."""
 
 Bytes = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[A-Za-z0-9_-]*$", strip_whitespace=False)]
 """Bytes in base64url without padding."""
