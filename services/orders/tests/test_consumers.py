@@ -3,6 +3,9 @@
 import asyncio
 import time
 
+import httpx
+import pytest
+
 from common.events import (
     HoldElapsed,
     ItemListed,
