@@ -14,7 +14,7 @@ from infra.local.commands.running import run_as
 from infra.local.stack.stack import Stack
 from tests.support.browsing import PASSWORD, PHONE, Open, accessible, headline, opening
 from tests.support.people import People
-from tests.support.sessions import person
+from tests.support.sessions import Tokens, person
 from tests.support.shopping import becomes, money, ok, pay, place, sell
 from tests.support.waiting import eventually
 
@@ -254,3 +254,11 @@ def link_in(text: str) -> str:
     """The link with a token in the text of a mail."""
     [link] = set(re.findall(r"http://\S+\?token=[\w.-]+", text))
     return str(link)
+
+
+async def test_an_operator_without_a_passkey_is_sent_to_add_one(people: People, stack: Stack) -> None:
+    token = Tokens(stack.keys.private_key).token(person("Ola", "operator"), has_passkey=True)
+    browser = await people.anybody()
+    answer = await browser.get("/operator", headers={"Cookie": f"session={token}"})
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/my/security?note=passkey_needed")
