@@ -104,7 +104,7 @@ async def test_a_person_adds_a_passkey_signs_in_with_it_and_removes_it(
     await page.add_init_script(WITHOUT_AUTOFILL)
     await signed_out(page)
     await accessible(page)
-    await page.get_by_role("button", name="Sign in with a passkey").click()
+    await page.get_by_role("button", name="Use a passkey").click()
     await expect(page.locator(".menu summary")).to_have_text("Ada")
 
     await page.goto("/my/security")
@@ -126,7 +126,7 @@ async def test_a_person_adds_a_passkey_signs_in_with_it_and_removes_it(
     await mailed(mail, email, "A passkey was removed")
 
     await signed_out(page)
-    await page.get_by_role("link", name="Sign in with a recovery code").click()
+    await page.get_by_role("link", name="Use a recovery code").click()
     await page.get_by_label("E-mail").fill(email)
     await page.get_by_label("Recovery code").fill(code)
     await accessible(page)
