@@ -16,7 +16,7 @@ def is_secret(name: str) -> bool:
     """Whether a setting holds a password or a key; the URLs of servers hold the service's password."""
     if name in {"mongo_url", "nats_url", "redis_url"}:
         return True
-    return ("secret" in name or "key" in name) and name not in PUBLIC
+    return ("secret" in name or "_key" in name) and name not in PUBLIC
 
 
 @pytest.mark.parametrize("service", [service.name for service in SERVICES])

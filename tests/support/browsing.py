@@ -91,7 +91,7 @@ async def opening(chromium: Browser, stack: Stack, *others: str) -> AsyncIterato
     async with AsyncExitStack() as exits:
 
         async def open_page(path: str = "/", **options: Any) -> Page:
-            context = await chromium.new_context(base_url=stack.url, **options)
+            context = await chromium.new_context(**{"base_url": stack.url, **options})
             exits.push_async_callback(context.close)
             page = await context.new_page()
             page.set_default_timeout(LIMIT)

@@ -18,6 +18,7 @@ OrderId = Id
 PaymentId = Id
 SessionId = Id
 RequestId = Id
+PasskeyId = Id
 
 MinorUnits = Annotated[int, Field(strict=True, ge=0, le=10**13)]
 """Money in the currency's smallest unit (cents, yen). A float never touches money."""
@@ -106,6 +107,19 @@ class SessionEnd(StrEnum):
     SIGNED_OUT = "signed_out"
     ENDED_BY_USER = "ended_by_user"
     REUSED = "reused"
+
+
+class PasskeyChange(StrEnum):
+    """What has changed about signing in without a password.
+
+    `copied`: a passkey was refused, because its counter shows that somebody has a copy of it.
+    """
+
+    ADDED = "added"
+    REMOVED = "removed"
+    COPIED = "copied"
+    CODES_MADE = "codes_made"
+    CODE_USED = "code_used"
 
 
 class Event(BaseModel):
@@ -215,6 +229,15 @@ class EmailChanged(Event, subject="users.email_changed"):
     request_id: RequestId | None = None
     email: Untold = None
     old_email: Untold = None
+
+
+class PasskeysChanged(Event, subject="users.passkeys_changed"):
+    """The user's passkeys or recovery codes have changed, or one was misused: they are told by mail. Owner: auth."""
+
+    user_id: UserId
+    change: PasskeyChange
+    passkey_id: PasskeyId | None = None
+    codes_left: int | None = None
 
 
 class SignUpRepeated(Event, subject="users.sign_up_repeated"):

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import jwt
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -61,6 +62,14 @@ class SessionSettings(Settings):
     require_verified_email: bool | None = None
     """Only who has proved their address may hold and sell. By default so where ENV is prod."""
 
+    require_passkey: bool | None = None
+    """Operators must have a passkey, and so must who refunds much. By default so where ENV is prod."""
+
+    @property
+    def passkeys_only(self) -> bool:
+        """Whether operators must have a passkey."""
+        return self.env == "prod" if self.require_passkey is None else self.require_passkey
+
     @property
     def verified_only(self) -> bool:
         """Whether only who has proved their address may hold and sell."""
@@ -87,6 +96,23 @@ class MongoSettings(SessionSettings):
     """Settings of a service with a database. `mongo_url` names the database."""
 
     mongo_url: SecretStr
+
+
+class PublicSite(Settings):
+    """Where people find Souk."""
+
+    public_url: str
+    """As in `https://souk.example.com`."""
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_a_site(cls, url: str, info: ValidationInfo) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("it is not the address of a site, as in https://souk.example.com")
+        if parts.scheme == "http" and info.data.get("env") == "prod":
+            raise ValueError("ENV is prod: people come over https")
+        return url.rstrip("/")
 
 
 class MailKey(Settings):

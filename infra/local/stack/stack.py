@@ -88,6 +88,11 @@ class Stack:
         """The gateway's address."""
         return f"http://127.0.0.1:{self._gateway_port}"
 
+    @property
+    def public_url(self) -> str:
+        """The gateway's address as people open it: passkeys belong to a name, not to an IP address."""
+        return f"http://localhost:{self._gateway_port}"
+
     def mongo_url(self, service: str) -> str:
         """Return the address of a service's database, with its credentials."""
         match self.servers.get("mongod"):
@@ -234,11 +239,12 @@ class Stack:
             case "auth":
                 env["JWT_PRIVATE_KEY"] = self.keys.private_pem
                 env["MAIL_TOKEN_KEY"] = self.keys.password("mail_tokens")
+                env["PUBLIC_URL"] = self.public_url
             case "notifications":
                 env["MAIL_TOKEN_KEY"] = self.keys.password("mail_tokens")
                 env["SMTP_URL"] = f"smtp://127.0.0.1:{self._smtp_port}"
                 env["MAIL_FROM"] = "Souk <souk@souk.test>"
-                env["PUBLIC_URL"] = f"http://localhost:{self._gateway_port}"
+                env["PUBLIC_URL"] = self.public_url
             case "orders":
                 env["HOLD_SECONDS"] = str(self._hold_seconds)
             case "payments":

@@ -1,8 +1,10 @@
 """Audit stores every message once, and operators decide about dead letters."""
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from audit.consumers import consumers
@@ -110,6 +112,23 @@ async def test_discarding_keeps_who_and_why(audit: "World") -> None:
     )
     [discarded] = await audit.events.published(DeadLetterDiscarded)
     assert (discarded.by, discarded.reason) == (audit.operator.email, "settled by hand")
+
+
+@pytest.mark.parametrize(("path", "more"), [("replay", {}), ("discard", {"reason": "settled by hand"})])
+async def test_a_decision_needs_a_fresh_proof_of_who_has_a_passkey(
+    audit: "World", path: str, more: dict[str, object]
+) -> None:
+    letter_id = await audit.dead_letter()
+
+    async def decide(proved_at: float) -> httpx.Response:
+        headers = audit.tokens.headers(audit.operator, has_passkey=True, proved_at=int(proved_at))
+        body = {"ids": [letter_id], **more}
+        return await audit.http.post(f"/api/audit/dead-letters/{path}", json=body, headers=headers)
+
+    late = await decide(time.time() - 301)
+    assert (late.status_code, late.json()["code"], late.json()["by"]) == (403, "proof_needed", ["passkey"])
+    assert (await audit.letter(letter_id))["state"] == "open"
+    assert (await decide(time.time())).is_success
 
 
 async def test_with_one_letter_that_does_not_exist_nothing_is_decided(audit: "World") -> None:

@@ -1,12 +1,16 @@
 """Auth as its tests see it: the real app over a real MongoDB and a real bus."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 
 from auth.main import app
+from common.clock import now
+from common.http.dependencies import current_time
 from tests.support.serving import running
 from tests.support.sessions import Tokens
 
@@ -25,6 +29,7 @@ def environment(mongo_url: str, bus_url: str, keys: Tokens, monkeypatch: pytest.
     monkeypatch.setenv("JWT_PUBLIC_KEYS", keys.jwk_set)
     monkeypatch.setenv("JWT_PRIVATE_KEY", keys.private_pem)
     monkeypatch.setenv("MAIL_TOKEN_KEY", "a key for mails of tests")
+    monkeypatch.setenv("PUBLIC_URL", "http://localhost:8080")
     return monkeypatch
 
 
@@ -33,3 +38,14 @@ async def auth(environment: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClie
     """A browser that has opened auth; it keeps the cookies it gets."""
     async with running(app) as client:
         yield client
+
+
+@pytest.fixture
+def clock() -> Any:
+    """Sets the time of auth: `clock(hours=2)` is in two hours."""
+
+    def at(**later: float) -> None:
+        app.dependency_overrides[current_time] = lambda: now() + timedelta(**later)
+
+    yield at
+    app.dependency_overrides.clear()

@@ -1,7 +1,7 @@
 """Sessions over HTTP: they are refreshed, seen and ended, and a token that comes twice ends them."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -12,7 +12,6 @@ from auth.main import app
 from auth.sessions.client import device_of
 from common.clock import now
 from common.events import SessionEnd, SessionEnded
-from common.http.dependencies import current_time
 from common.http.sessions import COOKIE, REFRESH_COOKIE
 from common.mongo.client import Database
 from tests.support.bus import Events
@@ -55,17 +54,6 @@ async def is_over(auth: httpx.AsyncClient, token: str) -> None:
     """Check that neither this refresh token nor its like refresh the session."""
     answer = await refresh(auth, token)
     assert (answer.status_code, answer.json()["code"]) == (401, "session_ended")
-
-
-@pytest.fixture
-def clock() -> Any:
-    """Sets the time of auth: `clock(hours=2)` is in two hours."""
-
-    def at(**later: float) -> None:
-        app.dependency_overrides[current_time] = lambda: now() + timedelta(**later)
-
-    yield at
-    app.dependency_overrides.clear()
 
 
 async def test_a_refresh_gives_new_tokens_and_the_old_one_is_worth_nothing(auth: httpx.AsyncClient) -> None:

@@ -19,6 +19,7 @@ def _somewhere(monkeypatch: pytest.MonkeyPatch, keys: Tokens) -> None:
     monkeypatch.setenv("NATS_URL", "nats://127.0.0.1")
     monkeypatch.setenv("JWT_PUBLIC_KEYS", keys.jwk_set)
     monkeypatch.setenv("MAIL_TOKEN_KEY", "a key for mails of tests")
+    monkeypatch.setenv("PUBLIC_URL", "http://localhost:8080")
 
 
 def test_the_kid_is_the_thumbprint_of_the_standards_example() -> None:
@@ -70,3 +71,33 @@ def test_public_keys_that_are_none_are_a_sentence_too(
         load(AuthSettings)
 
     assert "setting JWT_PUBLIC_KEYS is wrong: Value error, it is not a JWK set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("env", "url", "why"),
+    [
+        ("dev", None, "setting PUBLIC_URL is missing"),
+        ("prod", None, "setting PUBLIC_URL is missing"),
+        ("prod", "http://souk.test", "setting PUBLIC_URL is wrong: Value error, ENV is prod: people come over https"),
+        ("dev", "souk.test", "setting PUBLIC_URL is wrong: Value error, it is not the address of a site"),
+    ],
+)
+def test_passkeys_need_the_address_of_the_site(
+    env: str,
+    url: str | None,
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+    keys: Tokens,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("JWT_PRIVATE_KEY", keys.private_pem)
+    monkeypatch.setenv("COOKIE_SECURE", "true")
+    monkeypatch.setenv("ENV", env)
+    monkeypatch.delenv("PUBLIC_URL")
+    if url:
+        monkeypatch.setenv("PUBLIC_URL", url)
+
+    with pytest.raises(SystemExit):
+        load(AuthSettings)
+
+    assert why in capsys.readouterr().err

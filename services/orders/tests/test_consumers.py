@@ -1,6 +1,10 @@
 """What others tell orders, twice, late and out of order."""
 
 import asyncio
+import time
+
+import httpx
+import pytest
 
 from common.events import (
     HoldElapsed,
@@ -166,6 +170,23 @@ async def test_late_money_goes_back_once_when_somebody_else_was_faster(orders: W
     assert (rejected.payment_id, rejected.reason) == ("payment", "sold_out")
     await orders.events.deliver(orders.refunded(order, "payment"))
     assert (await orders.order(order["id"]))["status"] == "expired"
+
+
+@pytest.mark.parametrize(("price", "asked"), [(25_000, False), (25_001, True)])
+async def test_a_large_refund_needs_a_fresh_proof_of_a_seller_who_has_a_passkey(
+    orders: World, price: int, asked: bool
+) -> None:
+    order = await orders.placed(await orders.listed(price=price), 2)
+    await orders.events.deliver(orders.captured(order, "payment"))
+
+    async def refund(proved_at: float) -> httpx.Response:
+        headers = orders.tokens.headers(SELLER, has_passkey=True, proved_at=int(proved_at))
+        return await orders.http.post(f"/api/orders/{order['id']}/refund", headers=headers)
+
+    late = await refund(time.time() - 301)
+    assert (late.status_code, late.json().get("code")) == ((403, "proof_needed") if asked else (202, None))
+    assert (await orders.order(order["id"]))["refund_requested"] is not asked
+    assert (await refund(time.time())).status_code == 202
 
 
 async def test_a_refund_goes_round_and_the_units_are_for_sale_again(orders: World) -> None:

@@ -29,6 +29,9 @@ COOKIE = "session"
 REFRESH_COOKIE = "refresh"
 """The cookie with the refresh token, which only auth takes."""
 
+CEREMONY_COOKIE = "ceremony"
+"""The cookie that binds the challenge of a sign-in by passkey to the browser that asked for it."""
+
 ALGORITHM = "EdDSA"
 ISSUER = "souk"
 OPERATOR = "operator"
@@ -36,6 +39,9 @@ OPERATOR = "operator"
 
 ACCESS_SECONDS = 600
 """The longest that an access token may last, in seconds."""
+
+PROOF_SECONDS = 300
+"""How long a proof by passkey is fresh, in seconds."""
 
 REMEMBERED_SECONDS = ACCESS_SECONDS + 60
 """How long a service remembers what auth announced: longer than any older access token lasts, by clocks that differ."""
@@ -59,12 +65,17 @@ class User(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What an access token says: the sign-in that it belongs to, its user, and when it expires (Unix seconds)."""
+    """What an access token says: the sign-in that it belongs to, its user, and when it expires (Unix seconds).
+
+    `proved_at` is when the user last proved with a passkey, in this session, to be its owner (Unix seconds, 0: never).
+    """
 
     id: str
     user: User
     account_version: int
     expires_at: float
+    has_passkey: bool = False
+    proved_at: float = 0.0
 
 
 class OperatorOnly(Forbidden):
@@ -77,6 +88,18 @@ class EmailNotVerified(Forbidden):
     """The caller has not proved yet that their address is theirs, and this needs it."""
 
     code = "email_not_verified"
+
+
+class PasskeyNeeded(Forbidden):
+    """This needs a passkey, and the caller has none: they can add one."""
+
+    code = "passkey_needed"
+
+
+class ProofNeeded(Forbidden):
+    """This needs a fresh proof that the caller is the owner of the session. `by`: the methods that count."""
+
+    code = "proof_needed"
 
 
 class SessionInvalid(Unauthenticated):
@@ -117,9 +140,15 @@ def cookie_name(name: str, *, secure: bool) -> str:
 class Sessions:
     """Checks access tokens (JWT, EdDSA) against a set of public keys, by `kid`, and against what auth has announced."""
 
-    def __init__(self, jwk_set: str, *, secure: bool = False, verified_only: bool = False) -> None:
-        """With `secure`, the cookie is that of https. With `verified_only`, a `VerifiedUser` is verified."""
+    def __init__(
+        self, jwk_set: str, *, secure: bool = False, verified_only: bool = False, passkeys_only: bool = False
+    ) -> None:
+        """With `secure`, the cookie is that of https. With `verified_only`, a `VerifiedUser` is verified.
+
+        With `passkeys_only`, who has no passkey cannot pass `check_proof`; else they are not asked for one.
+        """
         self.verified_only = verified_only
+        self.passkeys_only = passkeys_only
         self.cookie = cookie_name(COOKIE, secure=secure)
         self._keys = {key.key_id: key for key in jwt.PyJWKSet.from_json(jwk_set).keys}
         # Checking a signature costs more than the rest of a request, and a valid token stays valid until it expires.
@@ -144,6 +173,17 @@ class Sessions:
     def is_outdated(self, session: Session) -> bool:
         """Whether the roles of its user have changed since the token was signed: a refresh brings the new ones."""
         return session.account_version < self._account_versions.get(session.user.id, 0)
+
+    def check_proof(self, session: Session, *, fresh: bool = True) -> None:
+        """Raise `ProofNeeded` unless its user has proved with a passkey to be its owner: just now, or else ever.
+
+        Who has no passkey is not asked; or, with `passkeys_only`, told to add one: `PasskeyNeeded`.
+        """
+        if session.has_passkey:
+            if session.proved_at <= (time.time() - PROOF_SECONDS if fresh else 0):
+                raise ProofNeeded("confirm with your passkey that it is you", by=["passkey"])
+        elif self.passkeys_only:
+            raise PasskeyNeeded("add a passkey first")
 
     def receive(self, event: Event) -> None:
         """Keep what auth has announced."""
@@ -175,7 +215,14 @@ class Sessions:
                 roles=claims.get("roles", ()),
                 verified=claims.get("verified", False),
             )
-            return Session(str(claims["sid"]), user, int(claims.get("ver", 0)), float(claims["exp"]))
+            return Session(
+                id=str(claims["sid"]),
+                user=user,
+                account_version=int(claims.get("ver", 0)),
+                expires_at=float(claims["exp"]),
+                has_passkey=bool(claims.get("has_passkey")),
+                proved_at=float(claims.get("proved_at", 0)),
+            )
         except jwt.ExpiredSignatureError:
             raise SessionExpired("the session has expired; refresh it, or sign in again") from None
         except (jwt.InvalidTokenError, KeyError, ValueError, TypeError):
@@ -245,12 +292,25 @@ async def verified_user(request: Request) -> User:
 
 @raises(*NO_SESSION, OperatorOnly)
 async def current_operator(request: Request) -> User:
-    """The signed-in operator. Raises `Unauthenticated` or `OperatorOnly`; with outdated roles, `SessionOver`."""
-    session = await current_session(request)
-    if _sessions(request).is_outdated(session):
+    """The signed-in operator. Raises `Unauthenticated` or `OperatorOnly`; with outdated roles, `SessionOver`.
+
+    One who has a passkey must have proved it in this session; one who must have one and has none gets `PasskeyNeeded`.
+    """
+    return await _operator(request, fresh=False)
+
+
+async def proved_operator(request: Request) -> User:
+    """The signed-in operator, for what cannot be undone: as `current_operator`, with a fresh proof by passkey."""
+    return await _operator(request, fresh=True)
+
+
+async def _operator(request: Request, *, fresh: bool) -> User:
+    session, sessions = await current_session(request), _sessions(request)
+    if sessions.is_outdated(session):
         raise SessionOver("your roles have changed; refresh the session")
     if OPERATOR not in session.user.roles:
         raise OperatorOnly("this is for operators only")
+    sessions.check_proof(session, fresh=fresh)
     return session.user
 
 
@@ -260,3 +320,4 @@ CurrentUser = Annotated[User, Depends(current_user)]
 VerifiedUser = Annotated[User, Depends(verified_user)]
 OptionalUser = Annotated[User | None, Depends(optional_user)]
 Operator = Annotated[User, Depends(current_operator)]
+ProvedOperator = Annotated[User, Depends(proved_operator)]

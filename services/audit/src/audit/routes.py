@@ -8,9 +8,11 @@ from audit.mine import routes as mine
 from audit.reconciliation import routes as reconciliation
 from audit.security import routes as security
 from common.http.problems import problems
-from common.http.sessions import OperatorOnly, current_operator
+from common.http.sessions import OperatorOnly, PasskeyNeeded, ProofNeeded, current_operator
 
-operators = APIRouter(dependencies=[Depends(current_operator)], responses=problems(OperatorOnly))
+operators = APIRouter(
+    dependencies=[Depends(current_operator)], responses=problems(OperatorOnly, PasskeyNeeded, ProofNeeded)
+)
 for feature in (history, reconciliation, dead_letters, security):
     operators.include_router(feature.router)
 

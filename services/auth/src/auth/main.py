@@ -5,6 +5,10 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from auth.erasure.erasure import Erasure
+from auth.passkeys.challenges import Challenges
+from auth.passkeys.passkeys import Passkeys
+from auth.passkeys.relying_party import RelyingParty
+from auth.passkeys.store import KeyringStore
 from auth.passwords import Passwords
 from auth.recovery.recovery import Recovery
 from auth.recovery.store import RequestStore
@@ -38,17 +42,16 @@ async def start() -> AsyncIterator[Running]:
         database(settings.mongo_url.get_secret_value()) as db,
         Bus.of(settings, "auth", away=AWAY) as bus,
         live_sessions(bus, settings) as checked,
-        Relay.running(bus, db.users, db.sessions, db.requests) as relay,
+        Relay.running(bus, db.users, db.sessions, db.requests, db.keyrings) as relay,
         Passwords.ready(settings.password_backlog, settings.passwords_per_network) as passwords,
     ):
-        accounts, sessions = AccountStore(db, relay), SessionStore(db, relay)
-        await accounts.prepare()
-        await sessions.prepare()
+        accounts, sessions, keyrings = AccountStore(db, relay), SessionStore(db, relay), KeyringStore(db, relay)
+        windows, requests = Windows(db), RequestStore(db, relay)
+        for store in (accounts, sessions, keyrings, windows, requests):
+            await store.prepare()
         tokens = AccessTokens(key, settings.access_seconds)
         if await sessions.is_new_key(tokens.kid):
             note("key_rotated", detail=tokens.kid)
-        windows = Windows(db)
-        await windows.prepare()
         throttle = Throttle(
             windows,
             failures_per_account=settings.signin_failures_per_account,
@@ -56,13 +59,15 @@ async def start() -> AsyncIterator[Running]:
             signups_per_network=settings.signups_per_network,
             mails_per_network=settings.mails_per_network,
         )
-        keeper = SessionKeeper(sessions, accounts, tokens, RefreshChain(key), settings.session_seconds)
-        requests = RequestStore(db, relay)
-        await requests.prepare()
+        keeper = SessionKeeper(
+            sessions, accounts, keyrings, tokens, RefreshChain(key), settings.session_seconds
+        )
         recovery = Recovery(requests, accounts, passwords, keeper, throttle, MailTokens(settings.mail_token_key))
-        erasure = Erasure(accounts, requests, keeper, throttle)
+        party, challenges = RelyingParty(settings.public_url), Challenges(key, keyrings)
+        passkeys = Passkeys(party, challenges, keyrings, accounts, passwords, keeper, throttle)
+        erasure = Erasure(accounts, requests, keyrings, keeper, throttle)
         cookies = Cookies(secure=settings.cookie_secure)
-        parts = [settings, recovery, erasure, accounts, passwords, keeper, cookies, throttle, checked]
+        parts = [settings, recovery, passkeys, erasure, accounts, passwords, keeper, cookies, throttle, checked]
         people: dict[str, Reader] = {
             NAMES: accounts.names,
             CONTACTS: accounts.contacts,

@@ -8,11 +8,13 @@ from pydantic import BaseModel
 from auth.domain import Account, BadCredentials, EmailTaken
 from auth.erasure import routes as erasure
 from auth.fields import AnyPassword, Email, Name, NewPassword
+from auth.passkeys import routes as passkeys
 from auth.password_rules import PasswordTooWeak
 from auth.passwords import Passwords
 from auth.recovery import routes as recovery
 from auth.recovery.recovery import Recovery
 from auth.sessions import routes as sessions
+from auth.sessions.domain import Method
 from auth.sessions.routes import Address, CurrentClient, Keeper, SessionCookies
 from auth.settings import AuthSettings
 from auth.store import AccountStore
@@ -29,6 +31,7 @@ router = APIRouter(prefix="/api/users", tags=["users"])
 router.include_router(sessions.router)
 router.include_router(recovery.router)
 router.include_router(erasure.router)
+router.include_router(passkeys.router)
 
 
 Accounts = Annotated[AccountStore, Provided(AccountStore)]
@@ -103,7 +106,7 @@ async def sign_up(
     if settings.env == "prod":
         response.status_code = status.HTTP_202_ACCEPTED
         return CheckMail()
-    issued = await keeper.begin(account, client, now)
+    issued = await keeper.begin(account, client, now, Method.PASSWORD)
     cookies.set(response, issued)
     return issued.user
 
@@ -131,7 +134,7 @@ async def sign_in(
         raise BadCredentials("no account has this address and this password")
     if stronger_hash:
         await _strengthen(account, stronger_hash, accounts)
-    issued = await keeper.begin(account, client, now)
+    issued = await keeper.begin(account, client, now, Method.PASSWORD)
     cookies.set(response, issued)
     return issued.user
 

@@ -7,10 +7,10 @@ from pydantic import Field, PositiveInt, SecretStr, ValidationInfo, field_valida
 
 from auth.sessions.access_tokens import signing_key
 from common.http.sessions import ACCESS_SECONDS, public_jwk
-from common.settings import MailKey, MongoSettings
+from common.settings import MailKey, MongoSettings, PublicSite
 
 
-class AuthSettings(MongoSettings, MailKey):
+class AuthSettings(MongoSettings, MailKey, PublicSite):
     """Auth refuses to start with a key whose sessions the other services would refuse."""
 
     jwt_private_key: SecretStr

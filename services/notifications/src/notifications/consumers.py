@@ -9,6 +9,7 @@ from common.events import (
     EmailChangeRequested,
     OrderCancelled,
     OrderPaid,
+    PasskeysChanged,
     PasswordChanged,
     PasswordResetRequested,
     PaymentRefunded,
@@ -85,6 +86,14 @@ async def tell_about_new_password(event: PasswordChanged, desk: MailDesk) -> Non
     """The person is told, in case it was somebody else."""
     key = current_cause().event_id or event.user_id
     await desk.take(event, Mail.about(Kind.PASSWORD_CHANGED, key, event.user_id))
+
+
+@consumers.on(PasskeysChanged)
+async def tell_about_passkeys(event: PasskeysChanged, desk: MailDesk) -> None:
+    """The person is told about their passkeys and recovery codes, in case it was somebody else."""
+    key = current_cause().event_id or event.user_id
+    facts = {"change": event.change, "left": event.codes_left}
+    await desk.take(event, Mail.about(Kind.PASSKEYS_CHANGED, key, event.user_id, facts))
 
 
 @consumers.on(SignUpRepeated)

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     VERIFY_EMAIL = "verify_email"
     RESET_PASSWORD = "reset_password"  # noqa: S105 - the name of a mail
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of a mail
+    PASSKEYS_CHANGED = "passkeys_changed"
     CHANGE_EMAIL = "change_email"
     EMAIL_CHANGED = "email_changed"
     SIGN_UP_REPEATED = "sign_up_repeated"

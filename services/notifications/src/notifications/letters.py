@@ -10,6 +10,7 @@ from babel import Locale
 from babel.dates import format_date
 from babel.numbers import format_decimal
 
+from common.events import PasskeyChange
 from common.i18n import money, translations
 from common.languages import LANGUAGES
 from common.mail_tokens import MailTokens, Purpose
@@ -117,6 +118,40 @@ def password_changed(to: Letters, words: Words, _facts: Facts) -> Letter:
         button=(_("It was not me"), to.link("/forgot-password")),
         remarks=[_("If it was you, you need not do anything.")],
     )
+
+
+def passkeys_changed(to: Letters, words: Words, facts: Facts) -> Letter:
+    """Something about signing in without the password."""
+    subject, line = _about_passkeys(words, PasskeyChange(facts["change"]), facts["left"] or 0)
+    _ = words.gettext
+    return Letter(
+        subject,
+        [line],
+        button=(_("See your passkeys"), to.link("/my/security")),
+        remarks=[_("If it was not you, remove what you do not recognise, end all sessions and change your password.")],
+    )
+
+
+def _about_passkeys(words: Words, change: PasskeyChange, left: int) -> tuple[str, str]:
+    """Subject and text of a mail about passkeys."""
+    _ = words.gettext
+    match change:
+        case PasskeyChange.ADDED:
+            return _("A passkey was added"), _("your account has a new passkey. Whoever has it can sign in.")
+        case PasskeyChange.REMOVED:
+            return _("A passkey was removed"), _("one of your passkeys does not sign in any more.")
+        case PasskeyChange.COPIED:
+            return _("A passkey was refused"), _(
+                "somebody tried to sign in with one of your passkeys, and its counter shows that there may be a copy "
+                "of it. We refused it. Remove that passkey and add another one."
+            )
+        case PasskeyChange.CODES_MADE:
+            return _("You have new recovery codes"), _(
+                "your account has ten new recovery codes. Older ones do not work."
+            )
+        case PasskeyChange.CODE_USED:
+            text = _("somebody, hopefully you, signed in with a recovery code. Codes left: {left}.")
+            return _("A recovery code was used"), text.format(left=left)
 
 
 def change_email(to: Letters, words: Words, facts: Facts) -> Letter:
@@ -238,6 +273,7 @@ WRITERS: Mapping[Kind, Callable[[Letters, Words, Facts], Letter]] = {
     Kind.VERIFY_EMAIL: verify_email,
     Kind.RESET_PASSWORD: reset_password,
     Kind.PASSWORD_CHANGED: password_changed,
+    Kind.PASSKEYS_CHANGED: passkeys_changed,
     Kind.CHANGE_EMAIL: change_email,
     Kind.EMAIL_CHANGED: email_changed,
     Kind.SIGN_UP_REPEATED: sign_up_repeated,

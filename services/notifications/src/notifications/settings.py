@@ -6,19 +6,17 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr, ValidationInfo, field_validator
 
-from common.settings import MailKey, MongoSettings
+from common.settings import MailKey, MongoSettings, PublicSite
 from notifications.smtp import SCHEMES
 
 
-class NotificationsSettings(MongoSettings, MailKey):
+class NotificationsSettings(MongoSettings, MailKey, PublicSite):
     """Where mails go out, who they come from, and where their links lead."""
 
     smtp_url: SecretStr
     """`smtp+starttls://user:password@host:587`, `smtps://` for TLS from the start, `smtp://` without (not in prod)."""
     mail_from: str
     """The sender, as in `Souk <souk@example.com>`."""
-    public_url: str
-    """Where people find Souk, as in `https://souk.example.com`."""
     seller_mails: Literal["each", "daily", "off"] = "daily"
     """Sellers get a mail for each sale, one a day (UTC) for all of them, or none."""
 
@@ -38,11 +36,3 @@ class NotificationsSettings(MongoSettings, MailKey):
         if "@" not in parseaddr(sender)[1] or not sender.isprintable():
             raise ValueError("it is not an address, as in Souk <souk@example.com>")
         return sender
-
-    @field_validator("public_url")
-    @classmethod
-    def _is_a_site(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("it is not the address of a site, as in https://souk.example.com")
-        return url.rstrip("/")

@@ -32,7 +32,7 @@ async def start() -> AsyncIterator[Running]:
         store = OrderStore(db, relay)
         await store.prepare()
         desk = ReservationDesk(store, timedelta(seconds=settings.hold_seconds), settings.hold_limit)
-        parts = [store, desk, sessions]
+        parts = [settings, store, desk, sessions]
         async with records.answering(bus, parts), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 

@@ -11,7 +11,15 @@ from common.events import CancelReason, Currency, ItemId, MinorUnits, Quantity
 from common.http.dependencies import IdempotencyKey, Provided
 from common.http.paging import EXAMPLE_ID, Body, Cursor, Limit, Page, page_of
 from common.http.problems import problems
-from common.http.sessions import CurrentUser, EmailNotVerified, VerifiedUser
+from common.http.sessions import (
+    CurrentSession,
+    CurrentUser,
+    EmailNotVerified,
+    PasskeyNeeded,
+    ProofNeeded,
+    Sessions,
+    VerifiedUser,
+)
 from orders.commands import PlaceOrder
 from orders.desk import ReservationDesk
 from orders.domain import (
@@ -27,6 +35,7 @@ from orders.domain import (
     OwnItem,
     PriceChanged,
 )
+from orders.settings import OrdersSettings
 from orders.stock import ItemNotFound, SoldOut
 from orders.store import OrderStore
 
@@ -122,16 +131,24 @@ async def cancel_order(order_id: OrderInPath, user: CurrentUser, store: Store, d
 @router.post(
     "/{order_id}/refund",
     status_code=status.HTTP_202_ACCEPTED,
-    responses=problems(OrderNotFound, NotSeller, OrderNotPaid),
+    responses=problems(OrderNotFound, NotSeller, PasskeyNeeded, ProofNeeded, OrderNotPaid),
 )
-async def refund_order(order_id: OrderInPath, user: CurrentUser, store: Store) -> OrderView:
-    """The seller gives the money back; the order is `refunded` once it has arrived."""
+async def refund_order(
+    order_id: OrderInPath,
+    session: CurrentSession,
+    sessions: Annotated[Sessions, Provided(Sessions)],
+    settings: Annotated[OrdersSettings, Provided(OrdersSettings)],
+    store: Store,
+) -> OrderView:
+    """The seller gives the money back; the order is `refunded` once it has arrived. Much money needs a fresh proof."""
 
     def decide(order: Order) -> None:
-        if user.id not in {order.seller_id, order.buyer_id}:
+        if session.user.id not in {order.seller_id, order.buyer_id}:
             raise OrderNotFound("there is no such order")
-        if user.id != order.seller_id:
+        if session.user.id != order.seller_id:
             raise NotSeller("only the seller can refund an order")
+        if order.total > settings.refunds_proved_above:
+            sessions.check_proof(session)
         order.request_refund()
 
     return OrderView.of(await store.change(order_id, decide))

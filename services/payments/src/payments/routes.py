@@ -12,7 +12,14 @@ from common.events import Currency, DisputeStatus, OrderId, PaymentId
 from common.http.dependencies import IdempotencyKey, Provided
 from common.http.paging import EXAMPLE_ID, Body, Cursor, Limit, Page, page_of
 from common.http.problems import coded, problem, problems
-from common.http.sessions import CurrentUser, Operator, OperatorOnly, current_operator
+from common.http.sessions import (
+    CurrentUser,
+    OperatorOnly,
+    PasskeyNeeded,
+    ProofNeeded,
+    ProvedOperator,
+    current_operator,
+)
 from payments.cashier import Cashier
 from payments.domain import CardDeclined, Payment, PaymentNotFound, UnknownPaymentMethod
 from payments.due import OrderNotFound, OrderNotPayable
@@ -26,6 +33,8 @@ router = APIRouter(prefix="/api/payments", tags=["payments"])
 Store = Annotated[PaymentStore, Provided(PaymentStore)]
 PaymentInPath = Annotated[PaymentId, Path(description="The payment's id.", examples=[EXAMPLE_ID])]
 TheCashier = Annotated[Cashier, Provided(Cashier)]
+
+FOR_OPERATORS = problems(OperatorOnly, PasskeyNeeded, ProofNeeded)
 
 
 class NewPayment(Body):
@@ -167,7 +176,7 @@ async def receive_webhook(request: Request, cashier: TheCashier) -> Response:
     return JSONResponse({"status": "ok" if ours else "ignored"})
 
 
-@router.get("/trouble", dependencies=[Depends(current_operator)], responses=problems(OperatorOnly))
+@router.get("/trouble", dependencies=[Depends(current_operator)], responses=FOR_OPERATORS)
 async def list_trouble(
     store: Store,
     lost: Annotated[bool, Query(description="Also those whose dispute is lost.")] = False,
@@ -186,16 +195,16 @@ async def list_trouble(
 @router.post(
     "/{payment_id}/refund/retry",
     status_code=status.HTTP_202_ACCEPTED,
-    responses=problems(PaymentNotFound, NoFailedRefund, OperatorOnly),
+    responses={**problems(PaymentNotFound, NoFailedRefund), **FOR_OPERATORS},
 )
-async def retry_refund(payment_id: PaymentInPath, user: Operator, cashier: TheCashier) -> TroubledPayment:
+async def retry_refund(payment_id: PaymentInPath, user: ProvedOperator, cashier: TheCashier) -> TroubledPayment:
     """For operators: make a failed refund once more."""
     return TroubledPayment.of(await cashier.refund_again(payment_id, user.email))
 
 
-@router.post("/{payment_id}/refund/settled", responses=problems(PaymentNotFound, NoFailedRefund, OperatorOnly))
+@router.post("/{payment_id}/refund/settled", responses={**problems(PaymentNotFound, NoFailedRefund), **FOR_OPERATORS})
 async def settle_refund(
-    payment_id: PaymentInPath, body: Settlement, user: Operator, cashier: TheCashier
+    payment_id: PaymentInPath, body: Settlement, user: ProvedOperator, cashier: TheCashier
 ) -> TroubledPayment:
     """For operators: record that the money of a failed refund went back by other means."""
     return TroubledPayment.of(await cashier.settle_refund(payment_id, user.email, body.reason))

@@ -25,12 +25,15 @@ from web.pages import (
     my_data,
     operators,
     orders,
+    proofs,
     recovery,
+    security,
     selling,
     static_files,
 )
-from web.pages.error_pages import ErrorPages, answer_refusal
+from web.pages.error_pages import ErrorPages
 from web.pages.forms import FORMS, FORMS_PER_PERSON, MAX_BODY, MAX_TEXT, WITH_PICTURES
+from web.pages.proofs import answer_refusal
 from web.pages.renewal import SessionRenewal
 from web.rendering.assets import Assets
 from web.rendering.documents import Documents
@@ -85,7 +88,19 @@ async def start() -> AsyncIterator[Running]:
 
 
 router = APIRouter()
-for pages in (catalogue, crawlers, accounts, recovery, my_data, selling, orders, operators, documentation):
+for pages in (
+    catalogue,
+    crawlers,
+    accounts,
+    security,
+    proofs,
+    recovery,
+    my_data,
+    selling,
+    orders,
+    operators,
+    documentation,
+):
     router.include_router(pages.router, default_response_class=HTMLResponse, tags=["pages"])
 for others in (stream, static_files):
     router.include_router(others.router, default_response_class=Response, tags=["pages"])

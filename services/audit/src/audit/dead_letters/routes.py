@@ -11,7 +11,7 @@ from audit.dead_letters.store import DeadLetterStore
 from common.http.dependencies import Now, Provided
 from common.http.paging import Body, Limit, Page, page_of
 from common.http.problems import problems
-from common.http.sessions import Operator
+from common.http.sessions import ProvedOperator
 
 router = APIRouter(prefix="/dead-letters")
 
@@ -88,14 +88,14 @@ async def list_dead_letters(
 
 
 @router.post("/replay", status_code=status.HTTP_202_ACCEPTED, responses=problems(DeadLetterNotFound))
-async def replay_dead_letters(body: Replay, user: Operator, letters: DeadLetters, now: Now) -> Decided:
+async def replay_dead_letters(body: Replay, user: ProvedOperator, letters: DeadLetters, now: Now) -> Decided:
     """Give each message to its handler again. Earlier decisions stay."""
     decided = await letters.decide(body.ids, lambda letter: letter.replay(user.email, now))
     return Decided(items=[DeadLetterView.of(letter) for letter in decided])
 
 
 @router.post("/discard", responses=problems(DeadLetterNotFound))
-async def discard_dead_letters(body: Discard, user: Operator, letters: DeadLetters, now: Now) -> Decided:
+async def discard_dead_letters(body: Discard, user: ProvedOperator, letters: DeadLetters, now: Now) -> Decided:
     """Close dead letters without a replay, for a reason. Earlier decisions stay."""
     decided = await letters.decide(body.ids, lambda letter: letter.discard(user.email, now, body.reason))
     return Decided(items=[DeadLetterView.of(letter) for letter in decided])

@@ -4,6 +4,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 
 from auth.domain import Account
+from auth.passkeys.store import KeyringStore
 from auth.recovery.store import RequestStore
 from auth.sessions.keeper import SessionKeeper
 from auth.store import AccountStore
@@ -11,6 +12,7 @@ from auth.throttle import Throttle
 from common.clock import now as clock
 from common.http.sessions import REMEMBERED_SECONDS
 from common.leased_work import LeasedWork
+from common.security_log import note
 
 ANNOUNCED_AGAIN = timedelta(seconds=REMEMBERED_SECONDS)
 """How long after an erasure no access token of before can count, even where the bus was away."""
@@ -27,11 +29,13 @@ class Erasure:
         self,
         accounts: AccountStore,
         requests: RequestStore,
+        keyrings: KeyringStore,
         keeper: SessionKeeper,
         throttle: Throttle,
     ) -> None:
         self._accounts = accounts
         self._requests = requests
+        self._keyrings = keyrings
         self._keeper = keeper
         self._throttle = throttle
         self._due = LeasedWork(
@@ -50,10 +54,13 @@ class Erasure:
             await self._throttle.forget(email)
         await self._requests.forget(account.id, account.email)
         await self._accounts.update(account, lambda account: account.erase(now, now + ANNOUNCED_AGAIN))
+        await self._keyrings.forget(account.id)
         await self._keeper.forget(account.id, now)
+        note("erased", account.id)
 
     async def erase_again(self, user_id: str) -> None:
         """Do and announce it once more."""
         await self._requests.forget(user_id, user_id)
+        await self._keyrings.forget(user_id)
         await self._keeper.forget(user_id, clock())
         await self._accounts.erase_again(user_id)

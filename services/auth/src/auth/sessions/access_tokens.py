@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from auth.domain import Account
+from auth.sessions.domain import Method, Session
 from common.http.sessions import ALGORITHM, ISSUER, public_jwk
 
 
@@ -30,8 +31,9 @@ class AccessTokens:
         self.kid = public_jwk(key.public_key())["kid"]
         self.seconds = seconds
 
-    def sign(self, account: Account, session_id: str, now: datetime) -> str:
+    def sign(self, account: Account, session: Session, now: datetime, *, has_passkey: bool) -> str:
         """A JWT that says who this is, which roles they have and in which session, valid from `now`."""
+        proved_at = session.proofs.get(Method.PASSKEY)
         claims = {
             "sub": account.id,
             "email": account.email,
@@ -39,7 +41,9 @@ class AccessTokens:
             **({"roles": account.roles} if account.roles else {}),
             **({"verified": True} if account.verified else {}),
             "ver": account.version,
-            "sid": session_id,
+            **({"has_passkey": True} if has_passkey else {}),
+            **({"proved_at": int(proved_at.timestamp())} if proved_at else {}),
+            "sid": session.id,
             "iat": now,
             "exp": now + timedelta(seconds=self.seconds),
             "iss": ISSUER,

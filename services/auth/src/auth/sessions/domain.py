@@ -1,7 +1,11 @@
 """A session: one sign-in on one device, until it is ended or its time is over. No I/O."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Self
+
+from pydantic import Field
 
 from common.aggregate import Aggregate
 from common.events import SessionEnd, SessionEnded
@@ -9,6 +13,14 @@ from common.ids import new_id
 
 REPEAT_SECONDS = 30
 """How long a refresh repeats its answer for the same Idempotency-Key."""
+
+
+class Method(StrEnum):
+    """How somebody proves to be the owner of an account."""
+
+    PASSWORD = "password"  # noqa: S105 - the name of a method
+    PASSKEY = "passkey"
+    RECOVERY_CODE = "recovery_code"
 
 
 class Session(Aggregate):
@@ -32,6 +44,8 @@ class Session(Aggregate):
     """Hash of the token that was exchanged last, at `last_seen`, and of the Idempotency-Key that came with it."""
     used_key: str | None = None
     ended_at: datetime | None = None
+    proofs: dict[Method, datetime] = Field(default_factory=dict)
+    """When its holder last proved to be its owner, by each method."""
 
     @classmethod
     def begin(
@@ -44,8 +58,9 @@ class Session(Aggregate):
         address: str,
         now: datetime,
         expires_at: datetime,
+        method: Method,
     ) -> Self:
-        """Somebody has signed in."""
+        """Somebody has signed in, by a method."""
         return cls(
             id=new_id(),
             user_id=user_id,
@@ -56,7 +71,16 @@ class Session(Aggregate):
             created_at=now,
             last_seen=now,
             expires_at=expires_at,
+            proofs={method: now},
         )
+
+    def prove(self, method: Method, now: datetime) -> None:
+        """Its holder has proved once more to be its owner."""
+        self.proofs[method] = now
+
+    def is_proved(self, methods: Iterable[Method], since: datetime) -> bool:
+        """Whether its holder has proved by one of these methods after `since` to be its owner."""
+        return any(self.proofs[method] > since for method in methods if method in self.proofs)
 
     def is_over(self, now: datetime) -> bool:
         """Whether it was ended, or its time is over."""

@@ -1,13 +1,15 @@
 """Begins, refreshes and ends sessions."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 
 from auth.domain import Account
+from auth.passkeys.store import KeyringStore
 from auth.sessions.access_tokens import AccessTokens
-from auth.sessions.domain import Session
+from auth.sessions.domain import Method, Session
 from auth.sessions.refresh_tokens import RefreshChain, RefreshToken
 from auth.sessions.store import SessionStore
 from auth.store import AccountStore
@@ -35,24 +37,32 @@ class Issued:
     user: User
     access_token: str
     access_seconds: int
-    refresh_token: str
-    refresh_seconds: int
+    refresh_token: str | None = None
+    """None where the session keeps the one that it has."""
+    refresh_seconds: int = 0
 
 
 class SessionKeeper:
     """All sessions. One lasts `seconds` after it was last refreshed."""
 
     def __init__(
-        self, sessions: SessionStore, accounts: AccountStore, tokens: AccessTokens, chain: RefreshChain, seconds: int
+        self,
+        sessions: SessionStore,
+        accounts: AccountStore,
+        keyrings: KeyringStore,
+        tokens: AccessTokens,
+        chain: RefreshChain,
+        seconds: int,
     ) -> None:
         self._sessions = sessions
         self._accounts = accounts
+        self._keyrings = keyrings
         self._tokens = tokens
         self._chain = chain
         self._seconds = seconds
 
-    async def begin(self, account: Account, client: Client, now: datetime) -> Issued:
-        """Somebody has proved to be the owner of the account."""
+    async def begin(self, account: Account, client: Client, now: datetime, method: Method) -> Issued:
+        """Somebody has proved by a method to be the owner of the account."""
         token = RefreshToken.new()
         session = Session.begin(
             user_id=account.id,
@@ -62,10 +72,11 @@ class SessionKeeper:
             address=client.network,
             now=now,
             expires_at=self._expires_at(account, now, now),
+            method=method,
         )
         await self._sessions.save(session)
         note("signed_in", account.id, client.network)
-        return self._issued(account, session, token, now)
+        return await self._issued(account, session, token, now)
 
     async def refresh(self, text: str, key: str | None, client: Client, now: datetime) -> Issued:
         """Exchange a refresh token for new tokens. The same token under the same `key` gets the same one again.
@@ -95,7 +106,21 @@ class SessionKeeper:
             if session.ended_at == now:
                 note("session_ended", session.user_id, client.network, SessionEnd.REUSED)
             raise SessionOver("this session has ended; sign in again")
-        return self._issued(account, session, following, now)
+        return await self._issued(account, session, following, now)
+
+    async def prove(self, session_id: str, method: Method, now: datetime) -> Issued:
+        """The holder of a session has proved once more to be its owner: an access token that says so."""
+        session = await self._sessions.change(await self._running(session_id, now), lambda s: s.prove(method, now))
+        return await self._reissued(session, now)
+
+    async def reissue(self, session_id: str, now: datetime) -> Issued:
+        """Another access token, that says what is so now."""
+        return await self._reissued(await self._running(session_id, now), now)
+
+    async def is_proved(self, session_id: str, methods: Iterable[Method], since: datetime) -> bool:
+        """Whether the holder of a session has proved by one of these methods after `since` to be its owner."""
+        session = await self._sessions.get(session_id)
+        return session is not None and session.is_proved(methods, since)
 
     async def running(self, user_id: str, now: datetime) -> list[Session]:
         """The sessions of a user, the one seen last first."""
@@ -145,12 +170,24 @@ class SessionKeeper:
         expires_at = now + timedelta(seconds=self._seconds)
         return min(expires_at, created_at + timedelta(seconds=MAX_SECONDS_WITH_ROLE)) if account.roles else expires_at
 
-    def _issued(self, account: Account, session: Session, token: RefreshToken, now: datetime) -> Issued:
+    async def _running(self, session_id: str, now: datetime) -> Session:
+        session = await self._sessions.get(session_id)
+        if session is None or session.is_over(now):
+            raise SessionOver("this session has ended; sign in again")
+        return session
+
+    async def _reissued(self, session: Session, now: datetime) -> Issued:
+        if account := await self._accounts.get(session.user_id):
+            return await self._issued(account, session, None, now)
+        raise SessionOver("this account is not there")
+
+    async def _issued(self, account: Account, session: Session, token: RefreshToken | None, now: datetime) -> Issued:
+        keyring = await self._keyrings.get(account.id)
         return Issued(
             user=user_of(account),
-            access_token=self._tokens.sign(account, session.id, now),
+            access_token=self._tokens.sign(account, session, now, has_passkey=bool(keyring.passkeys)),
             access_seconds=self._tokens.seconds,
-            refresh_token=token.text,
+            refresh_token=token.text if token else None,
             refresh_seconds=int((session.expires_at - now).total_seconds()),
         )
 

@@ -36,21 +36,22 @@ class Cookies:
     """
 
     def __init__(self, *, secure: bool) -> None:
-        self._secure = secure
+        self.secure = secure
         self._access, self._refresh = (cookie_name(name, secure=secure) for name in (COOKIE, REFRESH_COOKIE))
 
     def set(self, response: Response, issued: Issued) -> None:
-        """Give the browser both tokens, each for as long as it lasts."""
+        """Give the browser the tokens, each for as long as it lasts."""
         for name, token, seconds in (
             (self._access, issued.access_token, issued.access_seconds),
             (self._refresh, issued.refresh_token, issued.refresh_seconds),
         ):
-            response.set_cookie(name, token, seconds, httponly=True, samesite="lax", secure=self._secure)
+            if token:
+                response.set_cookie(name, token, seconds, httponly=True, samesite="lax", secure=self.secure)
 
     def clear(self, response: Response) -> None:
         """Take both away."""
         for name in (self._access, self._refresh):
-            response.delete_cookie(name, httponly=True, samesite="lax", secure=self._secure)
+            response.delete_cookie(name, httponly=True, samesite="lax", secure=self.secure)
 
     def refresh_token(self, request: Request) -> str | None:
         """The refresh token of a request, if it has one."""

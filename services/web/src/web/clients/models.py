@@ -122,4 +122,14 @@ class Session(BaseModel):
     current: bool
 
 
+class Passkey(BaseModel):
+    """One of the visitor's passkeys."""
+
+    id: str
+    name: str
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+PASSKEYS = TypeAdapter(list[Passkey])
 SESSIONS = TypeAdapter(list[Session])

@@ -10,8 +10,6 @@ from starlette.datastructures import MutableHeaders
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common.http.problems import problem
-from web.clients.api import Refused
 from web.pages.my_data import EXPORT
 from web.pages.visitor import Visitor
 from web.rendering.i18n import N_
@@ -64,12 +62,6 @@ BY_STATUS = {
     HTTPStatus.INTERNAL_SERVER_ERROR: "internal_error",
 }
 """The code whose texts are used if a problem's own code has none."""
-
-
-async def answer_refusal(_: Request, error: Exception) -> Response:
-    """The problem that a service has answered, if no page handles it."""
-    assert isinstance(error, Refused)  # noqa: S101 - registered for this type
-    return problem(error.status, error.reason, str(error))
 
 
 class ErrorPages:

@@ -33,7 +33,7 @@ async def forgot_password(visitor: CurrentVisitor, form: Form) -> Response:
 @router.get("/reset-password")
 async def reset_password_page(visitor: CurrentVisitor, token: LinkToken = "") -> Response:
     """The form for a new password, which the link in a mail leads to."""
-    return _page(visitor, "reset_password.html", token=token)
+    return _page(visitor, "reset_password.html", link_token=token)
 
 
 @router.post("/reset-password")
@@ -43,14 +43,14 @@ async def reset_password(visitor: CurrentVisitor, form: Form) -> Response:
     try:
         await visitor.api.reset_password(token, form.text("new_password"))
     except Refused as refused:
-        return _page(visitor, "reset_password.html", refused.status, _errors(refused, visitor), token=token)
+        return _page(visitor, "reset_password.html", refused.status, _errors(refused, visitor), link_token=token)
     return visitor.redirect("/signin?note=password_changed")
 
 
 @router.get("/verify-email")
 async def verify_email_page(visitor: CurrentVisitor, token: LinkToken = "") -> Response:
     """One button, so that a program which opens the links in mails does not use them up."""
-    return _page(visitor, "confirm.html", token=token, action="/verify-email")
+    return _page(visitor, "confirm.html", link_token=token, action="/verify-email")
 
 
 @router.post("/verify-email")
@@ -62,7 +62,7 @@ async def verify_email(visitor: CurrentVisitor, form: Form) -> Response:
 @router.get("/account/email/confirm")
 async def confirm_email_page(visitor: CurrentVisitor, token: LinkToken = "") -> Response:
     """The same for a new address."""
-    return _page(visitor, "confirm.html", token=token, action="/account/email/confirm")
+    return _page(visitor, "confirm.html", link_token=token, action="/account/email/confirm")
 
 
 @router.post("/account/email/confirm")
@@ -119,7 +119,7 @@ async def _confirm(
     try:
         await confirm(token)
     except Refused as refused:
-        return _page(visitor, "confirm.html", refused.status, _errors(refused, visitor), token=token, action=path)
+        return _page(visitor, "confirm.html", refused.status, _errors(refused, visitor), link_token=token, action=path)
     return visitor.redirect(f"{'/account' if visitor.user else '/signin'}?note={note}")
 
 

@@ -16,6 +16,7 @@ TITLES: Mapping[str, tuple[str, Tone]] = {
     "users.password_reset_requested": (N_("Asked for a new password"), Tone.WAITING),
     "users.password_changed": (N_("Password changed"), Tone.OVER),
     "users.erased": (N_("Account deleted"), Tone.OVER),
+    "users.passkeys_changed": (N_("Passkeys changed"), Tone.OVER),
     "users.email_change_requested": (N_("Asked to change the address"), Tone.WAITING),
     "users.email_changed": (N_("Address changed"), Tone.OVER),
     "users.sign_up_repeated": (N_("Signed up once more"), Tone.OVER),

@@ -1,0 +1,58 @@
+"""Keyrings in MongoDB, and which challenges were used."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from pymongo.errors import DuplicateKeyError
+
+from auth.passkeys.domain import Keyring, PasskeyKnown
+from common.mongo.client import WITHOUT_PENDING, Database
+from common.outbox import Outbox, Relay
+
+
+class KeyringStore:
+    """Keeps keyrings; a unique index decides whose a passkey is."""
+
+    def __init__(self, db: Database, relay: Relay) -> None:
+        self._keyrings = db.keyrings
+        self._used = db.used_challenges
+        self._outbox = Outbox(db.keyrings, relay)
+
+    async def prepare(self) -> None:
+        """Make the indexes."""
+        await self._keyrings.create_index(
+            "passkeys.credential_id",
+            name="credential",
+            unique=True,
+            partialFilterExpression={"passkeys.credential_id": {"$exists": True}},
+        )
+        await self._used.create_index("until", name="until", expireAfterSeconds=0)
+
+    async def get(self, user_id: str) -> Keyring:
+        """The keyring of a user; an empty one if they have none yet."""
+        document = await self._keyrings.find_one({"_id": user_id}, WITHOUT_PENDING)
+        return Keyring.from_document(document) if document else Keyring(id=user_id)
+
+    async def find(self, credential_id: str) -> Keyring | None:
+        """The keyring with this passkey; None if it is in none."""
+        document = await self._keyrings.find_one({"passkeys.credential_id": credential_id}, WITHOUT_PENDING)
+        return Keyring.from_document(document) if document else None
+
+    async def change(self, keyring: Keyring, decide: Callable[[Keyring], None]) -> Keyring:
+        """Let `decide` change a keyring, and save it. Raises `PasskeyKnown`, and as `Outbox.update`."""
+        try:
+            return await self._outbox.change(keyring, decide)
+        except DuplicateKeyError:
+            raise PasskeyKnown("this passkey belongs to another account") from None
+
+    async def forget(self, user_id: str) -> None:
+        """Empty the keyring of an account that is erased."""
+        await self.change(await self.get(user_id), Keyring.forget)
+
+    async def use(self, challenge: str, until: datetime) -> bool:
+        """Note that a challenge was answered. Return whether that is the first time; it is forgotten after `until`."""
+        try:
+            await self._used.insert_one({"_id": challenge, "until": until})
+        except DuplicateKeyError:
+            return False
+        return True

@@ -1,0 +1,26 @@
+"""What mails about passkeys say, in every language, as consumers have taken it down."""
+
+import json
+
+import pytest
+from pydantic import SecretStr
+
+from common.events import PasskeyChange
+from common.languages import LANGUAGES
+from common.mail_tokens import MailTokens
+from notifications.domain import Kind
+from notifications.letters import Letters, words_of
+
+
+@pytest.mark.parametrize("change", PasskeyChange)
+def test_each_change_of_passkeys_has_its_words_in_every_language(change: PasskeyChange) -> None:
+    letters = Letters("https://souk.test", MailTokens(SecretStr("a key for mails of tests")))
+    facts = json.loads(json.dumps({"change": change, "left": 9 if change is PasskeyChange.CODE_USED else None}))
+
+    written = [letters.write(Kind.PASSKEYS_CHANGED, words_of(language), facts) for language in LANGUAGES]
+
+    assert len({letter.subject for letter in written}) == len({letter.lines[0] for letter in written}) == len(LANGUAGES)
+    for letter in written:
+        assert letter.button
+        assert letter.button[1] == "https://souk.test/my/security"
+        assert ("9" in letter.lines[0]) == (change is PasskeyChange.CODE_USED)
