@@ -32,6 +32,7 @@ from orders import store as orders_store
 from orders.commands import PlaceOrder
 from orders.desk import ReservationDesk
 from orders.domain import Order
+from orders.holds import HoldLimits
 from orders.store import OrderStore
 from payments.domain import Payment
 from payments.due import Due
@@ -89,7 +90,7 @@ class Cases:
         }
 
     def _desk(self, store: OrderStore) -> ReservationDesk:
-        return ReservationDesk(store, timedelta(minutes=15), limit=10)
+        return ReservationDesk(store, HoldLimits(timedelta(minutes=15)))
 
     async def _payments(self) -> dict[str, Act]:
         payments, dues = PaymentStore(self._db, self._relay), DueStore(self._db)

@@ -64,7 +64,8 @@ BY_STATUS = {
 async def answer_refusal(_: Request, error: Exception) -> Response:
     """The problem that a service has answered, if no page handles it."""
     assert isinstance(error, Refused)  # noqa: S101 - registered for this type
-    return problem(error.status, error.reason, str(error))
+    wait = error.problem.get("retry_after")
+    return problem(error.status, error.reason, str(error), {"Retry-After": str(wait)} if wait else None)
 
 
 class ErrorPages:
