@@ -14,7 +14,12 @@ async def live_sessions(
     bus: Bus, settings: SessionSettings, then: Callable[[Event], None] | None = None
 ) -> AsyncIterator[Sessions]:
     """Sessions that know what auth has announced, from the moment of entering on. `then` hears it after them."""
-    sessions = Sessions(settings.jwt_public_keys, secure=settings.cookie_secure, verified_only=settings.verified_only)
+    sessions = Sessions(
+        settings.jwt_public_keys,
+        secure=settings.cookie_secure,
+        verified_only=settings.verified_only,
+        writes_per_minute=settings.writes_per_minute,
+    )
 
     def receive(event: Event) -> None:
         sessions.receive(event)

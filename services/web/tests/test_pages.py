@@ -216,9 +216,9 @@ async def test_a_seller_limits_what_one_person_gets(visitors: Visitors) -> None:
     refused = await buyer.send(page, f"{item}/order", quantity="3")
     assert (refused.status, refused.errors["quantity"]) == (409, "The seller sells at most 2 to one person.")
 
-    wrong = await seller.send(await seller.get(f"{item}/edit"), f"{item}/edit", limit_per_buyer="0")
+    wrong = await seller.send(await seller.get(f"{item}/edit"), f"{item}/edit", limit_per_buyer="0", currency="EUR")
     assert (wrong.status, set(wrong.errors)) == (422, {"limit_per_buyer"})
-    await seller.send(await seller.get(f"{item}/edit"), f"{item}/edit", limit_per_buyer="")
+    await seller.send(await seller.get(f"{item}/edit"), f"{item}/edit", limit_per_buyer="", currency="EUR")
     assert "per person" not in (await buyer.get(item)).text
     await ordered(buyer, item, quantity="3")
 

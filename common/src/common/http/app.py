@@ -5,14 +5,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
+from common.errors import TooMany
 from common.http.middleware import HeadMiddleware, RequestMiddleware
 from common.http.operations import operations
-from common.http.problems import add_problem_handlers
+from common.http.problems import add_problem_handlers, problems
+from common.http.write_limit import SAFE
 from common.settings import Settings, load
 from common.telemetry import log_to_stdout
 
@@ -41,11 +44,13 @@ def create_app(
     away: tuple[type[Exception], ...] = (),
     max_body: int = 64 * 1024,
     larger_bodies: Mapping[re.Pattern[str], int] | None = None,
+    unlimited: re.Pattern[str] | None = None,
 ) -> FastAPI:
     """The HTTP side of a service. `start` is entered when the process starts, and left when it ends.
 
     The errors in `away` mean that a server is unreachable; they are answered with 503. A body may have `max_body`
-    bytes; for paths that match a pattern in `larger_bodies`, as many as are given there.
+    bytes; for paths that match a pattern in `larger_bodies`, as many as are given there. Changes are limited
+    (`WriteLimit`) where the parts have `Sessions`, except at paths that match `unlimited`.
     """
 
     @asynccontextmanager
@@ -60,7 +65,7 @@ def create_app(
     app = _App(title=f"Souk {service}", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(router)  # First: routes are tried in this order.
     app.include_router(operations)
-    app.add_middleware(RequestMiddleware, max_body=max_body, larger_bodies=larger_bodies or {})
+    app.add_middleware(RequestMiddleware, max_body=max_body, larger_bodies=larger_bodies or {}, unlimited=unlimited)
     add_problem_handlers(app, away)
     return app
 
@@ -68,6 +73,14 @@ def create_app(
 class _App(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         return HeadMiddleware(super().build_middleware_stack())  # Outermost: all others see the GET.
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        for path in document["paths"].values():
+            for method, operation in path.items():
+                if method.upper() not in SAFE:
+                    operation["responses"] = {str(s): r for s, r in problems(TooMany).items()} | operation["responses"]
+        return document
 
 
 def serve(app: FastAPI, kind: type[Settings], service: str) -> None:

@@ -1,5 +1,6 @@
 """The network that a client address belongs to: limits count networks, since one holder has all addresses of it."""
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from starlette.requests import Request
@@ -10,6 +11,7 @@ PREFIXES = {4: 24, 6: 64}
 THIS_MACHINE = frozenset({"127.0.0.1", "::1"})
 
 
+@lru_cache(maxsize=10_000)
 def network_of(address: str) -> str:
     """The IPv4 /24 or IPv6 /64 of an address, such as `192.0.2.0/24`. Anything that is no address stays as it is."""
     try:

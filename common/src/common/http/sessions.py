@@ -7,6 +7,7 @@ access token lasts, so that no older token gets past it (docs/decisions/sessions
 import json
 import time
 from base64 import urlsafe_b64encode
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated
@@ -19,6 +20,8 @@ from pydantic import BaseModel, ConfigDict
 
 from common.errors import Forbidden, Unauthenticated
 from common.events import EmailChanged, Event, RolesChanged, SessionEnded, UserVerified
+from common.http.network import network_of
+from common.http.write_limit import WriteLimit
 from common.ids import AHEAD_SECONDS
 
 COOKIE = "session"
@@ -111,9 +114,15 @@ def cookie_name(name: str, *, secure: bool) -> str:
 class Sessions:
     """Checks access tokens (JWT, EdDSA) against a set of public keys, by `kid`, and against what auth has announced."""
 
-    def __init__(self, jwk_set: str, *, secure: bool = False, verified_only: bool = False) -> None:
-        """With `secure`, the cookie is that of https. With `verified_only`, a `VerifiedUser` is verified."""
+    def __init__(
+        self, jwk_set: str, *, secure: bool = False, verified_only: bool = False, writes_per_minute: int = 600
+    ) -> None:
+        """With `secure`, the cookie is that of https. With `verified_only`, a `VerifiedUser` is verified.
+
+        `writes_per_minute` are for one user, and for a network without a session.
+        """
         self.verified_only = verified_only
+        self.writes = WriteLimit(writes_per_minute)
         self.cookie = cookie_name(COOKIE, secure=secure)
         self._keys = {key.key_id: key for key in jwt.PyJWKSet.from_json(jwk_set).keys}
         # Checking a signature costs more than the rest of a request, and a valid token stays valid until it expires.
@@ -187,6 +196,14 @@ def token_of(request: Request) -> str | None:
 def _sessions(request: Request) -> Sessions:
     sessions: Sessions = request.app.state.parts[Sessions]  # A dependency more would cost as much as the rest.
     return sessions
+
+
+def writer_of(request: Request) -> str:
+    """For whom a change counts: the user of a valid session, else the network."""
+    with suppress(Unauthenticated):
+        if token := token_of(request):
+            return _sessions(request).user(token).id
+    return network_of(request.client.host) if request.client else ""
 
 
 async def current_session(request: Request) -> Session:

@@ -228,8 +228,8 @@ class OrderStore:
         holders = {"$in": [*{buyer for buyer, _ in buying}, *networks]}
         counted = {"counts_for": holders, "lapsed_at": {"$not": {"$lte": lapsed_after}}}
         held = {"held_by": {"$in": [hold_key(*pair) for pair in buying]}}
-        found = self._orders.find({"$or": [counted, held]}, HOLD_FIELDS, session=session)
-        return [hold_of(d) async for d in found if d["status"] == OrderStatus.AWAITING_PAYMENT or "lapsed_at" in d]
+        found = await self._orders.find({"$or": [counted, held]}, HOLD_FIELDS, session=session).to_list()
+        return [hold_of(d) for d in found if d["status"] == OrderStatus.AWAITING_PAYMENT or "lapsed_at" in d]
 
     async def owned_in(self, session: Session, pairs: Set[Pair]) -> dict[Pair, Owned]:
         """What these buyers hold of these items or have paid for; a pair without any is left out."""
