@@ -12,6 +12,7 @@ from common.http.sessions import Sessions
 from common.http.write_limit import SAFE
 from infra.services import NAMES
 from tests.support.sessions import Tokens, person
+from web.settings import WebSettings
 
 LIMIT = 3
 
@@ -51,7 +52,8 @@ async def test_one_caller_changes_so_much_in_a_minute_and_others_and_reads_are_f
 ) -> None:
     app = app_of(service)
     sessions = Sessions(tokens.jwk_set, writes_per_minute=LIMIT)
-    monkeypatch.setattr(app.state, "parts", {Sessions: sessions}, raising=False)
+    parts = {Sessions: sessions, WebSettings: WebSettings.model_construct(cookie_secure=False)}
+    monkeypatch.setattr(app.state, "parts", parts, raising=False)
     headers, others = tokens.headers(person()), tokens.headers(person())
     path = "/metrics"  # which every service has, and of which web makes no page
 
