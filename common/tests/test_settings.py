@@ -57,6 +57,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         "jwt_public_keys": VALUES["JWT_PUBLIC_KEYS"],
         "cookie_secure": False,
         "require_verified_email": None,
+        "writes_per_minute": 600,
         "mongo_url": SecretStr(VALUES["MONGO_URL"]),
         "hold_seconds": 5,
     }
