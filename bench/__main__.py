@@ -93,6 +93,8 @@ class Bench:
             "NATS_URL": self.nats.url,
             "JWT_PUBLIC_KEYS": self.tokens.jwk_set,
             "HOLD_LIMIT": "10000",
+            "TOTAL_HOLD_LIMIT": "1000000",
+            "WRITES_PER_MINUTE": "1000000",
             "LOG_LEVEL": os.environ.get("LOG_LEVEL", "INFO"),
         }
         program = Program(name, self.folder / name, port, [sys.executable, "-m", module], variables, lambda *_: None)

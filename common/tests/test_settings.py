@@ -58,6 +58,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         "cookie_secure": False,
         "require_verified_email": None,
         "require_passkey": None,
+        "writes_per_minute": 600,
         "mongo_url": SecretStr(VALUES["MONGO_URL"]),
         "hold_seconds": 5,
     }

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -32,6 +33,7 @@ from orders import store as orders_store
 from orders.commands import PlaceOrder
 from orders.desk import ReservationDesk
 from orders.domain import Order
+from orders.holds import HoldLimits
 from orders.store import OrderStore
 from payments.domain import Payment
 from payments.due import Due
@@ -89,7 +91,7 @@ class Cases:
         }
 
     def _desk(self, store: OrderStore) -> ReservationDesk:
-        return ReservationDesk(store, timedelta(minutes=15), limit=10)
+        return ReservationDesk(store, HoldLimits(timedelta(minutes=15)))
 
     async def _payments(self) -> dict[str, Act]:
         payments, dues = PaymentStore(self._db, self._relay), DueStore(self._db)
@@ -122,7 +124,7 @@ class Cases:
         }
 
 
-def offered(**more: str) -> Item:
+def offered(**more: Any) -> Item:
     now = datetime.now(UTC)
     return Item.offer(
         seller_id="seller", title="A lamp", description="", price=1, currency=Currency.EUR, quantity=5, now=now, **more

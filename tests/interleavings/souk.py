@@ -19,6 +19,7 @@ from common.telemetry import new_cause
 from orders.commands import Command
 from orders.desk import ReservationDesk
 from orders.domain import Order
+from orders.holds import HoldLimits
 from payments.cashier import Cashier
 from payments.domain import Payment
 from payments.gateways.sandbox import SandboxGateway
@@ -95,7 +96,10 @@ class Souk:
         self.ledger = MemoryLedger(self.wires, self.moved.append)
         gateway = SandboxGateway(self.ledger, "secret", "", cast("httpx.AsyncClient", None))
         self.cashier = Cashier(self.payments, self.dues, gateway, word_timeout=timedelta())
-        self.desks = {process: Desk(self.orders, HOLD, limit=100) for process in DESKS}
+        self.desks = {
+            process: Desk(self.orders, HoldLimits(HOLD, per_item=100, total=100, pause=timedelta()))
+            for process in DESKS
+        }
         self.readers = [
             *_bound(orders.consumers.consumers, {p: [self.orders, desk] for p, desk in self.desks.items()}),
             *_bound(payments.consumers.consumers, {p: [self.dues, self.cashier] for p in CASHIERS}),

@@ -6,7 +6,7 @@ unique field is unique, a transaction reads a snapshot and conflicts with whoeve
 are one write.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar, cast
@@ -18,9 +18,10 @@ from common.bus.envelope import Envelope
 from common.errors import StaleWrite
 from common.mongo.client import Collection, Document
 from common.outbox import Outbox, Relay
-from orders.domain import Order
+from orders.domain import Order, hold_key
+from orders.holds import Hold, Owned
 from orders.stock import Stock
-from orders.store import OrderStore, Session
+from orders.store import OrderStore, Pair, Session, hold_of
 from payments.domain import Payment
 from payments.due import Due
 from payments.gateways.port import GatewayRefused, GatewayTimeout
@@ -152,9 +153,18 @@ class MemoryOrders(OrderStore):
     async def answers_in(self, session: Session, keys: Iterable[str]) -> dict[str, Document]:  # noqa: ARG002
         return {}  # No order is placed under an Idempotency-Key here.
 
-    async def held_in(self, session: Session, hold_keys: Iterable[str]) -> dict[str, int]:
-        orders = _snapshot(session).orders.values()
-        return {key: sum(d["quantity"] for d in orders if d.get("held_by") == key) for key in hold_keys}
+    async def holds_in(
+        self,
+        session: Session,
+        buying: Set[Pair],
+        networks: Set[str],  # noqa: ARG002
+        lapsed_after: datetime,  # noqa: ARG002
+    ) -> list[Hold]:
+        keys = {hold_key(*pair) for pair in buying}
+        return [hold_of(d) for d in _snapshot(session).orders.values() if d.get("held_by") in keys]
+
+    async def owned_in(self, session: Session, pairs: Set[Pair]) -> dict[Pair, Owned]:  # noqa: ARG002
+        return {}  # No item has a limit here, and nobody has to wait.
 
     async def write(
         self,
@@ -167,6 +177,8 @@ class MemoryOrders(OrderStore):
         snapshot = _snapshot(session)
         snapshot.writes += [(self.stock_table, *changed) for changed in stock.values()]
         snapshot.writes += [(self.orders_table, *changed) for changed in orders.values()]
+
+    async def count_refusals(self, answers: Mapping[str, Document]) -> None: ...
 
     def committed(
         self, orders: Iterable[tuple[Order, Sequence[Envelope]]], stock: Iterable[tuple[Stock, Sequence[Envelope]]]

@@ -101,7 +101,7 @@ def expire_the_accepted(order: Order, stock: Stock) -> None:
         order._end(stock, CancelReason.EXPIRED)
 
 
-def cancel_the_accepted(order: Order, stock: Stock, reason: CancelReason) -> None:
+def cancel_the_accepted(order: Order, stock: Stock, reason: CancelReason, now: datetime) -> None:
     if not order.is_settled:
         order._end(stock, reason)
 

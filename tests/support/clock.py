@@ -7,12 +7,13 @@ from datetime import datetime, timedelta, tzinfo
 
 import pytest
 
+import common.clock
 import orders.consumers
 import payments.calls
 import payments.cashier
 import payments.gateways.sandbox
 
-READERS = (orders.consumers, payments.calls, payments.cashier, payments.gateways.sandbox)
+READERS = (common.clock, orders.consumers, payments.calls, payments.cashier, payments.gateways.sandbox)
 """Where orders, payments and the sandbox read the time, to decide what to do."""
 
 

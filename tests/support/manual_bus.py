@@ -30,6 +30,7 @@ from items.store import ItemStore
 from orders.commands import PlaceOrder
 from orders.desk import ReservationDesk
 from orders.domain import ItemWithdrawn, OrderAlreadyPaid, OrderNotPaid
+from orders.holds import HoldLimits
 from orders.stock import SoldOut
 from orders.store import OrderStore
 from payments.cashier import Cashier
@@ -157,7 +158,7 @@ class Parts:
             await store.prepare()
             await money.prepare()
             cashier = Cashier(money, dues, await exits.enter_async_context(gateway))
-            desk = ReservationDesk(store, HOLD, limit=100)
+            desk = ReservationDesk(store, HoldLimits(HOLD, per_item=100, total=100, pause=timedelta()))
             yield cls(clock, faults, db, redis, relay, ItemStore(db, relay), store, desk, money, dues, cashier)
 
 

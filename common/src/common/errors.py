@@ -65,12 +65,12 @@ class Unsupported(SoukError):
 
 
 class TooMany(SoukError):
-    """Too many attempts; the next one is allowed in `retry_after` seconds."""
+    """Too many attempts; the next one is allowed in `retry_after` seconds, which the problem has too."""
 
     code = "too_many_requests"
 
     def __init__(self, message: str, retry_after: int) -> None:
-        super().__init__(message)
+        super().__init__(message, retry_after=retry_after)
         self.retry_after = retry_after
 
 

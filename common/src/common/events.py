@@ -277,6 +277,7 @@ class ItemState(Event):
     quantity: Quantity
     status: ItemStatus
     pictures: tuple[Id, ...] = ()
+    limit_per_buyer: Quantity | None = None
 
 
 class ItemListed(ItemState, subject="items.listed"):

@@ -19,6 +19,7 @@ async def live_sessions(
         secure=settings.cookie_secure,
         verified_only=settings.verified_only,
         passkeys_only=settings.passkeys_only,
+        writes_per_minute=settings.writes_per_minute,
     )
 
     def receive(event: Event) -> None:

@@ -6,7 +6,7 @@ What holds a password or a private key is a `SecretStr`, which no log and no tra
 import os
 import re
 import sys
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import jwt
@@ -61,6 +61,9 @@ class SessionSettings(Settings):
 
     require_verified_email: bool | None = None
     """Only who has proved their address may hold and sell. By default so where ENV is prod."""
+
+    writes_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 600
+    """Changes that one user, or a network without a session, may ask a process of the service for in a minute."""
 
     require_passkey: bool | None = None
     """Operators must have a passkey, and so must who refunds much. By default so where ENV is prod."""

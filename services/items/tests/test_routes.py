@@ -10,7 +10,7 @@ import httpx
 import jwt
 import pytest
 
-from common.events import StockChanged
+from common.events import ItemChanged, ItemListed, StockChanged
 from common.http.sessions import User
 from items.store import EFFECT_TIMEOUT
 from tests.support.sessions import Tokens, person
@@ -31,6 +31,7 @@ async def test_an_item_that_is_offered_is_there_for_everybody(shop: Shop) -> Non
         "status": "listed",
         "version": 1,
         "pictures": [],
+        "limit_per_buyer": None,
         "created_at": item["created_at"],
         "in_effect": False,
     }
@@ -323,6 +324,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"quantity": {"$gt": 0}}, "quantity"),
     ({"price": None}, "price"),
     ({"seller_id": "grace"}, "seller_id"),
+    ({"limit_per_buyer": 0}, "limit_per_buyer"),
+    ({"limit_per_buyer": "2"}, "limit_per_buyer"),
+    ({"limit_per_buyer": 100_001}, "limit_per_buyer"),
     ({"available": 99}, "available"),
     ({"status": "withdrawn"}, "status"),
 ]
@@ -342,6 +346,18 @@ async def test_a_wrong_field_of_an_offer_or_an_edit_is_named_and_changes_nothing
 
     assert await shop.item(item["id"]) == item
     assert await shop.db.items.count_documents({}) == 1
+
+
+async def test_a_seller_sets_and_removes_the_limit_for_one_buyer(shop: Shop) -> None:
+    item = await shop.offer(limit_per_buyer=4)
+    assert item["limit_per_buyer"] == 4
+
+    for limit in (2, None):
+        edited = await shop.call("PATCH", f"/{item['id']}", shop.seller, json={"limit_per_buyer": limit})
+        assert (edited.status_code, edited.json()["limit_per_buyer"]) == (200, limit)
+
+    assert [event.limit_per_buyer for event in await shop.events.published(ItemListed)] == [4]
+    assert [event.limit_per_buyer for event in await shop.events.published(ItemChanged, 2)] == [2, None]
 
 
 async def test_an_edit_of_nothing_is_refused(shop: Shop) -> None:

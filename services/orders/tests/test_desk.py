@@ -17,6 +17,7 @@ from common.outbox import Relay
 from orders.commands import PlaceOrder
 from orders.desk import ReservationDesk
 from orders.domain import HoldLimit, Order
+from orders.holds import HoldLimits
 from orders.stock import SoldOut
 from orders.store import OrderStore
 
@@ -30,7 +31,7 @@ async def desk_of_a_replica(mongo_url: str, bus_url: str) -> AsyncIterator[Reser
     ):
         store = OrderStore(db, relay)
         await store.prepare()
-        yield ReservationDesk(store, timedelta(minutes=15), limit=10)
+        yield ReservationDesk(store, HoldLimits(timedelta(minutes=15)))
 
 
 @pytest_asyncio.fixture

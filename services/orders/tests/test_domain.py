@@ -118,8 +118,8 @@ def test_cancelling_twice_is_one_cancellation() -> None:
     order = place(item, quantity=2)
     order.saved()
 
-    order.cancel(item, CancelReason.BUYER)
-    order.cancel(item, CancelReason.BUYER)
+    order.cancel(item, CancelReason.BUYER, NOW)
+    order.cancel(item, CancelReason.BUYER, NOW)
 
     assert item.free == 5
     [cancelled] = order.recorded
@@ -134,7 +134,7 @@ def test_a_paid_order_is_neither_cancelled_nor_expired() -> None:
 
     order.expire(item)
     with pytest.raises(OrderAlreadyPaid):
-        order.cancel(item, CancelReason.BUYER)
+        order.cancel(item, CancelReason.BUYER, NOW)
 
     assert (order.status, item.taken) == (OrderStatus.PAID, 1)
 
@@ -146,7 +146,7 @@ def test_an_order_whose_payment_is_accepted_is_neither_cancelled_nor_expired() -
 
     order.expire(item)
     with pytest.raises(OrderAlreadyPaid):
-        order.cancel(item, CancelReason.BUYER)
+        order.cancel(item, CancelReason.BUYER, NOW)
     with pytest.raises(Conflict):
         order.accept("another")
     with pytest.raises(Conflict):
@@ -216,7 +216,7 @@ def test_a_buyer_who_cancelled_gets_his_money_back_even_if_the_item_is_free() ->
     item = stock()
     order = place(item)
     order.saved()
-    order.cancel(item, CancelReason.BUYER)
+    order.cancel(item, CancelReason.BUYER, NOW)
     order.saved()
 
     order.settle(item, "payment")
@@ -291,7 +291,7 @@ def test_whatever_happens_in_whatever_order_units_are_taken_exactly_while_an_ord
                 case ["expire"]:
                     order.expire(item)
                 case ["cancel"]:
-                    order.cancel(item, CancelReason.BUYER)
+                    order.cancel(item, CancelReason.BUYER, NOW)
                 case ["ask", payment]:
                     order.consider(item, payment)
                 case ["pay", payment]:

@@ -4,10 +4,13 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import httpx
 import pytest
 
 from common.events import ItemListed, ItemWithdrawn, OrderPlaced, StockChanged
 from common.ids import new_id
+from orders.main import app
+from tests.support.serving import running
 from tests.support.sessions import person
 from tests.support.waiting import eventually
 
@@ -86,6 +89,42 @@ async def test_one_buyer_holds_ten_of_an_item_at_most(orders: World) -> None:
     cancelled = await orders.cancel(next(a.json()["id"] for a in answers if a.status_code == 201), buyer)
     assert cancelled.status_code == 200
     assert (await orders.place(item, 4, buyer)).status_code == 201
+
+
+async def test_a_limit_of_the_seller_and_a_pause_are_problems_with_their_own_codes(orders: World) -> None:
+    item, buyer = new_id(), person()
+    limited = orders.item(ItemListed, item, 1).model_copy(update={"limit_per_buyer": 2})
+    await orders.events.deliver(limited)
+
+    refused = await orders.place(item, 3, buyer)
+    assert (refused.status_code, refused.json()["code"], refused.json()["limit"]) == (409, "buyer_limit", 2)
+    for _ in range(2):
+        await orders.cancel((await orders.placed(item, 2, buyer))["id"], buyer)
+    paused = await orders.place(item, 1, buyer)
+    assert (paused.status_code, paused.json()["code"]) == (429, "too_many_holds")
+    assert 0 < int(paused.headers["retry-after"]) == paused.json()["retry_after"] <= 60
+
+
+async def test_buyers_of_one_network_share_what_a_network_may_hold(orders: World) -> None:
+    item = await orders.listed(quantity=100)
+    neighbours = httpx.ASGITransport(app, client=("2001:db8:0:1::7", 1))
+    async with httpx.AsyncClient(transport=neighbours, base_url="http://souk.test") as orders.http:
+        held = [(await orders.place(item, 5)).status_code for _ in range(2)]
+        refused = await orders.place(item, 1)
+
+    assert held == [201, 201]
+    assert (refused.status_code, refused.json()["code"]) == (429, "network_holds")
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+
+
+async def test_a_buyer_changes_so_much_in_a_minute(orders: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WRITES_PER_MINUTE", "3")
+    buyer = person()
+    async with running(app) as orders.http:
+        answers = [await orders.place(new_id(), 0, buyer) for _ in range(4)]
+
+    assert [answer.status_code for answer in answers] == [422, 422, 422, 429]
+    assert answers[-1].headers["retry-after"] == "20"
 
 
 async def test_sellers_do_not_buy_from_themselves(orders: World) -> None:

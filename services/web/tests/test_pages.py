@@ -207,6 +207,35 @@ async def test_why_an_order_is_refused_is_on_the_page(visitors: Visitors) -> Non
     assert (wrong.status, set(wrong.errors)) == (422, {"quantity"})
 
 
+async def test_a_seller_limits_what_one_person_gets(visitors: Visitors) -> None:
+    seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
+    item = await listed(seller, limit_per_buyer="2")
+    page = await buyer.get(item)
+    assert "At most 2 per person." in page.text
+
+    refused = await buyer.send(page, f"{item}/order", quantity="3")
+    assert (refused.status, refused.errors["quantity"]) == (409, "The seller sells at most 2 to one person.")
+
+    wrong = await seller.send(await seller.get(f"{item}/edit"), f"{item}/edit", limit_per_buyer="0", currency="EUR")
+    assert (wrong.status, set(wrong.errors)) == (422, {"limit_per_buyer"})
+    await seller.send(await seller.get(f"{item}/edit"), f"{item}/edit", limit_per_buyer="", currency="EUR")
+    assert "per person" not in (await buyer.get(item)).text
+    await ordered(buyer, item, quantity="3")
+
+
+async def test_who_holds_something_again_and_again_is_told_when_they_can_next(visitors: Visitors) -> None:
+    seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
+    item = await listed(seller)
+    for _ in range(2):
+        order = await ordered(buyer, item, quantity="1")
+        await buyer.send(order, f"{order.path}/cancel")
+
+    page = await buyer.send(await buyer.get(item), f"{item}/order", quantity="1")
+
+    assert (page.status, page.answer.headers["content-type"]) == (429, "text/html; charset=utf-8")
+    assert "You can hold it again in 1 minute." in page.errors["quantity"]
+
+
 async def test_a_buyer_is_asked_when_the_price_has_changed_since_the_page_was_shown(visitors: Visitors) -> None:
     seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
     item = await listed(seller)

@@ -43,11 +43,13 @@ def create_app(
     away: tuple[type[Exception], ...] = (),
     max_body: int = 64 * 1024,
     larger_bodies: Mapping[re.Pattern[str], int] | None = None,
+    unlimited: re.Pattern[str] | None = None,
 ) -> FastAPI:
     """The HTTP side of a service. `start` is entered when the process starts, and left when it ends.
 
     The errors in `away` mean that a server is unreachable; they are answered with 503. A body may have `max_body`
-    bytes; for paths that match a pattern in `larger_bodies`, as many as are given there.
+    bytes; for paths that match a pattern in `larger_bodies`, as many as are given there. Changes are limited
+    (`WriteLimit`) where the parts have `Sessions`, except at paths that match `unlimited`.
     """
 
     @asynccontextmanager
@@ -63,7 +65,7 @@ def create_app(
     app.answers_unavailable = bool(away)
     app.include_router(router)  # First: routes are tried in this order.
     app.include_router(operations)
-    app.add_middleware(RequestMiddleware, max_body=max_body, larger_bodies=larger_bodies or {})
+    app.add_middleware(RequestMiddleware, max_body=max_body, larger_bodies=larger_bodies or {}, unlimited=unlimited)
     add_problem_handlers(app, away)
     return app
 

@@ -12,10 +12,10 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.routing import BaseRoute
 
-from common.errors import Unauthenticated, Unavailable
-from common.http.middleware import SAFE
+from common.errors import TooMany, Unauthenticated, Unavailable
 from common.http.problems import CODES, RAISED, codes_of
 from common.http.sessions import COOKIE, REFRESH_COOKIE, optional_session, optional_user
+from common.http.write_limit import SAFE
 
 Json = dict[str, Any]
 Codes = dict[int, dict[str, str]]
@@ -145,6 +145,7 @@ def _around(operation: Json, method: str, route: RouteContext) -> Iterator[Codes
     """What the middleware and the parsing of a request answer, where they can."""
     if method not in SAFE:
         yield CROSS_SITE
+        yield codes_of(TooMany)
     if "requestBody" in operation:
         yield BODY
     if route.body_field:

@@ -11,9 +11,12 @@ from http import HTTPStatus
 
 from prometheus_client import Histogram
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.http.problems import problem
+from common.http.sessions import Sessions, writer_of
+from common.http.write_limit import SAFE
 from common.security_log import note
 from common.telemetry import REQUESTS, caused_by, new_cause
 
@@ -29,7 +32,6 @@ BODY_PATIENCE = 10.0
 BODY_STEP = 80 * 1024
 """At this rate, 8 KB/s, a body of 64 KB arrives in time over any line that shows a page."""
 
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITE = frozenset({b"same-origin", b"none"})
 """What `Sec-Fetch-Site` says where a page of the same origin, or the person, caused the request."""
 
@@ -67,10 +69,17 @@ class HeadMiddleware:
 class RequestMiddleware:
     """Gives every request an id and a cause, limits its body, logs and measures it, and answers 500 when code fails."""
 
-    def __init__(self, app: ASGIApp, max_body: int, larger_bodies: Mapping[re.Pattern[str], int]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body: int,
+        larger_bodies: Mapping[re.Pattern[str], int],
+        unlimited: re.Pattern[str] | None = None,
+    ) -> None:
         self.app = app
         self.max_body = max_body
         self.larger_bodies = larger_bodies
+        self.unlimited = unlimited
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -96,7 +105,7 @@ class RequestMiddleware:
 
         with caused_by(cause):
             try:
-                app = self._refusal(scope["method"], scope["path"], given) or self.app
+                app = self._refusal(scope, given) or self.app
                 if length := int(given.get(b"content-length", 0)):
                     receive = _in_time(receive, length)
                 await app(scope, receive, send_with_id)
@@ -109,7 +118,8 @@ class RequestMiddleware:
             finally:
                 _account(scope, status, time.perf_counter() - began)
 
-    def _refusal(self, method: str, path: str, given: Mapping[bytes, bytes]) -> ASGIApp | None:
+    def _refusal(self, scope: Scope, given: Mapping[bytes, bytes]) -> ASGIApp | None:
+        method, path = scope["method"], scope["path"]
         if method not in SAFE and _from_another_site(given):
             note("denied", detail="cross_site")
             return problem(403, "cross_site", "another site sent this; nothing was changed")
@@ -118,10 +128,24 @@ class RequestMiddleware:
         length = int(given.get(b"content-length", 0))
         if length > self.max_body and length > (bound := self._bound(path)):
             return _after_the_body(problem(413, "too_large", f"the body may have at most {bound} bytes"), length)
+        if method not in SAFE and (wait := self._wait(scope)):
+            return _after_the_body(_too_many(wait), length)
         return None
+
+    def _wait(self, scope: Scope) -> int:
+        """The seconds for which the caller has to wait, because they have asked for too many changes."""
+        sessions: Sessions | None = scope["app"].state.parts.get(Sessions)
+        if sessions is None or (self.unlimited and self.unlimited.fullmatch(scope["path"])):
+            return 0
+        return sessions.writes.count(writer_of(Request(scope)))
 
     def _bound(self, path: str) -> int:
         return next((bound for paths, bound in self.larger_bodies.items() if paths.fullmatch(path)), self.max_body)
+
+
+def _too_many(wait: int) -> ASGIApp:
+    detail = f"you have asked for too many changes; try again in {wait} s"
+    return problem(429, "too_many_requests", detail, {"Retry-After": str(wait)}, retry_after=wait)
 
 
 def _after_the_body(answer: ASGIApp, length: int) -> ASGIApp:

@@ -20,7 +20,9 @@ from pydantic import BaseModel, ConfigDict
 
 from common.errors import Forbidden, Unauthenticated
 from common.events import EmailChanged, Event, RolesChanged, SessionEnded, UserVerified
+from common.http.network import network_of
 from common.http.problems import raises
+from common.http.write_limit import WriteLimit
 from common.ids import AHEAD_SECONDS
 
 COOKIE = "session"
@@ -141,14 +143,22 @@ class Sessions:
     """Checks access tokens (JWT, EdDSA) against a set of public keys, by `kid`, and against what auth has announced."""
 
     def __init__(
-        self, jwk_set: str, *, secure: bool = False, verified_only: bool = False, passkeys_only: bool = False
+        self,
+        jwk_set: str,
+        *,
+        secure: bool = False,
+        verified_only: bool = False,
+        passkeys_only: bool = False,
+        writes_per_minute: int = 600,
     ) -> None:
         """With `secure`, the cookie is that of https. With `verified_only`, a `VerifiedUser` is verified.
 
         With `passkeys_only`, who has no passkey cannot pass `check_proof`; else they are not asked for one.
+        `writes_per_minute` are for one user, and for a network without a session.
         """
         self.verified_only = verified_only
         self.passkeys_only = passkeys_only
+        self.writes = WriteLimit(writes_per_minute)
         self.cookie = cookie_name(COOKIE, secure=secure)
         self._keys = {key.key_id: key for key in jwt.PyJWKSet.from_json(jwk_set).keys}
         # Checking a signature costs more than the rest of a request, and a valid token stays valid until it expires.
@@ -240,6 +250,14 @@ def token_of(request: Request) -> str | None:
 def _sessions(request: Request) -> Sessions:
     sessions: Sessions = request.app.state.parts[Sessions]  # A dependency more would cost as much as the rest.
     return sessions
+
+
+def writer_of(request: Request) -> str:
+    """For whom a change counts: the user of a valid session, else the network."""
+    with suppress(Unauthenticated):
+        if token := token_of(request):
+            return _sessions(request).user(token).id
+    return network_of(request.client.host) if request.client else ""
 
 
 @raises(*NO_SESSION)

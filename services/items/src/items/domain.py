@@ -20,6 +20,8 @@ NewDescription = Annotated[Description, TEXT, Field(examples=["Side by side, wit
 Price = Annotated[int, Field(strict=True, ge=1, le=10**9, examples=[4500])]
 """Of one unit, in the currency's smallest unit."""
 Quantity = Annotated[int, Field(strict=True, ge=1, le=100_000)]
+LimitPerBuyer = Annotated[int, Field(strict=True, ge=1, le=100_000)]
+"""The most units that one person may hold and have paid for."""
 
 MOST_PICTURES = 6
 
@@ -58,13 +60,14 @@ class TooManyPictures(Conflict):
 
 
 class Changes(TypedDict, total=False):
-    """What a seller may change: any of these."""
+    """What a seller may change: any of these. No `limit_per_buyer` is None."""
 
     title: NewTitle
     description: NewDescription
     price: Price
     currency: Currency
     quantity: Quantity
+    limit_per_buyer: LimitPerBuyer | None
 
 
 class Item(Aggregate):
@@ -84,6 +87,7 @@ class Item(Aggregate):
     quantity: Quantity
     status: ItemStatus = ItemStatus.LISTED
     pictures: tuple[str, ...] = ()
+    limit_per_buyer: LimitPerBuyer | None = None
     created_at: AwareDatetime
     request_key: str | None = None
     """The seller's Idempotency-Key: unique among the items of the seller."""
@@ -107,6 +111,7 @@ class Item(Aggregate):
         currency: Currency,
         quantity: int,
         now: datetime,
+        limit_per_buyer: int | None = None,
         request_key: str | None = None,
         fingerprint: str | None = None,
     ) -> Self:
@@ -120,6 +125,7 @@ class Item(Aggregate):
             currency=currency,
             quantity=quantity,
             available=quantity,
+            limit_per_buyer=limit_per_buyer,
             created_at=whole_milliseconds(now),
             request_key=request_key,
             fingerprint=fingerprint,
@@ -206,5 +212,6 @@ class Item(Aggregate):
             quantity=self.quantity,
             status=self.status,
             pictures=self.pictures,
+            limit_per_buyer=self.limit_per_buyer,
             restated=restated,
         )

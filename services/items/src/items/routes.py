@@ -30,6 +30,7 @@ from items.domain import (
     Item,
     ItemIsWithdrawn,
     ItemNotFound,
+    LimitPerBuyer,
     NewDescription,
     NewTitle,
     NotOwner,
@@ -50,13 +51,17 @@ Converter = Annotated[PictureConverter, Provided(PictureConverter)]
 
 
 class NewItem(Body):
-    """What a seller offers; `price` is of one unit, in the currency's smallest unit."""
+    """What a seller offers; `price` is of one unit, in the currency's smallest unit.
+
+    One person may hold and have paid for `limit_per_buyer` units, if that is given.
+    """
 
     title: NewTitle
     description: NewDescription = ""
     price: Price
     currency: Currency
     quantity: Quantity
+    limit_per_buyer: LimitPerBuyer | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -107,6 +112,7 @@ class ItemView(BaseModel):
     version: int
     created_at: AwareDatetime
     pictures: list[PictureView] = []
+    limit_per_buyer: int | None = None
     awaited_version: int = Field(default=0, exclude=True)
     followed_version: int = Field(default=0, exclude=True)
 

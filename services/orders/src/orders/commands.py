@@ -15,7 +15,7 @@ from orders.stock import Stock
 class PlaceOrder:
     """Hold `quantity` units of an item for a buyer, if they have the expected price, if any.
 
-    `key` is the buyer's Idempotency-Key.
+    `key` is the buyer's Idempotency-Key, `network` is where they are: None on the machine that Souk runs on.
     """
 
     item_id: str
@@ -23,6 +23,7 @@ class PlaceOrder:
     buyer_id: str
     buyer_name: str
     key: str | None = None
+    network: str | None = None
     expected_unit_price: int | None = None
     expected_currency: Currency | None = None
     now: datetime = field(default_factory=now)

@@ -5,19 +5,20 @@ gets cheaper the more buyers come (docs/decisions/group-commit.md has the figure
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from common.batching import Batcher
 from common.bus.envelope import Envelope
+from common.clock import now
 from common.events import CancelReason, Event, ItemState
 from common.ids import once_arrived
 from common.mongo.client import AWAY
 from common.outbox import retry_stale
 from common.telemetry import Cause, current_cause
 from orders.commands import ChangeOrder, Command, FollowItem, PlaceOrder
-from orders.domain import Order, hold_key
-from orders.group import Group, Outcome
+from orders.domain import Order, OrderStatus
+from orders.group import Answer, Group, Outcome
+from orders.holds import FREE_LAPSES, LAPSES_REMEMBERED, HoldLimits, Holds
 from orders.stock import ItemNotFound, Stock
 from orders.store import OrderStore, Session
 
@@ -27,20 +28,19 @@ A = TypeVar("A", Order, Stock)
 class ReservationDesk:
     """The only way to change stock.
 
-    An unpaid order holds its units for `hold`; one buyer holds at most `limit` units of an item.
+    What buyers and their networks may hold unpaid is in `limits`.
     """
 
-    def __init__(self, store: OrderStore, hold: timedelta, limit: int) -> None:
+    def __init__(self, store: OrderStore, limits: HoldLimits) -> None:
         self._store = store
-        self._hold = hold
-        self._limit = limit
+        self._limits = limits
         self._groups: Batcher[tuple[Command, Cause], Order | None] = Batcher(self._commit, shared=AWAY)
 
     async def place(self, command: PlaceOrder) -> Order:
         """Hold units for a buyer.
 
-        Raises what `Order.place` raises, `ItemNotFound`, `IdempotencyKeyReused`, or `Unavailable`. Under an
-        Idempotency-Key, the same body gets the same answer.
+        Raises what `Order.place` and the checks of `Holds` raise, `ItemNotFound`, `IdempotencyKeyReused`, or
+        `Unavailable`. Under an Idempotency-Key, the same body gets the same answer.
         """
         self._store.check_room()
         try:
@@ -54,7 +54,7 @@ class ReservationDesk:
 
     async def cancel(self, order_id: str) -> Order:
         """Cancel an order for its buyer. Raises `OrderAlreadyPaid`."""
-        return await self._change(order_id, lambda order, stock: order.cancel(stock, CancelReason.BUYER))
+        return await self._change(order_id, lambda order, stock: order.cancel(stock, CancelReason.BUYER, now()))
 
     async def expire(self, order_id: str) -> Order:
         """Expire an order whose hold is over."""
@@ -90,17 +90,18 @@ class ReservationDesk:
         return await self._groups((command, current_cause()))
 
     async def _commit(self, batch: Sequence[tuple[Command, Cause]]) -> Sequence[Outcome]:
-        async def attempt(session: Session) -> tuple[Sequence[Outcome], _Changed[Order], _Changed[Stock]]:
+        async def attempt(session: Session) -> _Committed:
             group = await self._read(session, [command for command, _ in batch])
             for command, cause in batch:
                 group.decide(command, cause)
             group.close()
             orders, stocks = _enveloped(group.orders), _enveloped(group.stocks)
-            await self._store.write(session, orders, stocks, group.answers, datetime.now(UTC))
-            return group.outcomes, orders, stocks
+            await self._store.write(session, orders, stocks, group.answers, now())
+            return group.outcomes, group.answers, orders, stocks
 
-        outcomes, orders, stocks = await self._store.in_transaction(attempt)
+        outcomes, answers, orders, stocks = await self._store.in_transaction(attempt)
         self._store.committed(orders.values(), stocks.values())
+        await self._store.count_refusals(answers)
         return outcomes
 
     async def _read(self, session: Session, commands: Sequence[Command]) -> Group[Cause]:
@@ -109,17 +110,25 @@ class ReservationDesk:
         following = [c for c in commands if isinstance(c, FollowItem)]
         orders = await self._store.orders_in(session, {c.order_id for c in commands if isinstance(c, ChangeOrder)})
         items = {c.item_id for c in placing} | {c.item.item_id for c in following}
+        stock = await self._store.stock_in(session, items | {o.item_id for o in orders.values()})
+        buying = {(c.buyer_id, c.item_id) for c in placing}
+        networks = {c.network for c in placing if c.network}
+        holds = Holds(await self._store.holds_in(session, buying, networks, now() - LAPSES_REMEMBERED))
+        late = {(o.buyer_id, o.item_id) for o in orders.values() if o.status is OrderStatus.EXPIRED}
+        limited = {pair for pair in buying | late if pair[1] in stock and stock[pair[1]].limit_per_buyer}
+        lapsed = {pair for pair in buying if len(holds.lapses(*pair)) >= FREE_LAPSES}
         return Group(
-            hold=self._hold,
-            limit=self._limit,
+            limits=self._limits,
             known_orders=orders,
-            known_stock=await self._store.stock_in(session, items | {o.item_id for o in orders.values()}),
-            held=await self._store.held_in(session, {hold_key(c.buyer_id, c.item_id) for c in placing}),
+            known_stock=stock,
+            holds=holds,
+            owned=await self._store.owned_in(session, limited | lapsed),
             answered=await self._store.answers_in(session, {c.answer_key for c in placing if c.answer_key}),
         )
 
 
 _Changed = Mapping[str, tuple[A, Sequence[Envelope]]]
+_Committed = tuple[Sequence[Outcome], Mapping[str, Answer], _Changed[Order], _Changed[Stock]]
 
 
 def _enveloped(changed: Mapping[str, tuple[A, Sequence[tuple[Event, Cause]]]]) -> _Changed[A]:

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
+from pydantic import PrivateAttr
+
 from common.aggregate import Aggregate
 from common.errors import Conflict, Forbidden, NotFound
 from common.events import (
@@ -118,6 +120,10 @@ class Order(Aggregate):
     status: OrderStatus = OrderStatus.AWAITING_PAYMENT
     held_by: str | None = None
     """`hold_key` of buyer and item while the order is awaiting payment."""
+    counts_for: tuple[str, ...] | None = None
+    """The buyer and their network, for whose limits it counts: while it awaits payment, and after it has lapsed."""
+    lapsed_at: datetime | None = None
+    """When it ended unpaid, because the buyer cancelled it or let it run out."""
     cancel_reason: CancelReason | None = None
     accepted_payment: str | None = None
     """The authorized payment that is being captured. Until that is over, the order neither expires nor is cancelled."""
@@ -130,6 +136,7 @@ class Order(Aggregate):
     late_payment: LatePayment | None = None
     rejected_payments: tuple[str, ...] = ()
     refund_requested: bool = False
+    _exceeds_limit: bool = PrivateAttr(default=False)
 
     @classmethod
     def place(
@@ -144,6 +151,7 @@ class Order(Aggregate):
         limit: int,
         now: datetime,
         hold: timedelta,
+        network: str | None = None,
         expected_unit_price: int | None = None,
         expected_currency: Currency | None = None,
     ) -> Self:
@@ -177,6 +185,7 @@ class Order(Aggregate):
             placed_at=now,
             expires_at=now + hold,
             held_by=hold_key(buyer_id, stock.id),
+            counts_for=(buyer_id, network) if network else (buyer_id,),
         )
         order.record(OrderPlaced(**order._state()))
         return order
@@ -184,6 +193,13 @@ class Order(Aggregate):
     def to_document(self) -> dict[str, Any]:
         """The state; the buyer's name only of a new order."""
         return self.model_dump(exclude={"id", "version"} | ({"buyer_name"} if self.version else set()))
+
+    def keep_from_exceeding(self, limit: int, others: int) -> None:
+        """If it has expired, do not let it take its units again where the buyer would have more than `limit`.
+
+        `others` is the number of units of the same item in the buyer's other orders.
+        """
+        self._exceeds_limit = others + self.quantity > limit
 
     @property
     def total(self) -> int:
@@ -195,7 +211,7 @@ class Order(Aggregate):
         """Whether the hold is over, one way or the other."""
         return self.status is not OrderStatus.AWAITING_PAYMENT
 
-    def cancel(self, stock: Stock, reason: CancelReason) -> None:
+    def cancel(self, stock: Stock, reason: CancelReason, now: datetime) -> None:
         """Give the stock back. Cancelling twice is one cancellation.
 
         Raises `OrderAlreadyPaid` for a paid order, and while its accepted payment is captured.
@@ -208,12 +224,12 @@ class Order(Aggregate):
             case OrderStatus.AWAITING_PAYMENT if self.accepted_payment:
                 raise OrderAlreadyPaid("the order is being paid; after that, only the seller can refund it")
             case OrderStatus.AWAITING_PAYMENT:
-                self._end(stock, reason)
+                self._end(stock, reason, now if reason is CancelReason.BUYER else None)
 
     def expire(self, stock: Stock) -> None:
         """The hold is over: give the stock back, unless the order is settled or a payment is accepted."""
         if self.awaits_payment:
-            self._end(stock, CancelReason.EXPIRED)
+            self._end(stock, CancelReason.EXPIRED, self.expires_at)
 
     @property
     def awaits_payment(self) -> bool:
@@ -329,6 +345,8 @@ class Order(Aggregate):
 
     def _take_up_again(self, stock: Stock, payment_id: str, agree: Callable[[str], None]) -> None:
         try:
+            if self._exceeds_limit:
+                raise SoldOut("the buyer has as many as the seller sells to one person")
             stock.take(self.quantity)
         except SoldOut:
             self._reject(payment_id, RejectReason.SOLD_OUT)
@@ -342,12 +360,15 @@ class Order(Aggregate):
         self.accepted_payment = payment_id
         self.payment_failure = None
         self.held_by = hold_key(self.buyer_id, self.item_id)
+        self.counts_for, self.lapsed_at = self.counts_for or (self.buyer_id,), None
         self.record(OrderPaymentAccepted(**self._state(), payment_id=payment_id))
 
-    def _end(self, stock: Stock, reason: CancelReason) -> None:
+    def _end(self, stock: Stock, reason: CancelReason, lapsed_at: datetime | None = None) -> None:
         self.status = OrderStatus.EXPIRED if reason is CancelReason.EXPIRED else OrderStatus.CANCELLED
         self.cancel_reason = reason
         self.held_by = None
+        self.lapsed_at = lapsed_at
+        self.counts_for = self.counts_for if lapsed_at else None
         stock.give_back(self.quantity)
         self.record(OrderCancelled(**self._state(), reason=reason))
 
@@ -356,7 +377,7 @@ class Order(Aggregate):
         self.accepted_payment = None
         self.payment_id = payment_id
         self.payment_failure = None
-        self.held_by = None
+        self.held_by = self.counts_for = self.lapsed_at = None
         self.record(OrderPaid(**self._state(), payment_id=payment_id))
 
     def _reject(self, payment_id: str, reason: RejectReason) -> None:

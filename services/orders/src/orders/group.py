@@ -4,17 +4,22 @@ Commands are served in order of arrival. A command that does not fit is refused;
 """
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from common.errors import IdempotencyKeyReused, SoukError, StaleWrite
 from common.events import Event
 from orders.commands import ChangeOrder, Command, FollowItem, PlaceOrder
-from orders.domain import HoldLimit, Order, OrderNotFound, PriceChanged, hold_key
+from orders.domain import HoldLimit, Order, OrderNotFound, OrderStatus, PriceChanged
+from orders.holds import BuyerLimit, Hold, HoldLimits, Holds, Owned, TotalHoldLimit
 from orders.stock import ItemNotFound, SoldOut, Stock
 
-REFUSALS: dict[str, type[SoukError]] = {kind.code: kind for kind in (PriceChanged, SoldOut, HoldLimit)}
-"""Refusals that depend on the moment. They are stored under the Idempotency-Key, as an order is."""
+REFUSALS: dict[str, type[SoukError]] = {
+    kind.code: kind for kind in (PriceChanged, SoldOut, HoldLimit, TotalHoldLimit, BuyerLimit)
+}
+"""Refusals that depend on the moment. They are stored under the Idempotency-Key, as an order is.
+
+Those that say when to try again are not: the same key may be used then.
+"""
 
 Outcome = Order | None | SoukError
 Answer = dict[str, Any]
@@ -31,11 +36,11 @@ class Group(Generic[C]):
     `orders` and `stocks` hold each changed aggregate with the events, and their causes, that its document carries.
     """
 
-    hold: timedelta
-    limit: int
+    limits: HoldLimits
     known_orders: dict[str, Order]
     known_stock: dict[str, Stock]
-    held: dict[str, int]
+    holds: Holds
+    owned: dict[tuple[str, str], Owned]
     answered: dict[str, Answer]
     outcomes: list[Outcome] = field(default_factory=list)
     orders: dict[str, tuple[Order, list[tuple[Event, C]]]] = field(default_factory=dict)
@@ -94,21 +99,27 @@ class Group(Generic[C]):
 
     def _take(self, command: PlaceOrder, cause: C) -> Order:
         stock = self._stock(command.item_id)
-        key = hold_key(command.buyer_id, command.item_id)
+        buyer, item, quantity, now = command.buyer_id, command.item_id, command.quantity, command.now
+        owned = self.owned.setdefault((buyer, item), Owned())
+        self.holds.check_buyer(buyer, stock, quantity, owned, self.limits, now)
+        if command.network and quantity <= stock.free:
+            self.holds.check_network(command.network, buyer, stock, quantity, self.limits, now)
         order = Order.place(
             stock,
             order_id=command.order_id,
-            buyer_id=command.buyer_id,
+            buyer_id=buyer,
             buyer_name=command.buyer_name,
-            quantity=command.quantity,
-            held=self.held.get(key, 0),
-            limit=self.limit,
-            now=command.now,
-            hold=self.hold,
+            quantity=quantity,
+            held=self.holds.units(buyer, item),
+            limit=self.limits.per_item,
+            now=now,
+            hold=self.limits.hold,
+            network=command.network,
             expected_unit_price=command.expected_unit_price,
             expected_currency=command.expected_currency,
         )
-        self.held[key] = self.held.get(key, 0) + command.quantity
+        owned.units += quantity
+        self.holds.add(Hold(item, buyer, quantity, order.counts_for or (), order.expires_at))
         self._write_order(order, cause)
         self._write_stock(stock, cause)
         return order
@@ -120,6 +131,9 @@ class Group(Generic[C]):
         if order is None:
             raise OrderNotFound("there is no such order")
         stock = self._stock(order.item_id)
+        if stock.limit_per_buyer and order.status is OrderStatus.EXPIRED:
+            others = self.owned.get((order.buyer_id, order.item_id), Owned()).units
+            order.keep_from_exceeding(stock.limit_per_buyer, others)
         before = order.model_copy()
         command.transition(order, stock)
         if order != before:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from functools import partial
 
 from common.bus.connection import Bus
@@ -31,7 +30,7 @@ async def start() -> AsyncIterator[Running]:
     ):
         store = OrderStore(db, relay)
         await store.prepare()
-        desk = ReservationDesk(store, timedelta(seconds=settings.hold_seconds), settings.hold_limit)
+        desk = ReservationDesk(store, settings.hold_limits)
         parts = [settings, store, desk, sessions]
         async with records.answering(bus, parts), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})

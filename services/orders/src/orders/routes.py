@@ -3,12 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Path, status
+from fastapi import APIRouter, Path, Request, status
 from pydantic import BaseModel, Field
 
 from common.errors import IdempotencyKeyReused
 from common.events import CancelReason, Currency, ItemId, MinorUnits, Quantity
 from common.http.dependencies import IdempotencyKey, Provided
+from common.http.network import network_of_caller
 from common.http.paging import EXAMPLE_ID, Body, Cursor, Limit, Page, page_of
 from common.http.problems import problems
 from common.http.sessions import (
@@ -35,6 +36,7 @@ from orders.domain import (
     OwnItem,
     PriceChanged,
 )
+from orders.holds import BuyerLimit, NetworkHolds, TooManyHolds, TotalHoldLimit
 from orders.settings import OrdersSettings
 from orders.stock import ItemNotFound, SoldOut
 from orders.store import OrderStore
@@ -91,16 +93,29 @@ class OrderView(BaseModel):
     "",
     status_code=status.HTTP_201_CREATED,
     responses=problems(
-        EmailNotVerified, ItemNotFound, SoldOut, OwnItem, PriceChanged, HoldLimit, ItemWithdrawn, IdempotencyKeyReused
+        EmailNotVerified,
+        ItemNotFound,
+        SoldOut,
+        OwnItem,
+        PriceChanged,
+        HoldLimit,
+        TotalHoldLimit,
+        BuyerLimit,
+        ItemWithdrawn,
+        IdempotencyKeyReused,
+        TooManyHolds,
+        NetworkHolds,
     ),
 )
 async def place_order(
-    body: NewOrder, user: VerifiedUser, desk: Desk, idempotency_key: IdempotencyKey = None
+    body: NewOrder, request: Request, user: VerifiedUser, desk: Desk, idempotency_key: IdempotencyKey = None
 ) -> OrderView:
-    """Hold a quantity of an item for the caller until it is paid or the deadline passes."""
-    asked = body.model_dump()
-    order = await desk.place(PlaceOrder(buyer_id=user.id, buyer_name=user.name, key=idempotency_key, **asked))
-    return OrderView.of(order)
+    """Hold a quantity of an item for the caller until it is paid or the deadline passes.
+
+    A 429 says in `Retry-After` when to try again, with the same Idempotency-Key if you like.
+    """
+    asked = body.model_dump() | {"key": idempotency_key, "network": network_of_caller(request)}
+    return OrderView.of(await desk.place(PlaceOrder(buyer_id=user.id, buyer_name=user.name, **asked)))
 
 
 @router.get("")

@@ -19,7 +19,7 @@ class SoldOut(Conflict):
     code = "sold_out"
 
 
-OFFER = ("seller_id", "title", "unit_price", "currency", "offered", "status", "item_version")
+OFFER = ("seller_id", "title", "unit_price", "currency", "offered", "status", "item_version", "limit_per_buyer")
 """Fields of a stock that are copied from the seller's offer."""
 
 
@@ -36,6 +36,8 @@ class Stock(Aggregate):
     offered: int
     status: ItemStatus
     item_version: int
+    limit_per_buyer: int | None = None
+    """Units that one buyer may hold and have paid for, if the seller has set a limit."""
     taken: int = 0
 
     @classmethod
@@ -71,6 +73,7 @@ class Stock(Aggregate):
             "offered": item.quantity,
             "status": item.status,
             "item_version": item.item_version,
+            "limit_per_buyer": item.limit_per_buyer,
         }
 
     @property

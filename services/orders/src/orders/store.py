@@ -1,27 +1,33 @@
 """Orders, stock, and the answers given under an Idempotency-Key, in MongoDB."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
 import pymongo
+from cachetools import LRUCache
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from common.bus.envelope import Envelope
 from common.clock import now
 from common.events import ItemState
-from common.mongo.client import WITHOUT_PENDING, Collection, Database, Document, look_up
+from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, Document, look_up
 from common.mongo_records import records_in
 from common.outbox import Outbox, Relay, write_of
 from common.records import Record, RecordsQuery
-from orders.domain import Order, OrderNotFound, OrderStatus
+from orders.domain import Order, OrderNotFound, OrderStatus, hold_key
+from orders.holds import Hold, Owned
 from orders.stock import Stock
 
 T = TypeVar("T")
 
 Session = AsyncClientSession
+Pair = tuple[str, str]
+"""A buyer's id and an item's."""
 Restated = dict[str, tuple[Stock, list[Envelope]]]
 
 TRANSACTION_TIMEOUT = 10.0
@@ -29,6 +35,12 @@ TRANSACTION_TIMEOUT = 10.0
 
 ANSWERS_KEPT = 24 * 3600
 """Seconds for which an Idempotency-Key is remembered."""
+
+REFUSALS_KEPT = 100
+"""The newest refusals of a buyer that are remembered, each under its key."""
+
+REFUSALS_PRUNED_AT = 25
+"""After so many refusals of a buyer, a process removes those that are more than may be kept."""
 
 
 ORDER_FIELDS = (
@@ -46,6 +58,7 @@ ORDER_FIELDS = (
     "late_payment",
     "rejected_payments",
 )
+HOLD_FIELDS = dict.fromkeys(("item_id", "buyer_id", "quantity", "status", "counts_for", "expires_at", "lapsed_at"), 1)
 STOCK_FIELDS = ("offered", "taken", "status", "version", "item_version")
 
 
@@ -57,6 +70,7 @@ class OrderStore:
         self._orders: Collection = db.orders
         self._stock: Collection = db.stock
         self._answers: Collection = db.answers
+        self._refusals: LRUCache[str, int] = LRUCache(maxsize=10_000)
         self._outbox = Outbox(db.orders, relay)
         self._stock_outbox = Outbox(db.stock, relay)
         self._find_order = look_up(db.orders)
@@ -70,7 +84,11 @@ class OrderStore:
         holding = {"held_by": {"$exists": True}}
         await self._orders.create_index([("held_by", 1), ("quantity", 1)], partialFilterExpression=holding)
         await self._answers.create_index("at", expireAfterSeconds=ANSWERS_KEPT)
-        await self._orders.create_index([("item_id", 1), ("status", 1), ("quantity", 1)])
+        await self._orders.create_index([("item_id", 1), ("status", 1), ("buyer_id", 1), ("quantity", 1)])
+        with suppress(OperationFailure):  # It is not there, or no longer: the one above has taken its place.
+            await self._orders.drop_index("item_id_1_status_1_quantity_1")
+        counting = {"counts_for": {"$exists": True}}
+        await self._orders.create_index([("counts_for", 1), ("lapsed_at", 1)], partialFilterExpression=counting)
         await self._stock.create_index("seller_id")  # also creates the collection: a transaction would have to
 
     async def get(self, order_id: str) -> Order | None:
@@ -207,14 +225,38 @@ class OrderStore:
         """What was answered under these keys, as the transaction sees it."""
         return {d["_id"]: d for d in await _find(self._answers, session, keys)}
 
-    async def held_in(self, session: Session, hold_keys: Iterable[str]) -> dict[str, int]:
-        """Units held under each hold key, read from an index alone; a key without holds is left out."""
-        held: dict[str, int] = {}
-        if wanted := list(hold_keys):
-            projection = {"_id": 0, "held_by": 1, "quantity": 1}
-            async for d in self._orders.find({"held_by": {"$in": wanted}}, projection, session=session):
-                held[d["held_by"]] = held.get(d["held_by"], 0) + d["quantity"]
-        return held
+    async def holds_in(
+        self, session: Session, buying: Set[Pair], networks: Set[str], lapsed_after: datetime
+    ) -> list[Hold]:
+        """The holds of these buyers and networks, with those that lapsed after a time.
+
+        A hold of an earlier revision is found by its buyer and item alone.
+        """
+        if not buying:
+            return []
+        holders = {"$in": [*{buyer for buyer, _ in buying}, *networks]}
+        counted = {"counts_for": holders, "lapsed_at": {"$not": {"$lte": lapsed_after}}}
+        held = {"held_by": {"$in": [hold_key(*pair) for pair in buying]}}
+        found = await self._orders.find({"$or": [counted, held]}, HOLD_FIELDS, session=session).to_list()
+        return [hold_of(d) for d in found if d["status"] == OrderStatus.AWAITING_PAYMENT or "lapsed_at" in d]
+
+    async def owned_in(self, session: Session, pairs: Set[Pair]) -> dict[Pair, Owned]:
+        """What these buyers hold of these items or have paid for; a pair without any is left out."""
+        owned: dict[Pair, Owned] = {}
+        if not pairs:
+            return owned
+        wanted = {
+            "item_id": {"$in": list({item for _, item in pairs})},
+            "status": {"$in": [OrderStatus.AWAITING_PAYMENT, OrderStatus.PAID]},
+            "buyer_id": {"$in": list({buyer for buyer, _ in pairs})},
+        }
+        fields = {"buyer_id": 1, "item_id": 1, "quantity": 1, "status": 1, "placed_at": 1}
+        async for d in self._orders.find(wanted, fields, session=session):
+            known = owned.setdefault((d["buyer_id"], d["item_id"]), Owned())
+            known.units += d["quantity"]
+            if d["status"] == OrderStatus.PAID:
+                known.last_paid = max(d["placed_at"], known.last_paid or d["placed_at"])
+        return owned
 
     async def write(
         self,
@@ -233,6 +275,24 @@ class OrderStore:
             documents = [{**answer, "_id": key, "at": now} for key, answer in answers.items()]
             await self._answers.insert_many(documents, ordered=False, session=session)
 
+    async def count_refusals(self, answers: Mapping[str, Document]) -> None:
+        """Call this after the commit: of the refusals of a buyer only the newest are kept.
+
+        However many keys somebody uses, what stays of their refusals is less than 200 short documents for each replica.
+        """
+        for key in (key for key, answer in answers.items() if "refused" in answer):
+            buyer_id = key.partition("/")[0]
+            self._refusals[buyer_id] = count = self._refusals.get(buyer_id, 0) + 1
+            if count >= REFUSALS_PRUNED_AT:
+                self._refusals.pop(buyer_id)
+                with suppress(*AWAY):  # The answers are committed; the next refusals will prune these too.
+                    await self._prune_refusals(buyer_id)
+
+    async def _prune_refusals(self, buyer_id: str) -> None:
+        of_buyer = {"_id": {"$gt": f"{buyer_id}/", "$lt": f"{buyer_id}0"}, "refused": {"$exists": True}}
+        old = self._answers.find(of_buyer, {"_id": 1}).sort("at", pymongo.DESCENDING).skip(REFUSALS_KEPT)
+        await self._answers.delete_many({"_id": {"$in": [document["_id"] async for document in old]}})
+
     def committed(
         self, orders: Iterable[tuple[Order, Sequence[Envelope]]], stock: Iterable[tuple[Stock, Sequence[Envelope]]]
     ) -> None:
@@ -241,6 +301,12 @@ class OrderStore:
             self._outbox.committed(order, envelopes)
         for one, envelopes in stock:
             self._stock_outbox.committed(one, envelopes)
+
+
+def hold_of(d: Document) -> Hold:
+    """The order in a document as a hold."""
+    counts_for = tuple(d.get("counts_for", (d["buyer_id"],)))
+    return Hold(d["item_id"], d["buyer_id"], d["quantity"], counts_for, d["expires_at"], d.get("lapsed_at"))
 
 
 async def _find(collection: Collection, session: Session, ids: Iterable[str]) -> list[Document]:

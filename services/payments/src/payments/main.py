@@ -1,5 +1,6 @@
 """Payments: builds its parts and serves them."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -58,7 +59,8 @@ def opened_gateway(settings: PaymentsSettings, db: Database) -> AbstractAsyncCon
     )
 
 
-app = create_app("payments", router, start, away=AWAY)
+# The provider's webhooks are signed, and come as fast as people pay.
+app = create_app("payments", router, start, away=AWAY, unlimited=re.compile("/api/payments/webhook"))
 
 if __name__ == "__main__":
     serve(app, PaymentsSettings, "payments")

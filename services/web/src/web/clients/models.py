@@ -30,6 +30,7 @@ class Item(BaseModel):
     status: str
     version: int
     pictures: list[Picture] = []
+    limit_per_buyer: int | None = None
     in_effect: bool = True
     """Whether orders sells by this version, and no longer by an earlier one."""
 

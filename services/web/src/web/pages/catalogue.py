@@ -1,5 +1,6 @@
 """Browse items, look at one, and order it."""
 
+from math import ceil
 from urllib.parse import quote
 
 from fastapi import APIRouter, Response
@@ -102,6 +103,23 @@ def refusal(refused: Refused, item: Item, i18n: I18n) -> str:
             ) % {"price": price}
         case "hold_limit":
             return i18n.gettext("That is more than one person may hold of an item. Pay for what you hold first.")
+        case "total_hold_limit":
+            return i18n.gettext("You hold as much as one person may hold at a time. Pay for some of it first.")
+        case "buyer_limit":
+            number = i18n.number(int(refused.problem["limit"]))
+            return i18n.gettext("The seller sells at most %(number)s to one person.") % {"number": number}
+        case "too_many_holds":
+            minutes = ceil(int(refused.problem["retry_after"]) / 60)
+            return i18n.ngettext(
+                "You have held this several times without paying. You can hold it again in %(number)s minute.",
+                "You have held this several times without paying. You can hold it again in %(number)s minutes.",
+                minutes,
+            ) % {"number": i18n.number(minutes)}
+        case "network_holds":
+            return i18n.gettext(
+                "Other people on your network are holding a lot of this right now. Try again in a minute: "
+                "once they pay or let go, it is your turn."
+            )
         case "own_item":
             return i18n.gettext("This is your own item.")
         case "item_withdrawn":

@@ -12,6 +12,7 @@ from common.clock import now
 from common.errors import TooMany, Unauthenticated, Unavailable
 from common.http.problems import problems
 from common.http.sessions import CurrentSession, token_of
+from common.security_log import note
 from web.clients.api import Api, Refused
 from web.pages.forms import Form
 from web.pages.visitor import CurrentVisitor, api_of
@@ -66,6 +67,7 @@ async def export(request: Request, session: CurrentSession) -> Response:
     api = api_of(request, token_of(request))
     account = (await api.get("users", "me")).json()
     firsts = [await part.page(api, session.user.id, None) for part in PARTS]  # Who cannot answer says so in time.
+    note("exported", session.user.id)
     headers = {"Content-Disposition": 'attachment; filename="souk-my-data.json"', "Cache-Control": "no-store"}
     return StreamingResponse(_written(api, account, firsts), media_type="application/json", headers=headers)
 

@@ -34,7 +34,8 @@ async def answer_refusal(request: Request, error: Exception) -> Response:
             return await _page(Visitor.of(request), request, by_password=by_password)
         case "passkey_needed":
             return Visitor.of(request).redirect("/my/security?note=passkey_needed")
-    return problem(error.status, error.reason, str(error))
+    wait = error.problem.get("retry_after")
+    return problem(error.status, error.reason, str(error), {"Retry-After": str(wait)} if wait else None)
 
 
 @router.post("/my/prove")

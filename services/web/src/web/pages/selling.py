@@ -17,7 +17,7 @@ from web.rendering.i18n import N_
 
 router = APIRouter()
 
-FIELDS = ("title", "description", "price", "currency", "quantity")
+FIELDS = ("title", "description", "price", "currency", "quantity", "limit_per_buyer")
 PICTURE_ERRORS = {
     "unsupported_picture": N_("This is not a JPEG, PNG or WebP picture."),
     "bad_picture": N_("This picture can't be read. Save it again as JPEG or PNG and try once more."),
@@ -153,6 +153,9 @@ def _read(form: Fields, visitor: Visitor) -> tuple[dict[str, object], dict[str, 
     fields["quantity"] = form.number("quantity")
     if not fields["quantity"]:
         errors["quantity"] = _quantity_error(visitor)
+    fields["limit_per_buyer"] = form.number("limit_per_buyer")
+    if form.text("limit_per_buyer").strip() and not fields["limit_per_buyer"]:
+        errors["limit_per_buyer"] = _quantity_error(visitor)
     if not form.text("title").strip():
         errors["title"] = _title_error(visitor)
     return fields, errors
@@ -170,6 +173,7 @@ def _refusal_errors(refused: Refused, visitor: Visitor) -> dict[str, str]:
         "price": _("Enter a price above zero. This one is too low or too high."),
         "currency": _("Choose a currency."),
         "quantity": _quantity_error(visitor),
+        "limit_per_buyer": _quantity_error(visitor),
     }
     return errors_of(refused, texts)
 
@@ -218,6 +222,6 @@ def _edit_page(
     if typed is None:
         price = money.typed(item.price, item.currency, i18n.locale)
         typed = {"title": item.title, "description": item.description, "price": price, "currency": item.currency}
-        typed |= {"quantity": str(item.quantity)}
+        typed |= {"quantity": str(item.quantity), "limit_per_buyer": str(item.limit_per_buyer or "")}
     refused = i18n.gettext(PICTURE_ERRORS[picture]) if picture in PICTURE_ERRORS else ""
     return _form_page(visitor, "edit.html", typed, errors, status, item=item, picture_error=refused)
