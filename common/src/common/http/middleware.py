@@ -1,5 +1,6 @@
 """What every request passes through: HEAD, request ids, the limit of a body, one log line, one metric, and a 500."""
 
+import asyncio
 import logging
 import re
 import time
@@ -48,7 +49,10 @@ class HeadMiddleware:
 
 
 class RequestMiddleware:
-    """Gives every request an id and a cause, limits its body, logs and measures it, and answers 500 when code fails."""
+    """Gives every request an id and a cause, limits its body, logs and measures it, and answers 500 when code fails.
+
+    A request that is cancelled because the service stops is answered 503.
+    """
 
     def __init__(self, app: ASGIApp, max_body: int, larger_bodies: Mapping[re.Pattern[str], int]) -> None:
         self.app = app
@@ -81,6 +85,11 @@ class RequestMiddleware:
             try:
                 app = self._refusal(scope["method"], scope["path"], given) or self.app
                 await app(scope, receive, send_with_id)
+            except asyncio.CancelledError:  # The server stops, and this has taken too long.
+                if not status:
+                    stopped = problem(503, "unavailable", "this service stopped; try again", {"Retry-After": "1"})
+                    await stopped(scope, receive, send_with_id)
+                raise
             except Exception:
                 log.exception("%s %s failed", scope["method"], scope["path"])
                 if status:
