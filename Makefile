@@ -15,9 +15,10 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-package souk-common $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev scan sbom operator rotate-keys seed backup restore reconcile rebuild republish unname secrets bench chaos check test prove test-k8s test-cluster \
-	test-images test-compose test-common $(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams \
-	manifests documents release-documents images base-images lock clean
+.PHONY: help dev operator rotate-keys seed backup restore reconcile rebuild republish unname secrets bench \
+	bench-compare bench-hung chaos check scan sbom test prove test-k8s test-cluster test-images test-compose test-common \
+	$(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams manifests documents \
+	release-documents images base-images lock clean
 
 ##@ Run
 
@@ -56,6 +57,12 @@ secrets: $(READY) ## Make the secrets that Souk on a cluster for development nee
 
 bench: $(READY) ## Measure Souk against bare FastAPI, in one run on this machine
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-compare: $(READY) ## Measure POST orders and payments against an older revision, in one run (BASE=f714e6c)
+	@$(BIN)/python -m bench.revisions $(BASE) $(ARGS)
+
+bench-hung: $(READY) $(PAGES) ## Measure what a hung replica and a silent NATS node cost, for five minutes each
+	@$(BIN)/python -m bench.hung $(ARGS)
 
 ##@ Check (ARGS="-k word -x" goes to pytest)
 

@@ -27,6 +27,8 @@ class Operation:
     answered: float
     status: int | None
     body: Any
+    retry_after: str | None = None
+    """The header of the answer."""
 
     @property
     def known(self) -> bool:
@@ -54,10 +56,21 @@ class History:
     began: float = field(default_factory=time.time)
 
     def add(
-        self, *, who: str, kind: str, about: Json, key: str | None, sent: float, status: int | None, body: Any
+        self,
+        *,
+        who: str,
+        kind: str,
+        about: Json,
+        key: str | None,
+        sent: float,
+        status: int | None,
+        body: Any,
+        retry_after: str | None = None,
     ) -> Operation:
         """Record an answer, or with `status` None that none came."""
-        operation = Operation(len(self.operations) + 1, who, kind, about, key, sent, time.time(), status, body)
+        operation = Operation(
+            len(self.operations) + 1, who, kind, about, key, sent, time.time(), status, body, retry_after
+        )
         self.operations.append(operation)
         return operation
 

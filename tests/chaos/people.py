@@ -80,17 +80,28 @@ class Person:
         sent = time.time()
         status: int | None = None
         content: Any = None
+        retry_after = None
         try:
             headers = {"Idempotency-Key": key} if key else None
             timeout = SIGN_IN_TIMEOUT if kind.startswith("sign") else ANSWER_TIMEOUT
             answer = await self._http.request(method, path, json=body, params=params, headers=headers, timeout=timeout)
             # A service's answer has an id. The gateway itself answers everything with 404 while it starts.
             from_souk = "x-request-id" in answer.headers or answer.status_code >= 500
+            retry_after = answer.headers.get("retry-after")
             status, content = answer.status_code if from_souk else None, _read(answer)
         except httpx.TransportError as error:
             content = repr(error)
         about = {**(about or {}), **(body or {})}
-        return self.history.add(who=self.id, kind=kind, about=about, key=key, sent=sent, status=status, body=content)
+        return self.history.add(
+            who=self.id,
+            kind=kind,
+            about=about,
+            key=key,
+            sent=sent,
+            status=status,
+            body=content,
+            retry_after=retry_after,
+        )
 
     async def insist(
         self, kind: str, method: str, path: str, about: Json | None = None, *, body: Json | None = None, key: str = ""

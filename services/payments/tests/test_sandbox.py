@@ -17,6 +17,7 @@ from common.ids import new_id
 from common.mongo.client import Database
 from payments.gateways.port import BadSignature, Charge
 from payments.gateways.sandbox import SIGNATURE, Notice, SandboxGateway, signature
+from payments.gateways.sandbox_store import SandboxLedger
 from payments.settings import PaymentsSettings
 from tests.support.waiting import eventually
 
@@ -131,3 +132,11 @@ async def test_what_a_dead_process_had_to_report_is_reported_by_another_once(
         await eventually(lambda: delivered(db))
 
     assert listener.received == dict.fromkeys(references, 1)
+
+
+async def test_a_release_that_began_before_a_capture_does_not_undo_it(db: Database) -> None:
+    ledger, began = SandboxLedger(db.charges), datetime.now(UTC)
+    await ledger.add({"_id": "payment", "authorized_at": began})
+    captured = await ledger.capture("payment", began + timedelta(milliseconds=5))
+
+    assert await ledger.end("payment", "released", began) == captured

@@ -67,7 +67,10 @@ class HeadMiddleware:
 
 
 class RequestMiddleware:
-    """Gives every request an id and a cause, limits its body, logs and measures it, and answers 500 when code fails."""
+    """Gives every request an id and a cause, limits its body, logs and measures it, and answers 500 when code fails.
+
+    A request that is cancelled because the service stops is answered 503.
+    """
 
     def __init__(
         self,
@@ -109,6 +112,11 @@ class RequestMiddleware:
                 if length := int(given.get(b"content-length", 0)):
                     receive = _in_time(receive, length)
                 await app(scope, receive, send_with_id)
+            except asyncio.CancelledError:  # The server stops, and this has taken too long.
+                if not status:
+                    stopped = problem(503, "unavailable", "this service stopped; try again", {"Retry-After": "1"})
+                    await stopped(scope, receive, send_with_id)
+                raise
             except Exception:
                 log.exception("%s %s failed", scope["method"], scope["path"])
                 if status:

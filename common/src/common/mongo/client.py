@@ -7,7 +7,14 @@ from typing import Any
 from pymongo import AsyncMongoClient, InsertOne, ReplaceOne, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, WriteConcernError, WTimeoutError
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    OperationFailure,
+    WriteConcernError,
+    WTimeoutError,
+)
 from pymongo.read_concern import ReadConcern
 from pymongo.results import BulkWriteResult
 
@@ -19,6 +26,21 @@ Database = AsyncDatabase[Document]
 
 AWAY = (ConnectionFailure, ExecutionTimeout, WriteConcernError)
 """Errors that mean that the server is away: the call was valid and may succeed later."""
+
+NOT_READY = {
+    6: "HostUnreachable",
+    7: "HostNotFound",
+    89: "NetworkTimeout",
+    134: "ReadConcernMajorityNotAvailableYet",
+    211: "KeyNotFound",
+    262: "ExceededTimeLimit",
+    9001: "SocketException",
+}
+"""Codes of errors that mean the same, for which the driver has no type of its own.
+
+`KeyNotFound` comes from a member that has just copied its data, until it has the keys that sign the cluster's time. The
+driver tries a call once more after one of the others.
+"""
 
 WITHOUT_PENDING: Mapping[str, int] = {"pending": 0}
 """The projection of every load: only the relay reads `pending`."""
@@ -35,7 +57,7 @@ async def database(url: str, timeout: float = TIMEOUT) -> AsyncIterator[Database
     Writes wait for the majority, and reads show only what the majority has, which no failover takes back. But a primary
     that was deposed and does not know it yet may show old states: see `newest`.
     """
-    client: AsyncMongoClient[Document] = AsyncMongoClient(
+    client = Client(
         url,
         w="majority",
         readConcernLevel="majority",
@@ -47,6 +69,24 @@ async def database(url: str, timeout: float = TIMEOUT) -> AsyncIterator[Database
         yield client.get_default_database()
     finally:
         await client.close()
+
+
+class MemberNotReady(ConnectionFailure):
+    """A member of the replica set cannot do it yet."""
+
+
+class Client(AsyncMongoClient[Document]):
+    """A client whose calls raise `MemberNotReady` for an error with one of the codes `NOT_READY`."""
+
+    async def _retry_internal(self, *args: Any, **options: Any) -> Any:
+        # The one method that all calls go through, reads, writes and commits. The driver has no public place for this.
+        try:
+            return await super()._retry_internal(*args, **options)
+        except OperationFailure as error:
+            if error.code in NOT_READY:
+                labels = (error.details or {}).get("errorLabels")  # By these, a transaction is tried again.
+                raise MemberNotReady(f"{NOT_READY[error.code]}: {error}", labels) from error
+            raise
 
 
 async def write_all(

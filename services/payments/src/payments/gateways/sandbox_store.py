@@ -46,8 +46,13 @@ class SandboxLedger:
         return await self._change(authorized, change)
 
     async def end(self, payment_id: str, reason: str, now: datetime) -> Document:
-        """End a charge of which nothing is captured by `now`; return it. The first reason stays."""
-        uncaptured = {"_id": payment_id, "captured_at": {"$not": {"$lte": now}}}
+        """End a charge of which nothing is captured by `now`; return it. The first reason stays.
+
+        Money that moves by itself is captured when its time has come, an authorized charge when somebody has captured
+        it: that may be a moment after `now`, since calls overtake each other.
+        """
+        by_itself = {"captured_at": {"$gt": now}, "authorized_at": {"$exists": False}}
+        uncaptured = {"_id": payment_id, "$or": [{"captured_at": None}, by_itself]}
         return await self._change(uncaptured, {"captured_at": None, "ended": {"$ifNull": ["$ended", reason]}})
 
     async def _change(self, wanted: Document, change: Document) -> Document:
