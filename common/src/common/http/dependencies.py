@@ -1,11 +1,13 @@
 """Dependencies that any route can have: the time, an object that `main.py` has built, an idempotency key."""
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Request
 
 from common.clock import now
+from common.errors import SoukError
 
 IdempotencyKey = Annotated[
     str | None,
@@ -37,3 +39,19 @@ def Provided(kind: type[Any]) -> Any:  # noqa: N802 - used like a type: Annotate
         return request.app.state.parts[kind]
 
     return Depends(provided)
+
+
+RAISED: dict[Callable[..., Any], tuple[type[SoukError], ...]] = {}
+"""What dependencies raise; see `raises`."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def raises(*kinds: type[SoukError]) -> Callable[[F], F]:
+    """Say what a dependency raises: it stands in the OpenAPI document of every route that depends on it."""
+
+    def declared(dependency: F) -> F:
+        RAISED[dependency] = kinds
+        return dependency
+
+    return declared

@@ -13,7 +13,8 @@ from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.routing import BaseRoute
 
 from common.errors import TooMany, Unauthenticated, Unavailable
-from common.http.problems import CODES, RAISED, codes_of
+from common.http.dependencies import RAISED
+from common.http.problems import CODES, codes_of
 from common.http.sessions import COOKIE, REFRESH_COOKIE, optional_session, optional_user
 from common.http.write_limit import SAFE
 

@@ -2,9 +2,9 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -48,11 +48,6 @@ def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | No
 CODES = "x-codes"
 """Where `problems` leaves the codes of a route, for `common.http.documents`."""
 
-RAISED: dict[Callable[..., Any], tuple[type[errors.SoukError], ...]] = {}
-"""What dependencies raise; see `raises`."""
-
-F = TypeVar("F", bound=Callable[..., Any])
-
 
 def problems(*kinds: type[errors.SoukError]) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route in its OpenAPI document: the errors that it answers with.
@@ -65,16 +60,6 @@ def problems(*kinds: type[errors.SoukError]) -> dict[int | str, dict[str, Any]]:
 def coded(*kinds: type[errors.SoukError]) -> dict[str, Any]:
     """The response of a route that answers with these errors under a status of its own choice."""
     return {"description": "", CODES: {kind.code: _meaning(kind) for kind in kinds}}
-
-
-def raises(*kinds: type[errors.SoukError]) -> Callable[[F], F]:
-    """Say what a dependency raises: it stands in the OpenAPI document of every route that depends on it."""
-
-    def declared(dependency: F) -> F:
-        RAISED[dependency] = kinds
-        return dependency
-
-    return declared
 
 
 def codes_of(*kinds: type[errors.SoukError]) -> dict[int, dict[str, str]]:

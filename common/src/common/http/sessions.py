@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict
 
 from common.errors import Forbidden, Unauthenticated
 from common.events import EmailChanged, Event, RolesChanged, SessionEnded, UserVerified
+from common.http.dependencies import raises
 from common.http.network import network_of
-from common.http.problems import raises
 from common.http.write_limit import WriteLimit
 from common.ids import AHEAD_SECONDS
 

@@ -59,9 +59,7 @@ async def start() -> AsyncIterator[Running]:
             signups_per_network=settings.signups_per_network,
             mails_per_network=settings.mails_per_network,
         )
-        keeper = SessionKeeper(
-            sessions, accounts, keyrings, tokens, RefreshChain(key), settings.session_seconds
-        )
+        keeper = SessionKeeper(sessions, accounts, keyrings, tokens, RefreshChain(key), settings.session_seconds)
         recovery = Recovery(requests, accounts, passwords, keeper, throttle, MailTokens(settings.mail_token_key))
         party, challenges = RelyingParty(settings.public_url), Challenges(key, keyrings)
         passkeys = Passkeys(party, challenges, keyrings, accounts, passwords, keeper, throttle)
