@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from common.errors import Conflict, TooMany
 from common.http.app import Running, create_app
-from common.http.problems import problems, raises
+from common.http.dependencies import raises
+from common.http.problems import problems
 from common.http.sessions import CurrentUser, Operator, OptionalUser, Sessions
 from tests.support.documented import Undocumented
 from tests.support.serving import running
