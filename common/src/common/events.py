@@ -50,6 +50,13 @@ class ItemStatus(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+class ItemKind(StrEnum):
+    """An event takes place somewhere at some time, and its units are tickets. It is fixed when an item is listed."""
+
+    THING = "thing"
+    EVENT = "event"
+
+
 class CancelReason(StrEnum):
     """Why an order ended unpaid."""
 
@@ -221,7 +228,7 @@ class RolesChanged(Event, subject="users.roles_changed"):
 
 
 class ItemState(Event):
-    """The whole item at `item_version`."""
+    """The whole item at `item_version`. Only an event has the fields from `starts_at` on; `timezone` is its IANA name."""
 
     item_id: ItemId
     item_version: int
@@ -233,6 +240,13 @@ class ItemState(Event):
     quantity: Quantity
     status: ItemStatus
     pictures: tuple[Id, ...] = ()
+    kind: ItemKind = ItemKind.THING
+    starts_at: AwareDatetime | None = None
+    ends_at: AwareDatetime | None = None
+    doors_at: AwareDatetime | None = None
+    venue: str | None = None
+    city: str | None = None
+    timezone: str | None = None
 
 
 class ItemListed(ItemState, subject="items.listed"):

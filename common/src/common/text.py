@@ -1,10 +1,13 @@
 """What people may type: `LINE` is for titles and names, `TEXT` for descriptions, as in `Annotated[str, LINE]`.
+`TIME_ZONE` is the IANA name of a time zone, as in `Europe/Berlin`.
 
 Control characters (C0, DEL and C1) have no place in either, but a `TEXT` may have tabs and ends of lines. Both are for
 requests only: what was stored before this rule existed must still load.
 """
 
 import re
+from functools import cache
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator
 
@@ -24,5 +27,17 @@ def _text(value: str) -> str:
     return value
 
 
+def _time_zone(value: str) -> str:
+    if value not in _time_zones():
+        raise ValueError("it is not the name of a time zone, as in Europe/Berlin")
+    return value
+
+
+@cache
+def _time_zones() -> frozenset[str]:
+    return frozenset(available_timezones())  # which looks through all files, every time
+
+
 LINE = AfterValidator(_line)
 TEXT = AfterValidator(_text)
+TIME_ZONE = AfterValidator(_time_zone)

@@ -20,7 +20,7 @@ from pydantic import (
 from starlette.requests import ClientDisconnect
 
 from common.errors import IdempotencyKeyReused, StaleWrite, TooLarge, TooMany, Unauthenticated, Unavailable
-from common.events import Currency, ItemStatus
+from common.events import Currency, ItemKind, ItemStatus
 from common.http.dependencies import IdempotencyKey, Now, Provided
 from common.http.paging import Body, Cursor, Limit, Page, page_of
 from common.http.problems import problems
@@ -31,13 +31,18 @@ from items.domain import (
     Item,
     ItemIsWithdrawn,
     ItemNotFound,
+    KindIsFixed,
+    Moment,
     NewDescription,
+    NewPlace,
     NewTitle,
     NotOwner,
     PictureNotFound,
     Price,
     Quantity,
+    TimeZone,
     TooManyPictures,
+    WrongEvent,
 )
 from items.pictures import KINDS, BadPicture, PictureConverter, UnsupportedPicture
 from items.store import ItemStore
@@ -49,13 +54,23 @@ Converter = Annotated[PictureConverter, Provided(PictureConverter)]
 
 
 class NewItem(Body):
-    """What a seller offers; `price` is of one unit, in the currency's smallest unit."""
+    """What a seller offers; `price` is of one unit, in the currency's smallest unit.
+
+    An event has to have `starts_at`; only an event has the fields after `kind`.
+    """
 
     title: NewTitle
     description: NewDescription = ""
     price: Price
     currency: Currency
     quantity: Quantity
+    kind: ItemKind = ItemKind.THING
+    starts_at: Moment | None = None
+    ends_at: Moment | None = None
+    doors_at: Moment | None = None
+    venue: NewPlace | None = None
+    city: NewPlace | None = None
+    timezone: TimeZone | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -106,6 +121,13 @@ class ItemView(BaseModel):
     version: int
     created_at: AwareDatetime
     pictures: list[PictureView] = []
+    kind: ItemKind = ItemKind.THING
+    starts_at: AwareDatetime | None = None
+    ends_at: AwareDatetime | None = None
+    doors_at: AwareDatetime | None = None
+    venue: str | None = None
+    city: str | None = None
+    timezone: str | None = None
     awaited_version: int = Field(default=0, exclude=True)
     followed_version: int = Field(default=0, exclude=True)
 
@@ -161,7 +183,7 @@ async def list_items(
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
-    responses=problems(EmailNotVerified, Unauthenticated, IdempotencyKeyReused, Unavailable),
+    responses=problems(EmailNotVerified, Unauthenticated, WrongEvent, IdempotencyKeyReused, Unavailable),
 )
 async def offer_item(
     body: NewItem, user: VerifiedUser, store: Items, now: Now, idempotency_key: IdempotencyKey = None
@@ -173,7 +195,10 @@ async def offer_item(
     return ItemView.of(await store.add(Item.offer(seller_id=user.id, now=now, **offered)))
 
 
-@router.patch("/{item_id}", responses=problems(Unauthenticated, NotOwner, ItemNotFound, ItemIsWithdrawn, StaleWrite))
+@router.patch(
+    "/{item_id}",
+    responses=problems(Unauthenticated, NotOwner, ItemNotFound, ItemIsWithdrawn, KindIsFixed, WrongEvent, StaleWrite),
+)
 async def edit_item(
     item_id: str, body: Annotated[Edit, AfterValidator(_something)], user: CurrentUser, store: Items
 ) -> ItemView:
