@@ -34,6 +34,7 @@ SERVICES = (
     Service("audit", 7, publishes="letters", uses="mongod"),
     Service("web", 6, publishes=None, uses=None, listens=("ITEMS", "ORDERS", "PAYMENTS", "USERS")),
     Service("notifications", 8, publishes=None, uses="mongod"),
+    Service("tickets", 9, publishes="tickets", uses="mongod", shows_records=True),
 )
 
 NAMES = tuple(service.name for service in SERVICES)

@@ -70,6 +70,7 @@ def test_the_routes_are_read_from_the_route_map_of_the_cluster() -> None:
         Route("/api/payments", "payments"),
         Route("/api/audit", "audit"),
         Route("/api/notifications", "notifications"),
+        Route("/api/tickets", "tickets"),
         Route("/", "web"),
     ]
 

@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr, ValidationInfo, field_validator
 
-from common.settings import MailKey, MongoSettings
+from common.settings import MailKey, MongoSettings, TransferKey
 from notifications.smtp import SCHEMES
 
 
-class NotificationsSettings(MongoSettings, MailKey):
+class NotificationsSettings(MongoSettings, MailKey, TransferKey):
     """Where mails go out, who they come from, and where their links lead."""
 
     smtp_url: SecretStr
