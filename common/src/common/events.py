@@ -228,7 +228,7 @@ class RolesChanged(Event, subject="users.roles_changed"):
 
 
 class ItemState(Event):
-    """The whole item at `item_version`. Only an event has the fields from `starts_at` on; `timezone` is its IANA name."""
+    """The whole item at `item_version`. Only an event has the fields from `starts_at` on."""
 
     item_id: ItemId
     item_version: int

@@ -106,12 +106,13 @@ async def market(bus_url: str, db: Database) -> AsyncIterator[Market]:
     """Services whose records can be read, and a log."""
     async with Bus.connected(bus_url, "audit") as bus:
         market = Market(db, bus)
-        [expiration, items, orders, payments] = sorted(market.services(), key=lambda records: records.service)
+        [expiration, items, orders, payments, tickets] = sorted(market.services(), key=lambda records: records.service)
         async with (
             expiration.answering(bus, []),
             items.answering(bus, []),
             orders.answering(bus, []),
             payments.answering(bus, []),
+            tickets.answering(bus, []),
         ):
             yield market
 

@@ -65,7 +65,9 @@ async def test_a_scan_whose_answer_was_lost_is_sent_again_and_is_the_same(venue:
 async def test_a_number_that_is_typed_admits_too(venue: Venue) -> None:
     [ticket] = await venue.sold()
     gate = await venue.gate()
-    typed = ticket["number"].lower().replace("-", " ").replace("0", "o").replace("1", "l", ticket["number"][:-1].count("1"))
+    typed = (
+        ticket["number"].lower().replace("-", " ").replace("0", "o").replace("1", "l", ticket["number"][:-1].count("1"))
+    )
 
     assert (await venue.scan(typed, gate))["result"] == "admitted"
     assert (await venue.scan(ticket["number"], gate))["result"] == "already_used"
@@ -153,7 +155,9 @@ async def test_a_closed_gate_admits_nobody(venue: Venue) -> None:
 
 async def test_gates_are_their_sellers(venue: Venue) -> None:
     await venue.sold()
-    gate_id = (await venue.call("POST", "/gates", venue.seller, json={"item_id": venue.item_id, "name": "North"})).json()["id"]
+    gate_id = (
+        await venue.call("POST", "/gates", venue.seller, json={"item_id": venue.item_id, "name": "North"})
+    ).json()["id"]
     mallory = person("Mallory")
 
     answers = [
@@ -163,14 +167,24 @@ async def test_gates_are_their_sellers(venue: Venue) -> None:
     ]
 
     assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(403, "not_seller")] * 3
-    assert (await venue.call("POST", "/gates", venue.seller, json={"item_id": new_id(), "name": "x"})).status_code == 404
+    assert (
+        await venue.call("POST", "/gates", venue.seller, json={"item_id": new_id(), "name": "x"})
+    ).status_code == 404
     assert (await venue.call("DELETE", "/gates/nothing", venue.seller)).status_code == 404
     assert (await venue.call("POST", "/gates", json={"item_id": venue.item_id, "name": "x"})).status_code == 401
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("code", "x" * 501), ("gate", ""), ("device", "x" * 65), ("device", "a\nb"), ("seq", -1), ("seq", 1.5), ("at", "now")],
+    [
+        ("code", "x" * 501),
+        ("gate", ""),
+        ("device", "x" * 65),
+        ("device", "a\nb"),
+        ("seq", -1),
+        ("seq", 1.5),
+        ("at", "now"),
+    ],
 )
 async def test_a_wrong_field_of_a_scan_is_named(venue: Venue, field: str, value: object) -> None:
     answer = await venue.call("POST", "/scan", json=venue.scanned("x", "y") | {field: value})

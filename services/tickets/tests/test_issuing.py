@@ -126,5 +126,12 @@ async def test_nobody_else_sees_a_ticket(venue: Venue) -> None:
 async def test_ids_that_are_none_are_not_found(venue: Venue) -> None:
     [ticket] = await venue.sold()
 
-    for wrong in ("x", "-1", f"{ticket['order_id']}-0", f"{ticket['order_id']}-2", f"{ticket['order_id']}-²", "a-9999999"):
+    for wrong in (
+        "x",
+        "-1",
+        f"{ticket['order_id']}-0",
+        f"{ticket['order_id']}-2",
+        f"{ticket['order_id']}-²",
+        "a-9999999",
+    ):
         assert (await venue.call("GET", f"/{wrong}", venue.buyer)).status_code == 404, wrong

@@ -78,7 +78,9 @@ async def test_only_its_holder_gives_a_ticket_away(venue: Venue) -> None:
     mallory, cleo = person("Mallory"), person("Cleo")
 
     for method in ("POST", "DELETE"):
-        answer = await venue.call(method, f"/{ticket['id']}/transfer", mallory, **({"json": CLEO} if method == "POST" else {}))
+        answer = await venue.call(
+            method, f"/{ticket['id']}/transfer", mallory, **({"json": CLEO} if method == "POST" else {})
+        )
         assert (answer.status_code, answer.json()["code"]) == (404, "ticket_not_found")
 
     await venue.call("POST", f"/{ticket['id']}/transfer", venue.buyer, json=CLEO)

@@ -233,7 +233,7 @@ class Item(Aggregate):
             raise ItemIsWithdrawn("this item is withdrawn; list it again")
 
     def _check_event(self) -> None:
-        """Raise `WrongEvent` unless an event has a start, ends after it and opens before it, and a thing has no time."""
+        """Raise `WrongEvent` unless an event has a start, which is between doors and end, and a thing has no time."""
         details = {name: getattr(self, name) for name in EventDetails.__annotations__}
         if self.kind is ItemKind.THING:
             for name in (name for name, value in details.items() if value is not None):

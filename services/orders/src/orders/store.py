@@ -45,6 +45,7 @@ ORDER_FIELDS = (
     "payment_id",
     "late_payment",
     "rejected_payments",
+    "refund_requested",
 )
 STOCK_FIELDS = ("offered", "taken", "status", "version", "item_version")
 

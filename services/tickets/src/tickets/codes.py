@@ -1,8 +1,8 @@
 """The code of a ticket: what its QR shows and a gate reads, signed with Ed25519.
 
-It is 103 bytes in base 32: format (1), key (2), order (16), event (16), unit (2), generation (2), signature (64). These are
-165 letters and digits, which a QR code of level M holds in version 7 (45 x 45 modules) in its alphanumeric mode. Base 45
-would save one version, but has blanks and signs that a keyboard, a mail or an address changes.
+It is 103 bytes in base 32: format (1), key (2), order (16), event (16), unit (2), generation (2), signature (64). These
+are 165 letters and digits, which a QR code of level M holds in version 7 (45 x 45 modules) in its alphanumeric mode.
+Base 45 would save one version, but has blanks and signs that a keyboard, a mail or an address changes.
 """
 
 import json
@@ -11,7 +11,6 @@ from binascii import Error
 from dataclasses import dataclass
 from hashlib import sha256
 from struct import Struct
-from typing import cast
 from uuid import UUID
 
 import jwt
@@ -44,9 +43,10 @@ class TicketCodes:
 
     def __init__(self, private_pem: str, earlier_keys: str = "") -> None:
         """`earlier_keys` is a JWK set of public keys. Raises `ValueError` for what is no Ed25519 key."""
-        self._key = load_pem_private_key(private_pem.encode(), password=None)
-        if not isinstance(self._key, Ed25519PrivateKey):
-            raise ValueError("it is not an Ed25519 key")
+        key = load_pem_private_key(private_pem.encode(), password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ValueError("it is not an Ed25519 key")  # noqa: TRY004 - the file has the wrong value
+        self._key = key
         self._kid = key_id(self._key.public_key())
         known = [self._key.public_key(), *public_keys(earlier_keys)]
         self._known = {key_id(key): key for key in reversed(known)}
@@ -55,7 +55,7 @@ class TicketCodes:
         """The code. It is the same every time, so nobody needs to store it."""
         order, item = (UUID(hex=identifier).bytes for identifier in (claim.order_id, claim.item_id))
         signed = _CLAIM.pack(FORMAT, self._kid, order, item, claim.unit, claim.generation)
-        return b32encode(signed + cast("Ed25519PrivateKey", self._key).sign(signed)).rstrip(b"=").decode()
+        return b32encode(signed + self._key.sign(signed)).rstrip(b"=").decode()
 
     def read(self, code: str) -> Claim | None:
         """What a code says. None if it was not made with one of the keys."""

@@ -69,7 +69,7 @@ class BookingStore:
         return found[0]["_id"] if len(found) == 1 else None
 
     async def change(self, order_id: str, decide: Callable[[Booking], None], *, command: bool = True) -> Booking:
-        """Let `decide` change the tickets of an order and save them, as `Outbox.update` does, or raise `TicketNotFound`."""
+        """Let `decide` change the tickets of an order and save them, as `Outbox.update` does. Raises `TicketNotFound`."""
         return await self._outbox.update(lambda: self.get(order_id), decide, command=command)
 
     async def record(self, order_id: str, decide: Callable[[Booking], None]) -> None:
@@ -90,8 +90,7 @@ class BookingStore:
 
     async def records(self, query: RecordsQuery) -> list[Record]:
         """Tickets, for reconciliation."""
-        fields = ("version", "sale", "returned", "tickets.unit", "tickets.generation", "tickets.holder_id")
-        return await records_in(self._bookings, query, *fields)
+        return await records_in(self._bookings, query, "version", "sale.payment_id", "returned", "tickets.unit")
 
 
 class EventStore:

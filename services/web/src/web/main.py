@@ -15,7 +15,7 @@ from common.settings import load
 from web.clients.api import Api, Refused, Services
 from web.live import stream
 from web.live.updates import LISTENED, LiveUpdates
-from web.pages import accounts, catalogue, crawlers, operators, orders, recovery, selling, static_files
+from web.pages import accounts, catalogue, crawlers, operators, orders, recovery, selling, static_files, tickets
 from web.pages.error_pages import ErrorPages, answer_refusal
 from web.pages.forms import MAX_BODY
 from web.pages.renewal import SessionRenewal
@@ -61,7 +61,7 @@ async def start() -> AsyncIterator[Running]:
 
 
 router = APIRouter()
-for pages in (catalogue, crawlers, accounts, recovery, selling, orders, operators, stream, static_files):
+for pages in (catalogue, crawlers, accounts, recovery, selling, orders, tickets, operators, stream, static_files):
     router.include_router(pages.router)
 
 app = create_app("web", router, start, max_body=MAX_BODY)

@@ -86,4 +86,6 @@ def extras_of(bookings: Sequence[Booking]) -> list[Extra]:
 
 def offline_scan(gate: Gate, device: str, seq: int, at: datetime, now: datetime) -> Scan:
     """A scan that a device made by itself. Its clock may be wrong, but nobody was let in in the future."""
-    return Scan(gate_id=gate.id, gate=gate.name, device=device, seq=seq, at=whole_milliseconds(min(at, now)), online=False)
+    return Scan(
+        gate_id=gate.id, gate=gate.name, device=device, seq=seq, at=whole_milliseconds(min(at, now)), online=False
+    )

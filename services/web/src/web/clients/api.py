@@ -56,6 +56,7 @@ class Services:
             "orders": settings.orders_url,
             "payments": settings.payments_url,
             "audit": settings.audit_url,
+            "tickets": settings.tickets_url,
         }
         return cls(http, {name: url.rstrip("/") for name, url in addresses.items()}, settings.cookie_secure)
 

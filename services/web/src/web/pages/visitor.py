@@ -28,6 +28,7 @@ NOTES = {
     "password_changed": N_("You have a new password."),
     "session_ended": N_("The session has ended."),
     "sessions_ended": N_("All other sessions have ended."),
+    "accepted_ticket": N_("The ticket is yours."),
     "listed": N_("Your item is on sale."),
     "saved": N_("Saved."),
     "accepted": N_("We have your change. It takes effect in a moment."),
