@@ -163,7 +163,7 @@ async def test_a_ticket_is_offered_to_a_stranger_in_the_name_of_its_holder(
     [mail] = receiver.taken
     assert mail["To"] == "cleo@souk.test"
     text = text_of(mail)
-    assert "Hello,\n" in text
+    assert text.startswith("Hello,")
     assert "$Ada would like to give you a ticket" in text
     [token] = re.findall(r"https://souk.test/tickets/accept\?token=(\S+)", text)
     tokens = MailTokens(SecretStr("a key for tickets of tests"))

@@ -69,7 +69,7 @@ class BookingStore:
         return found[0]["_id"] if len(found) == 1 else None
 
     async def change(self, order_id: str, decide: Callable[[Booking], None], *, command: bool = True) -> Booking:
-        """Let `decide` change the tickets of an order and save them, as `Outbox.update` does. Raises `TicketNotFound`."""
+        """Let `decide` change the tickets of an order and save them, as `Outbox.update` does, or `TicketNotFound`."""
         return await self._outbox.update(lambda: self.get(order_id), decide, command=command)
 
     async def record(self, order_id: str, decide: Callable[[Booking], None]) -> None:

@@ -25,8 +25,7 @@ class Answer:
 class ScanDesk:
     """Finds the ticket of a code and lets the tickets of its order decide, in one guarded write.
 
-    However many gates scan a ticket at once, one of them is told `admitted`, and only after the majority of the database
-    has stored that.
+    However many gates scan a ticket at once, one of them is told `admitted`, and only after the majority has stored it.
     """
 
     def __init__(self, bookings: BookingStore, codes: TicketCodes) -> None:
