@@ -18,6 +18,7 @@ SAMPLES = {
     "/api/audit/dead-letters": "audit",
     "/api/audits": "web",
     "/api/notifications/failed": "notifications",
+    "/api/tickets/scan": "tickets",
     "/api": "web",
     "/apis/users": "web",
     "/API/users": "web",

@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from fastapi import APIRouter
-
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
 from common.live_sessions import live_sessions
@@ -13,13 +11,12 @@ from common.mail_tokens import MailTokens
 from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.settings import load
-from tickets import routes
 from tickets.codes import TicketCodes
 from tickets.consumers import consumers
-from tickets.door import routes as door_routes
 from tickets.door.scanning import ScanDesk
 from tickets.door.store import GateStore
 from tickets.records import records
+from tickets.routes import router
 from tickets.settings import TicketsSettings
 from tickets.store import BookingStore, EventStore, PersonStore
 from tickets.views import Views
@@ -45,10 +42,6 @@ async def start() -> AsyncIterator[Running]:
         async with records.answering(bus, parts), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
-
-router = APIRouter()
-router.include_router(door_routes.router)  # First: `/{ticket_id}` would match its paths.
-router.include_router(routes.router)
 
 app = create_app("tickets", router, start, away=AWAY)
 

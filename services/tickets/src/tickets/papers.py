@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from zoneinfo import ZoneInfo
 
 import segno
@@ -104,11 +105,11 @@ def _draw(document: FPDF, code: segno.QRCode, left: float, top: float, width: fl
     document.set_fill_color(0)
     for y, row in enumerate(rows):
         x = 0
-        while x < len(row):
-            run = next((i for i, dark in enumerate(row[x:]) if dark != row[x]), len(row) - x)
-            if row[x]:
-                document.rect(left + x * module, top + y * module, run * module, module, style="F")
-            x += run
+        for dark, run in groupby(row):
+            length = len(list(run))
+            if dark:
+                document.rect(left + x * module, top + y * module, length * module, module, style="F")
+            x += length
 
 
 def _printable(text: str) -> str:

@@ -13,11 +13,13 @@ from common.http.problems import problems
 from common.http.sessions import CurrentUser, User
 from common.mail_tokens import MailTokens, Purpose
 from tickets.domain import OfferIsOver, TicketNotFound, TicketNotValid, TooManyOffers, parsed_ticket_id
+from tickets.door.routes import router as door
 from tickets.papers import calendar, pdf, svg
 from tickets.store import BookingStore, PersonStore
 from tickets.views import TicketView, Views
 
 router = APIRouter(prefix="/api/tickets", tags=["tickets"])
+router.include_router(door)  # First: `/{ticket_id}` would match its paths.
 
 Bookings = Annotated[BookingStore, Provided(BookingStore)]
 People = Annotated[PersonStore, Provided(PersonStore)]

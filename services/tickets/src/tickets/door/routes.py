@@ -20,7 +20,7 @@ from tickets.door.scanning import Answer, Extra, ScanDesk, extras_of, offline_sc
 from tickets.door.store import GateStore
 from tickets.store import BookingStore, EventStore
 
-router = APIRouter(prefix="/api/tickets", tags=["door"])
+router = APIRouter(tags=["door"])
 
 Gates = Annotated[GateStore, Provided(GateStore)]
 Events = Annotated[EventStore, Provided(EventStore)]

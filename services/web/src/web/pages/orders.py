@@ -1,6 +1,7 @@
 """A buyer's orders and a seller's sales."""
 
 import asyncio
+from typing import Any
 
 from fastapi import APIRouter, Response
 
@@ -49,8 +50,15 @@ async def show_order(order_id: KnownId, visitor: CurrentVisitor) -> Response:
     visitor.require_user()
     order, payments = await asyncio.gather(visitor.api.order(order_id), _payments(visitor, order_id))
     summary = summary_of(order, payments, visitor.i18n)
-    context = {"order": order, "summary": summary, "cards": CARDS, "status_of": status_of, "tone_of": tone_of}
-    page = visitor.render("order.html", **context, **await _tickets(order, visitor))
+    page = visitor.render(
+        "order.html",
+        order=order,
+        summary=summary,
+        cards=CARDS,
+        status_of=status_of,
+        tone_of=tone_of,
+        **await _tickets(order, visitor),
+    )
     if visitor.settings.stripe_publishable_key:
         page.headers["Content-Security-Policy"] = content_security_policy(STRIPE_SOURCES)
     return page
@@ -63,7 +71,7 @@ async def _payments(visitor: Visitor, order_id: str) -> list[Payment] | None:
         return None
 
 
-async def _tickets(order: Order, visitor: Visitor) -> dict[str, object]:
+async def _tickets(order: Order, visitor: Visitor) -> dict[str, Any]:
     """What the page says of an order's tickets. Without the service that has them, it says that it is away."""
     found: list[Ticket] = []
     coming = away = False
