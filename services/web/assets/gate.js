@@ -89,7 +89,7 @@ async function check(code) {
   show("waiting", "…");
   const answer = await ask("scan", { code, gate, device: device(), seq: nextNumber(), at: new Date().toISOString() });
   const good = answer.result === "admitted";
-  const time = answer.first_admitted_at && new Date(answer.first_admitted_at).toLocaleTimeString(document.documentElement.lang);
+  const time = answer.first_admitted_at && new Date(answer.first_admitted_at).toLocaleTimeString(document.documentElement.lang, { timeStyle: "short" });
   const where = !good && time ? filled(texts.first, { time, gate: answer.gate }) : "";
   show(good ? "good" : "bad", texts[answer.result], [answer.number, where].filter(Boolean).join(" · "));
   beep(good);

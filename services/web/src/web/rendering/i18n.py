@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
 from babel.core import negotiate_locale
-from babel.dates import format_datetime, format_skeleton, format_time, get_timezone_name
+from babel.dates import format_datetime, format_skeleton, format_time, get_timezone_location
 from babel.localedata import locale_identifiers
 from babel.numbers import format_decimal
 
@@ -60,10 +60,11 @@ class I18n:
         return format_datetime(moment, "d MMM y, HH:mm 'UTC'", locale=self.locale)
 
     def day_and_time(self, moment: datetime, zone: str | None) -> str:
-        """A point in time where something takes place, with the name of the time zone (UTC if there is none)."""
+        """A point in time where something takes place, with the city of the time zone (UTC if there is none)."""
         there = moment.astimezone(ZoneInfo(zone or "UTC"))
         day = format_skeleton("yMMMEd", there, tzinfo=there.tzinfo, locale=self.locale)
-        return f"{day}, {self.time(moment, zone)} {get_timezone_name(there, 'short', locale=self.locale)}"
+        place = get_timezone_location(zone, self.locale, return_city=True) if zone and "/" in zone else "UTC"
+        return f"{day}, {self.time(moment, zone)} ({place})"
 
     def time(self, moment: datetime, zone: str | None) -> str:
         """The time of day where something takes place."""
