@@ -8,7 +8,7 @@ from web.rendering.assets import Assets
 from web.rendering.i18n import i18n_for
 from web.rendering.templates import Templates
 
-EVERY_PAGE = {
+EVERY_PAGE: dict[str, object] = {
     "user": None,
     "path": "/",
     "here": "/",
@@ -22,7 +22,14 @@ EVERY_PAGE = {
 
 @pytest.mark.parametrize("template", ["confirm.html", "reset_password.html", "accept_ticket.html"])
 def test_the_token_of_a_link_is_what_the_form_sends(template: str) -> None:
-    context = {**EVERY_PAGE, "token": "of-the.link", "action": "/", "errors": {}, "error": "", "typed": {}}
+    context: dict[str, object] = {
+        **EVERY_PAGE,
+        "token": "of-the.link",
+        "action": "/",
+        "errors": {},
+        "error": "",
+        "typed": {},
+    }
     page = Templates(Assets()).render(i18n_for("en"), template, context)
 
     assert re.findall(r'name="token" value="([^"]*)"', page) == ["of-the.link"]
