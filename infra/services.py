@@ -40,6 +40,7 @@ SERVICES = (
     Service(
         "notifications", 8, publishes=None, uses="mongod", looks_up=(directory.ADDRESS_CHANGES, directory.CONTACTS)
     ),
+    Service("tickets", 9, publishes="tickets", uses="mongod", shows_records=True),
 )
 
 NAMES = tuple(service.name for service in SERVICES)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from infra.local.stack.keys import Keys
+from infra.local.stack.keys import TICKETS, Keys
 from infra.servers.server import write_private
 
 OVERLAY = Path(__file__).parent / "overlays/dev"
@@ -19,8 +19,11 @@ def make_secrets(overlay: Path = OVERLAY) -> list[Path]:
     generators = yaml.safe_load((overlay / "kustomization.yaml").read_text())["secretGenerator"]
     files = [overlay / entry.rpartition("=")[2] for generator in generators for entry in generator["files"]]
     for file in files:
-        if file.suffix != ".pem":
-            Keys(file.parent).password(file.name)
+        keys = Keys(file.parent)
+        if file.name == TICKETS:
+            _ = keys.ticket_pem
+        elif file.suffix != ".pem":
+            keys.password(file.name)
     public = overlay / "secrets/session-keys/JWT_PUBLIC_KEYS"
     public.parent.mkdir(mode=0o700, exist_ok=True)
     write_private(public, Keys(overlay / "secrets/auth").public_keys)

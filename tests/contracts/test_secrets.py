@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings
 
 from infra.services import SERVICES
 
-PUBLIC = {"jwt_public_keys", "stripe_publishable_key"}
+PUBLIC = {"jwt_public_keys", "ticket_public_keys", "stripe_publishable_key"}
 """Keys that everybody may see."""
 
 

@@ -22,6 +22,7 @@ SAMPLES = {
     "/api/notifications/failed": "notifications",
     "/api/docs/events": "web",
     "/api/openapi.json": "web",
+    "/api/tickets/scan": "tickets",
     "/api": "web",
     "/apis/users": "web",
     "/API/users": "web",

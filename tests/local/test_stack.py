@@ -74,6 +74,7 @@ def test_the_routes_are_read_from_the_route_map_of_the_cluster() -> None:
         Route("/api/docs", "web"),
         Route("/api/openapi.json", "web"),
         Route("/api/asyncapi.json", "web"),
+        Route("/api/tickets", "tickets"),
         Route("/", "web"),
     ]
 

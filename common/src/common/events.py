@@ -51,6 +51,13 @@ class ItemStatus(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+class ItemKind(StrEnum):
+    """An event takes place somewhere at some time, and its units are tickets. It is fixed when an item is listed."""
+
+    THING = "thing"
+    EVENT = "event"
+
+
 class CancelReason(StrEnum):
     """Why an order ended unpaid."""
 
@@ -265,7 +272,7 @@ class RolesChanged(Event, subject="users.roles_changed"):
 
 
 class ItemState(Event):
-    """The whole item at `item_version`."""
+    """The whole item at `item_version`. Only an event has the fields from `starts_at` on."""
 
     item_id: ItemId
     item_version: int
@@ -278,6 +285,13 @@ class ItemState(Event):
     status: ItemStatus
     pictures: tuple[Id, ...] = ()
     limit_per_buyer: Quantity | None = None
+    kind: ItemKind = ItemKind.THING
+    starts_at: AwareDatetime | None = None
+    ends_at: AwareDatetime | None = None
+    doors_at: AwareDatetime | None = None
+    venue: str | None = None
+    city: str | None = None
+    timezone: str | None = None
 
 
 class ItemListed(ItemState, subject="items.listed"):
@@ -440,6 +454,65 @@ class ProviderCalled(Event, subject="payments.provider_called"):
     outcome: ProviderOutcome
     reference: str | None
     milliseconds: int
+
+
+class BookingState(Event):
+    """The tickets of an order at `tickets_version`: `quantity` of them. A ticket's id is `order_id-unit`, from 1 on."""
+
+    order_id: OrderId
+    tickets_version: int
+    item_id: ItemId
+    buyer_id: UserId
+    seller_id: UserId
+    quantity: Quantity
+
+
+class TicketsIssued(BookingState, subject="tickets.issued"):
+    """The order of an event is paid, so its buyer has a ticket for each unit. Owner: tickets."""
+
+
+class TicketsRevoked(BookingState, subject="tickets.revoked"):
+    """The order's money goes back, so none of its tickets admits anybody. Owner: tickets."""
+
+
+class TicketState(Event):
+    """A ticket at `tickets_version` of its order. Codes of another `generation` than this admit nobody."""
+
+    ticket_id: Id
+    order_id: OrderId
+    tickets_version: int
+    item_id: ItemId
+    generation: int
+    holder_id: UserId
+
+
+class TicketTransferOffered(TicketState, subject="tickets.transfer_offered"):
+    """A link that makes the ticket somebody else's is to be mailed to `email`. Owner: tickets.
+
+    The link's token is made of `request_id` and a key (`common.mail_tokens`), so the event holds no secret.
+    """
+
+    request_id: RequestId
+    email: str
+    item_title: str
+
+
+class TicketTransferred(TicketState, subject="tickets.transferred"):
+    """Somebody accepted the ticket, which has a new generation and is theirs. Owner: tickets."""
+
+    previous_holder_id: UserId
+
+
+class TicketAdmitted(TicketState, subject="tickets.admitted"):
+    """Somebody was admitted at a gate. Owner: tickets.
+
+    `again`: the ticket was used already, at a gate that this one could not ask.
+    """
+
+    gate_id: Id
+    gate: str
+    at: AwareDatetime
+    again: bool = False
 
 
 class DeadLetterDecided(Event):

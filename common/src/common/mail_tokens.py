@@ -1,4 +1,4 @@
-"""Tokens in the links of mails. Auth and notifications share their key; no event and no database holds one."""
+"""Tokens in the links of mails. Who asks for a mail and notifications share a key; no event holds one."""
 
 import hmac
 from base64 import urlsafe_b64encode
@@ -14,13 +14,14 @@ class Purpose(StrEnum):
     VERIFY_EMAIL = "verify_email"
     RESET_PASSWORD = "reset_password"  # noqa: S105 - the name of a purpose
     CHANGE_EMAIL = "change_email"
+    ACCEPT_TICKET = "accept_ticket"
 
 
 class MailTokens:
     """Makes and checks the tokens: `request_id.signature`, with HMAC-SHA256 over purpose and id.
 
-    Auth stores each request, and decides whether it was used or has expired. Who can read that database or the events
-    still cannot make the token.
+    The owner of a request stores it, and decides whether it was used or has expired. Who can read that database or the
+    events still cannot make the token.
     """
 
     def __init__(self, key: SecretStr) -> None:

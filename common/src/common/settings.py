@@ -124,6 +124,12 @@ class MailKey(Settings):
     mail_token_key: SecretStr = Field(min_length=16)
 
 
+class TransferKey(Settings):
+    """The key that tickets and notifications share: it makes and checks the tokens in mails that offer a ticket."""
+
+    transfer_token_key: SecretStr = Field(min_length=16)
+
+
 def load(kind: type[S]) -> S:
     """The settings from the environment. If one is missing or wrong, print which and exit with status 78."""
     try:

@@ -1,4 +1,5 @@
 """What people may type: `LINE` is for titles and names, `TEXT` for descriptions, as in `Annotated[str, LINE]`.
+`TIME_ZONE` is the IANA name of a time zone, as in `Europe/Berlin`.
 
 Control characters (C0, DEL and C1) have no place in either, but a `TEXT` may have tabs and ends of lines. Both are for
 requests only: what was stored before this rule existed must still load.
@@ -6,6 +7,8 @@ requests only: what was stored before this rule existed must still load.
 
 import re
 from dataclasses import dataclass
+from functools import cache
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -27,6 +30,17 @@ def _text(value: str) -> str:
     return value
 
 
+def _time_zone(value: str) -> str:
+    if value not in _time_zones():
+        raise ValueError("it is not the name of a time zone, as in Europe/Berlin")
+    return value
+
+
+@cache
+def _time_zones() -> frozenset[str]:
+    return frozenset(available_timezones())  # which looks through all files, every time
+
+
 @dataclass(frozen=True, slots=True)
 class _Characters(AfterValidator):
     """A check of characters that the JSON schema shows as a pattern."""
@@ -42,3 +56,4 @@ LINE = _Characters(
     _line, r"^[\t-\r ]*[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?[\t-\r ]*$"
 )
 TEXT = _Characters(_text, r"^[\t-\r]*(?:[^\x00-\x08\x0b-\x1f\x7f-\x9f]|\r\n)*[\t-\r]*$")
+TIME_ZONE = AfterValidator(_time_zone)

@@ -16,7 +16,7 @@ from infra.local.commands.running import NothingRuns, run_as, running_stack
 from infra.local.env import Unusable
 from infra.local.stack.stack import Stack
 
-OWNERS = ("auth", "items", "orders", "payments", "audit")
+OWNERS = ("auth", "items", "orders", "payments", "tickets", "audit")
 """The services that own documents, each with a module `republish`."""
 
 

@@ -17,6 +17,7 @@ from infra.servers.server import write_private
 SIGNING = "jwt_private_key.pem"
 NEXT = "jwt_next_key.pem"
 OLD = "jwt_old_keys.json"
+TICKETS = "ticket_private_key.pem"
 
 
 class Keys:
@@ -38,6 +39,11 @@ class Keys:
     def private_pem(self) -> str:
         """The key that signs sessions, as PKCS 8 in PEM."""
         return self._stored(SIGNING, _new_private_key)
+
+    @property
+    def ticket_pem(self) -> str:
+        """The key that signs the codes of tickets, as PKCS 8 in PEM."""
+        return self._stored(TICKETS, _new_private_key)
 
     @property
     def private_key(self) -> Ed25519PrivateKey:

@@ -245,16 +245,18 @@ class Stack:
                 env["SMTP_URL"] = f"smtp://127.0.0.1:{self._smtp_port}"
                 env["MAIL_FROM"] = "Souk <souk@souk.test>"
                 env["PUBLIC_URL"] = self.public_url
+                env["TRANSFER_TOKEN_KEY"] = self.keys.password("transfer_tokens")
+            case "tickets":
+                env["TICKET_PRIVATE_KEY"] = self.keys.ticket_pem
+                env["TRANSFER_TOKEN_KEY"] = self.keys.password("transfer_tokens")
             case "orders":
                 env["HOLD_SECONDS"] = str(self._hold_seconds)
             case "payments":
                 env["WEBHOOK_SECRET"] = self.keys.password("webhook")
             case "web":
                 # Through the gateway, which finds every replica; on a cluster each service has its own address.
-                env |= {
-                    f"{name}_URL": self.url
-                    for name in ("AUTH", "ITEMS", "ORDERS", "PAYMENTS", "AUDIT", "NOTIFICATIONS")
-                }
+                called = ("AUTH", "ITEMS", "ORDERS", "PAYMENTS", "AUDIT", "NOTIFICATIONS", "TICKETS")
+                env |= {f"{name}_URL": self.url for name in called}
                 env["CSRF_SECRET"] = self.keys.password("csrf")
         return {**env, **self._more_env.get(service.name, {})}
 

@@ -45,6 +45,7 @@ KINDS = (
     "payments.payments",
     "payments.charges",
     "expiration.deadlines",
+    "tickets.bookings",
 )
 
 
@@ -106,12 +107,13 @@ async def market(bus_url: str, db: Database) -> AsyncIterator[Market]:
     """Services whose records can be read, and a log."""
     async with Bus.connected(bus_url, "audit") as bus:
         market = Market(db, bus)
-        [expiration, items, orders, payments] = sorted(market.services(), key=lambda records: records.service)
+        [expiration, items, orders, payments, tickets] = sorted(market.services(), key=lambda records: records.service)
         async with (
             expiration.answering(bus, []),
             items.answering(bus, []),
             orders.answering(bus, []),
             payments.answering(bus, []),
+            tickets.answering(bus, []),
         ):
             yield market
 
@@ -151,6 +153,20 @@ async def test_what_never_comes_is_a_violation(market: Market) -> None:
     [lost] = report.violations
     assert (lost.rule, lost.subject) == (Rule.EVENTS_KEPT, {"order": placed.order_id})
     assert report.totals[Rule.EVENTS_KEPT] == 1
+
+
+async def test_a_paid_unit_without_a_ticket_is_a_violation(market: Market) -> None:
+    placed = market.hold()
+    paid = OrderPaid(**placed.model_dump() | {"order_version": 2, "payment_id": "p"})
+    listed = World.item(item_id=placed.item_id, kind="event", starts_at=now())
+    for event in (listed, placed, paid):
+        await market.publish(event)
+    market.rows["orders.orders"][placed.order_id] |= {"status": "paid", "version": 2, "payment_id": "p"}
+    booking = {"version": 1, "sale": {"payment_id": "p"}, "tickets": [{"unit": n + 1} for n in range(placed.quantity)]}
+
+    assert (await market.check()).totals[Rule.TICKETS_MATCH] == 1
+    market.rows["tickets.bookings"][placed.order_id] = booking
+    assert (await market.check()).totals[Rule.TICKETS_MATCH] == 0
 
 
 async def test_an_order_that_is_missing_in_the_records_is_found(market: Market) -> None:

@@ -5,11 +5,13 @@ from datetime import timedelta
 import pytest
 
 from audit.reconciliation.findings import Rule
-from audit.reconciliation.records import OrderRecord, OrderStatus, PaymentStatus
+from audit.reconciliation.records import BookingRecord, OrderRecord, OrderStatus, PaymentStatus
 from audit.reconciliation.rules.orders import check_end, check_order, check_paid
+from audit.reconciliation.rules.tickets import check_tickets
 from common.events import (
     CancelReason,
     Event,
+    ItemKind,
     OrderCancelled,
     OrderPaid,
     OrderPaymentAccepted,
@@ -20,7 +22,7 @@ from common.events import (
     RejectReason,
 )
 
-from .records import ACCEPTED, DUE, ENDS, NOW, PAID, PLACED, moved, order, paid, payment, published, rules
+from .records import ACCEPTED, DUE, ENDS, NOW, PAID, PLACED, listed, moved, order, paid, payment, published, rules
 
 PAYMENT_FAILED = published(OrderCancelled, 3, reason=CancelReason.PAYMENT_FAILED)
 
@@ -136,3 +138,48 @@ def test_an_order_with_an_accepted_payment_needs_no_deadline_but_that_payment_is
     for status in (OrderStatus.EXPIRED, OrderStatus.CANCELLED):
         ended_order = order(accepted_payment="p", status=status)
         assert rules(check_end(ended_order, None, payment(), NOW), certain=True) == {Rule.ORDERS_END}
+
+
+# Tickets
+
+CONCERT = listed().model_copy(update={"kind": ItemKind.EVENT})
+TWO = {"tickets": [{"unit": 1}, {"unit": 2}], "sale": {"payment_id": "p"}, "version": 1}
+
+
+def booking(**changes: object) -> BookingRecord:
+    return BookingRecord.model_validate({"id": "o", **TWO, **changes})
+
+
+@pytest.mark.parametrize(
+    ("record", "item", "found"),
+    [
+        (paid(), CONCERT, booking()),
+        (paid(), listed(), None),  # a thing
+        (order(), CONCERT, None),  # not paid yet
+        (paid(refund_requested=True), CONCERT, booking(returned=["p"])),
+        (paid(status=OrderStatus.REFUNDED), CONCERT, booking(returned=["x", "p"])),
+        (paid(status=OrderStatus.REFUNDED), CONCERT, None),
+        (order(), CONCERT, booking(sale=None, tickets=[], returned=["x"])),  # a rejected payment went back
+    ],
+)
+def test_the_tickets_of_an_order_are_its_paid_units(
+    record: OrderRecord, item: Event, found: BookingRecord | None
+) -> None:
+    assert list(check_tickets(record, [item], found)) == []
+
+
+@pytest.mark.parametrize(
+    ("record", "found"),
+    [
+        (paid(), None),
+        (paid(), booking(tickets=[{"unit": 1}])),
+        (paid(), booking(tickets=[{"unit": 1}, {"unit": 2}, {"unit": 2}])),
+        (paid(), booking(returned=["p"])),
+        (paid(refund_requested=True), booking()),
+        (paid(status=OrderStatus.REFUNDED), booking()),
+        (order(), booking()),
+    ],
+)
+def test_a_ticket_too_many_or_too_few_is_found(record: OrderRecord, found: BookingRecord | None) -> None:
+    [finding] = check_tickets(record, [CONCERT], found)
+    assert finding.rule is Rule.TICKETS_MATCH

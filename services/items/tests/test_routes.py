@@ -34,6 +34,8 @@ async def test_an_item_that_is_offered_is_there_for_everybody(shop: Shop) -> Non
         "limit_per_buyer": None,
         "created_at": item["created_at"],
         "in_effect": False,
+        "kind": "thing",
+        **dict.fromkeys(("starts_at", "ends_at", "doors_at", "venue", "city", "timezone")),
     }
     assert await shop.item(item["id"]) == item
 
@@ -329,6 +331,33 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"limit_per_buyer": 100_001}, "limit_per_buyer"),
     ({"available": 99}, "available"),
     ({"status": "withdrawn"}, "status"),
+    ({"kind": "party"}, "kind"),
+    ({"starts_at": "2027-05-01T20:00:00Z"}, "starts_at"),  # a thing has no time
+    ({"venue": "The opera"}, "venue"),
+    ({"timezone": "Europe/Berlin"}, "timezone"),
+]
+CONCERT = {
+    "title": "A concert",
+    "kind": "event",
+    "starts_at": "2027-05-01T20:00:00+02:00",
+    "doors_at": "2027-05-01T17:30:00Z",
+    "venue": "The opera",
+    "city": "Zürich",
+    "timezone": "Europe/Zurich",
+}
+WRONG_OF_EVENT: list[tuple[dict[str, Any], str]] = [
+    ({"starts_at": None}, "starts_at"),
+    ({"starts_at": "2027-05-01T20:00:00"}, "starts_at"),  # in which time zone?
+    ({"starts_at": "1999-12-31T00:00:00Z"}, "starts_at"),
+    ({"starts_at": "9999-12-31T23:59:59-12:00"}, "starts_at"),
+    ({"starts_at": "tonight"}, "starts_at"),
+    ({"ends_at": "2027-05-01T18:00:00Z"}, "ends_at"),  # when it starts
+    ({"doors_at": "2027-05-01T18:00:01Z"}, "doors_at"),
+    ({"venue": ""}, "venue"),
+    ({"venue": "x" * 201}, "venue"),
+    ({"city": "Zü\nrich"}, "city"),
+    ({"timezone": "Europe/Atlantis"}, "timezone"),
+    ({"timezone": "../../etc/passwd"}, "timezone"),
 ]
 
 
@@ -358,6 +387,51 @@ async def test_a_seller_sets_and_removes_the_limit_for_one_buyer(shop: Shop) -> 
 
     assert [event.limit_per_buyer for event in await shop.events.published(ItemListed)] == [4]
     assert [event.limit_per_buyer for event in await shop.events.published(ItemChanged, 2)] == [2, None]
+
+
+async def test_a_wrong_field_of_an_event_is_named_and_changes_nothing(shop: Shop) -> None:
+    concert = await shop.offer(**CONCERT)
+
+    for different, field in WRONG_OF_EVENT:
+        for method, path, body in (
+            ("POST", "", LAMP | CONCERT | different),
+            ("PATCH", f"/{concert['id']}", different),
+        ):
+            answer = await shop.call(method, path, shop.seller, json=body)
+
+            assert answer.status_code == 422, (method, different, answer.text)
+            assert [e["field"] for e in answer.json()["errors"]] == [field], (method, different)
+
+    assert await shop.item(concert["id"]) == concert
+
+
+async def test_an_event_says_when_and_where_it_is(shop: Shop) -> None:
+    concert = await shop.offer(**CONCERT)
+
+    assert {name: concert[name] for name in CONCERT} == CONCERT | {"starts_at": "2027-05-01T18:00:00Z"}
+    assert concert["ends_at"] is None
+    [listed] = await shop.events.published(ItemListed)
+    assert (listed.kind, listed.starts_at) == ("event", datetime(2027, 5, 1, 18, tzinfo=UTC))
+
+    moved = await shop.call(
+        "PATCH", f"/{concert['id']}", shop.seller, json={"starts_at": "2027-05-02T18:00:00Z", "doors_at": None}
+    )
+
+    assert moved.status_code == 200, moved.text
+    assert (moved.json()["starts_at"], moved.json()["doors_at"]) == ("2027-05-02T18:00:00Z", None)
+
+
+async def test_a_thing_never_becomes_an_event(shop: Shop) -> None:
+    lamp = await shop.offer()
+    assert lamp["kind"] == "thing"
+
+    answer = await shop.call(
+        "PATCH", f"/{lamp['id']}", shop.seller, json={"kind": "event", "starts_at": CONCERT["starts_at"]}
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "kind_is_fixed")
+    same = await shop.call("PATCH", f"/{lamp['id']}", shop.seller, json={"kind": "thing", "title": "A lamp"})
+    assert same.status_code == 200
 
 
 async def test_an_edit_of_nothing_is_refused(shop: Shop) -> None:

@@ -65,6 +65,7 @@ def environment(
         "NATS_URL": bus_url,
         "JWT_PUBLIC_KEYS": tokens.jwk_set,
         "MAIL_TOKEN_KEY": "a key for mails of tests",
+        "TRANSFER_TOKEN_KEY": "a key for tickets of tests",
         "MAIL_FROM": "Souk <souk@souk.test>",
         "PUBLIC_URL": "https://souk.test",
         "SMTP_URL": f"smtp://127.0.0.1:{receiver.port}",

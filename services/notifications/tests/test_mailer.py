@@ -1,5 +1,6 @@
 """Mails that are due reach a real SMTP server, at least once, and twice only where its answer was lost."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from common.clock import now
-from common.mail_tokens import MailTokens
+from common.mail_tokens import MailTokens, Purpose
 from common.mongo.client import Database
 from infra.servers.process import free_port
 from notifications.domain import Kind, Mail, MailState
@@ -56,7 +57,11 @@ async def mailing(db: Database, receiver: Receiver, mails: MailStore | None = No
         mails,
         PersonStore(db),
         SaleStore(db),
-        Letters("https://souk.test", MailTokens(SecretStr("a key for mails of tests"))),
+        Letters(
+            "https://souk.test",
+            MailTokens(SecretStr("a key for mails of tests")),
+            MailTokens(SecretStr("a key for tickets of tests")),
+        ),
         SmtpServer(SecretStr(f"smtp://127.0.0.1:{receiver.port}")),
         sender="Souk <souk@souk.test>",
         first_pause=0.4,
@@ -145,6 +150,24 @@ async def test_a_crash_before_it_is_written_down_sends_it_again(db: Database, re
 
     first, second = receiver.taken
     assert first["Message-ID"] == second["Message-ID"]
+
+
+async def test_a_ticket_is_offered_to_a_stranger_in_the_name_of_its_holder(
+    db: Database, receiver: Receiver, ada: None
+) -> None:
+    facts = {"request_id": "order-1-cafe", "item_title": "A concert"}
+    async with receiver.listening(), mailing(db, receiver) as mails:
+        await mails.add(Mail.about(Kind.TICKET_OFFERED, "order-1-cafe", "ada", facts, to="cleo@souk.test"), now())
+        await ended(db, MailState.SENT)
+
+    [mail] = receiver.taken
+    assert mail["To"] == "cleo@souk.test"
+    text = text_of(mail)
+    assert text.startswith("Hello,")
+    assert "$Ada would like to give you a ticket" in text
+    [token] = re.findall(r"https://souk.test/tickets/accept\?token=(\S+)", text)
+    tokens = MailTokens(SecretStr("a key for tickets of tests"))
+    assert tokens.request_id(Purpose.ACCEPT_TICKET, token) == "order-1-cafe"
 
 
 async def test_a_refused_recipient_is_final_and_said(db: Database, receiver: Receiver, ada: None) -> None:

@@ -1,17 +1,17 @@
 """What is for sale, and what its seller may do with it. No I/O."""
 
-from datetime import datetime
-from typing import Annotated, Any, Self
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self, Unpack
 
-from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, StringConstraints
 from typing_extensions import TypedDict
 
 from common.aggregate import Aggregate
 from common.clock import whole_milliseconds
-from common.errors import Conflict, Forbidden, IdempotencyKeyReused, NotFound
-from common.events import Currency, Event, ItemChanged, ItemListed, ItemState, ItemStatus, ItemWithdrawn
+from common.errors import Conflict, Forbidden, IdempotencyKeyReused, Invalid, NotFound
+from common.events import Currency, Event, ItemChanged, ItemKind, ItemListed, ItemState, ItemStatus, ItemWithdrawn
 from common.ids import new_id
-from common.text import LINE, TEXT
+from common.text import LINE, TEXT, TIME_ZONE
 
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Description = Annotated[str, StringConstraints(max_length=10_000)]
@@ -22,6 +22,14 @@ Price = Annotated[int, Field(strict=True, ge=1, le=10**9, examples=[4500])]
 Quantity = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 LimitPerBuyer = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 """The most units that one person may hold and have paid for."""
+Place = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+NewPlace = Annotated[Place, LINE]
+Moment = Annotated[
+    AwareDatetime,
+    Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2100, 1, 1, tzinfo=UTC)),
+    AfterValidator(lambda moment: whole_milliseconds(moment.astimezone(UTC))),
+]
+TimeZone = Annotated[str, TIME_ZONE]
 
 MOST_PICTURES = 6
 
@@ -59,8 +67,36 @@ class TooManyPictures(Conflict):
     code = "too_many_pictures"
 
 
-class Changes(TypedDict, total=False):
-    """What a seller may change: any of these. No `limit_per_buyer` is None."""
+class KindIsFixed(Conflict):
+    """What was listed as a thing cannot become an event, nor the other way round."""
+
+    code = "kind_is_fixed"
+
+
+class WrongEvent(Invalid):
+    """The fields of an event contradict each other, or its kind. The problem has them in `errors`, as for others."""
+
+    code = "validation_failed"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__("some fields are wrong", errors=[{"field": field, "message": message}])
+
+
+class EventDetails(TypedDict, total=False):
+    """When and where an event is. None stands for unknown; only `starts_at` has to be known."""
+
+    starts_at: Moment | None
+    ends_at: Moment | None
+    doors_at: Moment | None
+    venue: NewPlace | None
+    city: NewPlace | None
+    timezone: TimeZone | None
+
+
+class Changes(EventDetails, total=False):
+    """What a seller may change: any of these. `kind` may be named, but not changed. No `limit_per_buyer` is None."""
+
+    kind: ItemKind
 
     title: NewTitle
     description: NewDescription
@@ -88,6 +124,13 @@ class Item(Aggregate):
     status: ItemStatus = ItemStatus.LISTED
     pictures: tuple[str, ...] = ()
     limit_per_buyer: LimitPerBuyer | None = None
+    kind: ItemKind = ItemKind.THING
+    starts_at: Moment | None = None
+    ends_at: Moment | None = None
+    doors_at: Moment | None = None
+    venue: Place | None = None
+    city: Place | None = None
+    timezone: str | None = None
     created_at: AwareDatetime
     request_key: str | None = None
     """The seller's Idempotency-Key: unique among the items of the seller."""
@@ -114,8 +157,10 @@ class Item(Aggregate):
         limit_per_buyer: int | None = None,
         request_key: str | None = None,
         fingerprint: str | None = None,
+        kind: ItemKind = ItemKind.THING,
+        **details: Unpack[EventDetails],
     ) -> Self:
-        """Put something up for sale; all of it is available."""
+        """Put something up for sale; all of it is available. Raises `WrongEvent`."""
         item = cls(
             id=new_id(),
             seller_id=seller_id,
@@ -129,7 +174,10 @@ class Item(Aggregate):
             created_at=whole_milliseconds(now),
             request_key=request_key,
             fingerprint=fingerprint,
+            kind=kind,
+            **details,
         )
+        item._check_event()
         item._record(ItemListed)
         return item
 
@@ -140,11 +188,17 @@ class Item(Aggregate):
         return self.model_copy(update={"id": first.id, "created_at": first.created_at, "version": 1})
 
     def edit(self, caller_id: str, changes: Changes) -> None:
-        """Change some fields. Equal values are no change. Raises `NotOwner`, `ItemIsWithdrawn`."""
+        """Change some fields. Equal values are no change.
+
+        Raises `NotOwner`, `ItemIsWithdrawn`, `KindIsFixed`, `WrongEvent`.
+        """
         self._check_editable(caller_id)
+        if changes.get("kind", self.kind) is not self.kind:
+            raise KindIsFixed(f"this was listed as a {self.kind}; list it again")
         before = self.to_document()
         for name, value in changes.items():
             setattr(self, name, value)
+        self._check_event()
         if self.to_document() != before:
             self._record(ItemChanged)
 
@@ -184,6 +238,19 @@ class Item(Aggregate):
         if self.status is ItemStatus.WITHDRAWN:
             raise ItemIsWithdrawn("this item is withdrawn; list it again")
 
+    def _check_event(self) -> None:
+        """Raise `WrongEvent` unless an event has a start, which is between doors and end, and a thing has no time."""
+        details = {name: getattr(self, name) for name in EventDetails.__annotations__}
+        if self.kind is ItemKind.THING:
+            for name in (name for name, value in details.items() if value is not None):
+                raise WrongEvent(name, "only an event has this: say that its kind is event")
+        elif self.starts_at is None:
+            raise WrongEvent("starts_at", "an event starts at some time")
+        elif self.ends_at and self.ends_at <= self.starts_at:
+            raise WrongEvent("ends_at", "an event ends after it has started")
+        elif self.doors_at and self.doors_at > self.starts_at:
+            raise WrongEvent("doors_at", "doors open before an event starts")
+
     def _only_for(self, caller_id: str) -> None:
         if caller_id != self.seller_id:
             raise NotOwner("this is another seller's item")
@@ -213,5 +280,7 @@ class Item(Aggregate):
             status=self.status,
             pictures=self.pictures,
             limit_per_buyer=self.limit_per_buyer,
+            kind=self.kind,
+            **{name: getattr(self, name) for name in EventDetails.__annotations__},
             restated=restated,
         )

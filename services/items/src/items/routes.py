@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from common.errors import IdempotencyKeyReused, StaleWrite, TooLarge, TooMany, Unauthenticated, Unavailable
-from common.events import Currency, ItemStatus
+from common.events import Currency, ItemKind, ItemStatus
 from common.http.dependencies import IdempotencyKey, Now, Provided
 from common.http.paging import EXAMPLE_ID, Body, Cursor, Limit, Page, page_of
 from common.http.problems import problems
@@ -30,14 +30,19 @@ from items.domain import (
     Item,
     ItemIsWithdrawn,
     ItemNotFound,
+    KindIsFixed,
     LimitPerBuyer,
+    Moment,
     NewDescription,
+    NewPlace,
     NewTitle,
     NotOwner,
     PictureNotFound,
     Price,
     Quantity,
+    TimeZone,
     TooManyPictures,
+    WrongEvent,
 )
 from items.pictures import KINDS, BadPicture, PictureConverter, UnsupportedPicture
 from items.store import ItemStore
@@ -53,7 +58,8 @@ Converter = Annotated[PictureConverter, Provided(PictureConverter)]
 class NewItem(Body):
     """What a seller offers; `price` is of one unit, in the currency's smallest unit.
 
-    One person may hold and have paid for `limit_per_buyer` units, if that is given.
+    One person may hold and have paid for `limit_per_buyer` units, if that is given. An event has to have `starts_at`;
+    only an event has the fields after `kind`.
     """
 
     title: NewTitle
@@ -62,6 +68,13 @@ class NewItem(Body):
     currency: Currency
     quantity: Quantity
     limit_per_buyer: LimitPerBuyer | None = None
+    kind: ItemKind = ItemKind.THING
+    starts_at: Moment | None = None
+    ends_at: Moment | None = None
+    doors_at: Moment | None = None
+    venue: NewPlace | None = None
+    city: NewPlace | None = None
+    timezone: TimeZone | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -113,6 +126,13 @@ class ItemView(BaseModel):
     created_at: AwareDatetime
     pictures: list[PictureView] = []
     limit_per_buyer: int | None = None
+    kind: ItemKind = ItemKind.THING
+    starts_at: AwareDatetime | None = None
+    ends_at: AwareDatetime | None = None
+    doors_at: AwareDatetime | None = None
+    venue: str | None = None
+    city: str | None = None
+    timezone: str | None = None
     awaited_version: int = Field(default=0, exclude=True)
     followed_version: int = Field(default=0, exclude=True)
 
@@ -170,7 +190,7 @@ async def list_items(
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
-    responses=problems(EmailNotVerified, Unauthenticated, IdempotencyKeyReused, Unavailable),
+    responses=problems(EmailNotVerified, Unauthenticated, WrongEvent, IdempotencyKeyReused, Unavailable),
 )
 async def offer_item(
     body: NewItem, user: VerifiedUser, store: Items, now: Now, idempotency_key: IdempotencyKey = None
@@ -182,7 +202,10 @@ async def offer_item(
     return ItemView.of(await store.add(Item.offer(seller_id=user.id, now=now, **offered)))
 
 
-@router.patch("/{item_id}", responses=problems(Unauthenticated, NotOwner, ItemNotFound, ItemIsWithdrawn, StaleWrite))
+@router.patch(
+    "/{item_id}",
+    responses=problems(Unauthenticated, NotOwner, ItemNotFound, ItemIsWithdrawn, KindIsFixed, WrongEvent, StaleWrite),
+)
 async def edit_item(
     item_id: ItemInPath, body: Annotated[Edit, AfterValidator(_something)], user: CurrentUser, store: Items
 ) -> ItemView:

@@ -16,13 +16,14 @@ from common.events import (
     SessionEnd,
     SessionEnded,
     SignUpRepeated,
+    TicketTransferOffered,
     UserErased,
     UserRegistered,
     VerificationRequested,
 )
 from common.telemetry import current_cause
 from notifications.desk import MailDesk
-from notifications.domain import Kind, Mail, hold_expired, receipt, refund
+from notifications.domain import Kind, Mail, hold_expired, receipt, refund, ticket_offer
 from notifications.store import MailStore, PersonStore
 
 consumers = Consumers("notifications")
@@ -133,3 +134,9 @@ async def tell_about_expiry(event: OrderCancelled, desk: MailDesk) -> None:
 async def tell_about_refund(event: PaymentRefunded, desk: MailDesk) -> None:
     """The buyer is told that the money is on its way back."""
     await desk.take(event, refund(event))
+
+
+@consumers.on(TicketTransferOffered)
+async def send_ticket_offer(event: TicketTransferOffered, desk: MailDesk) -> None:
+    """Somebody gets a link that makes a ticket theirs."""
+    await desk.take(event, ticket_offer(event))

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from common.events import OrderState, PaymentRefunded
+from common.events import OrderState, PaymentRefunded, TicketTransferOffered
 
 Facts = dict[str, Any]
 """What a mail says, as JSON and MongoDB store it: never a secret, never a token."""
@@ -29,6 +29,7 @@ class Kind(StrEnum):
     PAYMENT_REFUNDED = "payment_refunded"
     SOLD = "sold"
     SALES_OF_A_DAY = "sales_of_a_day"
+    TICKET_OFFERED = "ticket_offered"
 
 
 class MailState(StrEnum):
@@ -109,6 +110,12 @@ def refund(payment: PaymentRefunded) -> Mail:
     """Money went back to the buyer."""
     facts = {"order_id": payment.order_id, "amount": payment.amount, "currency": payment.currency}
     return Mail.about(Kind.PAYMENT_REFUNDED, payment.payment_id, payment.buyer_id, facts)
+
+
+def ticket_offer(event: TicketTransferOffered) -> Mail:
+    """Somebody is offered a ticket. They need not be known here: the mail is in the language of who offers it."""
+    facts = event.model_dump(include={"request_id", "item_title"})
+    return Mail.about(Kind.TICKET_OFFERED, event.request_id, event.holder_id, facts, to=event.email)
 
 
 def _order(order: OrderState) -> Facts:

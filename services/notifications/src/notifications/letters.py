@@ -30,6 +30,8 @@ class Letter:
     button: tuple[str, str] | None = None
     """A text and the address that it leads to."""
     remarks: Sequence[str] = ()
+    to_stranger: bool = False
+    """It goes to somebody who may have no account, so it greets nobody by name."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Letters:
 
     site: str
     tokens: MailTokens
+    transfers: MailTokens
+    """Makes the tokens of offered tickets, with a key that auth does not have."""
 
     def write(self, kind: Kind, words: Words, facts: Facts) -> Letter:
         """The letter of a kind about these facts."""
@@ -268,6 +272,25 @@ def sales_of_a_day(to: Letters, words: Words, facts: Facts) -> Letter:
     )
 
 
+def ticket_offered(to: Letters, words: Words, facts: Facts) -> Letter:
+    """A ticket that somebody gives away."""
+    _ = words.gettext
+    token = to.transfers.token(Purpose.ACCEPT_TICKET, facts["request_id"])
+    return Letter(
+        _("A ticket for you: {title}").format(title=facts["item_title"]),
+        [
+            _("{name} would like to give you a ticket. To take it, you need an account at Souk.").format(
+                name=facts["giver"]
+            ),
+            _("The link works for seven days, unless the ticket is taken back before."),
+        ],
+        rows=[(_("Event"), facts["item_title"])],
+        button=(_("Take the ticket"), to.link(f"/tickets/accept?token={token}")),
+        remarks=[_("If you do not know what this is about, you need not do anything.")],
+        to_stranger=True,
+    )
+
+
 WRITERS: Mapping[Kind, Callable[[Letters, Words, Facts], Letter]] = {
     Kind.WELCOME: welcome,
     Kind.VERIFY_EMAIL: verify_email,
@@ -283,6 +306,7 @@ WRITERS: Mapping[Kind, Callable[[Letters, Words, Facts], Letter]] = {
     Kind.PAYMENT_REFUNDED: payment_refunded,
     Kind.SOLD: sold,
     Kind.SALES_OF_A_DAY: sales_of_a_day,
+    Kind.TICKET_OFFERED: ticket_offered,
 }
 
 

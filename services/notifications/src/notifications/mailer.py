@@ -8,7 +8,7 @@ from prometheus_client import Counter
 
 from common.clock import now
 from common.leased_work import LeasedWork
-from notifications.domain import Facts, Kind, Mail, MailState
+from notifications.domain import Facts, Kind, Mail, MailState, Person
 from notifications.letters import Letters, words_of
 from notifications.rendering import rendered
 from notifications.smtp import Rejected, SmtpServer
@@ -95,7 +95,7 @@ class Mailer:
         if person is None:
             raise NotYet("their address is not known here yet")
         words = words_of(person.language)
-        letter = self._letters.write(mail.kind, words, await self._complete(mail))
+        letter = self._letters.write(mail.kind, words, await self._complete(mail, person))
         await self._server.send(
             rendered(
                 letter,
@@ -109,8 +109,10 @@ class Mailer:
             )
         )
 
-    async def _complete(self, mail: Mail) -> Facts:
-        """The facts of a mail, with those that are counted when it is sent."""
+    async def _complete(self, mail: Mail, person: Person) -> Facts:
+        """The facts of a mail, with those that are looked up when it is sent."""
+        if mail.kind is Kind.TICKET_OFFERED:
+            return {**mail.facts, "giver": person.name}
         if mail.kind is not Kind.SALES_OF_A_DAY:
             return mail.facts
         lines = await self._sales.of_day(mail.facts["seller_id"], mail.facts["day"])

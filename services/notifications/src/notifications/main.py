@@ -34,7 +34,8 @@ async def start() -> AsyncIterator[Running]:
         people, mails, sales = PersonStore(db, directory), MailStore(db), SaleStore(db)
         await mails.prepare()
         await sales.prepare()
-        letters = Letters(settings.public_url, MailTokens(settings.mail_token_key))
+        tokens, transfers = MailTokens(settings.mail_token_key), MailTokens(settings.transfer_token_key)
+        letters = Letters(settings.public_url, tokens, transfers)
         mailer = Mailer(mails, people, sales, letters, SmtpServer(settings.smtp_url), sender=settings.mail_from)
         desk = MailDesk(mails, sales, mailer, settings.seller_mails)
         parts = [people, mails, desk, directory, sessions]

@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr, ValidationInfo, field_validator
 
-from common.settings import MailKey, MongoSettings, PublicSite
+from common.settings import MailKey, MongoSettings, PublicSite, TransferKey
 from notifications.smtp import SCHEMES
 
 
-class NotificationsSettings(MongoSettings, MailKey, PublicSite):
+class NotificationsSettings(MongoSettings, MailKey, TransferKey, PublicSite):
     """Where mails go out, who they come from, and where their links lead."""
 
     smtp_url: SecretStr

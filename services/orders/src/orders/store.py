@@ -57,6 +57,7 @@ ORDER_FIELDS = (
     "payment_id",
     "late_payment",
     "rejected_payments",
+    "refund_requested",
 )
 HOLD_FIELDS = dict.fromkeys(("item_id", "buyer_id", "quantity", "status", "counts_for", "expires_at", "lapsed_at"), 1)
 STOCK_FIELDS = ("offered", "taken", "status", "version", "item_version")

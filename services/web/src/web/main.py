@@ -30,6 +30,7 @@ from web.pages import (
     security,
     selling,
     static_files,
+    tickets,
 )
 from web.pages.error_pages import ErrorPages
 from web.pages.forms import FORMS, FORMS_PER_PERSON, MAX_BODY, MAX_TEXT, WITH_PICTURES
@@ -98,6 +99,7 @@ for pages in (
     my_data,
     selling,
     orders,
+    tickets,
     operators,
     documentation,
 ):

@@ -20,6 +20,7 @@ class WebSettings(SessionSettings):
     payments_url: str
     audit_url: str
     notifications_url: str
+    tickets_url: str
     csrf_secret: SecretStr
     """Signs the tokens in forms. The same on every replica."""
     sandbox: bool = Field(default=True, validate_default=True)

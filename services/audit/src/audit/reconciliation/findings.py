@@ -25,6 +25,7 @@ class Rule(StrEnum):
     EVENTS_AGREE = "events_agree"
     BOOKS_AGREE = "books_agree"
     COPIES_AGREE = "copies_agree"
+    TICKETS_MATCH = "tickets_match"
     EVERYTHING_READ = "everything_read"
     LETTERS_SETTLED = "letters_settled"
     MONEY_BALANCES = "money_balances"

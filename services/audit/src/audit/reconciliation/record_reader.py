@@ -7,6 +7,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 
 from audit.reconciliation.records import (
+    BookingRecord,
     ChargeRecord,
     DeadlineRecord,
     ItemRecord,
@@ -31,6 +32,7 @@ KINDS: dict[type[Record], str] = {
     PaymentRecord: "payments.payments",
     ChargeRecord: "payments.charges",
     DeadlineRecord: "expiration.deadlines",
+    BookingRecord: "tickets.bookings",
 }
 
 

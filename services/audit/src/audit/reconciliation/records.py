@@ -39,12 +39,41 @@ class OrderRecord(Record):
     accepted_payment: str | None = None
     payment_id: str | None = None
     rejected_payments: frozenset[str] = frozenset()
+    refund_requested: bool = False
     pending: int = 0
 
     @property
     def total(self) -> int:
         """The amount due."""
         return self.quantity * self.unit_price
+
+
+class SaleRecord(BaseModel):
+    """What paid the tickets of an order."""
+
+    payment_id: str
+
+
+class TicketRecord(BaseModel):
+    """A ticket of an order, the `unit`-th."""
+
+    unit: int
+
+
+class BookingRecord(Record):
+    """The tickets of an order in tickets. Its id is the order's; payments that were `returned` pay no ticket."""
+
+    version: int
+    sale: SaleRecord | None = None
+    returned: frozenset[str] = frozenset()
+    tickets: tuple[TicketRecord, ...] = ()
+    pending: int = 0
+
+    @property
+    def live_units(self) -> list[int]:
+        """The units whose tickets are not revoked."""
+        revoked = self.sale is None or self.sale.payment_id in self.returned
+        return [] if revoked else sorted(ticket.unit for ticket in self.tickets)
 
 
 class StockRecord(Record):

@@ -10,6 +10,7 @@ from audit.reconciliation.log_reader import ITEMS, ORDERS, PAYMENTS, STOCK, KeyR
 from audit.reconciliation.record_reader import NotListed, RecordReader, pages
 from audit.reconciliation.records import (
     CHARGED,
+    BookingRecord,
     ChargeRecord,
     DeadlineRecord,
     ItemRecord,
@@ -23,6 +24,7 @@ from audit.reconciliation.records import (
 from audit.reconciliation.rules.orders import check_end, check_order, check_paid
 from audit.reconciliation.rules.payments import check_charge, check_payment
 from audit.reconciliation.rules.stock import check_item, check_stock
+from audit.reconciliation.rules.tickets import check_tickets
 from audit.reconciliation.rules.versions import missing_record
 from common.clock import now
 from common.events import Event, OrderState, PaymentState
@@ -77,7 +79,7 @@ class Section(ABC, Generic[R]):
 
 
 class Orders(Section[OrderRecord]):
-    """Orders agree with their events, are paid for, and end."""
+    """Orders agree with their events, are paid for, end, and have the tickets that they should have."""
 
     name = "orders"
     kind = OrderRecord
@@ -87,6 +89,8 @@ class Orders(Section[OrderRecord]):
         deadlines = await self.reader.find(DeadlineRecord, waiting)
         paid_with = (key for record in records for key in (record.payment_id, record.accepted_payment) if key)
         payments = await self.reader.find(PaymentRecord, paid_with)
+        bookings = await self.reader.find(BookingRecord, [record.id for record in records])
+        items = await self.log.of("item_id", KeyRange(ids=list({record.item_id for record in records})), ITEMS)
         events = await self.log.of("order_id", keys, ORDERS)
         outcome, moment = Outcome(), now()
         for record in records:
@@ -97,6 +101,7 @@ class Orders(Section[OrderRecord]):
             outcome.add(record.id, check_order(record, events.get(record.id, [])))
             outcome.add(record.id, check_end(record, deadline.due if deadline else None, accepted, moment))
             outcome.add(record.id, unpaid)
+            outcome.add(record.id, check_tickets(record, items.get(record.item_id, []), bookings.get(record.id)))
             if unpaid and record.status is OrderStatus.PAID and (payment is None or payment.order_id != record.id):
                 outcome.money[record.id] = (record.currency, Money(sellers=record.total))
         outcome.add_missing("order", "orders", _with_any(OrderState, events), records)

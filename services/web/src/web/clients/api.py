@@ -57,6 +57,7 @@ class Services:
             "payments": settings.payments_url,
             "audit": settings.audit_url,
             "notifications": settings.notifications_url,
+            "tickets": settings.tickets_url,
         }
         return cls(http, {name: url.rstrip("/") for name, url in addresses.items()}, settings.cookie_secure)
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from common.events import Currency
+from common.events import Currency, ItemKind
 
 
 class Picture(BaseModel):
@@ -31,8 +31,20 @@ class Item(BaseModel):
     version: int
     pictures: list[Picture] = []
     limit_per_buyer: int | None = None
+    kind: ItemKind = ItemKind.THING
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    doors_at: datetime | None = None
+    venue: str | None = None
+    city: str | None = None
+    timezone: str | None = None
     in_effect: bool = True
     """Whether orders sells by this version, and no longer by an earlier one."""
+
+    @property
+    def is_event(self) -> bool:
+        """Whether its units are tickets."""
+        return self.kind is ItemKind.EVENT
 
     @property
     def listed(self) -> bool:

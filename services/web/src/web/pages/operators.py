@@ -64,6 +64,7 @@ RULES = {
     "events_agree": N_("Every version was published with one content"),
     "books_agree": N_("The records of every service match its events"),
     "copies_agree": N_("Copies match their owners' records"),
+    "tickets_match": N_("Every paid unit of an event has one ticket"),
     "everything_read": N_("Every reader has read every event"),
     "letters_settled": N_("Every dead letter has a decision"),
     "money_balances": N_("The money of each currency adds up to zero"),

@@ -1,13 +1,16 @@
 """A buyer's orders and a seller's sales."""
 
 import asyncio
+from typing import Any
 
 from fastapi import APIRouter, Response
 
 from common.errors import Unavailable
 from common.http.paging import KnownId
-from web.clients.models import Payment
+from web.clients.models import Order, Payment
+from web.clients.tickets import Ticket, tickets
 from web.pages.forms import Form, expected
+from web.pages.tickets import STATUS as TICKET_STATUS
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering.i18n import N_
 from web.rendering.order_summary import status_of, summary_of, tone_of
@@ -47,7 +50,15 @@ async def show_order(order_id: KnownId, visitor: CurrentVisitor) -> Response:
     visitor.require_user()
     order, payments = await asyncio.gather(visitor.api.order(order_id), _payments(visitor, order_id))
     summary = summary_of(order, payments, visitor.i18n)
-    page = visitor.render("order.html", order=order, summary=summary, cards=CARDS, status_of=status_of, tone_of=tone_of)
+    page = visitor.render(
+        "order.html",
+        order=order,
+        summary=summary,
+        cards=CARDS,
+        status_of=status_of,
+        tone_of=tone_of,
+        **await _tickets(order, visitor),
+    )
     if visitor.settings.stripe_publishable_key:
         page.headers["Content-Security-Policy"] = content_security_policy(STRIPE_SOURCES)
     return page
@@ -58,6 +69,19 @@ async def _payments(visitor: Visitor, order_id: str) -> list[Payment] | None:
         return await visitor.api.payments(order_id)
     except Unavailable:  # The order is shown without them.
         return None
+
+
+async def _tickets(order: Order, visitor: Visitor) -> dict[str, Any]:
+    """What the page says of an order's tickets. Without the service that has them, it says that it is away."""
+    found: list[Ticket] = []
+    coming = away = False
+    if order.status in {"paid", "refunded"}:
+        try:
+            found = await tickets(visitor.api, order.id)
+            coming = not found and order.status == "paid" and (await visitor.api.item(order.item_id)).is_event
+        except Unavailable:
+            away = True
+    return {"tickets": found, "tickets_coming": coming, "tickets_away": away, "ticket_status": TICKET_STATUS}
 
 
 @router.post("/orders/{order_id}/pay")

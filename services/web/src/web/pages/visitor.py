@@ -32,6 +32,7 @@ NOTES = {
     "passkey_added": N_("Your passkey is added. From now on it signs you in."),
     "passkey_removed": N_("The passkey is removed. Delete it on your device as well."),
     "passkey_needed": N_("Operators need a passkey. Add one here, then go on."),
+    "accepted_ticket": N_("The ticket is yours."),
     "listed": N_("Your item is on sale."),
     "saved": N_("Saved."),
     "accepted": N_("We have your change. It takes effect in a moment."),

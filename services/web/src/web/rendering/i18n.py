@@ -3,10 +3,11 @@
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
 from babel.core import negotiate_locale
-from babel.dates import format_datetime
+from babel.dates import format_datetime, format_skeleton, format_time, get_timezone_location
 from babel.localedata import locale_identifiers
 from babel.numbers import format_decimal
 
@@ -57,6 +58,17 @@ class I18n:
     def moment(self, moment: datetime) -> str:
         """A point in time, in UTC. Scripts turn it into the visitor's time zone."""
         return format_datetime(moment, "d MMM y, HH:mm 'UTC'", locale=self.locale)
+
+    def day_and_time(self, moment: datetime, zone: str | None) -> str:
+        """A point in time where something takes place, with the city of the time zone (UTC if there is none)."""
+        there = moment.astimezone(ZoneInfo(zone or "UTC"))
+        day = format_skeleton("yMMMEd", there, tzinfo=there.tzinfo, locale=self.locale)
+        place = get_timezone_location(zone, self.locale, return_city=True) if zone and "/" in zone else "UTC"
+        return f"{day}, {self.time(moment, zone)} ({place})"
+
+    def time(self, moment: datetime, zone: str | None) -> str:
+        """The time of day where something takes place."""
+        return format_time(moment, "short", ZoneInfo(zone or "UTC"), self.locale)
 
 
 @cache

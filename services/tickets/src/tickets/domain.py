@@ -1,0 +1,300 @@
+"""The tickets of an order: one for each paid unit of an event. No I/O."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from common.aggregate import Aggregate
+from common.errors import Conflict, NotFound
+from common.events import (
+    Event,
+    OrderPaid,
+    TicketAdmitted,
+    TicketsIssued,
+    TicketsRevoked,
+    TicketTransferOffered,
+    TicketTransferred,
+)
+
+OFFER_LIFETIME = timedelta(days=7)
+"""How long an offered ticket can be accepted."""
+
+MOST_OFFERS = 20
+"""How often a ticket can be offered: each offer is a mail to somebody who has not asked for it."""
+
+
+class TicketNotFound(NotFound):
+    """No such ticket, or one that the caller has nothing to do with."""
+
+    code = "ticket_not_found"
+
+
+class TicketNotValid(Conflict):
+    """The ticket was used or revoked, so nobody can be given it."""
+
+    code = "ticket_not_valid"
+
+
+class TooManyOffers(Conflict):
+    """The ticket was offered too often."""
+
+    code = "too_many_offers"
+
+
+class OfferIsOver(Conflict):
+    """The ticket was taken back, accepted by somebody else, or offered too long ago."""
+
+    code = "offer_is_over"
+
+
+class TicketStatus(StrEnum):
+    """`used`: somebody was admitted with it. `revoked`: its order is refunded."""
+
+    VALID = "valid"
+    USED = "used"
+    REVOKED = "revoked"
+
+
+class ScanResult(StrEnum):
+    """What a gate says about a code. `revoked` is also said of a code of an older generation."""
+
+    ADMITTED = "admitted"
+    ALREADY_USED = "already_used"
+    REVOKED = "revoked"
+    WRONG_EVENT = "wrong_event"
+    UNKNOWN = "unknown"
+
+
+class Scan(BaseModel):
+    """A scan, of which a device makes one with each `seq`. `at` is when it was made, by the clock of the server if the
+    server was asked (`online`), else by that of the device: it has let somebody in, whatever is found out later.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    gate_id: str
+    gate: str
+    device: str
+    seq: int
+    at: datetime
+    online: bool = True
+
+    def is_same(self, other: "Scan") -> bool:
+        """Whether both are one scan that came twice."""
+        return (self.gate_id, self.device, self.seq) == (other.gate_id, other.device, other.seq)
+
+
+class Offer(BaseModel):
+    """A ticket on its way to somebody, who has a link with a token of this request."""
+
+    model_config = ConfigDict(frozen=True)
+
+    request_id: str
+    email: str
+    at: datetime
+
+
+class Ticket(BaseModel):
+    """One ticket of an order. `unit` counts from 1; a code of another `generation` than this is no longer valid."""
+
+    unit: int
+    holder_id: str
+    generation: int = 1
+    offer: Offer | None = None
+    offers: int = 0
+    accepted: str | None = None
+    """The request by which the holder got it."""
+    admissions: tuple[Scan, ...] = ()
+    """The first is the one that counts. The others were made at gates that could not ask."""
+
+
+class Sale(BaseModel):
+    """What was paid."""
+
+    model_config = ConfigDict(frozen=True)
+
+    buyer_id: str
+    seller_id: str
+    item_id: str
+    item_title: str
+    quantity: int
+    payment_id: str
+
+    @classmethod
+    def of(cls, paid: OrderPaid) -> Self:
+        """What an order's event says."""
+        return cls.model_validate(paid, from_attributes=True)
+
+
+class Booking(Aggregate):
+    """The tickets of one order, whose id it has. They are one document, so that each change of them is one write.
+
+    `returned` are payments that go back to the buyer. News of that may come before the sale, so `sale` may be unknown.
+    """
+
+    sale: Sale | None = None
+    number: str | None = None
+    """What people read out: the number of a ticket is this and its unit."""
+    tickets: tuple[Ticket, ...] = ()
+    returned: tuple[str, ...] = ()
+
+    def issue(self, sale: Sale) -> None:
+        """The order is paid: one ticket a unit. A second time changes nothing."""
+        if self.sale is not None:
+            return
+        self.sale = sale
+        self.number = readable_number(self.id)
+        self.tickets = tuple(Ticket(unit=unit, holder_id=sale.buyer_id) for unit in range(1, sale.quantity + 1))
+        self.record(self._as_event())
+
+    def give_back(self, payment_id: str) -> None:
+        """The money of a payment goes back: if it paid this order, its tickets are revoked for good."""
+        if payment_id in self.returned:
+            return
+        self.returned = (*self.returned, payment_id)
+        if self.revoked:
+            self.record(self._as_event())
+
+    @property
+    def revoked(self) -> bool:
+        """Whether the money that paid the tickets goes back."""
+        return self.sale is not None and self.sale.payment_id in self.returned
+
+    def status_of(self, ticket: Ticket) -> TicketStatus:
+        """The status of one of the tickets."""
+        if self.revoked:
+            return TicketStatus.REVOKED
+        return TicketStatus.USED if ticket.admissions else TicketStatus.VALID
+
+    def ticket(self, unit: int) -> Ticket:
+        """One of the tickets. Raises `TicketNotFound`."""
+        if 1 <= unit <= len(self.tickets):
+            return self.tickets[unit - 1]
+        raise TicketNotFound("there is no such ticket")
+
+    def seen_by(self, user_id: str) -> list[Ticket]:
+        """The tickets that a user may see: all for the buyer, to a holder their own."""
+        buyer = self.sale is not None and self.sale.buyer_id == user_id
+        return [ticket for ticket in self.tickets if buyer or ticket.holder_id == user_id]
+
+    def offer(self, unit: int, caller_id: str, email: str, request_id: str, now: datetime) -> None:
+        """The holder offers a ticket to somebody, who gets a mail. An earlier offer of it is over.
+
+        Raises `TicketNotFound`, `TicketNotValid`, `TooManyOffers`.
+        """
+        ticket = self._held(unit, caller_id)
+        if self.status_of(ticket) is not TicketStatus.VALID:
+            raise TicketNotValid("this ticket was used or revoked")
+        if ticket.offers >= MOST_OFFERS:
+            raise TooManyOffers(f"a ticket can be offered {MOST_OFFERS} times")
+        ticket.offer = Offer(request_id=request_id, email=email, at=now)
+        ticket.offers += 1
+        title = self.sale.item_title if self.sale else ""
+        more = {"request_id": request_id, "email": email, "item_title": title}
+        self.record(TicketTransferOffered(**self._state_of(ticket), **more))
+
+    def take_back(self, unit: int, caller_id: str) -> None:
+        """The offer of a ticket is over, unless it was accepted. Raises `TicketNotFound`."""
+        self._held(unit, caller_id).offer = None
+
+    def accept(self, unit: int, request_id: str, caller_id: str, now: datetime) -> None:
+        """Somebody accepts an offer: they hold the ticket, and every code of it so far is dead.
+
+        Accepting twice is accepting once. Raises `TicketNotFound`, `TicketNotValid`, `OfferIsOver`.
+        """
+        ticket = self.ticket(unit)
+        if ticket.accepted == request_id and ticket.holder_id == caller_id:
+            return
+        if ticket.offer is None or ticket.offer.request_id != request_id or now > ticket.offer.at + OFFER_LIFETIME:
+            raise OfferIsOver("this ticket was taken back or accepted already, or the offer is too old")
+        if self.status_of(ticket) is not TicketStatus.VALID:
+            raise TicketNotValid("this ticket was used or revoked")
+        previous, ticket.holder_id = ticket.holder_id, caller_id
+        ticket.generation += 1
+        ticket.offer, ticket.accepted = None, request_id
+        self.record(TicketTransferred(**self._state_of(ticket), previous_holder_id=previous))
+
+    def admit(self, unit: int, generation: int | None, scan: Scan) -> ScanResult:
+        """Somebody stands at a gate with a code of this generation; None: they have only told the number.
+
+        One scan that comes twice gets the same answer. A gate that could not ask has let them in: that is stored even
+        where the ticket was used already, so that it can be told who else was let in with it, and where.
+        """
+        if not 1 <= unit <= len(self.tickets):
+            return ScanResult.UNKNOWN
+        ticket = self.tickets[unit - 1]
+        known = next((made for made in ticket.admissions if made.is_same(scan)), None)
+        if known is not None:
+            return ScanResult.ADMITTED if known is ticket.admissions[0] else ScanResult.ALREADY_USED
+        if self.revoked or generation not in {None, ticket.generation}:
+            return ScanResult.REVOKED
+        first = not ticket.admissions
+        if first or not scan.online:
+            ticket.admissions = (*ticket.admissions, scan)
+            where = {"gate_id": scan.gate_id, "gate": scan.gate, "at": scan.at, "again": not first}
+            self.record(TicketAdmitted(**self._state_of(ticket), **where))
+        return ScanResult.ADMITTED if first else ScanResult.ALREADY_USED
+
+    def restated(self) -> list[Event]:
+        """The tickets as they are now."""
+        return [self._as_event(self.version, restated=True)] if self.sale else []
+
+    def _held(self, unit: int, caller_id: str) -> Ticket:
+        ticket = self.ticket(unit)
+        if ticket.holder_id != caller_id:
+            raise TicketNotFound("there is no such ticket")
+        return ticket
+
+    def _as_event(self, version: int | None = None, restated: bool = False) -> Event:
+        kind: Callable[..., Event] = TicketsRevoked if self.revoked else TicketsIssued
+        sale = self.sale.model_dump(include={"buyer_id", "seller_id", "item_id", "quantity"}) if self.sale else {}
+        return kind(order_id=self.id, tickets_version=version or self.next_version, restated=restated, **sale)
+
+    def _state_of(self, ticket: Ticket) -> dict[str, Any]:
+        return {
+            "ticket_id": ticket_id(self.id, ticket.unit),
+            "order_id": self.id,
+            "tickets_version": self.next_version,
+            "item_id": self.sale.item_id if self.sale else "",
+            "generation": ticket.generation,
+            "holder_id": ticket.holder_id,
+        }
+
+
+def ticket_id(order_id: str, unit: int) -> str:
+    """The id of a ticket."""
+    return f"{order_id}-{unit}"
+
+
+def parsed_ticket_id(text: str) -> tuple[str, int]:
+    """Order and unit of a ticket's id. Raises `TicketNotFound` for what is none."""
+    order_id, _, unit = text.partition("-")
+    if order_id and unit.isascii() and unit.isdecimal() and len(unit) <= 6:
+        return order_id, int(unit)
+    raise TicketNotFound("there is no such ticket")
+
+
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""Crockford's base 32: without letters that look or sound like another one or a digit."""
+
+
+def readable_number(order_id: str) -> str:
+    """The number of an order that people can read out, such as `7Q4K-M2XD`: the last 40 of its random bits."""
+    bits = int(order_id[-10:], 16)
+    letters = "".join(ALPHABET[bits >> shift & 31] for shift in range(35, -1, -5))
+    return f"{letters[:4]}-{letters[4:]}"
+
+
+def as_typed(text: str) -> tuple[str, int] | None:
+    """The order's number and the unit that somebody has typed, in any case and with or without hyphens. None: neither.
+
+    Letters that are not in the alphabet stand for the digit that they look like.
+    """
+    plain = "".join(text.upper().replace("O", "0").replace("I", "1").replace("L", "1").split()).replace("-", "")
+    number, unit = plain[:8], plain[8:]
+    if len(number) < 8 or set(number) - set(ALPHABET) or not (unit.isascii() and unit.isdecimal() and len(unit) <= 6):
+        return None
+    return f"{number[:4]}-{number[4:]}", int(unit)

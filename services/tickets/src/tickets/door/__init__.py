@@ -1,0 +1,1 @@
+"""The door: gates, and the scans that they make."""

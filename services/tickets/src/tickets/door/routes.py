@@ -1,0 +1,242 @@
+"""HTTP routes of the door: gates for sellers, scans for who has the link of a gate. No rules, no queries."""
+
+import secrets
+from datetime import datetime
+from hashlib import sha256
+from typing import Annotated, Self
+
+from fastapi import APIRouter, status
+from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
+
+from common.events import ItemKind
+from common.http.dependencies import Now, Provided
+from common.http.paging import Body
+from common.http.problems import problems
+from common.http.sessions import CurrentUser
+from common.text import LINE
+from tickets.domain import Scan, ScanResult
+from tickets.door.domain import EventNotFound, Gate, GateClosed, GateNotFound, NotSeller, TooManyGates
+from tickets.door.scanning import Answer, Extra, ScanDesk, extras_of, offline_scan
+from tickets.door.store import GateStore
+from tickets.store import BookingStore, EventStore
+
+router = APIRouter(tags=["door"])
+
+Gates = Annotated[GateStore, Provided(GateStore)]
+Events = Annotated[EventStore, Provided(EventStore)]
+Bookings = Annotated[BookingStore, Provided(BookingStore)]
+Desk = Annotated[ScanDesk, Provided(ScanDesk)]
+
+Token = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Device = Annotated[str, StringConstraints(min_length=1, max_length=64), LINE]
+Sequence = Annotated[int, Field(strict=True, ge=0, le=2**53)]
+
+MOST_SCANS = 500
+"""Scans that are sent together."""
+
+
+class NewGate(Body):
+    """A gate of an event."""
+
+    item_id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=80), LINE]
+
+
+class GateView(BaseModel):
+    """A gate as its seller sees it."""
+
+    id: str
+    item_id: str
+    name: str
+    opened_at: datetime
+    closed_at: datetime | None
+
+    @classmethod
+    def of(cls, gate: Gate) -> Self:
+        """The view of a gate."""
+        return cls.model_validate(gate, from_attributes=True)
+
+
+class OpenedGate(GateView):
+    """A new gate. `link`, on this site, has the token, which is shown only now: who has it can scan."""
+
+    token: str
+    link: str
+
+
+class NewScan(Body):
+    """A code that was scanned, or the number of a ticket that somebody has typed. `gate` is the token of the gate."""
+
+    code: Annotated[str, StringConstraints(max_length=500)]
+    gate: Token
+    device: Device
+    seq: Sequence
+    at: AwareDatetime
+
+
+class OfflineScans(Body):
+    """Whom devices have admitted while they could not ask. Sending some of it again changes nothing."""
+
+    scans: Annotated[list[NewScan], Field(max_length=MOST_SCANS)]
+
+
+class ScanView(BaseModel):
+    """The answer to a scan. If the ticket was used, `first_admitted_at` says when and `gate` where."""
+
+    result: ScanResult
+    first_admitted_at: datetime | None
+    gate: str | None
+    number: str | None
+
+    @classmethod
+    def of(cls, answer: Answer) -> Self:
+        """The view of an answer."""
+        return cls(**cls.fields(answer))
+
+    @staticmethod
+    def fields(answer: Answer) -> dict[str, object]:
+        """What every answer says."""
+        first = answer.first
+        return {
+            "result": answer.result,
+            "first_admitted_at": first.at if first else None,
+            "gate": first.gate if first else None,
+            "number": answer.number,
+        }
+
+
+class OfflineScanView(ScanView):
+    """The answer to a scan that was made offline. `extra`: somebody was let in with a ticket that was used already."""
+
+    device: str
+    seq: int
+    extra: bool
+
+
+class ExtraView(BaseModel):
+    """An admission that was one too many: with which ticket, and both gates and times."""
+
+    number: str
+    first_gate: str
+    first_admitted_at: datetime
+    second_gate: str
+    second_admitted_at: datetime
+
+    @classmethod
+    def of(cls, extra: Extra) -> Self:
+        """The view of an extra admission."""
+        return cls(
+            number=extra.number,
+            first_gate=extra.first.gate,
+            first_admitted_at=extra.first.at,
+            second_gate=extra.second.gate,
+            second_admitted_at=extra.second.at,
+        )
+
+
+class DoorView(BaseModel):
+    """An event's door: its gates, how many of its tickets were admitted, and every admission that was one too many."""
+
+    gates: list[GateView]
+    admitted: int
+    tickets: int
+    extras: list[ExtraView]
+
+
+class GateToken(Body):
+    """The token of a gate."""
+
+    gate: Token
+
+
+class GateSign(BaseModel):
+    """What stands at a gate, for the people who scan there."""
+
+    id: str
+    name: str
+    item_id: str
+    item_title: str
+    starts_at: datetime | None
+    timezone: str | None
+    admitted: int
+    tickets: int
+
+
+@router.post("/gates", status_code=status.HTTP_201_CREATED, responses=problems(EventNotFound, NotSeller, TooManyGates))
+async def open_gate(body: NewGate, user: CurrentUser, gates: Gates, events: Events, now: Now) -> OpenedGate:
+    """Make a gate of one of the caller's events. The link in the answer is for the people at the gate."""
+    await _own_event(body.item_id, user.id, events)
+    token = secrets.token_urlsafe(24)
+    gate = Gate(id=_hash(token), item_id=body.item_id, name=body.name, opened_at=now)
+    await gates.add(gate)
+    # After the #, which no server and no log gets to see.
+    return OpenedGate(**GateView.of(gate).model_dump(), token=token, link=f"/gate#{token}")
+
+
+@router.get("/gates", responses=problems(EventNotFound, NotSeller))
+async def show_door(item_id: str, user: CurrentUser, gates: Gates, events: Events, bookings: Bookings) -> DoorView:
+    """The door of one of the caller's events."""
+    await _own_event(item_id, user.id, events)
+    admitted, tickets = await bookings.counts(item_id)
+    return DoorView(
+        gates=[GateView.of(gate) for gate in await gates.of_item(item_id)],
+        admitted=admitted,
+        tickets=tickets,
+        extras=[ExtraView.of(extra) for extra in extras_of(await bookings.with_extras(item_id))],
+    )
+
+
+@router.delete("/gates/{gate_id}", responses=problems(GateNotFound, EventNotFound, NotSeller))
+async def close_gate(gate_id: str, user: CurrentUser, gates: Gates, events: Events, now: Now) -> GateView:
+    """Close a gate of one of the caller's events for good: its link works no longer."""
+    await _own_event((await gates.get(gate_id)).item_id, user.id, events)
+    return GateView.of(await gates.close(gate_id, now))
+
+
+@router.post("/gates/sign", responses=problems(GateClosed))
+async def show_sign(body: GateToken, gates: Gates, events: Events, bookings: Bookings) -> GateSign:
+    """What stands at a gate, for who has its token."""
+    gate = await gates.open_gate(_hash(body.gate))
+    event = await events.find(gate.item_id) or {}
+    admitted, tickets = await bookings.counts(gate.item_id)
+    return GateSign(
+        id=gate.id,
+        name=gate.name,
+        item_id=gate.item_id,
+        item_title=event.get("title", ""),
+        starts_at=event.get("starts_at"),
+        timezone=event.get("timezone"),
+        admitted=admitted,
+        tickets=tickets,
+    )
+
+
+@router.post("/scan", responses=problems(GateClosed))
+async def scan(body: NewScan, gates: Gates, desk: Desk, now: Now) -> ScanView:
+    """Admit who has the ticket with this code, once. The same `device` and `seq` again get the same answer."""
+    gate = await gates.open_gate(_hash(body.gate))
+    made = Scan(gate_id=gate.id, gate=gate.name, device=body.device, seq=body.seq, at=now)
+    return ScanView.of(await desk.answer(gate, body.code, made))
+
+
+@router.post("/scans", responses=problems(GateClosed))
+async def take_scans(body: OfflineScans, gates: Gates, desk: Desk, now: Now) -> list[OfflineScanView]:
+    """Store whom devices have admitted by themselves, in the order of the list; the answers are in the same order."""
+    answers = []
+    for one in body.scans:
+        gate = await gates.open_gate(_hash(one.gate))
+        answer = await desk.answer(gate, one.code, offline_scan(gate, one.device, one.seq, one.at, now))
+        answers.append(OfflineScanView(**ScanView.fields(answer), device=one.device, seq=one.seq, extra=answer.again))
+    return answers
+
+
+async def _own_event(item_id: str, user_id: str, events: EventStore) -> None:
+    event = await events.find(item_id)
+    if event is None or event["kind"] != ItemKind.EVENT:
+        raise EventNotFound("there is no such event")
+    if event["seller_id"] != user_id:
+        raise NotSeller("this is another seller's event")
+
+
+def _hash(token: str) -> str:
+    return sha256(token.encode()).hexdigest()

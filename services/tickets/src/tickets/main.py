@@ -1,0 +1,49 @@
+"""Tickets: builds its parts and serves them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from common.bus.connection import Bus
+from common.http.app import Running, create_app, serve
+from common.live_sessions import live_sessions
+from common.mail_tokens import MailTokens
+from common.mongo.client import AWAY, database
+from common.outbox import Relay
+from common.settings import load
+from tickets.codes import TicketCodes
+from tickets.consumers import consumers
+from tickets.door.scanning import ScanDesk
+from tickets.door.store import GateStore
+from tickets.records import records
+from tickets.routes import router
+from tickets.settings import TicketsSettings
+from tickets.store import BookingStore, EventStore, PersonStore
+from tickets.views import Views
+
+
+@asynccontextmanager
+async def start() -> AsyncIterator[Running]:
+    """Everything tickets needs, for the life of the process."""
+    settings = load(TicketsSettings)
+    codes = TicketCodes(settings.ticket_private_key.get_secret_value(), settings.ticket_public_keys)
+    async with (
+        database(settings.mongo_url.get_secret_value()) as db,
+        Bus.of(settings, "tickets", away=AWAY) as bus,
+        live_sessions(bus, settings) as sessions,
+        Relay.running(bus, db.bookings) as relay,
+    ):
+        bookings, events, people, gates = BookingStore(db, relay), EventStore(db), PersonStore(db), GateStore(db)
+        await bookings.prepare()
+        await gates.prepare()
+        tokens = MailTokens(settings.transfer_token_key)
+        views, desk = Views(events, people, codes), ScanDesk(bookings, codes)
+        parts = [bookings, events, people, gates, tokens, views, desk, sessions]
+        async with records.answering(bus, parts), bus.consuming(consumers, parts):
+            yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
+
+
+app = create_app("tickets", router, start, away=AWAY)
+
+if __name__ == "__main__":
+    serve(app, TicketsSettings, "tickets")

@@ -1,0 +1,144 @@
+"""HTTP routes of tickets, for who has bought or holds them. No rules, no queries."""
+
+import secrets
+from typing import Annotated
+
+from email_validator import EmailNotValidError, validate_email
+from fastapi import APIRouter, Response
+from pydantic import AfterValidator, Field, StringConstraints
+
+from common.http.dependencies import Now, Provided
+from common.http.paging import Body
+from common.http.problems import problems
+from common.http.sessions import CurrentUser, User
+from common.mail_tokens import MailTokens, Purpose
+from tickets.domain import OfferIsOver, TicketNotFound, TicketNotValid, TooManyOffers, parsed_ticket_id
+from tickets.door.routes import router as door
+from tickets.papers import calendar, pdf, svg
+from tickets.store import BookingStore, PersonStore
+from tickets.views import TicketView, Views
+
+router = APIRouter(prefix="/api/tickets", tags=["tickets"])
+router.include_router(door)  # First: `/{ticket_id}` would match its paths.
+
+Bookings = Annotated[BookingStore, Provided(BookingStore)]
+People = Annotated[PersonStore, Provided(PersonStore)]
+Viewing = Annotated[Views, Provided(Views)]
+Tokens = Annotated[MailTokens, Provided(MailTokens)]
+
+PRIVATE = {"Cache-Control": "private, no-store"}
+"""Of what shows a code."""
+
+
+def _address(text: str) -> str:
+    try:
+        # The test environment allows .test, Souk's own names on a laptop.
+        return validate_email(text, check_deliverability=False, test_environment=True).normalized.lower()
+    except EmailNotValidError:
+        raise ValueError("it is not an e-mail address") from None
+
+
+class Transfer(Body):
+    """Whom a ticket is offered to."""
+
+    email: Annotated[str, Field(max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_address)]
+
+
+class Acceptance(Body):
+    """The token of the link in a mail."""
+
+    token: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+@router.get("")
+async def list_tickets(
+    user: CurrentUser,
+    bookings: Bookings,
+    views: Viewing,
+    order_id: Annotated[str | None, Field(max_length=64)] = None,
+) -> list[TicketView]:
+    """The tickets of an order: all for its buyer, to a holder their own. Without `order_id`: all that the caller holds.
+
+    There is none for an order that is not paid, or of a thing.
+    """
+    if order_id is not None:
+        booking = await bookings.find(order_id)
+        return await views.of([booking] if booking else [], user.id)
+    held = await views.of(await bookings.held_by(user.id), user.id)
+    return [ticket for ticket in held if ticket.holder == user.id]
+
+
+@router.get("/pdf", responses=problems(TicketNotFound))
+async def print_tickets(order_id: str, user: CurrentUser, bookings: Bookings, views: Viewing) -> Response:
+    """The tickets of an order that the caller holds and that are not revoked, as a PDF to print."""
+    tickets = await views.of([await bookings.get(order_id)], user.id)
+    papers = [ticket.paper for ticket in tickets if ticket.code and ticket.status != "revoked"]
+    if not papers:
+        raise TicketNotFound("there is no such ticket")
+    headers = {**PRIVATE, "Content-Disposition": f'attachment; filename="tickets-{tickets[0].number[:9]}.pdf"'}
+    return Response(pdf(papers), media_type="application/pdf", headers=headers)
+
+
+@router.get("/{ticket_id}", responses=problems(TicketNotFound))
+async def show_ticket(ticket_id: str, user: CurrentUser, bookings: Bookings, views: Viewing) -> TicketView:
+    """A ticket that the caller has bought or holds."""
+    return await _seen(ticket_id, user, bookings, views)
+
+
+@router.get("/{ticket_id}/qr.svg", responses=problems(TicketNotFound))
+async def show_qr(ticket_id: str, user: CurrentUser, bookings: Bookings, views: Viewing) -> Response:
+    """The QR of a ticket that the caller holds."""
+    ticket = await _seen(ticket_id, user, bookings, views)
+    if not ticket.code:
+        raise TicketNotFound("this ticket is somebody else's")
+    return Response(svg(ticket.code), media_type="image/svg+xml", headers=PRIVATE)
+
+
+@router.get("/{ticket_id}/calendar.ics", responses=problems(TicketNotFound))
+async def show_calendar(ticket_id: str, user: CurrentUser, bookings: Bookings, views: Viewing, now: Now) -> Response:
+    """The event of a ticket as an entry for a calendar (iCalendar)."""
+    entry = calendar((await _seen(ticket_id, user, bookings, views)).paper, now)
+    headers = {**PRIVATE, "Content-Disposition": 'attachment; filename="event.ics"'}
+    return Response(entry, media_type="text/calendar", headers=headers)
+
+
+@router.post("/accept", responses=problems(TicketNotFound, TicketNotValid, OfferIsOver))
+async def accept_ticket(
+    body: Acceptance, user: CurrentUser, bookings: Bookings, people: People, views: Viewing, tokens: Tokens, now: Now
+) -> TicketView:
+    """Take the ticket that somebody has offered. Every code of it so far is dead."""
+    request_id = tokens.request_id(Purpose.ACCEPT_TICKET, body.token)
+    if request_id is None:
+        raise OfferIsOver("this link was not made here")
+    ticket_id = request_id.rpartition("-")[0]
+    order_id, unit = parsed_ticket_id(ticket_id)
+    await people.keep(user.id, user.name)
+    await bookings.change(order_id, lambda booking: booking.accept(unit, request_id, user.id, now))
+    return await _seen(ticket_id, user, bookings, views)
+
+
+@router.post("/{ticket_id}/transfer", responses=problems(TicketNotFound, TicketNotValid, TooManyOffers))
+async def offer_ticket(
+    ticket_id: str, body: Transfer, user: CurrentUser, bookings: Bookings, views: Viewing, now: Now
+) -> TicketView:
+    """Offer a ticket that the caller holds to somebody, who gets a mail. It is the caller's until they accept."""
+    order_id, unit = parsed_ticket_id(ticket_id)
+    request_id = f"{ticket_id}-{secrets.token_hex(8)}"
+    await bookings.change(order_id, lambda booking: booking.offer(unit, user.id, body.email, request_id, now))
+    return await _seen(ticket_id, user, bookings, views)
+
+
+@router.delete("/{ticket_id}/transfer", responses=problems(TicketNotFound))
+async def take_ticket_back(ticket_id: str, user: CurrentUser, bookings: Bookings, views: Viewing) -> TicketView:
+    """Take an offer back before it is accepted."""
+    order_id, unit = parsed_ticket_id(ticket_id)
+    await bookings.change(order_id, lambda booking: booking.take_back(unit, user.id))
+    return await _seen(ticket_id, user, bookings, views)
+
+
+async def _seen(ticket_id: str, user: User, bookings: BookingStore, views: Views) -> TicketView:
+    order_id, unit = parsed_ticket_id(ticket_id)
+    for ticket in await views.of([await bookings.get(order_id)], user.id):
+        if ticket.id == f"{order_id}-{unit}":
+            return ticket
+    raise TicketNotFound("there is no such ticket")

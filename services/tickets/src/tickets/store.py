@@ -1,0 +1,128 @@
+"""Tickets, and the events that they are for, in MongoDB."""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from pymongo import DESCENDING
+from pymongo.errors import DuplicateKeyError
+
+from common.errors import StaleWrite
+from common.events import ItemState
+from common.mongo.client import WITHOUT_PENDING, Database, Document, look_up
+from common.mongo_records import records_in
+from common.outbox import Outbox, Relay, retry_stale
+from common.records import Record, RecordsQuery
+from tickets.domain import Booking, TicketNotFound
+
+MOST_LISTED = 200
+"""Orders whose tickets are listed for their holder, the newest."""
+
+
+class BookingStore:
+    """Stores the tickets of each order as one document."""
+
+    def __init__(self, db: Database, relay: Relay) -> None:
+        self._bookings = db.bookings
+        self._find = look_up(db.bookings)
+        self._outbox = Outbox(db.bookings, relay)
+
+    async def prepare(self) -> None:
+        """Create an index for each query."""
+        await self._bookings.create_index([("tickets.holder_id", 1), ("_id", DESCENDING)], name="held")
+        await self._bookings.create_index([("sale.item_id", 1), ("number", 1)], name="number")
+
+    async def find(self, order_id: str) -> Booking | None:
+        """The tickets of an order, if there are any."""
+        document = await self._find(order_id)
+        return Booking.from_document(document) if document else None
+
+    async def get(self, order_id: str) -> Booking:
+        """The tickets of an order. Raises `TicketNotFound`."""
+        if booking := await self.find(order_id):
+            return booking
+        raise TicketNotFound("there is no such ticket")
+
+    async def held_by(self, user_id: str) -> list[Booking]:
+        """The orders of which a user has tickets, the newest first."""
+        found = self._bookings.find({"tickets.holder_id": user_id}, WITHOUT_PENDING).sort("_id", DESCENDING)
+        return [Booking.from_document(document) for document in await found.limit(MOST_LISTED).to_list()]
+
+    async def with_extras(self, item_id: str) -> list[Booking]:
+        """The orders of an event with a ticket that admitted more than one person."""
+        found = self._bookings.find(
+            {"sale.item_id": item_id, "tickets.admissions.1": {"$exists": True}}, WITHOUT_PENDING
+        )
+        return [Booking.from_document(document) async for document in found]
+
+    async def counts(self, item_id: str) -> tuple[int, int]:
+        """How many tickets of an event have admitted somebody, and how many are not revoked."""
+        live = {"sale.item_id": item_id, "$expr": {"$not": [{"$in": ["$sale.payment_id", "$returned"]}]}}
+        used = {"$filter": {"input": "$tickets", "cond": {"$ne": ["$$this.admissions", []]}}}
+        totals = {"_id": None, "used": {"$sum": {"$size": used}}, "live": {"$sum": {"$size": "$tickets"}}}
+        async for found in await self._bookings.aggregate([{"$match": live}, {"$group": totals}]):
+            return found["used"], found["live"]
+        return 0, 0
+
+    async def numbered(self, item_id: str, number: str) -> str | None:
+        """The order of an event that has this number. None if it is not exactly one."""
+        found = await self._bookings.find({"sale.item_id": item_id, "number": number}, {"_id": 1}).limit(2).to_list()
+        return found[0]["_id"] if len(found) == 1 else None
+
+    async def change(self, order_id: str, decide: Callable[[Booking], None], *, command: bool = True) -> Booking:
+        """Let `decide` change the tickets of an order and save them, as `Outbox.update` does, or `TicketNotFound`."""
+        return await self._outbox.update(lambda: self.get(order_id), decide, command=command)
+
+    async def record(self, order_id: str, decide: Callable[[Booking], None]) -> None:
+        """Let an event that came change the tickets of an order, of which it may be the first news."""
+
+        async def attempt() -> None:
+            if known := await self.find(order_id):
+                await self._outbox.update(lambda: self.get(order_id), decide, loaded=known, command=False)
+                return
+            booking = Booking(id=order_id)
+            decide(booking)
+            try:
+                await self._outbox.save(booking)
+            except DuplicateKeyError as error:
+                raise StaleWrite("there was other news of this order") from error
+
+        await retry_stale(attempt)
+
+    async def records(self, query: RecordsQuery) -> list[Record]:
+        """Tickets, for reconciliation."""
+        return await records_in(self._bookings, query, "version", "sale.payment_id", "returned", "tickets.unit")
+
+
+class EventStore:
+    """A copy of the items of items, by which tickets are named: {_id: item, version, kind, title, starts_at, ...}."""
+
+    def __init__(self, db: Database) -> None:
+        self._events = db.events
+        self.find = look_up(db.events)
+
+    async def keep(self, item: ItemState) -> None:
+        """Store an item, unless a newer version is known."""
+        state = item.model_dump(exclude={"item_id", "description", "price", "currency", "pictures", "restated"})
+        state["version"] = state.pop("item_version")
+        with suppress(DuplicateKeyError):  # A newer version is there, so the guard does not match.
+            older = {"_id": item.item_id, "version": {"$lt": item.item_version}}
+            await self._events.update_one(older, {"$set": state}, upsert=True)
+
+    async def of(self, item_ids: list[str]) -> dict[str, Document]:
+        """Several of them, by id."""
+        return {event["_id"]: event async for event in self._events.find({"_id": {"$in": item_ids}})}
+
+
+class PersonStore:
+    """The names of those whom a ticket was transferred to, as they were then: {_id: user, name}."""
+
+    def __init__(self, db: Database) -> None:
+        self._people = db.people
+
+    async def keep(self, user_id: str, name: str) -> None:
+        """Store the name of a user."""
+        await self._people.update_one({"_id": user_id}, {"$set": {"name": name}}, upsert=True)
+
+    async def names(self, user_ids: list[str]) -> dict[str, str]:
+        """The names that are known, by user."""
+        return {person["_id"]: person["name"] async for person in self._people.find({"_id": {"$in": user_ids}})}

@@ -1,0 +1,252 @@
+"""The door: who is let in, and who is not."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from common.events import TicketAdmitted
+from common.ids import new_id
+from tests.support.sessions import Tokens, person
+from tickets.codes import TicketCodes
+
+from .conftest import Venue
+
+
+async def test_a_ticket_admits_once(venue: Venue) -> None:
+    [ticket] = await venue.sold()
+    north, south = await venue.gate("North"), await venue.gate("South")
+
+    first = await venue.scan(ticket["code"], north)
+    second = await venue.scan(ticket["code"], south)
+
+    assert (first["result"], first["gate"], first["number"]) == ("admitted", "North", ticket["number"])
+    assert second == first | {"result": "already_used"}
+    assert [t["status"] for t in await venue.tickets(ticket["order_id"])] == ["used"]
+    [admitted] = await venue.events.published(TicketAdmitted)
+    assert (admitted.ticket_id, admitted.gate, admitted.again) == (ticket["id"], "North", False)
+
+
+async def test_however_many_gates_scan_a_ticket_at_once_one_admits(venue: Venue) -> None:
+    [ticket] = await venue.sold()
+    gates = [await venue.gate(f"Gate {n}") for n in range(10)]
+
+    answers = await asyncio.gather(
+        *(venue.scan(ticket["code"], gate, f"phone {n}") for gate in gates for n in range(10))
+    )
+
+    results = [answer["result"] for answer in answers]
+    assert (results.count("admitted"), results.count("already_used")) == (1, 99)
+    assert len({(answer["gate"], answer["first_admitted_at"]) for answer in answers}) == 1
+    assert len(await venue.events.published(TicketAdmitted)) == 1
+
+
+async def test_the_tickets_of_an_order_that_are_scanned_at_once_are_all_admitted(venue: Venue) -> None:
+    tickets = await venue.sold(10)
+    gate = await venue.gate()
+
+    answers = await asyncio.gather(*(venue.scan(ticket["code"], gate) for ticket in tickets))
+
+    assert {answer["result"] for answer in answers} == {"admitted"}
+    assert {t["status"] for t in await venue.tickets(tickets[0]["order_id"])} == {"used"}
+
+
+async def test_a_scan_whose_answer_was_lost_is_sent_again_and_is_the_same(venue: Venue) -> None:
+    [ticket] = await venue.sold()
+    gate = await venue.gate()
+
+    first = await venue.scan(ticket["code"], gate, seq=1)
+
+    assert await venue.scan(ticket["code"], gate, seq=1) == first
+    assert (await venue.scan(ticket["code"], gate, seq=2))["result"] == "already_used"
+
+
+async def test_a_number_that_is_typed_admits_too(venue: Venue) -> None:
+    [ticket] = await venue.sold()
+    gate = await venue.gate()
+    typed = (
+        ticket["number"].lower().replace("-", " ").replace("0", "o").replace("1", "l", ticket["number"][:-1].count("1"))
+    )
+
+    assert (await venue.scan(typed, gate))["result"] == "admitted"
+    assert (await venue.scan(ticket["number"], gate))["result"] == "already_used"
+
+
+async def test_what_was_not_signed_here_is_unknown(venue: Venue) -> None:
+    [ticket] = await venue.sold()
+    gate = await venue.gate()
+    claim = venue.codes.read(ticket["code"])
+    assert claim is not None
+    another_key = TicketCodes(Tokens(Ed25519PrivateKey.generate()).private_pem)
+    code = ticket["code"]
+    forged = [
+        another_key.code(claim),
+        *(code[:i] + ("A" if code[i] != "A" else "B") + code[i + 1 :] for i in (0, 2, 5, 20, 50, 62, 70, 163)),
+        code[:-1],
+        code + "A",
+        "",
+        "Ö" * 165,
+        "1" * 165,
+        "0000-0000-1",
+        "x" * 500,
+    ]
+
+    for wrong in forged:
+        answer = await venue.scan(wrong, gate)
+        assert answer == {"result": "unknown", "first_admitted_at": None, "gate": None, "number": None}, wrong
+
+    assert (await venue.scan(code.lower(), gate))["result"] == "admitted"
+
+
+async def test_what_was_signed_but_never_issued_is_unknown(venue: Venue) -> None:
+    [ticket] = await venue.sold()
+    gate = await venue.gate()
+    claim = venue.codes.read(ticket["code"])
+    assert claim is not None
+
+    for never in (replace(claim, unit=0), replace(claim, unit=2), replace(claim, order_id=new_id())):
+        assert (await venue.scan(venue.codes.code(never), gate))["result"] == "unknown"
+
+
+async def test_a_ticket_of_another_event_is_told_apart(venue: Venue) -> None:
+    [ticket] = await venue.sold()
+    other = new_id()
+    await venue.events.deliver(venue.item(item_id=other))
+    gate = await venue.gate(item_id=other)
+
+    assert (await venue.scan(ticket["code"], gate))["result"] == "wrong_event"
+    assert (await venue.scan(ticket["number"], gate))["result"] == "unknown"
+    assert [t["status"] for t in await venue.tickets(ticket["order_id"])] == ["valid"]
+
+
+async def test_a_revoked_ticket_admits_nobody(venue: Venue) -> None:
+    await venue.events.deliver(venue.item())
+    order = venue.paid()
+    await venue.events.deliver(order)
+    [ticket] = await venue.tickets(order.order_id)
+    await venue.events.deliver(venue.refund_of(order))
+
+    for code in (ticket["code"], ticket["number"]):
+        assert (await venue.scan(code, await venue.gate()))["result"] == "revoked"
+
+
+async def test_a_closed_gate_admits_nobody(venue: Venue) -> None:
+    [ticket] = await venue.sold()
+    made = (await venue.call("POST", "/gates", venue.seller, json={"item_id": venue.item_id, "name": "North"})).json()
+    assert made["link"] == f"/gate#{made['token']}"
+    stored = await venue.db.gates.find_one({})
+    assert stored is not None
+    assert made["token"] not in str(stored)
+
+    closed = await venue.call("DELETE", f"/gates/{made['id']}", venue.seller)
+
+    assert closed.status_code == 200
+    for gate in (made["token"], "nonsense", made["id"]):
+        for path, body in (
+            ("/scan", venue.scanned(ticket["code"], gate)),
+            ("/scans", {"scans": [venue.scanned(ticket["code"], gate)]}),
+            ("/gates/sign", {"gate": gate}),
+        ):
+            answer = await venue.call("POST", path, json=body)
+            assert (answer.status_code, answer.json()["code"]) == (403, "gate_closed"), path
+    assert [t["status"] for t in await venue.tickets(ticket["order_id"])] == ["valid"]
+
+
+async def test_gates_are_their_sellers(venue: Venue) -> None:
+    await venue.sold()
+    gate_id = (
+        await venue.call("POST", "/gates", venue.seller, json={"item_id": venue.item_id, "name": "North"})
+    ).json()["id"]
+    mallory = person("Mallory")
+
+    answers = [
+        await venue.call("POST", "/gates", mallory, json={"item_id": venue.item_id, "name": "Mine"}),
+        await venue.call("GET", f"/gates?item_id={venue.item_id}", mallory),
+        await venue.call("DELETE", f"/gates/{gate_id}", mallory),
+    ]
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(403, "not_seller")] * 3
+    assert (
+        await venue.call("POST", "/gates", venue.seller, json={"item_id": new_id(), "name": "x"})
+    ).status_code == 404
+    assert (await venue.call("DELETE", "/gates/nothing", venue.seller)).status_code == 404
+    assert (await venue.call("POST", "/gates", json={"item_id": venue.item_id, "name": "x"})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("code", "x" * 501),
+        ("gate", ""),
+        ("device", "x" * 65),
+        ("device", "a\nb"),
+        ("seq", -1),
+        ("seq", 1.5),
+        ("at", "now"),
+    ],
+)
+async def test_a_wrong_field_of_a_scan_is_named(venue: Venue, field: str, value: object) -> None:
+    answer = await venue.call("POST", "/scan", json=venue.scanned("x", "y") | {field: value})
+
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+# What was done offline
+
+
+async def test_every_admission_made_offline_that_was_one_too_many_is_named_with_both_gates(venue: Venue) -> None:
+    copied, other = await venue.sold(2)
+    north, south = await venue.gate("North"), await venue.gate("South")
+    assert (await venue.scan(copied["code"], north))["result"] == "admitted"
+
+    batch = {
+        "scans": [
+            venue.scanned(copied["code"], south, "S", 1),
+            venue.scanned(other["code"], south, "S", 2),
+            venue.scanned(other["code"], south, "S", 3),  # the same device, offline, twice
+            venue.scanned("forged", south, "S", 4),
+        ]
+    }
+    answer = await venue.call("POST", "/scans", json=batch)
+
+    assert answer.status_code == 200, answer.text
+    assert [(a["seq"], a["result"], a["extra"], a["gate"]) for a in answer.json()] == [
+        (1, "already_used", True, "North"),
+        (2, "admitted", False, "South"),
+        (3, "already_used", True, "South"),
+        (4, "unknown", False, None),
+    ]
+    door = (await venue.call("GET", f"/gates?item_id={venue.item_id}", venue.seller)).json()
+    assert (door["admitted"], door["tickets"]) == (2, 2)
+    assert sorted((e["number"], e["first_gate"], e["second_gate"]) for e in door["extras"]) == sorted(
+        [(copied["number"], "North", "South"), (other["number"], "South", "South")]
+    )
+    admitted = await venue.events.published(TicketAdmitted, 4)
+    assert sorted(event.again for event in admitted) == [False, False, True, True]
+
+
+async def test_a_batch_that_is_sent_again_counts_once(venue: Venue) -> None:
+    tickets = await venue.sold(3)
+    gate = await venue.gate()
+    batch = {"scans": [venue.scanned(ticket["code"], gate, "phone", n) for n, ticket in enumerate(tickets)]}
+
+    first = await venue.call("POST", "/scans", json=batch)
+    again = await asyncio.gather(*(venue.call("POST", "/scans", json=batch) for _ in range(5)))
+
+    assert {answer["result"] for answer in first.json()} == {"admitted"}
+    assert all(answer.json() == first.json() for answer in again)
+    assert len(await venue.events.published(TicketAdmitted, 3)) == 3
+    door = (await venue.call("GET", f"/gates?item_id={venue.item_id}", venue.seller)).json()
+    assert (door["admitted"], door["extras"]) == (3, [])
+
+
+async def test_a_batch_of_too_many_is_refused_whole(venue: Venue) -> None:
+    [ticket] = await venue.sold()
+    gate = await venue.gate()
+
+    answer = await venue.call("POST", "/scans", json={"scans": [venue.scanned(ticket["code"], gate)] * 501})
+
+    assert answer.status_code in {413, 422}
+    assert [t["status"] for t in await venue.tickets(ticket["order_id"])] == ["valid"]

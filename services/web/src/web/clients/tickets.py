@@ -1,0 +1,101 @@
+"""Calls to tickets, on behalf of a visitor. Each raises as `Api.send` does."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, TypeAdapter
+
+from web.clients.api import Api
+
+
+class Ticket(BaseModel):
+    """A ticket as its buyer or its holder sees it. Only its holder has its code."""
+
+    id: str
+    number: str
+    order_id: str
+    item_id: str
+    item_title: str
+    starts_at: datetime | None
+    ends_at: datetime | None
+    doors_at: datetime | None
+    venue: str | None
+    city: str | None
+    timezone: str | None
+    holder: str
+    holder_name: str | None
+    status: str
+    code: str | None
+    offered_to: str | None
+    version: int
+
+
+class Gate(BaseModel):
+    """A gate of an event."""
+
+    id: str
+    name: str
+    opened_at: datetime
+    closed_at: datetime | None
+
+
+class Extra(BaseModel):
+    """An admission that was one too many."""
+
+    number: str
+    first_gate: str
+    first_admitted_at: datetime
+    second_gate: str
+    second_admitted_at: datetime
+
+
+class Door(BaseModel):
+    """An event's door."""
+
+    gates: list[Gate]
+    admitted: int
+    tickets: int
+    extras: list[Extra]
+
+
+TICKETS = TypeAdapter(list[Ticket])
+
+
+async def tickets(api: Api, order_id: str | None = None) -> list[Ticket]:
+    """The tickets of an order, or all that the visitor holds."""
+    return TICKETS.validate_json((await api.get("tickets", order_id=order_id)).content)
+
+
+async def ticket(api: Api, ticket_id: str) -> Ticket:
+    """One ticket."""
+    return Ticket.model_validate_json((await api.get("tickets", ticket_id)).content)
+
+
+async def offer(api: Api, ticket_id: str, email: str) -> None:
+    """Offer a ticket to somebody."""
+    await api.send("POST", "tickets", ticket_id, "transfer", json={"email": email})
+
+
+async def take_back(api: Api, ticket_id: str) -> None:
+    """Take an offer back."""
+    await api.send("DELETE", "tickets", ticket_id, "transfer")
+
+
+async def accept(api: Api, token: str) -> Ticket:
+    """Take the ticket of the link in a mail."""
+    return Ticket.model_validate_json((await api.send("POST", "tickets", "accept", json={"token": token})).content)
+
+
+async def door(api: Api, item_id: str) -> Door:
+    """The door of one of the visitor's events."""
+    return Door.model_validate_json((await api.get("tickets", "gates", item_id=item_id)).content)
+
+
+async def open_gate(api: Api, item_id: str, name: str) -> str:
+    """Make a gate. Returns the path of its page, with its token."""
+    answer = await api.send("POST", "tickets", "gates", json={"item_id": item_id, "name": name})
+    return str(answer.json()["link"])
+
+
+async def close_gate(api: Api, gate_id: str) -> None:
+    """Close a gate for good."""
+    await api.send("DELETE", "tickets", "gates", gate_id)
