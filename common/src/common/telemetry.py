@@ -130,5 +130,5 @@ def log_to_stdout(service: str, level: str, log_format: LogFormat | None = None)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in ("httpx", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    for telling in ("pymongo", "httpcore", "mail.log"):  # Their DEBUG lines have documents, cookies and addresses.
-        logging.getLogger(telling).setLevel(logging.INFO)
+    for telling in ("pymongo", "httpcore", "mail.log"):  # Other lines of theirs have documents, cookies and addresses.
+        logging.getLogger(telling).setLevel(logging.WARNING)
