@@ -113,3 +113,16 @@ def test_colours_can_be_switched_off(start: Start, monkeypatch: pytest.MonkeyPat
 
     assert "GET / failed" in written.getvalue()
     assert not ANSI.search(written.getvalue())
+
+
+@pytest.mark.parametrize("library", ["pymongo.command", "httpcore.http11", "mail.log"])
+def test_what_libraries_say_of_documents_cookies_and_addresses_is_in_no_log(start: Start, library: str) -> None:
+    output = start(StringIO())
+    logging.getLogger().setLevel(logging.DEBUG)
+
+    for level in (logging.DEBUG, logging.INFO):
+        logging.getLogger(library).log(level, "RCPT TO:<ada@souk.test>")
+    logging.getLogger(library).warning("the server is away")
+
+    [line] = output.getvalue().splitlines()
+    assert json.loads(line)["message"] == "the server is away"

@@ -60,7 +60,7 @@ class Market:
 async def market(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Market]:
     said: list[str] = []
     async with (
-        Stack(tmp_path_factory.mktemp("erasure"), say=lambda _, line: said.append(line)) as stack,
+        Stack(tmp_path_factory.mktemp("erasure"), say=lambda name, line: said.append(f"{name}: {line}")) as stack,
         AsyncExitStack() as exits,
     ):
         yield Market(stack, said, People(stack, exits))

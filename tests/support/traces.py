@@ -36,7 +36,7 @@ def spellings(word: str) -> set[str]:
 
 
 async def traces(stack: Stack, said: Sequence[str], *words: str) -> list[str]:
-    """The places that have one of the words, however it is spelled."""
+    """The places that have one of the words, however it is spelled. `said` are log lines as `process: line`."""
     wanted = {spelling for word in words for spelling in spellings(word)}
     found = set[str]()
     async for place, content in _everything(stack, said):
@@ -48,7 +48,7 @@ async def traces(stack: Stack, said: Sequence[str], *words: str) -> list[str]:
 
 async def _everything(stack: Stack, said: Sequence[str]) -> AsyncIterator[tuple[str, bytes]]:
     for line in list(said):
-        yield "log", line.encode()
+        yield f"log of {line.partition(':')[0]}", line.encode()
     async for place in _documents(stack):
         yield place
     async for place in _messages(stack):

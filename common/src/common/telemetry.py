@@ -128,7 +128,6 @@ def log_to_stdout(service: str, level: str, log_format: LogFormat | None = None)
     handler.addFilter(_CauseFilter())
     handler.setFormatter(TextFormatter() if log_format == "text" else _json_formatter(service))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("httpx", "uvicorn.error"):
+    # Other lines of the last three have documents, cookies and addresses of mails.
+    for chatty in ("httpx", "uvicorn.error", "pymongo", "httpcore", "mail.log"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    for telling in ("pymongo", "httpcore", "mail.log"):  # Their DEBUG lines have documents, cookies and addresses.
-        logging.getLogger(telling).setLevel(logging.INFO)
