@@ -203,6 +203,7 @@ async def test_in_production_a_sign_up_does_not_tell_whether_there_is_an_account
 ) -> None:
     environment.setenv("ENV", "prod")
     environment.setenv("COOKIE_SECURE", "true")
+    environment.setenv("PUBLIC_URL", "https://souk.test")
     async with running(app) as auth:
         first, second = [await auth.post("/api/users/signup", json=ADA) for _ in range(2)]
 
