@@ -140,7 +140,7 @@ async def test_the_sell_form_sent_twice_lists_one_item_with_its_pictures_once(vi
     html = (await seller.http.get(first.path)).text
 
     assert first.path == second.path
-    assert html.count("/large") == 2 + 1  # and the one in the metadata
+    assert len(re.findall(r'<img src="[^"]+/large"', html)) == 2
     another = Page(await seller.http.post("/sell", data={**fields, "title": "Another"}))
     assert "already put this on sale" in another.errors["form"]
     again = await seller.send(another, "/sell", currency="EUR")
