@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -122,7 +123,7 @@ class Cases:
         }
 
 
-def offered(**more: str) -> Item:
+def offered(**more: Any) -> Item:
     now = datetime.now(UTC)
     return Item.offer(
         seller_id="seller", title="A lamp", description="", price=1, currency=Currency.EUR, quantity=5, now=now, **more
