@@ -336,7 +336,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"venue": "The opera"}, "venue"),
     ({"timezone": "Europe/Berlin"}, "timezone"),
 ]
-CONCERT = {
+CONCERT: dict[str, Any] = {
     "title": "A concert",
     "kind": "event",
     "starts_at": "2027-05-01T20:00:00+02:00",
