@@ -106,7 +106,8 @@ def test_a_route_need_not_say_what_its_dependencies_and_the_middleware_answer() 
     }
     assert codes("delete", "/api/chairs/{name}") == {
         "401": NO_SESSION,
-        "403": ["cross_site", "operator_only"],
+        "403": ["cross_site", "operator_only", "passkey_needed", "proof_needed"],
+        "429": ["too_many_requests"],
         "503": ["unavailable"],
     }
     assert codes("get", "/api/chairs/{name}") == {"422": ["validation_failed"], "503": ["unavailable"]}

@@ -15,7 +15,7 @@ async def test_a_request_that_is_cancelled_because_the_service_stops_is_answered
     waiting = asyncio.Event()
     router = APIRouter()
 
-    @router.post("/chairs")
+    @router.get("/chairs")
     async def never_made() -> None:
         waiting.set()
         await asyncio.Event().wait()
@@ -33,7 +33,7 @@ async def test_a_request_that_is_cancelled_because_the_service_stops_is_answered
         return {"type": "http.request", "body": b""}
 
     app = create_app("test", router, start)
-    scope = {"type": "http", "method": "POST", "path": "/chairs", "query_string": b"", "headers": [], "app": app}
+    scope = {"type": "http", "method": "GET", "path": "/chairs", "query_string": b"", "headers": [], "app": app}
     request = asyncio.create_task(app(scope, receive, send))  # type: ignore[arg-type]
     await waiting.wait()
 

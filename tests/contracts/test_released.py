@@ -104,7 +104,7 @@ REFUND = ("paths", "/api/orders/{order_id}/refund", "post")
         (
             changed(CALLS, *PLACE, "responses", "409", to=lambda _: CALLS["components"]["responses"]["order_not_paid"]),
             "POST /api/orders: 409 has no longer the code "
-            "hold_limit, item_withdrawn, own_item, price_changed, sold_out",
+            "buyer_limit, hold_limit, item_withdrawn, own_item, price_changed, sold_out, total_hold_limit",
         ),
         (
             changed(CALLS, "paths", "/api/items", "get", "security", to=lambda _: [{"bearer": []}]),

@@ -12,6 +12,7 @@ from common.http.sessions import COOKIE, OPERATOR
 from common.ids import new_id
 from infra.local.stack.stack import Stack
 from infra.services import ROOT
+from tests.support.authenticator import Authenticator
 from tests.support.calls import API, DOCUMENT, PICTURE, call
 from tests.support.forgeries import bad_tokens
 from tests.support.people import People, Person
@@ -28,12 +29,21 @@ ROWS: dict[str, dict[str, str]] = {
     if (cells := line.split(" | "))
 }
 
-NOT_ABOUT_THE_CALLER = {"bad_credentials", "letter_not_found"}
-"""Codes for a password that is wrong, and for a message that never failed: whoever asks."""
+NOT_ABOUT_THE_CALLER = {
+    "bad_credentials",
+    "challenge_invalid",
+    "gate_closed",
+    "letter_not_found",
+    "passkey_refused",
+}
+"""Codes for a proof in the body that is wrong, and for a message that never failed: whoever asks."""
 
-WITH_ACCOUNTS = {"POST /api/users/verify-email/send", "POST /api/users/password", "POST /api/users/email"}
+WITH_ACCOUNTS = {
+    name
+    for name, row in ROWS.items()
+    if name.partition(" ")[2].startswith("/api/users/") and row["nobody"] == "401" and "sessions" not in name
+}
 """Operations for which everybody needs an account. Elsewhere a token is enough, and costs no password hash."""
-
 
 FORMS = [path for path, methods in DOCUMENT["paths"].items() if "post" in methods and "/api/" not in path]
 """Pages that a form is sent to."""
@@ -55,7 +65,8 @@ def test_every_operation_has_a_row() -> None:
 class Market:
     """People, and things that belong to `owner`, made when an operation asks for them."""
 
-    def __init__(self, people: People, owner: Person, seller: Person, operator: Person) -> None:
+    def __init__(self, people: People, owner: Person, seller: Person, operator: Person, site: str) -> None:
+        self.site = site
         self.people, self.owner, self.seller, self.operator = people, owner, seller, operator
         self._makers: Mapping[str, Callable[[], Awaitable[str]]] = {
             "item_id": lambda: sell(owner, 9),
@@ -63,6 +74,9 @@ class Market:
             "order_id": self._order,
             "payment_id": self._payment,
             "session_id": self._session,
+            "passkey_id": self._passkey,
+            "ticket_id": self._ticket,
+            "gate_id": self._gate,
         }
 
     async def known(self, operation: str) -> dict[str, str]:
@@ -74,13 +88,16 @@ class Market:
             return found | {"order_id": await self._sale()}
         if operation == "POST /api/payments":
             return found | {"order_id": await self._order()}
-        self._item = None
+        if operation.endswith("/api/tickets/gates"):
+            return found | {"item_id": await self._event(self.owner)}
+        if operation == "GET /api/tickets/pdf":
+            return found | {"order_id": (await self._ticket()).partition("-")[0]}
         for name in re.findall(r"{(\w+)}", operation):
             if name in self._makers:
                 found[name] = await self._makers[name]()
         if "picture_id" in found:
             found["item_id"] = self._pictured
-        if operation.startswith("GET /api/audit/"):
+        if operation.startswith("GET /api/audit/") and found.keys() & {"order_id", "payment_id", "item_id"}:
             await self._until_audit_knows(operation, found)
         return found
 
@@ -105,6 +122,39 @@ class Market:
     async def _session(self) -> str:
         sessions = (await self.owner.http.get("/api/users/sessions")).json()
         return str(next(one["id"] for one in sessions if one["current"]))
+
+    async def _passkey(self) -> str:
+        http, device = self.owner.http, Authenticator(self.site)
+        options = ok(await http.post("/api/users/passkeys/options"))
+        body = {"credential": device.create(options), "name": "Phone"}
+        return str(ok(await http.post("/api/users/passkeys", json=body), 201)["id"])
+
+    async def _event(self, seller: Person) -> str:
+        body = {"title": "A concert", "price": 4500, "currency": "EUR", "quantity": 9, "kind": "event"}
+        body |= {"starts_at": "2027-05-01T18:00:00Z"}
+        item_id = str(ok(await seller.http.post("/api/items", json=body), 201)["id"])
+
+        async def known() -> bool:
+            answer = await seller.http.get("/api/tickets/gates", params={"item_id": item_id})
+            return answer.status_code == 200
+
+        await eventually(known, 30, why=f"tickets does not know {item_id}")
+        return item_id
+
+    async def _ticket(self) -> str:
+        order_id = str((await place(self.owner, await self._event(self.seller)))["id"])
+        await pay(self.owner, order_id)
+
+        async def issued() -> list[dict[str, str]]:
+            answer = await self.owner.http.get("/api/tickets", params={"order_id": order_id})
+            return list(answer.json())
+
+        [ticket] = await eventually(issued, 30, why=f"order {order_id} has no ticket")
+        return ticket["id"]
+
+    async def _gate(self) -> str:
+        body = {"item_id": await self._event(self.owner), "name": "North door"}
+        return str(ok(await self.owner.http.post("/api/tickets/gates", json=body), 201)["id"])
 
     async def _until_audit_knows(self, operation: str, known: Mapping[str, str]) -> None:
         async def told() -> bool:
@@ -153,7 +203,7 @@ async def test_everybody_gets_what_the_table_says(operation: str, people: People
     row = ROWS[operation]
     owner = await (people.signed_up("Olga") if "/api/users/" in operation else people.new("Olga"))
     operator = await people.new("Otto", OPERATOR)
-    market = Market(people, owner, await people.new("Sid"), operator)
+    market = Market(people, owner, await people.new("Sid"), operator, stack.public_url)
     request = call(operation, await market.known(operation))
     anybody = await people.anybody()
 

@@ -15,8 +15,8 @@ from web.main import app
 @pytest.fixture
 def services_unavailable(monkeypatch: pytest.MonkeyPatch, bus_url: str, tokens: Tokens) -> None:
     """Web's settings, with addresses at which no service listens."""
-    for name in ("AUTH_URL", "ITEMS_URL", "ORDERS_URL", "PAYMENTS_URL", "AUDIT_URL", "NOTIFICATIONS_URL", "TICKETS_URL"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    for name in ("AUTH", "ITEMS", "ORDERS", "PAYMENTS", "AUDIT", "NOTIFICATIONS", "TICKETS"):
+        monkeypatch.setenv(f"{name}_URL", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("CSRF_SECRET", "a secret of the tests")
     monkeypatch.setenv("COOKIE_SECURE", "true")
     monkeypatch.setenv("NATS_URL", bus_url)

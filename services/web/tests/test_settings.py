@@ -9,8 +9,8 @@ from web.settings import WebSettings
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch, tokens: Tokens) -> WebSettings:
     """Settings with a secret for forms."""
-    for name in ("AUTH_URL", "ITEMS_URL", "ORDERS_URL", "PAYMENTS_URL", "AUDIT_URL", "NOTIFICATIONS_URL", "TICKETS_URL", "NATS_URL"):
-        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("AUTH", "ITEMS", "ORDERS", "PAYMENTS", "AUDIT", "NOTIFICATIONS", "TICKETS", "NATS"):
+        monkeypatch.setenv(f"{name}_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("JWT_PUBLIC_KEYS", tokens.jwk_set)
     monkeypatch.setenv("CSRF_SECRET", "the-secret-of-the-forms")
     return WebSettings()

@@ -308,7 +308,7 @@ async def verified_user(request: Request) -> User:
     return session.user
 
 
-@raises(*NO_SESSION, OperatorOnly)
+@raises(*NO_SESSION, OperatorOnly, PasskeyNeeded, ProofNeeded)
 async def current_operator(request: Request) -> User:
     """The signed-in operator. Raises `Unauthenticated` or `OperatorOnly`; with outdated roles, `SessionOver`.
 
@@ -317,6 +317,7 @@ async def current_operator(request: Request) -> User:
     return await _operator(request, fresh=False)
 
 
+@raises(*NO_SESSION, OperatorOnly, PasskeyNeeded, ProofNeeded)
 async def proved_operator(request: Request) -> User:
     """The signed-in operator, for what cannot be undone: as `current_operator`, with a fresh proof by passkey."""
     return await _operator(request, fresh=True)

@@ -23,13 +23,13 @@ Quantity = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 LimitPerBuyer = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 """The most units that one person may hold and have paid for."""
 Place = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-NewPlace = Annotated[Place, LINE]
+NewPlace = Annotated[Place, LINE, Field(examples=["The opera"])]
 Moment = Annotated[
     AwareDatetime,
-    Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2100, 1, 1, tzinfo=UTC)),
+    Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2100, 1, 1, tzinfo=UTC), examples=["2027-05-01T18:00:00Z"]),
     AfterValidator(lambda moment: whole_milliseconds(moment.astimezone(UTC))),
 ]
-TimeZone = Annotated[str, TIME_ZONE]
+TimeZone = Annotated[str, TIME_ZONE, Field(examples=["Europe/Berlin"])]
 
 MOST_PICTURES = 6
 

@@ -134,8 +134,10 @@ class OrderStore:
         return [Order.from_document(document) for document in await found.to_list()]
 
     async def forget_buyer(self, buyer_id: str) -> None:
-        """Remove the buyer's name from their orders."""
+        """Remove the buyer's name from their orders, and their network from those that hold nothing."""
         await self._orders.update_many({"buyer_id": buyer_id}, {"$unset": {"buyer_name": ""}})
+        over = {"buyer_id": buyer_id, "status": {"$ne": OrderStatus.AWAITING_PAYMENT}}
+        await self._orders.update_many(over, {"$unset": {"counts_for": "", "lapsed_at": ""}})
 
     async def unpaid_by(self, buyer_id: str) -> list[str]:
         """The ids of the orders of a buyer that await payment."""

@@ -10,9 +10,10 @@ from common.events import (
     OrderPaid,
     OrderRefundRequested,
     PaymentRefunded,
+    UserErased,
 )
 from tickets.domain import Sale
-from tickets.store import BookingStore, EventStore
+from tickets.store import BookingStore, EventStore, PersonStore
 
 consumers = Consumers("tickets")
 
@@ -46,3 +47,9 @@ async def revoke_refunded_tickets(event: OrderRefundRequested, bookings: Booking
 async def revoke_repaid_tickets(event: PaymentRefunded, bookings: BookingStore) -> None:
     """The money is back with the buyer, for whatever reason. A payment that paid no order changes no ticket."""
     await bookings.record(event.order_id, lambda booking: booking.give_back(event.payment_id))
+
+
+@consumers.on(UserErased)
+async def forget_holder(event: UserErased, people: PersonStore) -> None:
+    """Somebody has deleted their account: their tickets stay, and nobody can say whose they are."""
+    await people.forget(event.user_id)

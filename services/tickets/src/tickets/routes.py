@@ -4,11 +4,11 @@ import secrets
 from typing import Annotated
 
 from email_validator import EmailNotValidError, validate_email
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import AfterValidator, Field, StringConstraints
 
 from common.http.dependencies import Now, Provided
-from common.http.paging import Body
+from common.http.paging import EXAMPLE_ID, Body
 from common.http.problems import problems
 from common.http.sessions import CurrentUser, User
 from common.mail_tokens import MailTokens, Purpose
@@ -25,6 +25,8 @@ Bookings = Annotated[BookingStore, Provided(BookingStore)]
 People = Annotated[PersonStore, Provided(PersonStore)]
 Viewing = Annotated[Views, Provided(Views)]
 Tokens = Annotated[MailTokens, Provided(MailTokens)]
+TicketInPath = Annotated[str, Path(description="The ticket's id.", examples=[f"{EXAMPLE_ID}-1"])]
+OrderInQuery = Annotated[str, Query(max_length=64, description="The order's id.", examples=[EXAMPLE_ID])]
 
 PRIVATE = {"Cache-Control": "private, no-store"}
 """Of what shows a code."""
@@ -41,13 +43,17 @@ def _address(text: str) -> str:
 class Transfer(Body):
     """Whom a ticket is offered to."""
 
-    email: Annotated[str, Field(max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_address)]
+    email: Annotated[
+        str,
+        Field(max_length=254, json_schema_extra={"format": "email"}, examples=["grace@souk.test"]),
+        AfterValidator(_address),
+    ]
 
 
 class Acceptance(Body):
     """The token of the link in a mail."""
 
-    token: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    token: Annotated[str, StringConstraints(min_length=1, max_length=200), Field(examples=["b3JkZXJzLW9m"])]
 
 
 @router.get("")
@@ -55,7 +61,9 @@ async def list_tickets(
     user: CurrentUser,
     bookings: Bookings,
     views: Viewing,
-    order_id: Annotated[str | None, Field(max_length=64)] = None,
+    order_id: Annotated[
+        str | None, Query(max_length=64, description="Only those of this order.", examples=[EXAMPLE_ID])
+    ] = None,
 ) -> list[TicketView]:
     """The tickets of an order: all for its buyer, to a holder their own. Without `order_id`: all that the caller holds.
 
@@ -69,7 +77,7 @@ async def list_tickets(
 
 
 @router.get("/pdf", responses=problems(TicketNotFound))
-async def print_tickets(order_id: str, user: CurrentUser, bookings: Bookings, views: Viewing) -> Response:
+async def print_tickets(order_id: OrderInQuery, user: CurrentUser, bookings: Bookings, views: Viewing) -> Response:
     """The tickets of an order that the caller holds and that are not revoked, as a PDF to print."""
     tickets = await views.of([await bookings.get(order_id)], user.id)
     papers = [ticket.paper for ticket in tickets if ticket.code and ticket.status != "revoked"]
@@ -80,13 +88,13 @@ async def print_tickets(order_id: str, user: CurrentUser, bookings: Bookings, vi
 
 
 @router.get("/{ticket_id}", responses=problems(TicketNotFound))
-async def show_ticket(ticket_id: str, user: CurrentUser, bookings: Bookings, views: Viewing) -> TicketView:
+async def show_ticket(ticket_id: TicketInPath, user: CurrentUser, bookings: Bookings, views: Viewing) -> TicketView:
     """A ticket that the caller has bought or holds."""
     return await _seen(ticket_id, user, bookings, views)
 
 
 @router.get("/{ticket_id}/qr.svg", responses=problems(TicketNotFound))
-async def show_qr(ticket_id: str, user: CurrentUser, bookings: Bookings, views: Viewing) -> Response:
+async def show_qr(ticket_id: TicketInPath, user: CurrentUser, bookings: Bookings, views: Viewing) -> Response:
     """The QR of a ticket that the caller holds."""
     ticket = await _seen(ticket_id, user, bookings, views)
     if not ticket.code:
@@ -95,7 +103,9 @@ async def show_qr(ticket_id: str, user: CurrentUser, bookings: Bookings, views: 
 
 
 @router.get("/{ticket_id}/calendar.ics", responses=problems(TicketNotFound))
-async def show_calendar(ticket_id: str, user: CurrentUser, bookings: Bookings, views: Viewing, now: Now) -> Response:
+async def show_calendar(
+    ticket_id: TicketInPath, user: CurrentUser, bookings: Bookings, views: Viewing, now: Now
+) -> Response:
     """The event of a ticket as an entry for a calendar (iCalendar)."""
     entry = calendar((await _seen(ticket_id, user, bookings, views)).paper, now)
     headers = {**PRIVATE, "Content-Disposition": 'attachment; filename="event.ics"'}
@@ -119,7 +129,7 @@ async def accept_ticket(
 
 @router.post("/{ticket_id}/transfer", responses=problems(TicketNotFound, TicketNotValid, TooManyOffers))
 async def offer_ticket(
-    ticket_id: str, body: Transfer, user: CurrentUser, bookings: Bookings, views: Viewing, now: Now
+    ticket_id: TicketInPath, body: Transfer, user: CurrentUser, bookings: Bookings, views: Viewing, now: Now
 ) -> TicketView:
     """Offer a ticket that the caller holds to somebody, who gets a mail. It is the caller's until they accept."""
     order_id, unit = parsed_ticket_id(ticket_id)
@@ -129,7 +139,9 @@ async def offer_ticket(
 
 
 @router.delete("/{ticket_id}/transfer", responses=problems(TicketNotFound))
-async def take_ticket_back(ticket_id: str, user: CurrentUser, bookings: Bookings, views: Viewing) -> TicketView:
+async def take_ticket_back(
+    ticket_id: TicketInPath, user: CurrentUser, bookings: Bookings, views: Viewing
+) -> TicketView:
     """Take an offer back before it is accepted."""
     order_id, unit = parsed_ticket_id(ticket_id)
     await bookings.change(order_id, lambda booking: booking.take_back(unit, user.id))

@@ -126,3 +126,7 @@ class PersonStore:
     async def names(self, user_ids: list[str]) -> dict[str, str]:
         """The names that are known, by user."""
         return {person["_id"]: person["name"] async for person in self._people.find({"_id": {"$in": user_ids}})}
+
+    async def forget(self, user_id: str) -> None:
+        """Remove the name of a user."""
+        await self._people.delete_one({"_id": user_id})

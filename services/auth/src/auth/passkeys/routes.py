@@ -31,11 +31,19 @@ from common.text import LINE
 
 router = APIRouter()
 
-Bytes = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[A-Za-z0-9_-]*$", strip_whitespace=False)]
+Bytes = Annotated[
+    str,
+    StringConstraints(max_length=4096, pattern=r"^[A-Za-z0-9_-]*$", strip_whitespace=False),
+    Field(examples=["c291aw"]),
+]
 """Bytes in base64url without padding."""
 
-LongBytes = Annotated[str, StringConstraints(max_length=32_768, pattern=r"^[A-Za-z0-9_-]*$", strip_whitespace=False)]
-PasskeyName = Annotated[str, StringConstraints(min_length=1, max_length=60), LINE]
+LongBytes = Annotated[
+    str,
+    StringConstraints(max_length=32_768, pattern=r"^[A-Za-z0-9_-]*$", strip_whitespace=False),
+    Field(examples=["c291aw"]),
+]
+PasskeyName = Annotated[str, StringConstraints(min_length=1, max_length=60), LINE, Field(examples=["My phone"])]
 Keys = Annotated[Passkeys, Provided(Passkeys)]
 
 
@@ -50,7 +58,9 @@ class Attestation(FromBrowser):
 
     clientDataJSON: Bytes  # noqa: N815 - the standard's name
     attestationObject: LongBytes  # noqa: N815 - the standard's name
-    transports: Annotated[list[Annotated[str, StringConstraints(max_length=32)]], Field(max_length=10)] = []
+    transports: Annotated[
+        list[Annotated[str, StringConstraints(max_length=32), Field(examples=["internal"])]], Field(max_length=10)
+    ] = []
 
 
 class Assertion(FromBrowser):
@@ -109,7 +119,7 @@ class UseCode(Body):
     """Who signs in, with one of their recovery codes."""
 
     email: Email
-    code: Annotated[str, StringConstraints(max_length=64)]
+    code: Annotated[str, StringConstraints(max_length=64), Field(examples=["7q4k-m2xd-9p3r"])]
 
 
 class PasskeyView(BaseModel):

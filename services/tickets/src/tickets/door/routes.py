@@ -5,12 +5,12 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Annotated, Self
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Path, Query, status
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 
 from common.events import ItemKind
 from common.http.dependencies import Now, Provided
-from common.http.paging import Body
+from common.http.paging import EXAMPLE_ID, Body
 from common.http.problems import problems
 from common.http.sessions import CurrentUser
 from common.text import LINE
@@ -27,8 +27,12 @@ Events = Annotated[EventStore, Provided(EventStore)]
 Bookings = Annotated[BookingStore, Provided(BookingStore)]
 Desk = Annotated[ScanDesk, Provided(ScanDesk)]
 
-Token = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-Device = Annotated[str, StringConstraints(min_length=1, max_length=64), LINE]
+Token = Annotated[
+    str, StringConstraints(min_length=1, max_length=100), Field(examples=["b3JkZXJzLW9mLXRoZS1kYXktMTIz"])
+]
+ItemInQuery = Annotated[str, Query(description="The event's id, as an item.", examples=[EXAMPLE_ID])]
+GateInPath = Annotated[str, Path(description="The gate's id.", examples=[EXAMPLE_ID])]
+Device = Annotated[str, StringConstraints(min_length=1, max_length=64), LINE, Field(examples=["door-phone-1"])]
 Sequence = Annotated[int, Field(strict=True, ge=0, le=2**53)]
 
 MOST_SCANS = 500
@@ -38,8 +42,8 @@ MOST_SCANS = 500
 class NewGate(Body):
     """A gate of an event."""
 
-    item_id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    name: Annotated[str, StringConstraints(min_length=1, max_length=80), LINE]
+    item_id: Annotated[str, StringConstraints(min_length=1, max_length=64), Field(examples=[EXAMPLE_ID])]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=80), LINE, Field(examples=["North door"])]
 
 
 class GateView(BaseModel):
@@ -67,11 +71,11 @@ class OpenedGate(GateView):
 class NewScan(Body):
     """A code that was scanned, or the number of a ticket that somebody has typed. `gate` is the token of the gate."""
 
-    code: Annotated[str, StringConstraints(max_length=500)]
+    code: Annotated[str, StringConstraints(max_length=500), Field(examples=["7Q4K-M2XD-1"])]
     gate: Token
     device: Device
     seq: Sequence
-    at: AwareDatetime
+    at: Annotated[AwareDatetime, Field(examples=["2027-05-01T17:45:00Z"])]
 
 
 class OfflineScans(Body):
@@ -174,7 +178,9 @@ async def open_gate(body: NewGate, user: CurrentUser, gates: Gates, events: Even
 
 
 @router.get("/gates", responses=problems(EventNotFound, NotSeller))
-async def show_door(item_id: str, user: CurrentUser, gates: Gates, events: Events, bookings: Bookings) -> DoorView:
+async def show_door(
+    item_id: ItemInQuery, user: CurrentUser, gates: Gates, events: Events, bookings: Bookings
+) -> DoorView:
     """The door of one of the caller's events."""
     await _own_event(item_id, user.id, events)
     admitted, tickets = await bookings.counts(item_id)
@@ -187,7 +193,7 @@ async def show_door(item_id: str, user: CurrentUser, gates: Gates, events: Event
 
 
 @router.delete("/gates/{gate_id}", responses=problems(GateNotFound, EventNotFound, NotSeller))
-async def close_gate(gate_id: str, user: CurrentUser, gates: Gates, events: Events, now: Now) -> GateView:
+async def close_gate(gate_id: GateInPath, user: CurrentUser, gates: Gates, events: Events, now: Now) -> GateView:
     """Close a gate of one of the caller's events for good: its link works no longer."""
     await _own_event((await gates.get(gate_id)).item_id, user.id, events)
     return GateView.of(await gates.close(gate_id, now))
