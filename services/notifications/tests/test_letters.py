@@ -14,7 +14,8 @@ from notifications.letters import Letters, words_of
 
 @pytest.mark.parametrize("change", PasskeyChange)
 def test_each_change_of_passkeys_has_its_words_in_every_language(change: PasskeyChange) -> None:
-    letters = Letters("https://souk.test", MailTokens(SecretStr("a key for mails of tests")))
+    tokens = MailTokens(SecretStr("a key for mails of tests"))
+    letters = Letters("https://souk.test", tokens, tokens)
     facts = json.loads(json.dumps({"change": change, "left": 9 if change is PasskeyChange.CODE_USED else None}))
 
     written = [letters.write(Kind.PASSKEYS_CHANGED, words_of(language), facts) for language in LANGUAGES]

@@ -24,7 +24,7 @@ EVERY_PAGE: dict[str, object] = {
 def test_the_token_of_a_link_is_what_the_form_sends(template: str) -> None:
     context: dict[str, object] = {
         **EVERY_PAGE,
-        "token": "of-the.link",
+        "link_token": "of-the.link",
         "action": "/",
         "errors": {},
         "error": "",

@@ -53,7 +53,7 @@ async def my_tickets(visitor: CurrentVisitor) -> Response:
 async def accept_page(visitor: CurrentVisitor, token: LinkToken = "") -> Response:
     """One button, so that a program which opens the links in mails does not use them up."""
     visitor.require_user()
-    return visitor.render("accept_ticket.html", token=token, error="")
+    return visitor.render("accept_ticket.html", link_token=token, error="")
 
 
 @router.post("/tickets/accept")
@@ -65,7 +65,7 @@ async def accept(visitor: CurrentVisitor, form: Form) -> Response:
         ticket = await tickets_api.accept(visitor.api, token)
     except Refused as refused:
         error = visitor.i18n.gettext("This ticket was taken back, accepted already or used, or the link is too old.")
-        return visitor.render("accept_ticket.html", refused.status, token=token, error=error)
+        return visitor.render("accept_ticket.html", refused.status, link_token=token, error=error)
     return visitor.redirect(f"/tickets/{ticket.id}?note=accepted_ticket")
 
 
