@@ -16,7 +16,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 .DEFAULT_GOAL := help
 .PHONY: help dev operator rotate-keys seed backup restore reconcile rebuild republish unname secrets bench \
-	bench-compare bench-hung chaos check scan sbom test prove test-k8s test-cluster test-images test-compose test-common \
+	bench-compare bench-hung chaos prove-upgrade fuzz check scan sbom test prove test-k8s test-cluster test-images test-compose test-common \
 	$(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams manifests documents \
 	release-documents images base-images lock clean
 
@@ -67,7 +67,7 @@ bench-hung: $(READY) $(PAGES) ## Measure what a hung replica and a silent NATS n
 ##@ Check (ARGS="-k word -x" goes to pytest)
 
 check: lint scan $(PAGES) ## Check what can be checked in a minute, without a server: style, types, architecture, the domain
-	$(PYTEST) -m "not servers and not prove"
+	$(PYTEST) -m "not servers and not prove and not long"
 
 test: $(READY) $(PAGES) browser ## Run every test but the long proofs, several at a time
 	$(PYTEST) $(PARALLEL)
@@ -81,6 +81,12 @@ test-common: $(READY) ## Test what the services share
 test-web: $(PAGES) browser
 $(SERVICES:%=test-%): test-%: $(READY) ## Test one service
 	$(PYTEST) services/$* $(filter tests/$*,$(wildcard tests/*))
+
+prove-upgrade: $(READY) $(PAGES) ## Upgrade a whole Souk under load from an older revision of this repository (BASE=1b4b0a2)
+	$(PYTEST) -m long tests/chaos/test_upgrade.py
+
+fuzz: $(READY) $(PAGES) ## Call every operation of the API 25,000 times with all that its document allows, and forbids
+	$(PYTEST) -m long tests/fuzzing
 
 chaos: $(READY) $(PAGES) ## Put all of Souk under faults, then check every promise (SECONDS=60 SEED=1 BUYERS=12 TOPOLOGY=single|replicated OUT=.chaos)
 	@$(BIN)/python -m tests.chaos

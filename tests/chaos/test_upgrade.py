@@ -24,7 +24,7 @@ KILLED = 3.0
 """Seconds after a kill within which a request to the killed replica may be cut off."""
 
 
-@pytest.mark.prove
+@pytest.mark.long
 @pytest.mark.servers
 @pytest.mark.timeout(600)
 async def test_an_upgrade_under_load_loses_nothing_and_no_request_fails(tmp_path: Path) -> None:

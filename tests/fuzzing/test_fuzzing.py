@@ -40,8 +40,8 @@ async def test_answers_are_those_of_the_document(role: str, stack: Stack) -> Non
     assert found.cases > 100
 
 
-@pytest.mark.prove
-@pytest.mark.timeout(1200)
+@pytest.mark.long
+@pytest.mark.timeout(3600)
 async def test_25_000_answers_are_those_of_the_document(stack: Stack) -> None:
     cases = 0
     for seed in count(1):
