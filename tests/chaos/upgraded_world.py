@@ -21,7 +21,7 @@ READERS_FIRST = ("audit", "web", "expiration", "orders", "payments")
 """The order of an upgrade (docs/operations.md). The other services go first."""
 
 LAST = ("auth",)
-"""Its events have no names any more, which older readers need: it goes when there are none (docs/decisions/privacy.md)."""
+"""Its events have no names any more, which older readers need: it goes when there are none (decisions/privacy.md)."""
 
 DRAIN = 2.5
 """Seconds from taking a replica out of the gateway to SIGTERM; on a cluster these are five."""
