@@ -215,7 +215,9 @@ def outcome(answer: httpx.Response) -> str:
 async def test_everybody_gets_what_the_table_says(operation: str, people: People, stack: Stack) -> None:
     row = ROWS[operation]
     if operation in WITH_ACCOUNTS:
-        owner = await with_account("Pia" if "passkey_id" in operation else "Olga", people, stack)
+        owner = await with_account(
+            f"Pia{operation[:5].lower()}" if "passkey_id" in operation else "Olga", people, stack
+        )
     else:
         owner = await (people.signed_up("Olga") if "/api/users/" in operation else people.new("Olga"))
     operator = await people.new("Otto", OPERATOR)

@@ -68,6 +68,7 @@ async def test_everything_is_back_in_its_place_and_nothing_is_in_it_twice(
         "ITEMS: 9 events put back",
         "ORDERS: 0 events put back",
         "PAYMENTS: 0 events put back",
+        "TICKETS: 0 events put back",
         "USERS: 0 events put back",
         "DEAD_LETTERS: 1 put back",
         "LETTERS: begun anew",

@@ -208,5 +208,9 @@ function start() {
   follow();
 }
 
+// A page that says that something is away loads itself again after so many seconds.
+const away = document.querySelector("[data-again]");
+if (away) setTimeout(() => location.reload(), Number(away.dataset.again) * 1000);
+
 restore();
 start();

@@ -47,7 +47,9 @@ class KeyringStore:
 
     async def forget(self, user_id: str) -> None:
         """Empty the keyring of an account that is erased."""
-        await self.change(await self.get(user_id), Keyring.forget)
+        keyring = await self.get(user_id)
+        if keyring.version:
+            await self.change(keyring, Keyring.forget)
 
     async def use(self, challenge: str, until: datetime) -> bool:
         """Note that a challenge was answered. Return whether that is the first time; it is forgotten after `until`."""
