@@ -19,11 +19,11 @@ async def test_the_documents_are_served_as_they_are_in_the_repository(stack: Sta
 async def test_calls_can_be_read_and_tried(opened: Open) -> None:
     page = await opened("/api/docs")
     await expect(headline(page, "The API")).to_be_visible()
-    operation = page.locator("#operations-users-current_user_api_users_currentuser_get")
+    operation = page.locator("#operations-users-list_sessions_api_users_sessions_get")
     await operation.locator(".opblock-summary-control").click()
     await operation.get_by_role("button", name="Try it out").click()
     await operation.get_by_role("button", name="Execute").click()
-    await expect(operation.locator(".live-responses-table")).to_contain_text('"current_user": null')
+    await expect(operation.locator(".live-responses-table")).to_contain_text('"code": "not_signed_in"')
 
 
 async def test_events_can_be_read(opened: Open) -> None:
