@@ -19,11 +19,11 @@ async def test_the_documents_are_served_as_they_are_in_the_repository(stack: Sta
 async def test_calls_can_be_read_and_tried(opened: Open) -> None:
     page = await opened("/api/docs")
     await expect(headline(page, "The API")).to_be_visible()
-    operation = page.locator("#operations-users-list_sessions_api_users_sessions_get")
+    operation = page.locator("#operations-users-sign_out_api_users_signout_post")
     await operation.locator(".opblock-summary-control").click()
     await operation.get_by_role("button", name="Try it out").click()
     await operation.get_by_role("button", name="Execute").click()
-    await expect(operation.locator(".live-responses-table")).to_contain_text('"code": "not_signed_in"')
+    await expect(operation.locator(".live-responses-table")).to_contain_text("204")
 
 
 async def test_events_can_be_read(opened: Open) -> None:
