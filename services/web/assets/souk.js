@@ -209,8 +209,8 @@ function start() {
 }
 
 // A page that says that something is away loads itself again after so many seconds.
-const away = document.querySelector("[data-again]");
-if (away) setTimeout(() => location.reload(), Number(away.dataset.again) * 1000);
+const away = document.querySelector("[data-retry]");
+if (away) setTimeout(() => location.reload(), Number(away.dataset.retry) * 1000);
 
 restore();
 start();

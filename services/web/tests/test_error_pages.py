@@ -33,7 +33,7 @@ async def test_an_unavailable_service_is_a_page_not_a_trace(services_unavailable
             assert "Traceback" not in answer.text
             assert answer.headers["retry-after"] == "1"
             assert f'<a class="button" href="{path}">Try again</a>' in answer.text
-            assert re.search(r'data-again="\d+"', answer.text)
+            assert re.search(r'data-retry="\d+"', answer.text)
 
 
 async def test_what_failed_to_be_sent_leads_back_to_its_page_and_is_not_sent_again(
@@ -50,7 +50,7 @@ async def test_what_failed_to_be_sent_leads_back_to_its_page_and_is_not_sent_aga
 
     assert answer.status_code == 503
     assert f'<a class="button" href="/orders/{order}">Try again</a>' in answer.text
-    assert "data-again" not in answer.text
+    assert "data-retry" not in answer.text
 
 
 @pytest.mark.parametrize(
