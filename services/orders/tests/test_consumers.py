@@ -210,6 +210,30 @@ async def test_a_refund_goes_round_and_the_units_are_for_sale_again(orders: Worl
     assert (await orders.stock(item))["taken"] == 0
 
 
+@pytest.mark.parametrize("before", ["awaiting payment", "accepted", "expired", "sold out"])
+async def test_money_that_came_and_went_leaves_the_order_refunded_whichever_news_is_first(
+    orders: World, before: str
+) -> None:
+    item = await orders.listed(quantity=1)
+    order = await orders.placed(item)
+    if before == "accepted":
+        await orders.events.deliver(orders.authorized(order, "payment"))
+    elif before != "awaiting payment":
+        await orders.run_out(order["id"])
+    if before == "sold out":
+        await orders.placed(item)
+
+    await orders.events.deliver(orders.refunded(order, "payment"))
+    await orders.events.deliver(orders.captured(order, "payment"))
+
+    sold_out = before == "sold out"
+    assert (await orders.order(order["id"]))["status"] == ("expired" if sold_out else "refunded")
+    assert (await orders.stock(item))["taken"] == (1 if sold_out else 0)
+    paid = await orders.events.published(OrderPaid, count=0 if sold_out else 1)
+    rejected = await orders.events.published(OrderPaymentRejected, count=1 if sold_out else 0)
+    assert (len(paid), len(rejected)) == ((0, 1) if sold_out else (1, 0))
+
+
 async def test_a_declined_card_is_told_and_the_hold_goes_on(orders: World) -> None:
     buyer = person()
     order = await orders.placed(await orders.listed(), buyer=buyer)

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from common.events import PaymentAuthorized, PaymentCaptured, PaymentFailed, PaymentRefunded, PaymentReleased
+from common.ids import new_id
 from payments.domain import Payment
 from payments.due import DueState, OrderNotPayable
 from payments.gateways.port import Answer, Charge, Declined, GatewayUnavailable
@@ -199,6 +200,26 @@ async def test_an_authorization_that_is_gone_is_found_and_finished(workshop: "Wo
     await cashier.settle(payment.id)
 
     assert (await workshop.payments.get(payment.id)).status is PaymentStatus.FAILED
+
+
+async def test_a_payment_that_orders_accepted_is_captured_even_if_it_forgot_that(
+    workshop: "Workshop", gateway: Halting
+) -> None:
+    payment, cashier = await workshop.intent(), workshop.cashier(gateway)
+    await cashier.settle(payment.id)
+    due = await workshop.dues.find(payment.order_id)
+    assert due
+    other = due.model_copy(update={"order_version": 2, "state": DueState.ACCEPTED, "accepted_payment": new_id()})
+    await workshop.dues.keep(other)
+    await cashier.settle(payment.id)
+    assert (await workshop.payments.get(payment.id)).status is PaymentStatus.AUTHORIZED
+
+    await workshop.dues.keep(other.model_copy(update={"order_version": 3, "accepted_payment": payment.id}))
+    for _ in range(2):
+        await cashier.settle(payment.id)
+
+    assert (await workshop.payments.get(payment.id)).status is PaymentStatus.CAPTURED
+    assert await money(workshop) == 700
 
 
 async def test_an_answer_waits_for_the_word_of_orders(workshop: "Workshop", gateway: Halting) -> None:

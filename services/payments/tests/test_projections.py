@@ -16,9 +16,11 @@ async def test_dues_that_were_lost_changed_or_made_up_are_mended(
     world: "World", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(projections_module, "SETTLE_SECONDS", 0.1)
-    lost, changed, behind, right = [await world.placed_order() for _ in range(4)]
+    lost, changed, behind, right, accepted = [await world.placed_order() for _ in range(5)]
     for order in (behind, right):
         await world.cancelled(order)
+    payment = (await world.pay(accepted.order_id)).json()
+    await world.accepted(accepted, payment["id"])
     truth = await world.db.dues.find({}).sort("_id").to_list()
 
     async with opened() as [dues]:

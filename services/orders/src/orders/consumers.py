@@ -72,7 +72,8 @@ async def note_failed_payment(event: PaymentFailed | PaymentReleased, desk: Rese
 
 @consumers.on(PaymentRefunded)
 async def finish_refund(event: PaymentRefunded, desk: ReservationDesk) -> None:
-    """Mark the order as refunded."""
+    """Mark the order as refunded. Money that went back had come, and the news of that may still be on its way."""
+    await desk.settle(event.order_id, event.payment_id)
     await desk.refunded(event.order_id, event.payment_id)
 
 

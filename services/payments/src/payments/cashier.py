@@ -150,6 +150,8 @@ class Cashier:
         match payment.status:
             case PaymentStatus.CREATED | PaymentStatus.ABANDON_DUE:
                 await self._charge(payment)
+            case PaymentStatus.AUTHORIZED if await self._is_accepted(payment):
+                await self.accept(payment_id)
             case PaymentStatus.PROCESSING | PaymentStatus.AUTHORIZED:
                 await self._look_up(payment)
             case PaymentStatus.CAPTURE_DUE:
@@ -209,6 +211,11 @@ class Cashier:
         except OrderNotPayable:
             return False
         return True
+
+    async def _is_accepted(self, payment: Payment) -> bool:
+        """Whether orders keeps the units for this payment: its word may have got lost on the way to the payment."""
+        due = await self._dues.find(payment.order_id)
+        return due is not None and due.accepted_payment == payment.id
 
     async def _capture(self, payment: Payment) -> None:
         async with self._calling(payment, ProviderOperation.CAPTURE) as call:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 from pydantic import AwareDatetime, BaseModel
 
@@ -15,6 +15,7 @@ from common.events import (
     OrderPaid,
     OrderPaymentAccepted,
     OrderState,
+    PaymentId,
     UserId,
 )
 
@@ -50,6 +51,8 @@ class Due(BaseModel):
     currency: Currency
     expires_at: AwareDatetime
     state: DueState
+    accepted_payment: PaymentId | None = None
+    """The payment that orders has accepted, while it is being captured."""
 
     @classmethod
     def of(cls, order: OrderState) -> Self:
@@ -71,7 +74,12 @@ class Due(BaseModel):
             currency=order.currency,
             expires_at=order.expires_at,
             state=state,
+            accepted_payment=order.payment_id if isinstance(order, OrderPaymentAccepted) else None,
         )
+
+    def to_document(self) -> dict[str, Any]:
+        """The due as MongoDB stores it, without its id."""
+        return self.model_dump(exclude={"id"}, exclude_none=True)
 
     def check_payable(self, now: datetime) -> None:
         """Raise `OrderNotPayable` unless the order is unpaid and its hold lasts."""

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from common.bus.connection import COMMAND_PATIENCE, Bus
 from common.clock import whole_milliseconds
-from common.events import OrderCancelled, OrderPaid, OrderPlaced
+from common.events import OrderCancelled, OrderPaid, OrderPaymentAccepted, OrderPlaced
 from common.mongo.client import AWAY, database
 from common.projections import Difference, Projection, State, main
 from common.settings import load
@@ -25,7 +25,7 @@ class Dues(Projection):
 
     async def expected(self) -> dict[str, State]:
         newest: dict[str, Due] = {}
-        async for event in self._bus.stored_events(OrderPlaced, OrderCancelled, OrderPaid):
+        async for event in self._bus.stored_events(OrderPlaced, OrderCancelled, OrderPaymentAccepted, OrderPaid):
             due = Due.of(event)
             if due.id not in newest or newest[due.id].order_version < due.order_version:
                 newest[due.id] = due
@@ -41,7 +41,7 @@ class Dues(Projection):
 
 def _as_stored(due: Due) -> State:
     """The due as Mongo returns it, with whole milliseconds."""
-    return {**due.model_dump(exclude={"id"}), "expires_at": whole_milliseconds(due.expires_at)}
+    return {**due.to_document(), "expires_at": whole_milliseconds(due.expires_at)}
 
 
 @asynccontextmanager

@@ -121,7 +121,7 @@ class DueStore:
 
         The query asks for `_id` alone, so that the server retries the later of two concurrent first writes.
         """
-        document = {"_id": due.id, **due.model_dump(exclude={"id"})}
+        document = {"_id": due.id, **due.to_document()}
         newer = {"$lt": [{"$ifNull": ["$order_version", 0]}, due.order_version]}
         update = [{"$replaceWith": {"$cond": [newer, {"$literal": document}, "$$ROOT"]}}]
         await self._writes(UpdateOne({"_id": due.id}, update, upsert=True))
