@@ -15,7 +15,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-package souk-common $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev operator rotate-keys seed backup restore reconcile rebuild republish unname secrets bench \
+.PHONY: help dev operator reset-passkeys rotate-keys seed backup restore reconcile rebuild republish unname secrets bench \
 	bench-compare bench-hung chaos prove-upgrade fuzz check scan sbom test prove test-k8s test-cluster test-images test-compose test-common \
 	$(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams manifests documents \
 	release-documents images base-images lock clean
@@ -27,6 +27,9 @@ dev: $(READY) $(PAGES) ## Start all of Souk on this machine (PORT=8080 DATA_DIR=
 
 operator: $(READY) ## Make somebody an operator of the running Souk (EMAIL=a@b.c), or no longer (REVOKE=1)
 	@$(BIN)/python -m infra.local.commands.operator
+
+reset-passkeys: $(READY) ## Remove the passkeys and recovery codes of somebody who has lost them all (EMAIL=a@b.c)
+	@$(BIN)/python -m infra.local.commands.reset_passkeys
 
 rotate-keys: $(READY) ## Sign the sessions of the running Souk (PORT=8080 DATA_DIR=.data) with a new key; logs nobody out
 	@$(BIN)/python -m infra.local.commands.rotate_keys

@@ -119,7 +119,8 @@ class SessionEnd(StrEnum):
 class PasskeyChange(StrEnum):
     """What has changed about signing in without a password.
 
-    `copied`: a passkey was refused, because its counter shows that somebody has a copy of it.
+    `copied`: a passkey was refused, because its counter shows that somebody has a copy of it. `reset`: whoever runs Souk
+    has removed all of them, and the codes.
     """
 
     ADDED = "added"
@@ -127,6 +128,7 @@ class PasskeyChange(StrEnum):
     COPIED = "copied"
     CODES_MADE = "codes_made"
     CODE_USED = "code_used"
+    RESET = "reset"
 
 
 class Event(BaseModel):

@@ -9,6 +9,7 @@ import httpx
 import jwt
 import pytest
 
+from auth import reset_passkeys
 from common.events import PasskeyChange, PasskeysChanged
 from common.http.sessions import COOKIE
 from tests.support.authenticator import PRESENT, Authenticator, decoded, encoded
@@ -298,6 +299,26 @@ async def test_recovery_codes_are_ten_shown_once_and_each_works_once(auth: httpx
     assert [(one.change, one.codes_left) for one in told if one.change is PasskeyChange.CODE_USED] == [
         (PasskeyChange.CODE_USED, 9)
     ]
+
+
+async def test_whoever_lost_everything_gets_a_new_keyring_from_whoever_runs_souk(
+    auth: httpx.AsyncClient, events: Events
+) -> None:
+    await signed_up(auth)
+    codes = (await post(auth, "recovery-codes"))["codes"]
+    lost = Authenticator()
+    await add(auth, lost)
+    assert await reset_passkeys.reset("nobody@souk.test") is None
+
+    said = await reset_passkeys.reset(ADA["email"])
+
+    assert said == "removed 1 passkeys and all recovery codes of ada@souk.test, who is told by mail"
+    assert (await events.published(PasskeysChanged, 3))[-1].change is PasskeyChange.RESET
+    found = await signature(auth, lost)
+    assert await refused(auth, "passkeys/signin", credential=found) == (401, "passkey_refused")
+    assert await refused(auth, "recovery-codes/signin", email=ADA["email"], code=codes[0]) == (401, "bad_credentials")
+    await post(auth, "password/prove", password=ADA["password"])
+    await add(auth, Authenticator(), "The new phone")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """What auth writes into the security log: who got in, who did not, what ended, who was given what."""
 
+import asyncio
 import json
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from auth import grant
 from auth.sessions.store import SessionStore
 from common.http.sessions import REFRESH_COOKIE
 from common.mongo.client import Database
@@ -65,7 +66,8 @@ async def test_a_session_that_ends_is_noted_with_the_reason(auth: httpx.AsyncCli
 
 async def test_a_right_that_is_given_is_noted(auth: httpx.AsyncClient, noted: Noted) -> None:
     ola = (await auth.post("/api/users/signup", json=OLA)).json()["id"]
-    await grant.change("ola@souk.test", revoke=False)
+    command = await asyncio.create_subprocess_exec(sys.executable, "-m", "auth.grant", OLA["email"])
+    assert await command.wait() == 0
     given = await noted("roles_changed")
     assert (given["user_id"], given["detail"]) == (ola, "operator granted")
 

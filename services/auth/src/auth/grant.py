@@ -29,9 +29,9 @@ async def change(email: str, *, revoke: bool) -> str | None:
     ):
         decide = Account.revoke if revoke else Account.grant
         account = await AccountStore(db, relay).change(email, lambda account: decide(account, OPERATOR, now()))
-    if account is None:
-        return None
-    note("roles_changed", account.id, detail=f"{OPERATOR} {'revoked' if revoke else 'granted'}")
+        if account is None:
+            return None
+        note("roles_changed", account.id, detail=f"{OPERATOR} {'revoked' if revoke else 'granted'}")
     return f"{account.email} is {'no longer' if revoke else 'now'} an operator; the change applies within two seconds"
 
 

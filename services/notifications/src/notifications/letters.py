@@ -156,6 +156,11 @@ def _about_passkeys(words: Words, change: PasskeyChange, left: int) -> tuple[str
         case PasskeyChange.CODE_USED:
             text = _("somebody, hopefully you, signed in with a recovery code. Codes left: {left}.")
             return _("A recovery code was used"), text.format(left=left)
+        case PasskeyChange.RESET:
+            return _("Your passkeys were removed"), _(
+                "you told us that you have lost them, so all passkeys and recovery codes of your account are gone. Sign in "
+                "with your password and add a new passkey."
+            )
 
 
 def change_email(to: Letters, words: Words, facts: Facts) -> Letter:

@@ -138,6 +138,11 @@ class Keyring(Aggregate):
         """The account is erased: nothing of it is left here. Nobody is told, since there is nobody."""
         self.passkeys, self.code_hashes = [], []
 
+    def reset(self) -> None:
+        """The user has lost them all: the password is enough again, until a passkey is added."""
+        self.forget()
+        self.record(PasskeysChanged(user_id=self.id, change=PasskeyChange.RESET))
+
     def replace_codes(self, hashes: Sequence[str]) -> None:
         """From now on these recovery codes work, and no older one."""
         self.code_hashes = list(hashes)
