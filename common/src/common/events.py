@@ -119,8 +119,8 @@ class SessionEnd(StrEnum):
 class PasskeyChange(StrEnum):
     """What has changed about signing in without a password.
 
-    `copied`: a passkey was refused, because its counter shows that somebody has a copy of it. `reset`: whoever runs Souk
-    has removed all of them, and the codes.
+    `copied`: a passkey was refused, because its counter shows that somebody has a copy of it. `reset`: whoever runs
+    Souk has removed all of them, and the codes.
     """
 
     ADDED = "added"

@@ -1,4 +1,4 @@
-"""`python -m infra.local.commands.reset_passkeys`: remove the passkeys and recovery codes of EMAIL in the running stack."""
+"""`python -m infra.local.commands.reset_passkeys`: remove the passkeys and codes of EMAIL in the running Souk."""
 
 import sys
 

@@ -48,7 +48,7 @@ def main() -> int:
     except BusError as error:
         print(f"nothing was changed: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    print(said or f"nobody has signed up with {email}", file=sys.stdout if said else sys.stderr)  # noqa: T201
+    print(said or f"nobody has signed up with {email}", file=sys.stdout if said else sys.stderr)
     return 0 if said else 1
 
 

@@ -158,8 +158,8 @@ def _about_passkeys(words: Words, change: PasskeyChange, left: int) -> tuple[str
             return _("A recovery code was used"), text.format(left=left)
         case PasskeyChange.RESET:
             return _("Your passkeys were removed"), _(
-                "you told us that you have lost them, so all passkeys and recovery codes of your account are gone. Sign in "
-                "with your password and add a new passkey."
+                "you told us that you have lost them, so all passkeys and recovery codes of your account are gone. "
+                "Sign in with your password and add a new passkey."
             )
 
 
