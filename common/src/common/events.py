@@ -58,6 +58,27 @@ class ItemKind(StrEnum):
     EVENT = "event"
 
 
+class Category(StrEnum):
+    """What an item has to do with, so that it is found. Those up to `nightlife` are for events in the first place."""
+
+    MUSIC = "music"
+    THEATRE = "theatre"
+    COMEDY = "comedy"
+    SPORTS = "sports"
+    FILM = "film"
+    ARTS = "arts"
+    TALKS = "talks"
+    FAMILY = "family"
+    FOOD = "food"
+    NIGHTLIFE = "nightlife"
+    FASHION = "fashion"
+    HOME = "home"
+    ELECTRONICS = "electronics"
+    BOOKS = "books"
+    COLLECTIBLES = "collectibles"
+    OTHER = "other"
+
+
 class CancelReason(StrEnum):
     """Why an order ended unpaid."""
 
@@ -274,7 +295,7 @@ class RolesChanged(Event, subject="users.roles_changed"):
 
 
 class ItemState(Event):
-    """The whole item at `item_version`. Only an event has the fields from `starts_at` on."""
+    """The whole item at `item_version`. Only an event has the fields from `starts_at` to `timezone`."""
 
     item_id: ItemId
     item_version: int
@@ -294,6 +315,8 @@ class ItemState(Event):
     venue: str | None = None
     city: str | None = None
     timezone: str | None = None
+    category: Category | None = None
+    tags: tuple[str, ...] = ()
 
 
 class ItemListed(ItemState, subject="items.listed"):

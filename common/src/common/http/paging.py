@@ -12,8 +12,10 @@ from common.errors import NotFound
 T = TypeVar("T")
 S = TypeVar("S")
 
-_ID = re.compile(r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
-"""An id as `common.ids.new_id` makes it."""
+ID = r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}"
+"""The pattern of an id as `common.ids.new_id` makes it."""
+
+_ID = re.compile(ID)
 
 EXAMPLE_ID = "0193a1f27b4c7d5e8f60718293a4b5c6"
 """An id in the examples of the documentation."""

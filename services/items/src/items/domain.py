@@ -9,9 +9,20 @@ from typing_extensions import TypedDict
 from common.aggregate import Aggregate
 from common.clock import whole_milliseconds
 from common.errors import Conflict, Forbidden, IdempotencyKeyReused, Invalid, NotFound
-from common.events import Currency, Event, ItemChanged, ItemKind, ItemListed, ItemState, ItemStatus, ItemWithdrawn
+from common.events import (
+    Category,
+    Currency,
+    Event,
+    ItemChanged,
+    ItemKind,
+    ItemListed,
+    ItemState,
+    ItemStatus,
+    ItemWithdrawn,
+)
 from common.ids import new_id
 from common.text import LINE, TEXT, TIME_ZONE
+from items.search import key_of, words_of
 
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Description = Annotated[str, StringConstraints(max_length=10_000)]
@@ -29,11 +40,17 @@ Moment = Annotated[
     Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2100, 1, 1, tzinfo=UTC), examples=["2027-05-01T18:00:00Z"]),
     AfterValidator(lambda moment: whole_milliseconds(moment.astimezone(UTC))),
 ]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=30)]
+NewTag = Annotated[Tag, LINE, Field(examples=["jazz"])]
+MOST_TAGS = 5
+NewTags = Annotated[
+    tuple[NewTag, ...], Field(max_length=MOST_TAGS), AfterValidator(lambda tags: tuple(dict.fromkeys(tags)))
+]
 TimeZone = Annotated[str, TIME_ZONE, Field(examples=["Europe/Berlin"])]
 
 MOST_PICTURES = 6
 
-COPIES = {"seller_name", "available", "stock_version", "followed_version"}
+COPIES = {"seller_name", "seller_words", "available", "stock_version", "followed_version"}
 """Fields of an item that are copied from other services."""
 
 
@@ -104,6 +121,8 @@ class Changes(EventDetails, total=False):
     currency: Currency
     quantity: Quantity
     limit_per_buyer: LimitPerBuyer | None
+    category: Category | None
+    tags: NewTags
 
 
 class Item(Aggregate):
@@ -131,6 +150,8 @@ class Item(Aggregate):
     venue: Place | None = None
     city: Place | None = None
     timezone: str | None = None
+    category: Category | None = None
+    tags: tuple[Tag, ...] = ()
     created_at: AwareDatetime
     request_key: str | None = None
     """The seller's Idempotency-Key: unique among the items of the seller."""
@@ -139,6 +160,7 @@ class Item(Aggregate):
     awaited_version: int = 0
     """The newest version: once orders follows it, it is in effect. 0 if it was edited before Souk kept count."""
     seller_name: str | None = None
+    seller_words: tuple[str, ...] | None = None
     available: int
     stock_version: int = 0
     followed_version: int = 0
@@ -157,6 +179,8 @@ class Item(Aggregate):
         limit_per_buyer: int | None = None,
         request_key: str | None = None,
         fingerprint: str | None = None,
+        category: Category | None = None,
+        tags: tuple[str, ...] = (),
         kind: ItemKind = ItemKind.THING,
         **details: Unpack[EventDetails],
     ) -> Self:
@@ -174,6 +198,8 @@ class Item(Aggregate):
             created_at=whole_milliseconds(now),
             request_key=request_key,
             fingerprint=fingerprint,
+            category=category,
+            tags=tags,
             kind=kind,
             **details,
         )
@@ -230,8 +256,18 @@ class Item(Aggregate):
             self._record(ItemWithdrawn)
 
     def to_document(self) -> dict[str, Any]:
-        """The state. The copies are part of a new item only; after that their consumers write them."""
-        return self.model_dump(exclude={"id", "version"} | (COPIES if self.version else set()))
+        """The state, and by what it is found. The copies are part of a new item only; consumers write them."""
+        state = self.model_dump(exclude={"id", "version"} | (COPIES if self.version else set()))
+        return {**state, **self.found_by()}
+
+    def found_by(self) -> dict[str, Any]:
+        """What searches look at: `words` of the whole item, the `names` among them, and its city."""
+        named = (self.title, self.venue, self.city, *self.tags)
+        return {
+            "names": words_of(*named),
+            "words": words_of(*named, self.description),
+            "city_key": key_of(self.city) if self.city else None,
+        }
 
     def _check_editable(self, caller_id: str) -> None:
         self._only_for(caller_id)
@@ -280,6 +316,8 @@ class Item(Aggregate):
             status=self.status,
             pictures=self.pictures,
             limit_per_buyer=self.limit_per_buyer,
+            category=self.category,
+            tags=self.tags,
             kind=self.kind,
             **{name: getattr(self, name) for name in EventDetails.__annotations__},
             restated=restated,

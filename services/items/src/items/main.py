@@ -12,6 +12,7 @@ from common.live_sessions import live_sessions
 from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.settings import load
+from items.catalogue_store import CatalogueStore
 from items.consumers import consumers
 from items.pictures import PictureConverter
 from items.records import records
@@ -39,8 +40,10 @@ async def start() -> AsyncIterator[Running]:
         PictureConverter.running() as converter,
     ):
         store = ItemStore(db, relay)
+        catalogue = CatalogueStore(db)
         await store.prepare()
-        parts = [store, converter, Directory(bus), sessions]
+        await catalogue.prepare()
+        parts = [store, catalogue, converter, Directory(bus), sessions]
         async with store.sweeping(), records.answering(bus, parts), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 

@@ -1,6 +1,8 @@
 """Browse, offer, edit and withdraw items, and their pictures."""
 
-from collections.abc import Awaitable, Sequence
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from typing import Annotated, Self
 
@@ -15,16 +17,18 @@ from pydantic import (
     ValidationInfo,
     computed_field,
     field_validator,
+    model_validator,
     with_config,
 )
 
 from common.errors import IdempotencyKeyReused, StaleWrite, TooLarge, TooMany, Unauthenticated, Unavailable
-from common.events import Currency, ItemKind, ItemStatus
+from common.events import Category, Currency, ItemKind, ItemStatus
 from common.http.dependencies import IdempotencyKey, Now, Provided
-from common.http.paging import EXAMPLE_ID, Body, Cursor, Limit, Page, page_of
+from common.http.paging import EXAMPLE_ID, ID, Body, Page, page_of
 from common.http.problems import problems
 from common.http.sessions import CurrentUser, EmailNotVerified, OptionalUser, VerifiedUser
 from common.mongo.client import Document
+from items.catalogue_store import LISTED_IN, CatalogueStore
 from items.domain import (
     Changes,
     Item,
@@ -35,6 +39,7 @@ from items.domain import (
     Moment,
     NewDescription,
     NewPlace,
+    NewTags,
     NewTitle,
     NotOwner,
     PictureNotFound,
@@ -45,13 +50,20 @@ from items.domain import (
     WrongEvent,
 )
 from items.pictures import KINDS, BadPicture, PictureConverter, UnsupportedPicture
+from items.search import Sort, Wanted, searched
 from items.store import ItemStore
 
 router = APIRouter(prefix="/api/items", tags=["items"])
 
 Items = Annotated[ItemStore, Provided(ItemStore)]
+Lists = Annotated[CatalogueStore, Provided(CatalogueStore)]
 ItemInPath = Annotated[str, Path(description="The item's id.", examples=[EXAMPLE_ID])]
 PictureInPath = Annotated[str, Path(description="The picture's id.", examples=[EXAMPLE_ID])]
+DAY = "2027-05-01"
+Day = Annotated[date, Field(ge=date(2000, 1, 1), lt=date(2100, 1, 1))]
+PRICE_BOUND = Field(ge=0, le=10**9, examples=[4500])
+PLACE = rf"^(\d{{1,16}}~)?{ID}$"
+"""Where a list goes on: after which item, and after which value of what it is sorted by."""
 Converter = Annotated[PictureConverter, Provided(PictureConverter)]
 
 
@@ -59,7 +71,7 @@ class NewItem(Body):
     """What a seller offers; `price` is of one unit, in the currency's smallest unit.
 
     One person may hold and have paid for `limit_per_buyer` units, if that is given. An event has to have `starts_at`;
-    only an event has the fields after `kind`.
+    only an event has the fields from there to `timezone`.
     """
 
     title: NewTitle
@@ -75,6 +87,8 @@ class NewItem(Body):
     venue: NewPlace | None = None
     city: NewPlace | None = None
     timezone: TimeZone | None = None
+    category: Category | None = None
+    tags: NewTags = ()
 
     @property
     def fingerprint(self) -> str:
@@ -133,6 +147,8 @@ class ItemView(BaseModel):
     venue: str | None = None
     city: str | None = None
     timezone: str | None = None
+    category: Category | None = None
+    tags: list[str] = []
     awaited_version: int = Field(default=0, exclude=True)
     followed_version: int = Field(default=0, exclude=True)
 
@@ -166,25 +182,129 @@ async def get_item(item_id: ItemInPath, store: Items) -> ItemView:
     return ItemView.of(await store.look_at(item_id))
 
 
-@router.get("")
-async def list_items(
-    store: Items,
-    user: OptionalUser,
-    q: Annotated[str | None, Query(max_length=200, description="Words to look for.", examples=["seats"])] = None,
+class Browse(BaseModel):
+    """Which items are wanted, and in which order."""
+
+    model_config = ConfigDict(str_strip_whitespace=True)
+
+    q: Annotated[
+        str | None,
+        Field(
+            max_length=200,
+            description="Words to look for: an item has each, or one that begins so, or one that is nearly the same.",
+            examples=["jazz munchen"],
+        ),
+    ] = None
+    category: Annotated[Category | None, Field(description="Only of this category.", examples=["music"])] = None
+    city: Annotated[str | None, Field(max_length=200, description="Only in this city.", examples=["Berlin"])] = None
+    kind: Annotated[ItemKind | None, Field(description="Only events, or only things.", examples=["event"])] = None
+    from_: Annotated[
+        Moment | Day | None,
+        Field(alias="from", description="Only what starts at or after this time, or this day in UTC.", examples=[DAY]),
+    ] = None
+    to: Annotated[
+        Moment | Day | None,
+        Field(description="Only what starts before this time, or not after this day in UTC.", examples=[DAY]),
+    ] = None
+    price_min: Annotated[int | None, PRICE_BOUND, Field(description="The least price of a unit.")] = None
+    price_max: Annotated[int | None, PRICE_BOUND, Field(description="The highest price of a unit.")] = None
+    currency: Annotated[Currency | None, Field(description="Only at prices in this currency.", examples=["EUR"])] = None
+    available: Annotated[bool, Field(description="Only what has units left.")] = False
     seller_id: Annotated[
-        str | None, Query(max_length=64, description="Only what this user sells.", examples=[EXAMPLE_ID])
-    ] = None,
-    limit: Limit = 20,
-    cursor: Cursor = None,
-) -> Page[ItemView]:
-    """Items on sale, newest first; `q` wants every word in title or description. Sellers see their withdrawn ones."""
-    own = user is not None and user.id == seller_id
-    search = q.strip() if q else None
+        str | None, Field(max_length=64, description="Only what this user sells.", examples=[EXAMPLE_ID])
+    ] = None
+    sort: Annotated[
+        Sort,
+        Field(description="`soonest` lists what is still to come. `relevance` is of up to 1,000 items, the newest."),
+    ] = Sort.NEWEST
+    limit: Annotated[int, Field(ge=1, le=100, description="The most that a page may have.")] = 20
+    cursor: Annotated[
+        str | None, Field(pattern=PLACE, description="The `next` of an earlier page; nothing for the first one.")
+    ] = None
+
+    @model_validator(mode="after")
+    def _continues(self) -> Self:
+        if self.cursor and ("~" in self.cursor) is (self.sort is Sort.NEWEST):
+            raise ValueError("the cursor is of a list in another order")
+        return self
+
+    def wanted(self, user_id: str | None, now: datetime) -> Wanted:
+        """What that means for this user, now."""
+        words = searched(self.q or "")
+        soonest = now if self.sort is Sort.SOONEST else None
+        return Wanted(
+            words=words,
+            nobody=bool(self.q) and not words,
+            seller_id=self.seller_id,
+            withdrawn_too=user_id is not None and user_id == self.seller_id,
+            category=self.category,
+            city=self.city,
+            kind=self.kind,
+            currency=self.currency,
+            price_min=self.price_min,
+            price_max=self.price_max,
+            starts_from=_begin_of(self.from_) or soonest,
+            starts_before=_end_of(self.to),
+            available=self.available,
+            sort=self.sort,
+        )
+
+    @property
+    def after(self) -> Document | None:
+        """The last item of the page before."""
+        if self.cursor is None:
+            return None
+        value, _, item_id = self.cursor.rpartition("~")
+        field, _ = LISTED_IN[self.sort]
+        if self.sort is Sort.SOONEST:
+            return {"_id": item_id, field: datetime.fromtimestamp(int(value) / 1000, UTC)}
+        return {"_id": item_id, **({field: int(value)} if value else {})}
+
+    def place_of(self, item: Document) -> str:
+        """The cursor of what comes after this item."""
+        field, _ = LISTED_IN[self.sort]
+        if field == "_id":
+            return str(item["_id"])
+        value = item[field]
+        return f"{round(value.timestamp() * 1000) if isinstance(value, datetime) else value}~{item['_id']}"
+
+
+def _begin_of(when: datetime | date | None) -> datetime | None:
+    return when if isinstance(when, datetime | None) else datetime(when.year, when.month, when.day, tzinfo=UTC)
+
+
+def _end_of(when: datetime | date | None) -> datetime | None:
+    """A day counts to its end."""
+    begin = _begin_of(when)
+    return begin + timedelta(days=1) if begin and not isinstance(when, datetime) else begin
+
+
+class ItemPage(Page[ItemView]):
+    """A page of items. `total` and `facets` are of the whole list, up to 10,000 (1,000 of a search), and may be
+    five seconds old.
+
+    A facet has the number of items for each of its values, if that were the only one that is wanted of it.
+    """
+
+    total: int
+    facets: Mapping[str, Mapping[str, int]] = Field(examples=[{"category": {"music": 3}, "city": {"Berlin": 2}}])
+
+
+@router.get("")
+async def list_items(browse: Annotated[Browse, Query()], catalogue: Lists, user: OptionalUser, now: Now) -> ItemPage:
+    """Items on sale. Sellers see their withdrawn ones, too.
+
+    `q` finds beginnings of words, in titles, places, tags, descriptions and sellers' names, with small mistakes.
+    """
+    wanted = browse.wanted(user.id if user else None, now)
 
     def find(most: int) -> Awaitable[list[Document]]:
-        return store.page(search=search, seller_id=seller_id, withdrawn_too=own, limit=most, before=cursor)
+        return catalogue.page(wanted, most, browse.after)
 
-    return await page_of(find, limit, ItemView.of, lambda item: str(item["_id"]))
+    page, counts = await asyncio.gather(
+        page_of(find, browse.limit, ItemView.of, browse.place_of), catalogue.facets(wanted)
+    )
+    return ItemPage(items=page.items, next=page.next, total=counts.total, facets=counts.facets)
 
 
 @router.post(

@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pymongo import DESCENDING, TEXT, UpdateOne
+from pymongo import DESCENDING, UpdateOne
 from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
@@ -24,6 +23,7 @@ from common.records import Record, RecordsQuery
 from items.domain import Item, ItemNotFound, PictureNotFound
 from items.picture_store import PictureStore
 from items.pictures import Sizes
+from items.search import words_of
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ WITHDRAWN_AT_ONCE = 100
 
 LIVING = {"erased": {"$exists": False}}
 """Sellers that have not deleted their account."""
+
+UNNAMED = {"$unset": {"seller_name": "", "seller_words": ""}}
 
 EFFECT_TIMEOUT = 2.0
 """Seconds that the answer to an edit waits at most until the edit is in effect."""
@@ -70,9 +72,6 @@ class ItemStore:
         await self._items.create_index(
             [("seller_id", 1), ("request_key", 1)], name="key_of_seller", unique=True, partialFilterExpression=with_key
         )
-        await self._items.create_index(
-            [("title", TEXT), ("description", TEXT)], name="words", weights={"title": 10, "description": 1}
-        )
 
     async def look_at(self, item_id: str) -> Document:
         """The document of an item, listed or withdrawn. Do not change it: concurrent callers may get the same one.
@@ -87,21 +86,13 @@ class ItemStore:
         """The item. Raises `ItemNotFound`."""
         return Item.from_document(await self.look_at(item_id))
 
-    async def page(
-        self, *, search: str | None, seller_id: str | None, withdrawn_too: bool, limit: int, before: str | None
-    ) -> list[Document]:
-        """The documents of the newest items that match, older than the item `before`.
-
-        `search`: every word of it occurs in title or description.
-        """
-        query: dict[str, Any] = {} if withdrawn_too else {"status": ItemStatus.LISTED}
-        if seller_id:
-            query["seller_id"] = seller_id
-        if before:
-            query["_id"] = {"$lt": before}
-        if search:
-            query["$text"] = {"$search": every_word(search)}
-        return await self._items.find(query, WITHOUT_PENDING).sort("_id", DESCENDING).limit(limit).to_list()
+    async def fill_in_words(self) -> None:
+        """Give items of older versions by what they are found."""
+        while old := await self._items.find({"words": {"$exists": False}}, WITHOUT_PENDING).limit(SWEEP_PAGE).to_list():
+            await write_all(self._items, [_found_by(item) for item in map(Item.from_document, old)])
+        named = {"seller_name": {"$ne": None}, "seller_words": {"$exists": False}}
+        for name in await self._items.distinct("seller_name", named):
+            await self._items.update_many({**named, "seller_name": name}, {"$set": _named(name)})
 
     async def item_records(self, query: RecordsQuery) -> list[Record]:
         """Items, for reconciliation."""
@@ -114,7 +105,8 @@ class ItemStore:
         Raises `IdempotencyKeyReused`, and `Unauthenticated` for a seller whose account is deleted.
         """
         self._outbox.relay.check_room()
-        item.seller_name = await self._seller_name(item.seller_id)
+        if name := await self._seller_name(item.seller_id):
+            item.seller_name, item.seller_words = name, tuple(words_of(name))
         try:
             await self._outbox.save(item)
         except DuplicateKeyError:
@@ -176,9 +168,10 @@ class ItemStore:
     async def _keep_sweeping(self, over: asyncio.Event) -> None:
         while not over.is_set():
             try:
+                await self.fill_in_words()
                 await self.sweep(over)
             except Exception:
-                log.exception("sweeping pictures failed; it goes on in %s s", SWEEP_SECONDS)
+                log.exception("sweeping failed; it goes on in %s s", SWEEP_SECONDS)
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), SWEEP_SECONDS)
 
@@ -210,11 +203,10 @@ class ItemStore:
     async def forget_seller(self, seller_id: str) -> None:
         """Remember only that they are erased, take their name from their items, and withdraw these."""
         await self._sellers.replace_one({"_id": seller_id}, {"erased": True}, upsert=True)
-        await self._items.update_many({"seller_id": seller_id}, {"$unset": {"seller_name": ""}})
-        while on_sale := await self.page(
-            search=None, seller_id=seller_id, withdrawn_too=False, limit=WITHDRAWN_AT_ONCE, before=None
-        ):
-            await asyncio.gather(*(self._withdraw(item["_id"], seller_id) for item in on_sale))
+        await self._items.update_many({"seller_id": seller_id}, UNNAMED)
+        on_sale = {"seller_id": seller_id, "status": ItemStatus.LISTED}
+        while items := await self._items.find(on_sale, {"_id": 1}).limit(WITHDRAWN_AT_ONCE).to_list():
+            await asyncio.gather(*(self._withdraw(item["_id"], seller_id) for item in items))
 
     async def show_stock(self, event: StockChanged) -> None:
         """Show the available units, unless newer ones are shown already. Concurrent calls share one write."""
@@ -238,7 +230,7 @@ class ItemStore:
         return seller["name"] if seller else None
 
     async def _fill_in(self, seller_id: str, name: str) -> None:
-        await self._items.update_many({"seller_id": seller_id, "seller_name": None}, {"$set": {"seller_name": name}})
+        await self._items.update_many({"seller_id": seller_id, "seller_name": None}, {"$set": _named(name)})
 
     async def _write_stock(self, events: Sequence[StockChanged]) -> list[StaleWrite | None]:
         latest = {event.item_id: event for event in sorted(events, key=lambda event: event.stock_version)}
@@ -275,12 +267,12 @@ class ProjectionStore:
         guard = {"_id": seller_id, **LIVING, **(found or {"name": name})}
         with suppress(DuplicateKeyError):  # A consumer stored it meanwhile.
             await self._sellers.update_one(guard, {"$set": {"name": name}}, upsert=found is None)
-        await self._items.update_many({"seller_id": seller_id}, {"$set": {"seller_name": name}})
+        await self._items.update_many({"seller_id": seller_id}, {"$set": _named(name)})
 
     async def forget_seller(self, seller_id: str) -> None:
         """As `ItemStore.forget_seller`, without withdrawing anything."""
         await self._sellers.replace_one({"_id": seller_id}, {"erased": True}, upsert=True)
-        await self._items.update_many({"seller_id": seller_id}, {"$unset": {"seller_name": ""}})
+        await self._items.update_many({"seller_id": seller_id}, UNNAMED)
 
     async def available(self) -> dict[str, Document]:
         """The copied stock of each item for which a stock event has arrived."""
@@ -301,7 +293,10 @@ def _copy_of(event: StockChanged) -> UpdateOne:
     return UpdateOne({"_id": event.item_id, "stock_version": {"$lt": event.stock_version}}, change)
 
 
-def every_word(search: str) -> str:
-    """A text search for all words; Mongo's own finds any of them. A single word also matches its other forms."""
-    words = re.findall(r"\w+", search)
-    return words[0] if len(words) == 1 else " ".join(f'"{word}"' for word in words)
+def _found_by(item: Item) -> UpdateOne:
+    found = {name: value for name, value in item.found_by().items() if value is not None}
+    return UpdateOne({"_id": item.id, "version": item.version}, {"$set": found})
+
+
+def _named(seller: str) -> Document:
+    return {"seller_name": seller, "seller_words": words_of(seller)}

@@ -1,0 +1,193 @@
+"""How items are found: words with and without mistakes, facts, orders and counts."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from common.events import StockChanged, UserErased, UserRegistered
+from items.search import key_of, near, searched, words_of
+from tests.support.sessions import person
+
+from .conftest import Shop
+
+EVENT: dict[str, Any] = {"kind": "event", "starts_at": "2090-05-01T18:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Two seats, row 4", ["two", "seats", "row", "4"]),
+        ("MÜNCHEN", ["munchen", "muenchen"]),
+        ("Mu\u0308nchen", ["munchen", "muenchen"]),  # the umlaut as two characters
+        ("Große Straße", ["grosse", "strasse"]),
+        ("Smørrebrød à Łódź", ["smorrebrod", "smoerrebroed", "a", "lodz"]),
+        ("rock_n'roll", ["rock", "n", "roll"]),
+        ("東京 2027", ["東京", "2027"]),
+        ("?! _", []),
+    ],
+)
+def test_words_are_compared_without_case_and_marks(text: str, words: list[str]) -> None:
+    assert sorted(words_of(text)) == sorted(words)
+
+
+def test_a_search_and_an_item_have_so_many_words_and_no_more() -> None:
+    assert len(searched(" ".join(map(str, range(99))))) == 8
+    assert len(words_of(" ".join(map(str, range(999))))) == 300
+    assert searched("x" * 200) == ("x" * 40,)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("vivladi", ["vivaldi"]),
+        ("concrt", ["concert", "concerts"]),
+        ("philarmonie", ["philharmonie"]),
+        ("conc", []),  # it begins two
+        ("jaz", []),  # it begins one
+        ("jzz", []),  # too short for a mistake
+        ("opera", []),
+    ],
+)
+def test_a_word_with_a_small_mistake_stands_for_those_that_are_near(word: str, meant: list[str]) -> None:
+    known = ["concert", "concerts", "jazz", "philharmonie", "vivaldi"]
+    assert set(meant) >= set(near(word, known)) >= set(meant[:1])
+
+
+def test_a_city_is_one_however_it_is_typed() -> None:
+    assert key_of("Köln") == key_of("  KÖLN ") == key_of("Ko\u0308ln") == "koln"
+    assert key_of("New  York") == "new york" != key_of("York")
+
+
+async def test_a_search_finds_places_tags_and_sellers_with_umlauts_and_mistakes(shop: Shop) -> None:
+    await shop.events.deliver(UserRegistered(user_id=shop.seller.id, name="Jürgen Weiß"))
+    await shop.offer(title="Vivaldi by candlelight", venue="Gasteig", city="München", tags=["Strings"], **EVENT)
+    await shop.offer(person("Grace"), title="A brass lamp", description="It stood in Zürich.")
+
+    well = ("vival", "candle vival", "münchen", "Munchen", "muenchen", "gaste", "STRINGS", "jurgen", "juergen weiss")
+    for found in well:
+        assert await shop.titles(q=found) == ["Vivaldi by candlelight"], found
+    for mistaken in ("vivladi", "candlelihgt", "munchne"):
+        assert await shop.titles(q=mistaken) == ["Vivaldi by candlelight"], mistaken
+    assert await shop.titles(q="zurich lamp") == ["A brass lamp"]
+    for nothing in ("zurich vivaldi", ".*", "^a"):
+        assert await shop.titles(q=nothing) != ["Vivaldi by candlelight"], nothing
+
+
+async def test_who_is_erased_is_found_by_no_name(shop: Shop) -> None:
+    await shop.events.deliver(UserRegistered(user_id=shop.seller.id, name="Thoralf"))
+    item = await shop.offer()
+    assert await shop.titles(q="thoralf") == [item["title"]]
+
+    await shop.events.deliver(UserErased(user_id=shop.seller.id, account_version=2))
+
+    assert "thoralf" not in str(await shop.db.items.find({}, {"pending": 0}).to_list()).casefold()
+
+
+async def test_facts_narrow_a_list(shop: Shop) -> None:
+    day = datetime(2090, 5, 1, tzinfo=UTC)
+    for n, city in enumerate(("Berlin", "Köln", "Berlin")):
+        starts_at = (day + timedelta(days=n, hours=18)).isoformat()
+        details: dict[str, Any] = {**EVENT, "starts_at": starts_at, "city": city, "category": "music"}
+        await shop.offer(title=f"Concert {n}", price=1000 * (n + 1), **details)
+    lamp = await shop.offer(title="Lamp", category="home", price=1500, currency="USD")
+    await shop.events.deliver(StockChanged(item_id=lamp["id"], stock_version=1, quantity=5, available=0))
+
+    async def found(**params: Any) -> list[str]:
+        return sorted(title[-1] for title in await shop.titles(**params))
+
+    assert await found(city="BERLIN") == ["0", "2"]
+    assert await found(city="koln") == ["1"]
+    assert await found(category="music", price_min=2000) == ["1", "2"]
+    assert await found(price_min=1000, price_max=1500) == ["0", "p"]
+    assert await found(price_max=1500, currency="EUR") == ["0"]
+    assert await found(kind="thing") == ["p"]
+    assert await found(available="true") == ["0", "1", "2"]
+    assert await found(**{"from": "2090-05-02", "to": "2090-05-02"}) == ["1"]
+    assert await found(**{"from": "2090-05-01T18:00:00Z", "to": "2090-05-02T18:00:00Z"}) == ["0"]
+    assert await found(q="concert", city="Berlin", **{"from": "2090-05-02"}) == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("sort", "titles"),
+    [
+        ("newest", ["E", "D", "C", "B", "A"]),
+        ("price", ["C", "A", "E", "D", "B"]),
+        ("-price", ["D", "B", "E", "A", "C"]),
+        ("soonest", ["B", "E", "D", "A"]),
+    ],
+)
+@pytest.mark.parametrize("limit", [1, 2, 5])
+async def test_every_order_has_pages_without_gap_or_repetition(
+    shop: Shop, sort: str, titles: list[str], limit: int
+) -> None:
+    for title, price, day in (("A", 2, 9), ("B", 4, 1), ("C", 1, None), ("D", 4, 2), ("E", 3, 2)):
+        event: dict[str, Any] = {"kind": "event", "starts_at": f"2090-05-0{day}T18:00:00.123Z"} if day else {}
+        await shop.offer(title=title, price=price, **event)
+    await shop.offer(title="Over", price=2, kind="event", starts_at="2020-05-01T18:00:00Z")
+
+    seen: list[str] = []
+    params: dict[str, Any] = {"sort": sort, "limit": limit}
+    while True:
+        page = (await shop.call("GET", params=params)).json()
+        seen += [item["title"] for item in page["items"]]
+        if page["next"] is None:
+            break
+        params["cursor"] = page["next"]
+
+    assert [title for title in seen if title != "Over"] == titles
+    assert len(seen) == len(set(seen))
+    assert ("Over" in seen) is (sort != "soonest")
+
+
+async def test_what_fits_better_comes_first(shop: Shop) -> None:
+    await shop.offer(title="Jazz night")
+    await shop.offer(title="Jazzy evening")
+    await shop.offer(title="A lamp", description="As in every jazz bar.")
+
+    assert await shop.titles(q="jazz") == ["A lamp", "Jazzy evening", "Jazz night"]
+    best = (await shop.call("GET", params={"q": "jazz", "sort": "relevance", "limit": 2})).json()
+    assert [item["title"] for item in best["items"]] == ["Jazz night", "Jazzy evening"]
+    assert await shop.titles(q="jazz", sort="relevance", limit=2, cursor=best["next"]) == ["A lamp"]
+
+
+async def test_a_list_says_how_many_there_are_and_would_be(shop: Shop) -> None:
+    for city, category in (("Berlin", "music"), ("berlin", "film"), ("Köln", "music")):
+        await shop.offer(title="Evening", city=city, category=category, **EVENT)
+    await shop.offer(title="Lamp")
+
+    async def counts(**params: Any) -> tuple[int, Any]:
+        page = (await shop.call("GET", params=params)).json()
+        return page["total"], page["facets"]
+
+    total, facets = await counts(limit=1)
+    assert total == 4
+    assert facets == {
+        "category": {"music": 2, "film": 1},
+        "city": {"Berlin": 2, "Köln": 1},
+        "kind": {"event": 3, "thing": 1},
+    }
+    total, facets = await counts(category="music", q="even")
+    assert (total, facets["category"], facets["city"]) == (2, {"music": 2, "film": 1}, {"Berlin": 1, "Köln": 1})
+    assert await counts(q="?!") == (0, {"category": {}, "city": {}, "kind": {}})
+
+
+async def test_a_wrong_wish_is_named(shop: Shop) -> None:
+    wrong = {"category": "cars", "sort": "best", "price_min": "-1", "from": "soon", "to": "1999-01-01", "kind": "x"}
+    for name, value in wrong.items():
+        answer = await shop.call("GET", params={name: value})
+        assert answer.status_code == 422, name
+        assert {error["field"].partition(".")[0] for error in answer.json()["errors"]} == {name}
+    newest = f"{(await shop.offer())['id']}"
+    for sort, cursor in (("price", newest), ("newest", f"12~{newest}"), ("price", f"x~{newest}")):
+        assert (await shop.call("GET", params={"sort": sort, "cursor": cursor})).status_code == 422, sort
+
+
+async def test_tags_are_few_short_and_each_one_once(shop: Shop) -> None:
+    item = await shop.offer(tags=["jazz", "jazz", "late"], category="music")
+    assert (item["tags"], item["category"]) == (["jazz", "late"], "music")
+    changed = await shop.call("PATCH", f"/{item['id']}", shop.seller, json={"tags": [], "category": None})
+    assert (changed.json()["tags"], changed.json()["category"]) == ([], None)
+    for tags in (["a", "b", "c", "d", "e", "f"], ["x" * 31], [""], "jazz"):
+        answer = await shop.call("PATCH", f"/{item['id']}", shop.seller, json={"tags": tags})
+        assert answer.status_code == 422, tags
