@@ -17,7 +17,7 @@ from common.errors import Conflict, StaleWrite, Unavailable
 from common.events import StockChanged
 from common.mongo.client import Database
 from common.outbox import SWEEP_AFTER, UPDATE_ATTEMPTS, Outbox, Relay, write_of
-from common.telemetry import caused_by, new_cause
+from common.telemetry import BEHIND, BEHIND_FOR, caused_by, new_cause
 from infra.servers.nats import NatsServer
 from tests.support.bus import Events
 from tests.support.shelf import Shelf
@@ -372,6 +372,8 @@ async def test_while_the_bus_is_away_commands_succeed_and_their_events_leave_whe
                 await outbox.save(shelf)
                 assert len((await kept(db, shelf))["pending"]) == 1
             await eventually(lambda: is_refused(outbox), why="the sweeper sees how far behind the bus is")
+            assert BEHIND._value.get() == 20
+            assert SWEEP_AFTER.total_seconds() < BEHIND_FOR._value.get() < 120
 
             await server.start()
             await eventually(lambda: nothing_pending(db), seconds=30)

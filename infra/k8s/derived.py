@@ -8,12 +8,14 @@ from pathlib import Path
 
 from common.bus.provision import write_table
 from infra.bus import PROVISIONER, TABLE, bus_users
+from infra.k8s.dashboards import dashboards
 from infra.servers.nats import accounts
 from infra.services import NAMES, ROOT
 
 USERS = (*NAMES, PROVISIONER)
 
 NATS = Path(__file__).parent / "base/nats"
+DASHBOARDS = Path(__file__).parent / "components/observability/dashboards"
 
 ENTRY = """\
             - name: PASSWORD_OF_{variable}
@@ -93,6 +95,7 @@ def derived() -> dict[Path, str]:
         NATS / "users.conf": users_conf(),
         NATS / "passwords.yaml": passwords(),
         file: skaffold(file.read_text()),
+        **{DASHBOARDS / name: text for name, text in dashboards().items()},
     }
 
 

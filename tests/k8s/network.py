@@ -31,6 +31,7 @@ INTERNET = _machine("203.0.113.7", 25, 80, 443, 465, 587)
 STRANGERS = [
     *(_stranger(name, name) for name in CONTROLLERS),
     _stranger("keda", "keda"),
+    _stranger("prometheus", "monitoring", **{"app.kubernetes.io/name": "prometheus"}),
     _stranger("dns", "kube-system", 53, k8s_app="kube-dns"),
     _stranger("other", "other", 80),
     API_SERVER,
@@ -67,6 +68,10 @@ def expected(objects: Objects) -> set[Edge]:
         tcp |= {("nats", "nats", 6222)}
     if any(objects.of("ScaledObject")):
         tcp |= {("keda", "nats", 8222)}
+    if any(objects.of("PodMonitor")):
+        tcp |= {("bus-exporter", "nats", 8222), ("prometheus", "bus-exporter", 7777)}
+        tcp |= {("prometheus", service, 8000) for service in NAMES}
+        tcp |= {("prometheus", pod.name, 9216) for pod in objects.pods if pod.kind == "MongoDBCommunity"}
     for pod in (pod for pod in objects.pods if pod.kind == "MongoDBCommunity"):
         tcp |= {(pod.name, pod.name, 27017), *((pod.name, API_SERVER.name, port) for port in (443, 6443))}
     if any(e.get("value") == "stripe" for e in objects.service("payments")["env"]):

@@ -19,6 +19,7 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
     "dev": ("dev",),
     "prod": ("prod",),
     "prod with gateway-api": ("prod", "gateway-api"),
+    "prod with observability": ("prod", "observability"),
 }
 """By name: an overlay, and components that are added to it."""
 
@@ -90,7 +91,8 @@ def _pod(one: Object) -> Pod:
 def _operated(one: Object) -> Pod:
     meta = one["metadata"]
     labels = {"app": f"{meta['name']}-svc"}  # as the operator labels them
-    return Pod(meta["name"], one["kind"], meta["namespace"], labels, {}, {"mongodb": 27017})
+    agent = {"prometheus": one["spec"]["prometheus"]["port"]} if "prometheus" in one["spec"] else {}
+    return Pod(meta["name"], one["kind"], meta["namespace"], labels, {}, {"mongodb": 27017, **agent})
 
 
 def render_all(folder: Path) -> dict[str, Objects]:

@@ -24,7 +24,7 @@ from common.bus.connection import Bus
 from common.bus.envelope import Envelope
 from common.errors import StaleWrite, Unavailable
 from common.mongo.client import AWAY, TIMEOUT, WITHOUT_PENDING, Collection, Document, newest, write_all
-from common.telemetry import BEHIND, RELAYED, Cause
+from common.telemetry import BEHIND, BEHIND_FOR, RELAYED, Cause
 
 log = logging.getLogger(__name__)
 
@@ -91,14 +91,16 @@ class Outgoing:
 
 @dataclass(slots=True)
 class Amount:
-    """How many events, and about how many bytes."""
+    """How many events, about how many bytes, and since when."""
 
     events: int = 0
     bytes: int = 0
+    oldest: datetime | None = None
 
     def add(self, outgoing: Sequence[Outgoing]) -> None:
         self.events += len(outgoing)
         self.bytes += sum(o.size for o in outgoing)
+        self.oldest = min((t for t in (self.oldest, *(o.envelope.time for o in outgoing)) if t), default=None)
 
 
 def write_of(aggregate: Aggregate, envelopes: Sequence[Envelope]) -> Write:
@@ -219,6 +221,7 @@ class Relay:
                 behind.events += await collection.count_documents(HAS_PENDING, limit=MAX_PENDING)
         self._behind = behind
         BEHIND.set(behind.events)
+        BEHIND_FOR.set((datetime.now(UTC) - behind.oldest).total_seconds() if behind.oldest else 0)
         return swept
 
 

@@ -24,6 +24,9 @@ RETRIED = Counter("souk_events_retried_total", "Deliveries that failed and will 
 DEAD_LETTERS = Counter("souk_dead_letters_total", "Messages put into the dead-letter stream", ["consumer"])
 RELAYED = Counter("souk_events_relayed_total", "Events that JetStream acknowledged", ["subject"])
 BEHIND = Gauge("souk_outbox_behind", "Events written but not yet acknowledged by JetStream")
+BEHIND_FOR = Gauge(
+    "souk_outbox_oldest_age_seconds", "Age of the oldest event that the last sweep could not publish, 0 if none"
+)
 
 LogFormat = Literal["text", "json"]
 

@@ -15,6 +15,7 @@ from common.http.documents import complete
 from common.http.middleware import HeadMiddleware, RequestMiddleware
 from common.http.operations import operations
 from common.http.problems import add_problem_handlers
+from common.metrics import loop_watched
 from common.settings import Settings, load
 from common.telemetry import log_to_stdout
 
@@ -54,7 +55,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with start() as running:
+        async with start() as running, loop_watched():
             app.state.parts = {type(part): part for part in running.parts}
             app.state.checks = running.checks
             app.state.serves_without = running.serves_without

@@ -15,6 +15,7 @@ from audit.reconciliation.store import ReportStore
 from audit.routes import router
 from audit.security.store import SecurityStore
 from audit.settings import AuditSettings
+from audit.watch import watching
 from common.bus.connection import Bus
 from common.directory import Directory
 from common.http.app import Running, create_app, serve
@@ -41,7 +42,12 @@ async def start() -> AsyncIterator[Running]:
         kept, reports = [log, retries, letters, security], ReportStore(db)
         parts = [*kept, reports, Histories(log, retries, letters, Directory(bus)), sessions]
         schedule = Schedule(Checker(bus, db, settings.reconcile_grace), reports, settings.reconcile_every)
-        async with bus.consuming(consumers, parts), backfilling(bus, log, kept), schedule.running():
+        async with (
+            bus.consuming(consumers, parts),
+            backfilling(bus, log, kept),
+            schedule.running(),
+            watching(bus, letters),
+        ):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 

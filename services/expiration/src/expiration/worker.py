@@ -7,13 +7,21 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 
+from prometheus_client import Histogram
+
 from common.bus.connection import Bus, BusError
 from common.bus.envelope import Envelope
 from common.events import HoldElapsed, OrderCancelled, OrderPaid, OrderPlaced
 from common.telemetry import RELAYED
-from expiration.deadlines import AWAY, Deadlines, Incomplete
+from expiration.deadlines import AWAY, Deadlines, Incomplete, milliseconds, utc_now
 
 log = logging.getLogger(__name__)
+
+LATENESS = Histogram(
+    "souk_deadline_lateness_seconds",
+    "How long after a hold was over the bus had stored its end",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
 
 BATCH = 500
 """Orders claimed, or events read again, at a time: what bounds the memory."""
@@ -77,6 +85,9 @@ class Worker:
             published = {envelopes[envelope] for envelope in await self._bus.publish(list(envelopes))}
             await self._deadlines.settle(claim, published)
             RELAYED.labels(HoldElapsed.subject).inc(len(published))
+            moment = milliseconds(utc_now())
+            for order in published:
+                LATENESS.observe((moment - claim.orders[order]) / 1000)
             if len(published) < len(claim.orders):
                 return POLL_SECONDS
         return min(POLL_SECONDS, claim.idle.total_seconds())

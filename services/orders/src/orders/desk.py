@@ -7,6 +7,8 @@ gets cheaper the more buyers come (docs/decisions/group-commit.md has the figure
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from prometheus_client import Histogram
+
 from common.batching import Batcher
 from common.bus.envelope import Envelope
 from common.clock import now
@@ -23,6 +25,12 @@ from orders.stock import ItemNotFound, Stock
 from orders.store import OrderStore, Session
 
 A = TypeVar("A", Order, Stock)
+
+GROUP = Histogram(
+    "souk_desk_group_commands",
+    "Commands that were committed together",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
 
 
 class ReservationDesk:
@@ -100,6 +108,7 @@ class ReservationDesk:
             return group.outcomes, group.answers, orders, stocks
 
         outcomes, answers, orders, stocks = await self._store.in_transaction(attempt)
+        GROUP.observe(len(batch))
         self._store.committed(orders.values(), stocks.values())
         await self._store.count_refusals(answers)
         return outcomes

@@ -7,6 +7,7 @@ from functools import partial
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
 from common.live_sessions import live_sessions
+from common.metrics import sampled
 from common.mongo.client import AWAY, database
 from common.outbox import Relay
 from common.settings import load
@@ -32,7 +33,7 @@ async def start() -> AsyncIterator[Running]:
         await store.prepare()
         desk = ReservationDesk(store, settings.hold_limits)
         parts = [settings, store, desk, sessions]
-        async with records.answering(bus, parts), bus.consuming(consumers, parts):
+        async with records.answering(bus, parts), bus.consuming(consumers, parts), sampled(store.count_holds):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import pymongo
 from cachetools import LRUCache
+from prometheus_client import Gauge
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
@@ -42,6 +43,9 @@ REFUSALS_KEPT = 100
 REFUSALS_PRUNED_AT = 25
 """After so many refusals of a buyer, a process removes those that are more than may be kept."""
 
+
+HOLDS = Gauge("souk_holds", "Orders that await payment")
+HELD_UNITS = Gauge("souk_held_units", "Units of items that unpaid orders hold")
 
 ORDER_FIELDS = (
     "buyer_id",
@@ -138,6 +142,15 @@ class OrderStore:
         await self._orders.update_many({"buyer_id": buyer_id}, {"$unset": {"buyer_name": ""}})
         over = {"buyer_id": buyer_id, "status": {"$ne": OrderStatus.AWAITING_PAYMENT}}
         await self._orders.update_many(over, {"$unset": {"counts_for": "", "lapsed_at": ""}})
+
+    async def count_holds(self) -> None:
+        """Say to Prometheus what is held, as an index of the holds alone has it."""
+        held = {"$match": {"held_by": {"$exists": True}}}
+        summed = {"$group": {"_id": None, "orders": {"$sum": 1}, "units": {"$sum": "$quantity"}}}
+        found = await (await self._orders.aggregate([held, summed])).to_list()
+        [total] = found or [{"orders": 0, "units": 0}]
+        HOLDS.set(total["orders"])
+        HELD_UNITS.set(total["units"])
 
     async def unpaid_by(self, buyer_id: str) -> list[str]:
         """The ids of the orders of a buyer that await payment."""

@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
+from prometheus_client import Counter, Histogram
+
 from common.errors import IdempotencyKeyReused
 from common.events import ProviderOperation
 from common.ids import once_arrived
@@ -31,6 +33,16 @@ from payments.status import PaymentStatus
 from payments.store import DueStore, PaymentStore
 
 log = logging.getLogger(__name__)
+
+GATEWAY_CALLS = Histogram(
+    "souk_gateway_call_seconds",
+    "Time that a call to the payment gateway took, however it ended",
+    ["operation"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+GATEWAY_FAILURES = Counter(
+    "souk_gateway_failures_total", "Calls to the payment gateway that got no answer", ["operation", "error"]
+)
 
 WORD_TIMEOUT = timedelta(seconds=2)
 """How long a request waits until orders has said what becomes of its payment, and that is done."""
@@ -250,8 +262,10 @@ class Cashier:
         """A call to the gateway. If it fails, the payment records that, in a save of its own."""
         call = Call(operation)
         try:
-            yield call
+            with GATEWAY_CALLS.labels(operation).time():
+                yield call
         except tuple(FAILURES) as error:
+            GATEWAY_FAILURES.labels(operation, type(error).__name__).inc()
             await self._payments.change(payment, call.failed(error, payment.reference))
             raise
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from prometheus_client import Counter
 from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
@@ -18,6 +19,9 @@ from common.records import Record, RecordsQuery
 from payments.domain import Payment, PaymentNotFound
 from payments.due import Due, OrderNotPayable
 from payments.status import TROUBLE
+
+PAYMENTS = Counter("souk_payments_total", "Payments that came into a state", ["status", "currency"])
+MONEY = Counter("souk_payments_minor_units_total", "Money of payments that came into a state", ["status", "currency"])
 
 
 class PaymentStore:
@@ -67,7 +71,18 @@ class PaymentStore:
 
     async def change(self, payment: Payment, transition: Callable[[Payment], None]) -> Payment:
         """Apply a transition and save; after a lost race, apply it to the newest state. Transitions are repeatable."""
-        return await self._outbox.update(lambda: self.get(payment.id), transition, loaded=payment, command=False)
+        before = payment.status
+
+        def move(newest: Payment) -> None:
+            nonlocal before
+            before = newest.status
+            transition(newest)
+
+        changed = await self._outbox.update(lambda: self.get(payment.id), move, loaded=payment, command=False)
+        if changed.status is not before:
+            PAYMENTS.labels(changed.status, changed.currency).inc()
+            MONEY.labels(changed.status, changed.currency).inc(changed.amount)
+        return changed
 
     async def begun(self) -> float:
         """When the first payment was made, or now, in Unix seconds."""
