@@ -11,7 +11,7 @@ import pytest
 from common.telemetry import Cause, LogFormat, caused_by, log_to_stdout
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-CAUSE = Cause(request_id="request-1", traceparent="", event_id="event-1")
+CAUSE = Cause(request_id="request-1", traceparent=f"00-{'ab' * 16}-{'cd' * 8}-01", event_id="event-1")
 RED = "\x1b[31m"
 YELLOW = "\x1b[33m"
 DIM = "\x1b[2m"
@@ -67,6 +67,7 @@ def test_json_is_for_machines(start: Start, output: type[StringIO], log_format: 
         "service": "orders",
         "ms": 1.5,
         "request_id": "request-1",
+        "trace_id": "ab" * 16,
         "event_id": "event-1",
     }
 

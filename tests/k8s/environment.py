@@ -10,8 +10,8 @@ from infra.services import NAMES
 from tests.k8s.code_facts import settings_of
 from tests.k8s.objects import Object, Objects, Pod
 
-NOT_OURS = {"FORWARDED_ALLOW_IPS"}
-"""Read by uvicorn."""
+NOT_OURS = {"FORWARDED_ALLOW_IPS", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"}
+"""Read by uvicorn and by OpenTelemetry."""
 
 OUTSIDE = {"PUBLIC_URL", "SMTP_URL"}
 """They lead out of the cluster, or to the mailbox."""

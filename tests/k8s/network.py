@@ -31,6 +31,7 @@ INTERNET = _machine("203.0.113.7", 25, 80, 443, 465, 587)
 STRANGERS = [
     *(_stranger(name, name) for name in CONTROLLERS),
     _stranger("keda", "keda"),
+    _stranger("collector", "monitoring", 4318, **{"app.kubernetes.io/name": "opentelemetry-collector"}),
     _stranger("prometheus", "monitoring", **{"app.kubernetes.io/name": "prometheus"}),
     _stranger("dns", "kube-system", 53, k8s_app="kube-dns"),
     _stranger("other", "other", 80),
@@ -68,6 +69,8 @@ def expected(objects: Objects) -> set[Edge]:
         tcp |= {("nats", "nats", 6222)}
     if any(objects.of("ScaledObject")):
         tcp |= {("keda", "nats", 8222)}
+    if any(e["name"] == "OTEL_EXPORTER_OTLP_ENDPOINT" for e in objects.service("web")["env"]):
+        tcp |= {(service, "collector", 4318) for service in NAMES}
     if any(objects.of("PodMonitor")):
         tcp |= {("bus-exporter", "nats", 8222), ("prometheus", "bus-exporter", 7777)}
         tcp |= {("prometheus", service, 8000) for service in NAMES}

@@ -19,7 +19,7 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
     "dev": ("dev",),
     "prod": ("prod",),
     "prod with gateway-api": ("prod", "gateway-api"),
-    "prod with observability": ("prod", "observability"),
+    "prod with observability": ("prod", "observability", "traces"),
 }
 """By name: an overlay, and components that are added to it."""
 

@@ -74,6 +74,8 @@ class _CauseFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if cause := _cause.get():
             record.request_id = cause.request_id
+            if cause.traceparent:
+                record.trace_id = cause.traceparent[3:35]
             if cause.event_id:
                 record.event_id = cause.event_id
         return True

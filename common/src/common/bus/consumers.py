@@ -21,7 +21,8 @@ from common.bus.message import Message
 from common.bus.subscription import DurableSubscription, StreamFilter, delivered
 from common.bus.tries import FIRST, Past, Tries
 from common.events import DeadLetterReplayed, Event
-from common.telemetry import HANDLED, RETRIED, Cause, caused_by, new_cause
+from common.telemetry import HANDLED, RETRIED, Cause, new_cause
+from common.tracing import failed, working
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +145,9 @@ class Consumer(DurableSubscription):
             # It never finished and never failed either: handling this message ends the process.
             await self.dead_letter(msg, message, "was tried again and again and never finished", past.count)
             return
-        with caused_by(_cause_of(message)):
+        with working(
+            self.service, f"process {message.subject}", _cause_of(message), "CONSUMER", self._attributes(message)
+        ):
             try:
                 await self._present(msg, event, past)
             except RetryLater as later:
@@ -160,6 +163,15 @@ class Consumer(DurableSubscription):
             else:
                 await msg.ack()
                 HANDLED.labels(self.name).inc()
+
+    def _attributes(self, message: Message) -> dict[str, str]:
+        return {
+            "messaging.system": "nats",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": message.subject,
+            "messaging.consumer.group.name": self.reader,
+            "messaging.message.id": message.headers.get("ce-id", ""),
+        }
 
     async def _present(self, msg: Msg, event: Event, past: Past) -> None:
         """Call the handler; while a server that it needs is away, keep the message and try again."""
@@ -207,6 +219,7 @@ class Consumer(DurableSubscription):
         await self._tries.ended(self.name, msg, tries)
         if tries > len(self._delays):
             log.error("%s gave up on %s", self.name, message.subject, exc_info=error)
+            failed(error)
             await self.dead_letter(msg, message, f"{type(error).__name__}: {error}", tries)
             return
         await msg.nak(delay=self._delays[tries - 1] * random.uniform(0.75, 1.25))  # noqa: S311 - no secret depends on it
@@ -216,6 +229,7 @@ class Consumer(DurableSubscription):
         what = f"{type(error).__name__}: {error}"
         log.warning("%s failed on %s and will try again: %s", self.name, message.subject, what)
         RETRIED.labels(self.name).inc()
+        failed(error)
         await self.report_retry(msg, message, what, tries)
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -15,9 +15,11 @@ from common.http.documents import complete
 from common.http.middleware import HeadMiddleware, RequestMiddleware
 from common.http.operations import operations
 from common.http.problems import add_problem_handlers
+from common.http.traces import traced
 from common.metrics import loop_watched
 from common.settings import Settings, load
 from common.telemetry import log_to_stdout
+from common.tracing import tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with start() as running, loop_watched():
+        async with AsyncExitStack() as exits:
+            exits.enter_context(tracing(service))
+            running = await exits.enter_async_context(start())
+            await exits.enter_async_context(loop_watched())
             app.state.parts = {type(part): part for part in running.parts}
             app.state.checks = running.checks
             app.state.serves_without = running.serves_without
@@ -64,6 +69,7 @@ def create_app(
 
     app = _App(title=f"Souk {service}", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.answers_unavailable = bool(away)
+    app.service = service
     app.include_router(router)  # First: routes are tried in this order.
     app.include_router(operations)
     app.add_middleware(RequestMiddleware, max_body=max_body, larger_bodies=larger_bodies or {}, unlimited=unlimited)
@@ -73,9 +79,11 @@ def create_app(
 
 class _App(FastAPI):
     answers_unavailable = False
+    service = ""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return HeadMiddleware(super().build_middleware_stack())  # Outermost: all others see the GET.
+        # Outermost but for the measuring: all others see the GET.
+        return traced(HeadMiddleware(super().build_middleware_stack()), self.service)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:

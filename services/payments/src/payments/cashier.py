@@ -18,6 +18,7 @@ from common.events import ProviderOperation
 from common.ids import once_arrived
 from common.leased_work import LeasedWork
 from common.telemetry import Cause, caused_by, current_cause, new_cause
+from common.tracing import working
 from payments.calls import FAILURES, Call, Transition, news
 from payments.domain import Payment, UnknownPaymentMethod
 from payments.due import Due, OrderNotFound, OrderNotPayable
@@ -262,7 +263,11 @@ class Cashier:
         """A call to the gateway. If it fails, the payment records that, in a save of its own."""
         call = Call(operation)
         try:
-            with GATEWAY_CALLS.labels(operation).time():
+            about = {"payment.provider.operation": operation}
+            with (
+                GATEWAY_CALLS.labels(operation).time(),
+                working("payments", f"provider {operation}", current_cause(), "CLIENT", about),
+            ):
                 yield call
         except tuple(FAILURES) as error:
             GATEWAY_FAILURES.labels(operation, type(error).__name__).inc()
