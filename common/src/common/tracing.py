@@ -8,6 +8,7 @@ in the headers of events and of calls, as W3C Trace Context, and is kept with ev
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -17,9 +18,12 @@ from typing import TYPE_CHECKING, Literal
 from common.telemetry import Cause, caused_by
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+TRACEPARENT = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 Kind = Literal["SERVER", "CONSUMER", "CLIENT"]
 
@@ -65,15 +69,29 @@ def span(
         yield None
         return
     from opentelemetry.trace import SpanKind
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-    parent = TraceContextTextMapPropagator().extract({"traceparent": traceparent})
-    with tracer.start_as_current_span(name, parent, SpanKind[kind], attributes) as measured:
-        token = _span.set(measured)
-        try:
-            yield measured
-        finally:
-            _span.reset(token)
+    measured = tracer.start_span(name, _context_of(traceparent), SpanKind[kind], attributes)
+    token = _span.set(measured)
+    try:
+        yield measured
+    except Exception as error:
+        failed(error)
+        raise
+    finally:
+        _span.reset(token)
+        measured.end()
+
+
+def _context_of(traceparent: str) -> "Context":
+    """What the SDK takes for the parent: none, if this is no valid header."""
+    from opentelemetry.context import Context
+    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+
+    if not (found := TRACEPARENT.fullmatch(traceparent)):
+        return Context()
+    trace, parent, flags = found.groups()
+    there = SpanContext(int(trace, 16), int(parent, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
+    return set_span_in_context(NonRecordingSpan(there), Context())
 
 
 def working(
