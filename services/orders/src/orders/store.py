@@ -123,10 +123,6 @@ class OrderStore:
         """A buyer's orders, newest first, older than the order `before`."""
         return await self._page({"buyer_id": buyer_id}, limit, before)
 
-    async def sold_by(self, seller_id: str, limit: int, before: str | None) -> list[Order]:
-        """Orders on a seller's items, newest first, older than the order `before`."""
-        return await self._page({"seller_id": seller_id}, limit, before)
-
     async def _page(self, query: dict[str, Any], limit: int, before: str | None) -> list[Order]:
         if before:
             query["_id"] = {"$lt": before}

@@ -186,12 +186,6 @@ class Api:
         """The visitor's own orders, newest first."""
         return Page[Order].model_validate_json((await self.get("orders", cursor=cursor, limit=PAGE_SIZE)).content)
 
-    async def sales(self, cursor: str | None = None) -> Page[Order]:
-        """Orders on the visitor's items, newest first."""
-        return Page[Order].model_validate_json(
-            (await self.get("orders", "sales", cursor=cursor, limit=PAGE_SIZE)).content
-        )
-
     async def order(self, order_id: str) -> Order:
         """One of the visitor's own orders."""
         return Order.model_validate_json((await self.get("orders", order_id)).content)

@@ -1,4 +1,4 @@
-"""A buyer's orders and a seller's sales."""
+"""A buyer's orders."""
 
 import asyncio
 from typing import Any
@@ -100,23 +100,3 @@ async def cancel_order(order_id: KnownId, visitor: CurrentVisitor, form: Form) -
     with expected("order_already_paid"):
         await visitor.api.cancel(order_id)
     return visitor.redirect(f"/orders/{order_id}")
-
-
-@router.get("/my/sales")
-async def my_sales(visitor: CurrentVisitor, cursor: str | None = None) -> Response:
-    """Orders on the visitor's items."""
-    visitor.require_user()
-    found = await visitor.api.sales(cursor or None)
-    moving = any(order.refund_under_way for order in found.items)
-    return visitor.render(
-        "my_sales.html", found=found, first=not cursor, moving=moving, status_of=status_of, tone_of=tone_of
-    )
-
-
-@router.post("/my/sales/{order_id}/refund")
-async def refund_sale(order_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
-    """Refund an order in full."""
-    visitor.require_user()
-    with expected("order_not_paid"):
-        await visitor.api.refund(order_id)
-    return visitor.redirect("/my/sales")
