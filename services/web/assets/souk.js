@@ -29,7 +29,16 @@ function left(seconds) {
   return parts.map((part, index) => (index ? String(part).padStart(2, "0") : part)).join(":");
 }
 
+function tickList() {
+  for (const clock of document.querySelectorAll("time.clock")) {
+    const seconds = Math.ceil((Date.parse(clock.dateTime) - Date.now() - ahead) / 1000);
+    const text = seconds > 0 ? left(seconds) : clock.dataset.over;
+    if (clock.textContent !== text) clock.textContent = text;
+  }
+}
+
 function tick() {
+  tickList();
   const clock = document.querySelector(".countdown");
   if (!clock) return;
   const { until, since, soon, over } = clock.dataset;

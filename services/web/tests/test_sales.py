@@ -85,3 +85,14 @@ async def test_a_seller_chooses_among_sales_and_takes_them_along(visitors: Visit
     assert cells[0] == order.path.rpartition("/")[2]
     assert cells[2:] == [f"'{FORMULA}", "Bo", "2", "12.50", "25.00", "EUR", "Awaiting payment"]
     assert len((await buyer.http.get("/my/sales.csv")).text.splitlines()) == 1  # nobody else's
+
+
+async def test_a_buyer_sees_orders_by_tab_with_the_time_left(visitors: Visitors) -> None:
+    seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
+    item = await listed(seller)
+    await ordered(buyer, item)
+
+    page = await shows(buyer, "/my/orders?show=open", "Time left to pay:")
+    assert 'aria-current="page">To be paid' in page.answer.text
+    assert "There is no order here." in (await buyer.get("/my/orders?show=upcoming")).text
+    assert "Desk lamp" in (await buyer.get("/my/orders?show=nothing")).text

@@ -32,6 +32,7 @@ from orders.domain import (
     OrderAlreadyPaid,
     OrderNotFound,
     OrderNotPaid,
+    OrderPhase,
     OrderStatus,
     OwnItem,
     PriceChanged,
@@ -121,9 +122,21 @@ async def place_order(
 
 
 @router.get("")
-async def list_orders(user: CurrentUser, store: Store, limit: Limit = 20, cursor: Cursor = None) -> Page[OrderView]:
+async def list_orders(
+    user: CurrentUser,
+    store: Store,
+    now: Now,
+    state: Annotated[
+        OrderPhase | None,
+        Query(description="Only those to be paid, to events that are not over, or all others.", examples=["upcoming"]),
+    ] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Page[OrderView]:
     """The caller's own orders, newest first."""
-    return await page_of(lambda most: store.bought_by(user.id, most, cursor), limit, OrderView.of, lambda o: o.id)
+    return await page_of(
+        lambda most: store.bought_by(user.id, most, cursor, state, now), limit, OrderView.of, lambda o: o.id
+    )
 
 
 def _chosen(

@@ -1,13 +1,15 @@
 """A buyer's orders."""
 
 import asyncio
+from collections.abc import Set
 from typing import Any
 
 from fastapi import APIRouter, Response
 
 from common.errors import Unavailable
 from common.http.paging import KnownId
-from web.clients.models import Order, Payment
+from web.clients.api import Refused
+from web.clients.models import Item, Order, Payment
 from web.clients.tickets import Ticket, tickets
 from web.pages.forms import Form, expected
 from web.pages.tickets import STATUS as TICKET_STATUS
@@ -34,14 +36,39 @@ CARDS = {
 """The sandbox's payment methods."""
 
 
+TABS = {"": N_("All"), "open": N_("To be paid"), "upcoming": N_("Upcoming"), "past": N_("Past")}
+"""The tabs of the visitor's orders."""
+
+
 @router.get("/my/orders")
-async def my_orders(visitor: CurrentVisitor, cursor: str | None = None) -> Response:
-    """The visitor's orders."""
+async def my_orders(visitor: CurrentVisitor, cursor: str | None = None, show: str = "") -> Response:
+    """The visitor's orders: all, or those of a tab."""
     visitor.require_user()
-    found = await visitor.api.orders(cursor or None)
+    show = show if show in TABS else ""
+    found = await visitor.api.orders(cursor or None, show or None)
     return visitor.render(
-        "my_orders.html", found=found, first=not cursor, moving=False, status_of=status_of, tone_of=tone_of
+        "my_orders.html",
+        found=found,
+        first=not cursor,
+        moving=False,
+        status_of=status_of,
+        tone_of=tone_of,
+        items=await _items(visitor, {order.item_id for order in found.items}),
+        tabs=TABS,
+        show=show,
     )
+
+
+async def _items(visitor: Visitor, item_ids: Set[str]) -> dict[str, Item]:
+    """What was bought, by id. What can't be had now is left out: the list is shown without its picture."""
+
+    async def found(item_id: str) -> Item | None:
+        try:
+            return await visitor.api.item(item_id)
+        except (Refused, Unavailable):
+            return None
+
+    return {item.id: item for item in await asyncio.gather(*map(found, item_ids)) if item}
 
 
 @router.get("/orders/{order_id}")
