@@ -194,7 +194,7 @@ document.addEventListener("submit", (event) => {
   const { target } = event;
   if (target.method !== "post") return;
   target.dataset.sent = "";
-  if (target.querySelector("input[type=file]")?.files.length) {
+  if ("keepsPictures" in target.dataset && target.querySelector("input[type=file]").files.length) {
     event.preventDefault();
     sendPictures(target);
   }
@@ -224,6 +224,15 @@ async function sendPictures(form) {
   scrollTo(0, 0);
   start();
 }
+
+// A thumbnail turns the stage; without a script its link does, and the page moves too.
+document.addEventListener("click", (event) => {
+  const shown = event.target.closest(".strip a");
+  if (!shown) return;
+  event.preventDefault();
+  const picture = document.querySelector(shown.hash);
+  picture.parentElement.scrollTo({ left: picture.offsetLeft - picture.parentElement.offsetLeft });
+});
 
 document.addEventListener("click", ({ target }) => {
   for (const menu of document.querySelectorAll(".bar details[open]")) {

@@ -6,8 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from common.errors import Unavailable
+from common.errors import NotFound, Unavailable
 from common.http.paging import KnownId
+from common.order_numbers import readable_number
 from web.clients.api import Refused
 from web.clients.models import Item, Order, Payment
 from web.clients.tickets import Ticket, tickets
@@ -15,7 +16,7 @@ from web.pages.forms import Form, expected
 from web.pages.tickets import STATUS as TICKET_STATUS
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering.i18n import N_
-from web.rendering.order_summary import status_of, summary_of, tone_of
+from web.rendering.order_summary import SETTLED, status_of, summary_of, tone_of
 from web.security.headers import STRIPE_SOURCES, content_security_policy
 
 router = APIRouter()
@@ -84,11 +85,24 @@ async def show_order(order_id: KnownId, visitor: CurrentVisitor) -> Response:
         cards=CARDS,
         status_of=status_of,
         tone_of=tone_of,
+        number=readable_number(order.id),
         **await _tickets(order, visitor),
     )
     if visitor.settings.stripe_publishable_key:
         page.headers["Content-Security-Policy"] = content_security_policy(STRIPE_SOURCES)
     return page
+
+
+@router.get("/orders/{order_id}/receipt")
+async def receipt(order_id: KnownId, visitor: CurrentVisitor) -> Response:
+    """What was paid, to print. An order that was never paid has none."""
+    visitor.require_user()
+    order = await visitor.api.order(order_id)
+    if order.status not in SETTLED:
+        raise NotFound("this order is not paid")
+    item = await visitor.api.item(order.item_id)
+    number = readable_number(order.id)
+    return visitor.render("receipt.html", order=order, item=item, number=number, status_of=status_of, tone_of=tone_of)
 
 
 async def _payments(visitor: Visitor, order_id: str) -> list[Payment] | None:
