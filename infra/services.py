@@ -35,7 +35,7 @@ SERVICES = (
     Service("orders", 3, publishes="orders", uses="mongod", shows_records=True),
     Service("expiration", 4, publishes="expiration", uses="redis", listens=(), shows_records=True),
     Service("payments", 5, publishes="payments", uses="mongod", shows_records=True),
-    Service("audit", 7, publishes="letters", uses="mongod", looks_up=(directory.IDS,)),
+    Service("audit", 7, publishes="letters", uses="mongod", looks_up=(directory.IDS, directory.NAMED, directory.NAMES)),
     Service("web", 6, publishes=None, uses=None, listens=("ITEMS", "ORDERS", "PAYMENTS", "USERS")),
     Service(
         "notifications", 8, publishes=None, uses="mongod", looks_up=(directory.ADDRESS_CHANGES, directory.CONTACTS)

@@ -20,6 +20,7 @@ NAMES = "people.names"
 CONTACTS = "people.contacts"
 ADDRESS_CHANGES = "people.address_changes"
 IDS = "people.ids"
+NAMED = "people.named"
 """The subjects of requests. Whoever may send them is in `infra.services`."""
 
 MOST = 200
@@ -56,8 +57,14 @@ class Owner(BaseModel):
     user_id: str
 
 
+class Namesakes(BaseModel):
+    """Those whose name has a text in it, some of them if they are many."""
+
+    user_ids: list[str]
+
+
 class Query(BaseModel):
-    """What is looked up: ids of users or of requests, or addresses."""
+    """What is looked up: ids of users or of requests, addresses, or parts of names."""
 
     keys: Annotated[list[str], Field(max_length=MOST)]
 
@@ -92,6 +99,11 @@ class Directory:
         """The id of the user with this address, in any case."""
         found = await self._ask(IDS, [email], Owner)
         return found[email].user_id if email in found else None
+
+    async def named(self, text: str) -> list[str]:
+        """The ids of users whose name has this text in it, in any case; not all of them if they are many."""
+        found = await self._ask(NAMED, [text], Namesakes)
+        return found[text].user_ids if text in found else []
 
     async def _ask(self, subject: str, keys: list[str], kind: type[T]) -> dict[str, T]:
         said = await self._bus.request(subject, Query(keys=keys).model_dump_json().encode())

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from common.bus.connection import Bus
-from common.directory import IDS, answering
+from common.directory import IDS, NAMED, NAMES, Named, Namesakes, answering
 from common.events import ItemChanged, StockChanged, UserRegistered
 from common.ids import new_id
 from tests.support.sessions import person
@@ -21,6 +21,7 @@ ROUTES = [
     ("GET", "/payments/1"),
     ("GET", "/dead-letters"),
     ("GET", "/security"),
+    ("POST", "/reconciliation"),
     ("POST", "/dead-letters/replay"),
     ("POST", "/dead-letters/discard"),
 ]
@@ -67,7 +68,44 @@ async def test_an_order_is_found_by_its_id_its_buyer_his_mail_and_its_item(audit
         assert (await audit.get("/search", q="nobody@souk.test"))["items"] == []
 
 
-async def test_an_item_is_found_by_its_id_and_by_how_its_title_begins(audit: "World") -> None:
+async def test_an_order_is_found_by_names_and_by_words_of_any_title_its_item_had(audit: "World", bus_url: str) -> None:
+    lamp, chair = audit.item("Desk lamp, rewired"), audit.item("A chair")
+    renamed = ItemChanged.model_validate({**lamp.model_dump(), "item_version": 2, "title": "Standing light"})
+    order, other = audit.placed(lamp), audit.placed(chair)
+    for event in (lamp, renamed, chair, order, other):
+        await audit.publish(event)
+    by_name = {"Bea": order.buyer_id, "sid": chair.seller_id}
+
+    async def named(texts: list[str]) -> dict[str, BaseModel]:
+        return {text: Namesakes(user_ids=[by_name[text]]) for text in texts if text in by_name}
+
+    async def names(ids: list[str]) -> dict[str, BaseModel]:
+        return {one: Named(name="Bea Lund") for one in ids if one == order.buyer_id}
+
+    async def found(q: str) -> list[str]:
+        return [hit["id"] for hit in (await audit.get("/search", q=q))["items"]]
+
+    async with Bus.connected(bus_url, "auth") as auth, answering(auth, {NAMED: named, NAMES: names}):
+        for q in ("rewired desk", "wire", "LIGHT stand"):
+            assert await found(q) == [order.order_id, lamp.item_id], q
+        assert await found("Bea") == [order.order_id]
+        assert await found("sid") == [other.order_id]
+        assert await found("desk chair") == []
+        [hit] = (await audit.get("/search", q="Bea"))["items"]
+        assert (hit["status"], hit["total"], hit["currency"], hit["buyer_name"]) == (
+            "awaiting_payment",
+            1400,
+            "EUR",
+            "Bea Lund",
+        )
+        [by_number] = (await audit.get("/search", q=hit["number"].lower().replace("-", " ")))["items"]
+        assert (by_number["id"], by_number["buyer_name"]) == (order.order_id, "Bea Lund")
+
+    [hit] = (await audit.get("/search", q=order.buyer_id))["items"]  # Auth is away.
+    assert (hit["id"], hit["buyer_name"], hit["total"]) == (order.order_id, None, 1400)
+
+
+async def test_an_item_is_found_by_its_id_and_by_its_title(audit: "World") -> None:
     lamp, lantern, chair = audit.item("Lamp (blue)"), audit.item("LAMPION"), audit.item("A chair and a lamp")
     for event in (lamp, lantern, chair):
         await audit.publish(event)
@@ -75,7 +113,7 @@ async def test_an_item_is_found_by_its_id_and_by_how_its_title_begins(audit: "Wo
     by_title = {one["id"] for one in (await audit.get("/search", q="lamp"))["items"]}
     [by_id] = (await audit.get("/search", q=chair.item_id))["items"]
 
-    assert by_title == {lamp.item_id, lantern.item_id}
+    assert by_title == {lamp.item_id, lantern.item_id, chair.item_id}
     assert (by_id["kind"], by_id["label"]) == ("item", "A chair and a lamp")
     assert [one["id"] for one in (await audit.get("/search", q="lamp ("))["items"]] == [lamp.item_id]
 

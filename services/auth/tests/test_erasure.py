@@ -67,6 +67,7 @@ async def test_an_erased_account_leaves_its_id_and_everybody_is_told(
         assert await Directory(bus).names([user["id"]]) == {}
         assert await Directory(bus).contact(user["id"]) is None
         assert await Directory(bus).user_with(ADA["email"]) is None
+        assert await Directory(bus).named(ADA["name"]) == []
         assert await Directory(bus).user_with(user["id"]) is None
 
 

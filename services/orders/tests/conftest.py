@@ -89,9 +89,9 @@ class World:
         placed: dict[str, Any] = answer.json()
         return placed
 
-    async def get(self, path: str, who: User) -> httpx.Response:
+    async def get(self, path: str, who: User, **params: Any) -> httpx.Response:
         """GET as somebody."""
-        return await self.http.get(f"/api/orders{path}", headers=self.tokens.headers(who))
+        return await self.http.get(f"/api/orders{path}", headers=self.tokens.headers(who), params=params)
 
     async def cancel(self, order_id: str, who: User) -> httpx.Response:
         """DELETE as somebody."""

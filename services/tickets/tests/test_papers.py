@@ -6,9 +6,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from common.ids import new_id
+from common.order_numbers import as_typed, readable_number
 from tests.support.sessions import Tokens
 from tickets.codes import LENGTH, Claim, TicketCodes
-from tickets.domain import as_typed, readable_number
 from tickets.papers import Paper, calendar, pdf, qr, svg
 
 CLAIM = Claim(new_id(), 2, new_id(), 3)

@@ -29,7 +29,16 @@ function left(seconds) {
   return parts.map((part, index) => (index ? String(part).padStart(2, "0") : part)).join(":");
 }
 
+function tickList() {
+  for (const clock of document.querySelectorAll("time.clock")) {
+    const seconds = Math.ceil((Date.parse(clock.dateTime) - Date.now() - ahead) / 1000);
+    const text = seconds > 0 ? left(seconds) : clock.dataset.over;
+    if (clock.textContent !== text) clock.textContent = text;
+  }
+}
+
 function tick() {
+  tickList();
   const clock = document.querySelector(".countdown");
   if (!clock) return;
   const { until, since, soon, over } = clock.dataset;
@@ -181,22 +190,59 @@ document.body.addEventListener("htmx:afterSettle", () => {
 
 // --- Forms and menus ---
 
-document.addEventListener("submit", ({ target }) => {
+document.addEventListener("submit", (event) => {
+  const { target } = event;
   if (target.method !== "post") return;
   target.dataset.sent = "";
+  if ("keepsPictures" in target.dataset && target.querySelector("input[type=file]").files.length) {
+    event.preventDefault();
+    sendPictures(target);
+  }
   // Only after the browser has collected the fields: a disabled button would not be among them.
   setTimeout(() => target.querySelectorAll("button").forEach((button) => (button.disabled = true)));
 });
 
+// The page that says what is wrong has the chosen pictures again: only a script may put them there.
+async function sendPictures(form) {
+  const [field, data] = [form.querySelector("input[type=file]"), new FormData(form)];
+  let answer;
+  try {
+    answer = await fetch(form.action, { method: "post", body: data });
+  } catch {
+    form.submit(); // The browser says what is wrong with the connection.
+    return;
+  }
+  if (answer.redirected) {
+    location.assign(answer.url);
+    return;
+  }
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  document.getElementById("main").replaceWith(page.getElementById("main"));
+  const fresh = document.getElementById(field.id);
+  if (fresh) fresh.files = field.files;
+  document.querySelector("[aria-invalid]")?.focus();
+  scrollTo(0, 0);
+  start();
+}
+
+// A thumbnail turns the stage; without a script its link does, and the page moves too.
+document.addEventListener("click", (event) => {
+  const shown = event.target.closest(".strip a");
+  if (!shown) return;
+  event.preventDefault();
+  const picture = document.querySelector(shown.hash);
+  picture.parentElement.scrollTo({ left: picture.offsetLeft - picture.parentElement.offsetLeft });
+});
+
 document.addEventListener("click", ({ target }) => {
-  for (const menu of document.querySelectorAll("details.menu[open]")) {
+  for (const menu of document.querySelectorAll(".bar details[open]")) {
     if (!menu.contains(target)) menu.open = false;
   }
 });
 
 document.addEventListener("keydown", ({ key }) => {
   if (key !== "Escape") return;
-  for (const menu of document.querySelectorAll("details.menu[open]")) {
+  for (const menu of document.querySelectorAll(".bar details[open]")) {
     menu.open = false;
     menu.querySelector("summary").focus();
   }

@@ -155,6 +155,7 @@ async def test_an_order_is_paid_seen_by_its_seller_and_refunded(visitors: Visito
     assert "We hold it for you" in order.text
     assert "€25.00" in order.text
     await shows(buyer, item, "Only 3 left")
+    assert (await buyer.get(f"{order.path}/receipt")).status == 404  # It is not paid.
 
     pay = f"{order.path}/pay"
 
@@ -166,6 +167,12 @@ async def test_an_order_is_paid_seen_by_its_seller_and_refunded(visitors: Visito
     await buyer.send(await buyer.get(order.path), pay, payment_method="pm_card_visa")
     await shows(buyer, order.path, "It is yours")
     assert "Paid" in (await buyer.get("/my/orders")).text
+    paid = await buyer.get(order.path)
+    assert "What next?" in paid.text
+    assert "body=http%3A%2F%2F127.0.0.1" in paid.answer.text
+    receipt = await buyer.get(f"{order.path}/receipt")
+    assert ("Desk lamp" in receipt.text, "€25.00" in receipt.text, "Paid" in receipt.text) == (True, True, True)
+    assert (await seller.get(f"{order.path}/receipt")).status == 404
 
     sales = await shows(seller, "/my/sales", "for Bo")
     assert "Send €25.00 back to Bo" in sales.text

@@ -17,6 +17,8 @@ EVERY_PAGE: dict[str, object] = {
     "new_key": lambda: "key",
     "note": "",
     "stripe_key": "",
+    "theme": "auto",
+    "themes": {},
 }
 
 
@@ -33,3 +35,10 @@ def test_the_token_of_a_link_is_what_the_form_sends(template: str) -> None:
     page = Templates(Assets()).render(i18n_for("en"), template, context)
 
     assert re.findall(r'name="token" value="([^"]*)"', page) == ["of-the.link"]
+
+
+def test_who_has_an_account_already_gets_the_way_to_sign_in() -> None:
+    context = {**EVERY_PAGE, "next": "/sell", "typed": {}, "errors": {"email": "Taken.", "taken": "Then sign in"}}
+    page = Templates(Assets()).render(i18n_for("en"), "signup.html", context)
+
+    assert '<a href="/signin?next=/sell">Then sign in</a>' in page

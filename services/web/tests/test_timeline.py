@@ -8,7 +8,7 @@ import pytest
 from common.events import EVENTS
 from web.clients.audit import TimelineEntry
 from web.rendering.i18n import i18n_for
-from web.rendering.timeline import TITLES, lines_of
+from web.rendering.timeline import TITLES, lines_of, shown_of
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ENGLISH = i18n_for("en")
@@ -78,3 +78,11 @@ def test_a_line_has_the_most_important_facts(name: str, kind: str, fields: dict[
 def test_an_unknown_event_is_shown_with_its_subject() -> None:
     [line] = lines_of([entry("orders.gift_wrapped")], ENGLISH)
     assert line.title == "orders.gift_wrapped"
+
+
+def test_changes_of_the_stock_are_left_out_of_a_story_unless_they_are_all_of_it() -> None:
+    placed, moved, paid = entry("orders.placed"), entry("orders.stock_changed"), entry("orders.paid")
+
+    assert shown_of([placed, moved, paid], stock=False) == [0, 2]
+    assert shown_of([placed, moved, paid], stock=True) == [0, 1, 2]
+    assert shown_of([moved, moved], stock=False) == [0, 1]

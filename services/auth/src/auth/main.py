@@ -23,7 +23,7 @@ from auth.store import AccountStore
 from auth.throttle import Throttle
 from auth.windows_store import Windows
 from common.bus.connection import Bus
-from common.directory import ADDRESS_CHANGES, CONTACTS, IDS, NAMES, Reader, answering
+from common.directory import ADDRESS_CHANGES, CONTACTS, IDS, NAMED, NAMES, Reader, answering
 from common.http.app import Running, create_app, serve
 from common.live_sessions import live_sessions
 from common.mail_tokens import MailTokens
@@ -70,6 +70,7 @@ async def start() -> AsyncIterator[Running]:
             NAMES: accounts.names,
             CONTACTS: accounts.contacts,
             IDS: accounts.owners,
+            NAMED: accounts.namesakes,
             ADDRESS_CHANGES: requests.address_changes,
         }
         async with answering(bus, people), erasure.running():

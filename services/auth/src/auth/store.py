@@ -1,14 +1,18 @@
 """Accounts in MongoDB: the only file of auth that speaks to it."""
 
+import re
 from collections.abc import Callable
 
 from pymongo.errors import DuplicateKeyError
 
 from auth.domain import Account, EmailTaken
-from common.directory import Contact, Named, Owner
+from common.directory import Contact, Named, Namesakes, Owner
 from common.errors import Unauthenticated
 from common.mongo.client import WITHOUT_PENDING, Database
 from common.outbox import Outbox, Relay
+
+MOST_NAMESAKES = 50
+"""Users that a part of a name finds."""
 
 LIVING = {"erased_at": {"$exists": False}}
 """Accounts that are somebody's."""
@@ -24,6 +28,7 @@ class AccountStore:
     async def prepare(self) -> None:
         """Make the indexes."""
         await self.users.create_index("email", name="email", unique=True)
+        await self.users.create_index("name", name="name")
 
     async def find(self, email: str) -> Account | None:
         """The account with this address, in any case; None if there is none."""
@@ -82,3 +87,12 @@ class AccountStore:
         found = self.users.find({"email": {"$in": [email.lower() for email in emails]}, **LIVING}, {"email": 1})
         ids = {one["email"]: one["_id"] async for one in found}
         return {email: Owner(user_id=ids[email.lower()]) for email in emails if email.lower() in ids}
+
+    async def namesakes(self, texts: list[str]) -> dict[str, Namesakes]:
+        """Users whose name has one of these texts in it, in any case, by text."""
+        found = {}
+        for text in texts:
+            there = {"name": {"$regex": re.escape(text), "$options": "i"}, **LIVING}
+            users = await self.users.find(there, {"_id": 1}).limit(MOST_NAMESAKES).to_list()
+            found[text] = Namesakes(user_ids=[user["_id"] for user in users])
+        return found

@@ -86,6 +86,14 @@ class OrderStatus(StrEnum):
     REFUNDED = "refunded"
 
 
+class OrderPhase(StrEnum):
+    """What an order is to its buyer: still to be paid, paid for an event that is not over, or anything else."""
+
+    OPEN = "open"
+    UPCOMING = "upcoming"
+    PAST = "past"
+
+
 REJECT_REASONS = {
     OrderStatus.AWAITING_PAYMENT: RejectReason.ALREADY_PAID,
     OrderStatus.EXPIRED: RejectReason.SOLD_OUT,

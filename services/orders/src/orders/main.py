@@ -15,6 +15,7 @@ from orders.consumers import consumers
 from orders.desk import ReservationDesk
 from orders.records import records
 from orders.routes import router
+from orders.sales import Sales
 from orders.settings import OrdersSettings
 from orders.store import OrderStore
 
@@ -32,7 +33,7 @@ async def start() -> AsyncIterator[Running]:
         store = OrderStore(db, relay)
         await store.prepare()
         desk = ReservationDesk(store, settings.hold_limits)
-        parts = [settings, store, desk, sessions]
+        parts = [settings, store, Sales(db), desk, sessions]
         async with records.answering(bus, parts), bus.consuming(consumers, parts), sampled(store.count_holds):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 

@@ -1,14 +1,14 @@
 """HTTP models and routes of orders. No rules, no queries."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Path, Request, status
+from fastapi import APIRouter, Depends, Path, Query, Request, status
 from pydantic import BaseModel, Field
 
 from common.errors import IdempotencyKeyReused
 from common.events import CancelReason, Currency, ItemId, MinorUnits, Quantity
-from common.http.dependencies import IdempotencyKey, Provided
+from common.http.dependencies import IdempotencyKey, Now, Provided
 from common.http.network import network_of_caller
 from common.http.paging import EXAMPLE_ID, Body, Cursor, Limit, Page, page_of
 from common.http.problems import problems
@@ -32,11 +32,13 @@ from orders.domain import (
     OrderAlreadyPaid,
     OrderNotFound,
     OrderNotPaid,
+    OrderPhase,
     OrderStatus,
     OwnItem,
     PriceChanged,
 )
 from orders.holds import BuyerLimit, NetworkHolds, TooManyHolds, TotalHoldLimit
+from orders.sales import Chosen, Sales, Totals
 from orders.settings import OrdersSettings
 from orders.stock import ItemNotFound, SoldOut
 from orders.store import OrderStore
@@ -44,6 +46,7 @@ from orders.store import OrderStore
 router = APIRouter(prefix="/api/orders", tags=["orders"])
 
 Store = Annotated[OrderStore, Provided(OrderStore)]
+TheSales = Annotated[Sales, Provided(Sales)]
 OrderInPath = Annotated[str, Path(description="The order's id.", examples=[EXAMPLE_ID])]
 Desk = Annotated[ReservationDesk, Provided(ReservationDesk)]
 
@@ -119,15 +122,55 @@ async def place_order(
 
 
 @router.get("")
-async def list_orders(user: CurrentUser, store: Store, limit: Limit = 20, cursor: Cursor = None) -> Page[OrderView]:
+async def list_orders(
+    user: CurrentUser,
+    store: Store,
+    now: Now,
+    state: Annotated[
+        OrderPhase | None,
+        Query(description="Only those to be paid, to events that are not over, or all others.", examples=["upcoming"]),
+    ] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Page[OrderView]:
     """The caller's own orders, newest first."""
-    return await page_of(lambda most: store.bought_by(user.id, most, cursor), limit, OrderView.of, lambda o: o.id)
+    return await page_of(
+        lambda most: store.bought_by(user.id, most, cursor, state, now), limit, OrderView.of, lambda o: o.id
+    )
+
+
+def _chosen(
+    user: CurrentUser,
+    item_id: Annotated[
+        str | None, Query(max_length=64, description="Only orders of this item.", examples=[EXAMPLE_ID])
+    ] = None,
+    status: Annotated[OrderStatus | None, Query(description="Only orders with this status.", examples=["paid"])] = None,
+    first: Annotated[
+        date | None, Query(alias="from", description="The first day, in UTC.", examples=["2027-05-01"])
+    ] = None,
+    last: Annotated[
+        date | None, Query(alias="to", description="The last day, in UTC.", examples=["2027-05-31"])
+    ] = None,
+) -> Chosen:
+    return Chosen(user.id, item_id, status, first, last)
+
+
+ChosenSales = Annotated[Chosen, Depends(_chosen)]
 
 
 @router.get("/sales")
-async def list_sales(user: CurrentUser, store: Store, limit: Limit = 20, cursor: Cursor = None) -> Page[OrderView]:
+async def list_sales(chosen: ChosenSales, sales: TheSales, limit: Limit = 20, cursor: Cursor = None) -> Page[OrderView]:
     """Orders on the caller's items, newest first."""
-    return await page_of(lambda most: store.sold_by(user.id, most, cursor), limit, OrderView.of, lambda o: o.id)
+    return await page_of(lambda most: sales.page(chosen, most, cursor), limit, OrderView.of, lambda o: o.id)
+
+
+@router.get("/sales/totals")
+async def add_up_sales(chosen: ChosenSales, sales: TheSales, now: Now) -> Totals:
+    """What the caller has sold on these days, or in the last thirty: at most 366 days, the last of those asked for.
+
+    The status makes no difference here.
+    """
+    return await sales.totals(chosen, now.date())
 
 
 @router.get("/{order_id}", responses=problems(OrderNotFound))

@@ -1,5 +1,6 @@
 """The stock of an item, from which orders take their units. No I/O."""
 
+from datetime import datetime
 from typing import Any, Self
 
 from common.aggregate import Aggregate
@@ -19,7 +20,17 @@ class SoldOut(Conflict):
     code = "sold_out"
 
 
-OFFER = ("seller_id", "title", "unit_price", "currency", "offered", "status", "item_version", "limit_per_buyer")
+OFFER = (
+    "seller_id",
+    "title",
+    "unit_price",
+    "currency",
+    "offered",
+    "status",
+    "item_version",
+    "limit_per_buyer",
+    "over_at",
+)
 """Fields of a stock that are copied from the seller's offer."""
 
 
@@ -38,6 +49,8 @@ class Stock(Aggregate):
     item_version: int
     limit_per_buyer: int | None = None
     """Units that one buyer may hold and have paid for, if the seller has set a limit."""
+    over_at: datetime | None = None
+    """When an event is over, or begins if nobody has said how long it takes. A thing has none."""
     taken: int = 0
 
     @classmethod
@@ -74,6 +87,7 @@ class Stock(Aggregate):
             "status": item.status,
             "item_version": item.item_version,
             "limit_per_buyer": item.limit_per_buyer,
+            "over_at": item.ends_at or item.starts_at,
         }
 
     @property

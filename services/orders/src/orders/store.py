@@ -20,7 +20,7 @@ from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, Doc
 from common.mongo_records import records_in
 from common.outbox import Outbox, Relay, write_of
 from common.records import Record, RecordsQuery
-from orders.domain import Order, OrderNotFound, OrderStatus, hold_key
+from orders.domain import Order, OrderNotFound, OrderPhase, OrderStatus, hold_key
 from orders.holds import Hold, Owned
 from orders.stock import Stock
 
@@ -123,13 +123,28 @@ class OrderStore:
         """One guarded write of an order whose stock does not change. Raises `StaleWrite`."""
         await self._outbox.save(order)
 
-    async def bought_by(self, buyer_id: str, limit: int, before: str | None) -> list[Order]:
-        """A buyer's orders, newest first, older than the order `before`."""
-        return await self._page({"buyer_id": buyer_id}, limit, before)
+    async def bought_by(
+        self, buyer_id: str, limit: int, before: str | None, state: OrderPhase | None, now: datetime
+    ) -> list[Order]:
+        """A buyer's orders, newest first, older than the order `before`; only those in this state, if one is given."""
+        match state:
+            case None:
+                chosen: dict[str, Any] = {}
+            case OrderPhase.OPEN:
+                chosen = {"status": OrderStatus.AWAITING_PAYMENT}
+            case OrderPhase.UPCOMING:
+                chosen = await self._upcoming(buyer_id, now)
+            case OrderPhase.PAST:
+                chosen = {
+                    "status": {"$ne": OrderStatus.AWAITING_PAYMENT},
+                    "$nor": [await self._upcoming(buyer_id, now)],
+                }
+        return await self._page({"buyer_id": buyer_id, **chosen}, limit, before)
 
-    async def sold_by(self, seller_id: str, limit: int, before: str | None) -> list[Order]:
-        """Orders on a seller's items, newest first, older than the order `before`."""
-        return await self._page({"seller_id": seller_id}, limit, before)
+    async def _upcoming(self, buyer_id: str, now: datetime) -> dict[str, Any]:
+        bought = await self._orders.distinct("item_id", {"buyer_id": buyer_id, "status": OrderStatus.PAID})
+        events = self._stock.find({"_id": {"$in": bought}, "over_at": {"$gt": now}}, {"_id": 1})
+        return {"status": OrderStatus.PAID, "item_id": {"$in": [event["_id"] async for event in events]}}
 
     async def _page(self, query: dict[str, Any], limit: int, before: str | None) -> list[Order]:
         if before:

@@ -10,12 +10,15 @@ from pymongo.errors import BulkWriteError
 
 from audit.event_log.domain import Entry
 from common.batching import Batcher
-from common.events import ItemListed, OrderPlaced, StockChanged
+from common.events import OrderPlaced, StockChanged
 from common.mongo.client import AWAY, Collection, Database, Document, write_all
 from common.outbox import DUPLICATE_KEY
 
 MAX_ENTRIES = 2_000
 """Entries of one history. Later ones are left out."""
+
+MOST_ITEMS = 500
+"""Items whose title a search finds."""
 
 
 class EventLog:
@@ -36,8 +39,9 @@ class EventLog:
         placed = {"subject": OrderPlaced.subject}
         await self._events.create_index([("buyer_id", 1), ("order_id", -1)], partialFilterExpression=placed)
         await self._events.create_index([("item_id", 1), ("order_id", -1)], partialFilterExpression=placed)
-        listed = {"subject": ItemListed.subject}
-        await self._events.create_index([("title", 1), ("item_id", 1)], partialFilterExpression=listed)
+        await self._events.create_index([("seller_id", 1), ("order_id", -1)], partialFilterExpression=placed)
+        titled = {"title": {"$exists": True}}
+        await self._events.create_index([("title", 1), ("item_id", 1)], name="titles", partialFilterExpression=titled)
         await self._events.create_index("email", sparse=True)
         account = {"user_id": {"$exists": True}}
         await self._events.create_index([("user_id", 1), ("time", 1)], partialFilterExpression=account)
@@ -141,12 +145,42 @@ class EventLog:
         document = await self._events.find_one({"email": email.lower()}, {"user_id": 1})
         return document.get("user_id") if document else None
 
-    async def items_with_title(self, prefix: str, limit: int, after: str | None) -> list[Entry]:
-        """The ItemListed entries whose title starts with `prefix`, in any case, by item id, above the id `after`."""
-        query: dict[str, Any] = {"subject": ItemListed.subject, "title": {"$regex": f"^{re.escape(prefix.lower())}"}}
-        if after:
-            query["item_id"] = {"$gt": after}
-        found = self._events.find(query).sort("item_id").limit(limit)
+    async def about_any(self, order_ids: Sequence[str]) -> list[Entry]:
+        """Every entry about these orders, oldest first."""
+        found = self._events.find({"order_id": {"$in": list(order_ids)}}).sort("time")
+        return [Entry.from_document(document) async for document in found]
+
+    async def order_ending_with(self, end: str) -> str | None:
+        """The order whose id ends so; None if it is not exactly one."""
+        query = {"order_id": {"$exists": True, "$regex": f"{re.escape(end)}$"}, "subject": OrderPlaced.subject}
+        found = await self._events.find(query, {"order_id": 1}).limit(2).to_list()
+        return found[0]["order_id"] if len(found) == 1 else None
+
+    async def items_titled(self, words: Sequence[str]) -> list[str]:
+        """The newest items that had all of these in one of their titles, in any case, as words or parts of words."""
+        has = [{"title": {"$regex": re.escape(word.lower())}} for word in words]
+        matching = {"$match": {"title": {"$exists": True}, "$and": has}}
+        by_item: list[dict[str, Any]] = [
+            {"$group": {"_id": "$item_id"}},
+            {"$sort": {"_id": DESCENDING}},
+            {"$limit": MOST_ITEMS},
+        ]
+        return [found["_id"] async for found in await self._events.aggregate([matching, *by_item]) if found["_id"]]
+
+    async def orders_among(
+        self, people: Sequence[str], items: Sequence[str], limit: int, before: str | None
+    ) -> list[Entry]:
+        """The OrderPlaced entries of these buyers, sellers or items, newest first, before the order id `before`."""
+        named = [
+            (key, list(values)) for key, values in (("buyer_id", people), ("seller_id", people), ("item_id", items))
+        ]
+        wanted = [{key: {"$in": values}} for key, values in named if values]
+        if not wanted:
+            return []
+        query: dict[str, Any] = {"subject": OrderPlaced.subject, "$or": wanted}
+        if before:
+            query["order_id"] = {"$lt": before}
+        found = self._events.find(query).sort("order_id", DESCENDING).limit(limit)
         return [Entry.from_document(document) for document in await found.to_list()]
 
 

@@ -11,10 +11,11 @@ from audit.event_log.domain import ItemNotFound, OrderNotFound, PaymentNotFound
 from audit.history.histories import Histories, History, Hit
 from audit.history.snapshot import OrderThen, PaymentThen, Snapshot, StockThen
 from audit.history.timeline import Line, event_in
-from common.events import ItemState, OrderState
+from common.events import Currency, ItemState, OrderState
 from common.http.dependencies import Provided
 from common.http.paging import EXAMPLE_ID, Cursor, Limit, Page, page_of
 from common.http.problems import problems
+from common.order_numbers import readable_number
 from common.text import LINE
 
 router = APIRouter()
@@ -27,17 +28,29 @@ SearchText = Annotated[
     str,
     StringConstraints(min_length=1, max_length=254, strip_whitespace=True),
     LINE,
-    Query(description="An id, an e-mail address, or the beginning of a title.", examples=["ada@souk.test"]),
+    Query(
+        description="An id, an order's number, an e-mail address, a name, or words or parts of words of a title.",
+        examples=["ada@souk.test"],
+    ),
 ]
 
 
 class HitView(BaseModel):
-    """Something found. `kind` is order, item or payment."""
+    """Something found. `kind` is order, item or payment. What follows `time` is of orders alone, as they are now.
+
+    `total` is in minor units of `currency`, `number` can be read out; `buyer_name` is null if auth does not say it.
+    """
 
     kind: str
     id: str
     label: str
     time: datetime
+    number: str | None = None
+    status: str | None = None
+    total: int | None = None
+    currency: Currency | None = None
+    buyer_id: str | None = None
+    buyer_name: str | None = None
 
     @classmethod
     def of(cls, hit: Hit) -> Self:
@@ -49,7 +62,13 @@ class HitView(BaseModel):
                 label = title
             case _:
                 label = hit.entry.keys.get("order_id", hit.id)
-        return cls(kind=hit.kind, id=hit.id, label=label, time=hit.entry.time)
+        view = cls(kind=hit.kind, id=hit.id, label=label, time=hit.entry.time)
+        if hit.kind == "order":
+            view.number, view.buyer_name = readable_number(hit.id), hit.buyer_name
+        if order := hit.order:
+            view.status, view.total, view.currency = order.status, order.total, order.currency
+            view.buyer_id = order.buyer_id
+        return view
 
 
 class LineView(BaseModel):
@@ -116,7 +135,9 @@ class ItemHistory(BaseModel):
 
 @router.get("/search")
 async def search(q: SearchText, histories: TheHistories, limit: Limit = 20, cursor: Cursor = None) -> Page[HitView]:
-    """Search by id, by a buyer's id or email (their orders, newest first), or by the beginning of an item's title."""
+    """Search by an id or an order's number; by a buyer's or seller's id, email address or name; or by an item's title,
+    which may be one that it had before. Newest first: items, and orders with their status, amount and buyer.
+    """
     return await page_of(lambda most: histories.search(q, most, cursor), limit, HitView.of, lambda hit: hit.id)
 
 

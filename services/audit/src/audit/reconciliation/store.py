@@ -27,7 +27,7 @@ class ReportStore:
         return True
 
     async def give_back(self, at: datetime) -> None:
-        """The check failed: the next one is due at `at`."""
+        """The check failed, or somebody wants another one: the next one is due at `at`, if not sooner."""
         await self._reports.update_one({"_id": TURN}, {"$min": {"at": at}})
 
     async def newest(self) -> Report | None:

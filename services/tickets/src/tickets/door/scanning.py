@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from common.clock import whole_milliseconds
+from common.order_numbers import as_typed
 from tickets.codes import TicketCodes
-from tickets.domain import Booking, Scan, ScanResult, TicketNotFound, as_typed
+from tickets.domain import Booking, Scan, ScanResult, TicketNotFound
 from tickets.door.domain import Gate
 from tickets.store import BookingStore
 

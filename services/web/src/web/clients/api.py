@@ -182,15 +182,10 @@ class Api:
         answer = await self.send("POST", "orders", json=body, headers={"Idempotency-Key": key})
         return Order.model_validate_json(answer.content)
 
-    async def orders(self, cursor: str | None = None) -> Page[Order]:
-        """The visitor's own orders, newest first."""
-        return Page[Order].model_validate_json((await self.get("orders", cursor=cursor, limit=PAGE_SIZE)).content)
-
-    async def sales(self, cursor: str | None = None) -> Page[Order]:
-        """Orders on the visitor's items, newest first."""
-        return Page[Order].model_validate_json(
-            (await self.get("orders", "sales", cursor=cursor, limit=PAGE_SIZE)).content
-        )
+    async def orders(self, cursor: str | None = None, state: str | None = None) -> Page[Order]:
+        """The visitor's own orders, newest first: all, or those that are `open`, `upcoming` or `past`."""
+        answer = await self.get("orders", state=state, cursor=cursor, limit=PAGE_SIZE)
+        return Page[Order].model_validate_json(answer.content)
 
     async def order(self, order_id: str) -> Order:
         """One of the visitor's own orders."""

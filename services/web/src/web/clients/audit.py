@@ -17,12 +17,17 @@ DeadLetterState = Literal["open", "replayed", "discarded"]
 
 
 class Hit(BaseModel):
-    """A result of a search."""
+    """A result of a search. What follows `time` is of orders alone, as far as it is known."""
 
     kind: Literal["order", "item", "payment"]
     id: str
     label: str
     time: datetime
+    number: str | None = None
+    status: str | None = None
+    total: int | None = None
+    currency: Currency | None = None
+    buyer_name: str | None = None
 
 
 class TimelineEntry(BaseModel):
@@ -161,7 +166,7 @@ class Reconciliation(BaseModel):
 
 
 async def search(api: Api, q: str, cursor: str | None) -> Page[Hit]:
-    """Orders, items and payments by id, by a buyer's e-mail address, or by the beginning of a title."""
+    """Orders, items and payments by id or number, by somebody's address or name, or by parts of a title."""
     answer = await api.get("audit", "search", q=q, cursor=cursor, limit=PAGE_SIZE)
     return Page[Hit].model_validate_json(answer.content)
 
@@ -204,6 +209,11 @@ async def replay(api: Api, ids: Sequence[str]) -> None:
 async def discard(api: Api, ids: Sequence[str], reason: str) -> None:
     """Close dead letters without a replay."""
     await api.send("POST", "audit", "dead-letters", "discard", json={"ids": list(ids), "reason": reason})
+
+
+async def check_now(api: Api) -> None:
+    """Have the records checked within seconds."""
+    await api.send("POST", "audit", "reconciliation")
 
 
 async def last_reconciliation(api: Api) -> Reconciliation | None:

@@ -5,7 +5,7 @@ import json
 import math
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -17,6 +17,8 @@ from common.http.network import network_of
 from common.http.paging import EXAMPLE_ID, KnownId
 from common.http.problems import problems
 from web.clients.api import Api, Refused
+from web.clients.models import Order
+from web.clients.sales import Chosen, sales
 from web.live.updates import LiveUpdates, OpenPage
 from web.pages.visitor import CurrentVisitor
 
@@ -105,11 +107,11 @@ async def _read_state(
     await updates.fetch(page.items)
     for item_id in page.items:
         page.item_changed(item_id)
-    found = []
+    found: Sequence[Order] = []
     if order:
         found = [await api.order(order)]
     elif orders:
-        found = (await (api.orders() if orders == "bought" else api.sales())).items
+        found = (await (api.orders() if orders == "bought" else sales(api, Chosen()))).items
     for each in found:
         page.order_changed(each.id, each.version)
 

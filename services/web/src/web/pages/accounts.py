@@ -1,5 +1,6 @@
-"""Sign up, sign in, sign out, see one's sessions, and choose a language."""
+"""Sign up, sign in, sign out, see one's sessions, and choose a language and colours."""
 
+from collections.abc import Container
 from urllib.parse import quote
 
 from fastapi import APIRouter, Response
@@ -7,14 +8,14 @@ from fastapi import APIRouter, Response
 from common.http.paging import KnownId
 from common.languages import LANGUAGES
 from web.clients.api import Refused
-from web.pages.forms import Form, errors_of
+from web.pages.forms import Fields, Form, errors_of
 from web.pages.purchase import go_on
-from web.pages.visitor import LANGUAGE_COOKIE, CurrentVisitor, Visitor, local, refresh_token_of
+from web.pages.visitor import LANGUAGE_COOKIE, THEME_COOKIE, THEMES, CurrentVisitor, Visitor, local, refresh_token_of
 
 router = APIRouter()
 
 YEAR = 365 * 24 * 3600
-"""Seconds for which the language cookie lives."""
+"""Seconds for which the cookies of the language and the colours live."""
 
 
 @router.get("/signup")
@@ -94,11 +95,20 @@ async def end_session(session_id: KnownId, visitor: CurrentVisitor, form: Form) 
 @router.post("/language")
 async def choose_language(visitor: CurrentVisitor, form: Form) -> Response:
     """Show pages in another language from now on."""
+    return _chosen(visitor, form, LANGUAGE_COOKIE, LANGUAGES)
+
+
+@router.post("/theme")
+async def choose_theme(visitor: CurrentVisitor, form: Form) -> Response:
+    """Show pages in light or dark colours from now on, or in those of the visitor's system."""
+    return _chosen(visitor, form, THEME_COOKIE, THEMES)
+
+
+def _chosen(visitor: Visitor, form: Fields, name: str, choices: Container[str]) -> Response:
+    """Keep what the field `name` chose, if it is one of the choices, and go back."""
     answer = visitor.redirect(local(form.text("back")))
-    if (language := form.text("language")) in LANGUAGES:
-        answer.set_cookie(
-            LANGUAGE_COOKIE, language, YEAR, httponly=True, samesite="lax", secure=visitor.settings.cookie_secure
-        )
+    if (chosen := form.text(name)) in choices:
+        answer.set_cookie(name, chosen, YEAR, httponly=True, samesite="lax", secure=visitor.settings.cookie_secure)
     return answer
 
 
@@ -116,7 +126,8 @@ def _form_page(
 def _sign_up_errors(refused: Refused, visitor: Visitor) -> dict[str, str]:
     _ = visitor.i18n.gettext
     if refused.reason == "email_taken":
-        return {"email": _("There is already an account with this address. If it is yours, sign in.")}
+        text = _("There is already an account with this address. If it is yours, sign in.")
+        return {"email": text, "taken": _("Then sign in")}
     if refused.reason == "password_too_weak":
         return {"password": _("This password is too easy to guess, or made of your name or address.")}
     if refused.reason == "too_many_requests":

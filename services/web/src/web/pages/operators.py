@@ -1,10 +1,12 @@
 """For operators: the history of an order, payments in trouble, dead letters, and the reconciliation."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
+from common.clock import now
 from common.errors import NotFound
 from common.http.paging import KnownId
 from common.security_log import Kind as SecurityKind
@@ -14,8 +16,8 @@ from web.clients.audit import DeadLetterState
 from web.pages.forms import Form, errors_of, expected
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering.i18n import N_
-from web.rendering.order_summary import status_of
-from web.rendering.timeline import lines_of
+from web.rendering.order_summary import STATUS, status_of
+from web.rendering.timeline import lines_of, shown_of
 
 router = APIRouter(prefix="/operator")
 
@@ -55,6 +57,9 @@ SECURITY_KINDS: dict[SecurityKind, str] = {
     "exported": N_("Data exported"),
     "erased": N_("Account erased"),
 }
+PATIENCE = timedelta(minutes=5)
+"""How long the page of a check that was asked for looks for it."""
+
 RULES = {
     "units_add_up": N_("Units offered are free, held or sold"),
     "sold_once": N_("No unit is in two live orders"),
@@ -80,34 +85,52 @@ async def overview(visitor: CurrentVisitor, q: str = "", cursor: str | None = No
         audit.dead_letters(visitor.api, "open", limit=1), audit.last_reconciliation(visitor.api)
     )
     found = await audit.search(visitor.api, q.strip(), cursor or None) if q.strip() else None
-    return visitor.render("operator/overview.html", asked=q, found=found, letters=letters, report=report)
+    return visitor.render(
+        "operator/overview.html", asked=q, found=found, statuses=STATUS, letters=letters, report=report
+    )
 
 
 @router.get("/orders/{order_id}")
-async def order(order_id: KnownId, visitor: CurrentVisitor, at: Annotated[int | None, Query(ge=0)] = None) -> Response:
-    """The history of an order. `at` is the number of the entry after which order, stock and payments are shown."""
+async def order(
+    order_id: KnownId, visitor: CurrentVisitor, at: Annotated[int | None, Query(ge=0)] = None, stock: bool = False
+) -> Response:
+    """The history of an order. `at` is the number of the entry after which order, stock and payments are shown.
+
+    Changes of the stock are entries only if `stock` says so.
+    """
     visitor.require_user()
     history = await audit.order_history(visitor.api, order_id)
-    last = len(history.timeline) - 1
+    shown = shown_of(history.timeline, stock=stock)
+    last = len(shown) - 1
     at = last if at is None else min(at, last)
     return visitor.render(
         "operator/order.html",
         id=order_id,
         order=history.order,
-        lines=lines_of(history.timeline, visitor.i18n),
+        lines=lines_of([history.timeline[n] for n in shown], visitor.i18n),
         at=at,
-        snapshot=history.snapshots[at],
+        snapshot=history.snapshots[[*shown[1:], len(history.timeline)][at] - 1],
+        hidden=len(history.timeline) - len(shown),
+        stock=stock,
         status_of=status_of,
         payment_statuses=PAYMENT_STATUS,
     )
 
 
 @router.get("/items/{item_id}")
-async def item(item_id: KnownId, visitor: CurrentVisitor, cursor: str | None = None) -> Response:
-    """The history of an item, and its orders."""
+async def item(item_id: KnownId, visitor: CurrentVisitor, cursor: str | None = None, stock: bool = False) -> Response:
+    """The history of an item, and its orders. Changes of the stock are entries only if `stock` says so."""
     visitor.require_user()
     history = await audit.item_history(visitor.api, item_id, cursor or None)
-    return visitor.render("operator/item.html", history=history, lines=lines_of(history.timeline, visitor.i18n))
+    shown = shown_of(history.timeline, stock=stock)
+    return visitor.render(
+        "operator/item.html",
+        history=history,
+        lines=lines_of([history.timeline[n] for n in shown], visitor.i18n),
+        hidden=len(history.timeline) - len(shown),
+        stock=stock,
+        statuses=STATUS,
+    )
 
 
 @router.get("/payments")
@@ -180,11 +203,21 @@ async def decide(visitor: CurrentVisitor, form: Form) -> Response:
 
 
 @router.get("/books")
-async def reconciliation(visitor: CurrentVisitor) -> Response:
-    """The report of the last reconciliation."""
+async def reconciliation(visitor: CurrentVisitor, asked: Annotated[int, Query(ge=0, le=2**42)] = 0) -> Response:
+    """The report of the last reconciliation. `asked` is when another one was asked for, in milliseconds (Unix time)."""
     visitor.require_user()
     report = await audit.last_reconciliation(visitor.api)
-    return visitor.render("operator/reconciliation.html", report=report, rules=RULES)
+    wanted = datetime.fromtimestamp(asked / 1000, UTC)
+    waiting = bool(asked) and now() - wanted < PATIENCE and (report is None or report.checked_at < wanted)
+    return visitor.render("operator/reconciliation.html", report=report, rules=RULES, waiting=waiting)
+
+
+@router.post("/books/check")
+async def check_now(visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
+    """Check the records now."""
+    visitor.require_user()
+    await audit.check_now(visitor.api)
+    return visitor.redirect(f"/operator/books?asked={int(now().timestamp() * 1000)}")
 
 
 @router.get("/security")

@@ -1,19 +1,22 @@
-"""A buyer's orders and a seller's sales."""
+"""A buyer's orders."""
 
 import asyncio
+from collections.abc import Set
 from typing import Any
 
 from fastapi import APIRouter, Response
 
-from common.errors import Unavailable
+from common.errors import NotFound, Unavailable
 from common.http.paging import KnownId
-from web.clients.models import Order, Payment
+from common.order_numbers import readable_number
+from web.clients.api import Refused
+from web.clients.models import Item, Order, Payment
 from web.clients.tickets import Ticket, tickets
 from web.pages.forms import Form, expected
 from web.pages.tickets import STATUS as TICKET_STATUS
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering.i18n import N_
-from web.rendering.order_summary import status_of, summary_of, tone_of
+from web.rendering.order_summary import SETTLED, status_of, summary_of, tone_of
 from web.security.headers import STRIPE_SOURCES, content_security_policy
 
 router = APIRouter()
@@ -34,14 +37,39 @@ CARDS = {
 """The sandbox's payment methods."""
 
 
+TABS = {"": N_("All"), "open": N_("To be paid"), "upcoming": N_("Upcoming"), "past": N_("Past")}
+"""The tabs of the visitor's orders."""
+
+
 @router.get("/my/orders")
-async def my_orders(visitor: CurrentVisitor, cursor: str | None = None) -> Response:
-    """The visitor's orders."""
+async def my_orders(visitor: CurrentVisitor, cursor: str | None = None, show: str = "") -> Response:
+    """The visitor's orders: all, or those of a tab."""
     visitor.require_user()
-    found = await visitor.api.orders(cursor or None)
+    show = show if show in TABS else ""
+    found = await visitor.api.orders(cursor or None, show or None)
     return visitor.render(
-        "my_orders.html", found=found, first=not cursor, moving=False, status_of=status_of, tone_of=tone_of
+        "my_orders.html",
+        found=found,
+        first=not cursor,
+        moving=False,
+        status_of=status_of,
+        tone_of=tone_of,
+        items=await _items(visitor, {order.item_id for order in found.items}),
+        tabs=TABS,
+        show=show,
     )
+
+
+async def _items(visitor: Visitor, item_ids: Set[str]) -> dict[str, Item]:
+    """What was bought, by id. What can't be had now is left out: the list is shown without its picture."""
+
+    async def found(item_id: str) -> Item | None:
+        try:
+            return await visitor.api.item(item_id)
+        except (Refused, Unavailable):
+            return None
+
+    return {item.id: item for item in await asyncio.gather(*map(found, item_ids)) if item}
 
 
 @router.get("/orders/{order_id}")
@@ -57,11 +85,24 @@ async def show_order(order_id: KnownId, visitor: CurrentVisitor) -> Response:
         cards=CARDS,
         status_of=status_of,
         tone_of=tone_of,
+        number=readable_number(order.id),
         **await _tickets(order, visitor),
     )
     if visitor.settings.stripe_publishable_key:
         page.headers["Content-Security-Policy"] = content_security_policy(STRIPE_SOURCES)
     return page
+
+
+@router.get("/orders/{order_id}/receipt")
+async def receipt(order_id: KnownId, visitor: CurrentVisitor) -> Response:
+    """What was paid, to print. An order that was never paid has none."""
+    visitor.require_user()
+    order = await visitor.api.order(order_id)
+    if order.status not in SETTLED:
+        raise NotFound("this order is not paid")
+    item = await visitor.api.item(order.item_id)
+    number = readable_number(order.id)
+    return visitor.render("receipt.html", order=order, item=item, number=number, status_of=status_of, tone_of=tone_of)
 
 
 async def _payments(visitor: Visitor, order_id: str) -> list[Payment] | None:
@@ -100,23 +141,3 @@ async def cancel_order(order_id: KnownId, visitor: CurrentVisitor, form: Form) -
     with expected("order_already_paid"):
         await visitor.api.cancel(order_id)
     return visitor.redirect(f"/orders/{order_id}")
-
-
-@router.get("/my/sales")
-async def my_sales(visitor: CurrentVisitor, cursor: str | None = None) -> Response:
-    """Orders on the visitor's items."""
-    visitor.require_user()
-    found = await visitor.api.sales(cursor or None)
-    moving = any(order.refund_under_way for order in found.items)
-    return visitor.render(
-        "my_sales.html", found=found, first=not cursor, moving=moving, status_of=status_of, tone_of=tone_of
-    )
-
-
-@router.post("/my/sales/{order_id}/refund")
-async def refund_sale(order_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
-    """Refund an order in full."""
-    visitor.require_user()
-    with expected("order_not_paid"):
-        await visitor.api.refund(order_id)
-    return visitor.redirect("/my/sales")

@@ -18,6 +18,10 @@ from web.security.csrf import VISIT_COOKIE, Csrf, new_visit
 from web.settings import WebSettings
 
 LANGUAGE_COOKIE = "language"
+THEME_COOKIE = "theme"
+THEMES = {"auto": N_("As on your device"), "light": N_("Light"), "dark": N_("Dark")}
+"""The colours that a visitor can choose."""
+
 UNKNOWN = "session_unknown"
 """Set in the state of a request whose session could not be refreshed."""
 
@@ -140,6 +144,12 @@ class Visitor:
         return f"{url.path}?{url.query}" if url.query else url.path
 
     @property
+    def theme(self) -> str:
+        """The colours that they have chosen: `light`, `dark`, or `auto` for those of their system."""
+        chosen = self.request.cookies.get(THEME_COOKIE, "")
+        return chosen if chosen in THEMES else "auto"
+
+    @property
     def origin(self) -> str:
         """The scheme, host and port that the visitor sees."""
         url = self.request.url
@@ -153,6 +163,8 @@ class Visitor:
             "path": self.request.url.path,
             "here": self.here,
             "origin": self.origin,
+            "theme": self.theme,
+            "themes": THEMES,
             "form_token": self.form_token,
             "new_key": new_id,
             "note": self.i18n.gettext(NOTES[note]) if note in NOTES else "",

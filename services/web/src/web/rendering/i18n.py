@@ -1,13 +1,13 @@
 """Texts, money, numbers and times in the visitor's language. English is in the code, translations are in `locale/`."""
 
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
 from babel.core import negotiate_locale
-from babel.dates import format_datetime, format_skeleton, format_time, get_timezone_location
+from babel.dates import format_date, format_datetime, format_skeleton, format_time, get_timezone_location
 from babel.localedata import locale_identifiers
 from babel.numbers import format_decimal
 
@@ -54,6 +54,10 @@ class I18n:
     def number(self, number: int) -> str:
         """A whole number with the locale's separators."""
         return format_decimal(number, locale=self.locale)
+
+    def day(self, day: date) -> str:
+        """A day, with its year."""
+        return format_date(day, "medium", locale=self.locale)
 
     def moment(self, moment: datetime) -> str:
         """A point in time, in UTC. Scripts turn it into the visitor's time zone."""

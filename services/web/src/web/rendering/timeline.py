@@ -56,6 +56,9 @@ TITLES: Mapping[str, tuple[str, Tone]] = {
 """The title and colour of an event by its subject, of other entries by their kind."""
 
 
+STOCK = "orders.stock_changed"
+
+
 @dataclass(frozen=True)
 class Line:
     """An entry in words."""
@@ -85,6 +88,11 @@ def lines_of(timeline: Sequence[TimelineEntry], i18n: I18n) -> list[Line]:
         )
         for entry in timeline
     ]
+
+
+def shown_of(timeline: Sequence[TimelineEntry], *, stock: bool) -> list[int]:
+    """The numbers of the entries that are shown: all, or those that are no change of the stock, if there is one."""
+    return [n for n, entry in enumerate(timeline) if stock or entry.subject != STOCK] or [*range(len(timeline))]
 
 
 def _key(entry: TimelineEntry) -> str:
