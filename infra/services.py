@@ -26,11 +26,19 @@ class Service:
     shows_records: bool = False
     """Whether audit may ask it for its records."""
     looks_up: tuple[str, ...] = ()
-    """What it may ask auth about people."""
+    """What it may ask about people (`common.directory`)."""
+    answers: tuple[str, ...] = ()
+    """What it says about people to those who may ask."""
 
 
 SERVICES = (
-    Service("auth", 1, publishes="users", uses="mongod"),
+    Service(
+        "auth",
+        1,
+        publishes="users",
+        uses="mongod",
+        answers=(directory.ADDRESS_CHANGES, directory.CONTACTS, directory.IDS, directory.NAMES),
+    ),
     Service("items", 2, publishes="items", uses="mongod", shows_records=True, looks_up=(directory.NAMES,)),
     Service("orders", 3, publishes="orders", uses="mongod", shows_records=True),
     Service("expiration", 4, publishes="expiration", uses="redis", listens=(), shows_records=True),
@@ -38,9 +46,13 @@ SERVICES = (
     Service("audit", 7, publishes="letters", uses="mongod", looks_up=(directory.IDS,)),
     Service("web", 6, publishes=None, uses=None, listens=("ITEMS", "ORDERS", "PAYMENTS", "USERS")),
     Service(
-        "notifications", 8, publishes=None, uses="mongod", looks_up=(directory.ADDRESS_CHANGES, directory.CONTACTS)
+        "notifications",
+        8,
+        publishes=None,
+        uses="mongod",
+        looks_up=(directory.ADDRESS_CHANGES, directory.CONTACTS, directory.RECIPIENTS),
     ),
-    Service("tickets", 9, publishes="tickets", uses="mongod", shows_records=True),
+    Service("tickets", 9, publishes="tickets", uses="mongod", shows_records=True, answers=(directory.RECIPIENTS,)),
 )
 
 NAMES = tuple(service.name for service in SERVICES)

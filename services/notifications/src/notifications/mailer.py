@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from prometheus_client import Counter
 
 from common.clock import now
+from common.directory import Directory
 from common.leased_work import LeasedWork
 from notifications.domain import Facts, Kind, Mail, MailState, Person
 from notifications.letters import Letters, words_of
@@ -32,6 +33,10 @@ class NotYet(Exception):
     """What the mail needs has not arrived here."""
 
 
+class NotWanted(Exception):
+    """What the mail is about is over."""
+
+
 class Mailer:
     """Takes mails that are due from the store, and hands them to the SMTP server.
 
@@ -48,9 +53,12 @@ class Mailer:
         server: SmtpServer,
         *,
         sender: str,
+        directory: Directory | None = None,
         first_pause: float = FIRST_PAUSE,
     ) -> None:
+        """`directory` says who is offered a ticket; without one, only mails of revisions that stored it are sent."""
         self._mails = mails
+        self._directory = directory
         self._people = people
         self._sales = sales
         self._letters = letters
@@ -78,6 +86,8 @@ class Mailer:
             return
         try:
             await self._hand_over(mail)
+        except NotWanted:
+            await self._mails.drop(mail.id)
         except Rejected as error:
             await self._failed(mail, str(error))
         except Exception as error:
@@ -101,13 +111,21 @@ class Mailer:
                 letter,
                 words,
                 person,
-                to=mail.to or person.email,
+                to=await self._address(mail, person),
                 sender=self._sender,
                 site=self._letters.site,
                 mail_id=mail.id,
                 at=mail.created_at or now(),
             )
         )
+
+    async def _address(self, mail: Mail, person: Person) -> str:
+        if mail.to or mail.kind is not Kind.TICKET_OFFERED or self._directory is None:
+            return mail.to or person.email
+        recipient = await self._directory.recipient(mail.facts["request_id"])
+        if recipient is None:
+            raise NotWanted
+        return recipient
 
     async def _complete(self, mail: Mail, person: Person) -> Facts:
         """The facts of a mail, with those that are looked up when it is sent."""

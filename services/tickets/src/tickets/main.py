@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from common.bus.connection import Bus
+from common.directory import RECIPIENTS, answering
 from common.http.app import Running, create_app, serve
 from common.live_sessions import live_sessions
 from common.mail_tokens import MailTokens
@@ -39,7 +40,12 @@ async def start() -> AsyncIterator[Running]:
         tokens = MailTokens(settings.transfer_token_key)
         views, desk = Views(events, people, codes), ScanDesk(bookings, codes)
         parts = [bookings, events, people, gates, tokens, views, desk, sessions]
-        async with records.answering(bus, parts), bus.consuming(consumers, parts):
+        async with (
+            records.answering(bus, parts),
+            answering(bus, {RECIPIENTS: bookings.recipients}),
+            bookings.lapsing(),
+            bus.consuming(consumers, parts),
+        ):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
