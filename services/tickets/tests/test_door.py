@@ -1,10 +1,12 @@
 """The door: who is let in, and who is not."""
 
 import asyncio
+import json
+from base64 import urlsafe_b64decode
 from dataclasses import replace
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from common.events import TicketAdmitted
 from common.ids import new_id
@@ -147,6 +149,7 @@ async def test_a_closed_gate_admits_nobody(venue: Venue) -> None:
             ("/scan", venue.scanned(ticket["code"], gate)),
             ("/scans", {"scans": [venue.scanned(ticket["code"], gate)]}),
             ("/gates/sign", {"gate": gate}),
+            ("/gates/list", {"gate": gate}),
         ):
             answer = await venue.call("POST", path, json=body)
             assert (answer.status_code, answer.json()["code"]) == (403, "gate_closed"), path
@@ -250,3 +253,43 @@ async def test_a_batch_of_too_many_is_refused_whole(venue: Venue) -> None:
 
     assert answer.status_code in {413, 422}
     assert [t["status"] for t in await venue.tickets(ticket["order_id"])] == ["valid"]
+
+
+async def test_whom_a_device_turned_away_is_stored_and_changes_nothing(venue: Venue) -> None:
+    used, unused = await venue.sold(2)
+    north = await venue.gate("North")
+    await venue.scan(used["code"], north)
+
+    scans = [venue.scanned(t["code"], north, "S", n) | {"admitted": False} for n, t in enumerate([used, unused])]
+    for _ in range(2):
+        answer = await venue.call("POST", "/scans", json={"scans": scans})
+        assert [(a["result"], a["extra"]) for a in answer.json()] == [("already_used", False), ("unknown", False)]
+
+    assert [t["status"] for t in await venue.tickets(used["order_id"])] == ["used", "valid"]
+    booking = await venue.db.bookings.find_one({}) or {}
+    assert [[made["seq"] for made in ticket["refusals"]] for ticket in booking["tickets"]] == [[0], [1]]
+    many = [venue.scanned(unused["code"], north, "S", 9 + n) | {"admitted": False} for n in range(30)]
+    await venue.call("POST", "/scans", json={"scans": many})
+    booking = await venue.db.bookings.find_one({}) or {}
+    assert len(booking["tickets"][1]["refusals"]) == 20
+
+
+async def test_the_list_of_a_gate_is_signed_and_says_what_every_ticket_is_worth(venue: Venue) -> None:
+    used, given = await venue.sold(2)
+    refunded = venue.paid()
+    await venue.events.deliver(refunded)
+    await venue.events.deliver(venue.refund_of(refunded))
+    gate, cleo = await venue.gate(), person("Cleo")
+    await venue.scan(used["code"], gate)
+    await venue.call("POST", f"/{given['id']}/transfer", venue.buyer, json={"email": "cleo@souk.test"})
+    await venue.call("POST", "/accept", cleo, json={"token": await venue.link_token()})
+
+    answer = (await venue.call("POST", "/gates/list", json={"gate": gate})).json()
+
+    keys = {kid: Ed25519PublicKey.from_public_bytes(urlsafe_b64decode(key)) for kid, key in answer["keys"].items()}
+    keys[answer["kid"]].verify(urlsafe_b64decode(answer["signature"]), answer["content"].encode())
+    listed = json.loads(answer["content"])
+    assert listed["item_id"] == venue.item_id
+    assert sorted((one["id"], one["generation"], one["status"]) for one in listed["tickets"]) == sorted(
+        [(used["id"], 1, "used"), (given["id"], 2, "valid"), (f"{refunded.order_id}-1", 1, "revoked")]
+    )

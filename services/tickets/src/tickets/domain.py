@@ -26,6 +26,10 @@ MOST_OFFERS = 20
 """How often a ticket can be offered: each offer is a mail to somebody who has not asked for it."""
 
 
+MOST_REFUSALS = 20
+"""Refusals of a ticket that are kept: a device repeats them as often as somebody holds it in front of the camera."""
+
+
 class TicketNotFound(NotFound):
     """No such ticket, or one that the caller has nothing to do with."""
 
@@ -70,7 +74,8 @@ class ScanResult(StrEnum):
 
 class Scan(BaseModel):
     """A scan, of which a device makes one with each `seq`. `at` is when it was made, by the clock of the server if the
-    server was asked (`online`), else by that of the device: it has let somebody in, whatever is found out later.
+    server was asked (`online`), else by that of the device: it has let somebody in or turned them away (`let_in`),
+    whatever is found out later.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -81,6 +86,7 @@ class Scan(BaseModel):
     seq: int
     at: datetime
     online: bool = True
+    let_in: bool = True
 
     def is_same(self, other: "Scan") -> bool:
         """Whether both are one scan that came twice."""
@@ -114,6 +120,8 @@ class Ticket(BaseModel):
     """The request by which the holder got it."""
     admissions: tuple[Scan, ...] = ()
     """The first is the one that counts. The others were made at gates that could not ask."""
+    refusals: tuple[Scan, ...] = ()
+    """Those who were turned away at gates that could not ask, up to `MOST_REFUSALS`."""
 
 
 class Sale(BaseModel):
@@ -244,7 +252,8 @@ class Booking(Aggregate):
         """Somebody stands at a gate with a code of this generation; None: they have only told the number.
 
         One scan that comes twice gets the same answer. A gate that could not ask has let them in: that is stored even
-        where the ticket was used already, so that it can be told who else was let in with it, and where.
+        where the ticket was used already, so that it can be told who else was let in with it, and where. Or it has
+        turned them away, which changes nothing.
         """
         if not 1 <= unit <= len(self.tickets):
             return ScanResult.UNKNOWN
@@ -255,6 +264,10 @@ class Booking(Aggregate):
         if self.revoked or generation not in {None, ticket.generation}:
             return ScanResult.REVOKED
         first = not ticket.admissions
+        if not scan.let_in:
+            if len(ticket.refusals) < MOST_REFUSALS and not any(made.is_same(scan) for made in ticket.refusals):
+                ticket.refusals = (*ticket.refusals, scan)
+            return ScanResult.UNKNOWN if first else ScanResult.ALREADY_USED
         if first or not scan.online:
             ticket.admissions = (*ticket.admissions, scan)
             self._end_offers([ticket])

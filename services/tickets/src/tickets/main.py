@@ -39,7 +39,7 @@ async def start() -> AsyncIterator[Running]:
         await gates.prepare()
         tokens = MailTokens(settings.transfer_token_key)
         views, desk = Views(events, people, codes), ScanDesk(bookings, codes)
-        parts = [bookings, events, people, gates, tokens, views, desk, sessions]
+        parts = [bookings, events, people, gates, codes, tokens, views, desk, sessions]
         async with (
             records.answering(bus, parts),
             answering(bus, {RECIPIENTS: bookings.recipients}),

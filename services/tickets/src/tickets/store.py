@@ -66,6 +66,11 @@ class BookingStore:
             return found["used"], found["live"]
         return 0, 0
 
+    async def of_item(self, item_id: str) -> list[Booking]:
+        """The orders of an event."""
+        found = self._bookings.find({"sale.item_id": item_id}, WITHOUT_PENDING)
+        return [Booking.from_document(document) async for document in found]
+
     async def numbered(self, item_id: str, number: str) -> str | None:
         """The order of an event that has this number. None if it is not exactly one."""
         found = await self._bookings.find({"sale.item_id": item_id, "number": number}, {"_id": 1}).limit(2).to_list()

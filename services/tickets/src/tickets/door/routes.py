@@ -14,9 +14,10 @@ from common.http.paging import EXAMPLE_ID, Body
 from common.http.problems import problems
 from common.http.sessions import CurrentUser
 from common.text import LINE
+from tickets.codes import TicketCodes
 from tickets.domain import Scan, ScanResult
 from tickets.door.domain import EventNotFound, Gate, GateClosed, GateNotFound, NotSeller, TooManyGates
-from tickets.door.scanning import Answer, Extra, ScanDesk, extras_of, offline_scan
+from tickets.door.scanning import Answer, Extra, ScanDesk, extras_of, guest_list, offline_scan
 from tickets.door.store import GateStore
 from tickets.store import BookingStore, EventStore
 
@@ -25,6 +26,7 @@ router = APIRouter(tags=["door"])
 Gates = Annotated[GateStore, Provided(GateStore)]
 Events = Annotated[EventStore, Provided(EventStore)]
 Bookings = Annotated[BookingStore, Provided(BookingStore)]
+Codes = Annotated[TicketCodes, Provided(TicketCodes)]
 Desk = Annotated[ScanDesk, Provided(ScanDesk)]
 
 Token = Annotated[
@@ -78,10 +80,16 @@ class NewScan(Body):
     at: Annotated[AwareDatetime, Field(examples=["2027-05-01T17:45:00Z"])]
 
 
-class OfflineScans(Body):
-    """Whom devices have admitted while they could not ask. Sending some of it again changes nothing."""
+class OfflineScan(NewScan):
+    """A scan that a device has answered by itself."""
 
-    scans: Annotated[list[NewScan], Field(max_length=MOST_SCANS)]
+    admitted: Annotated[bool, Field(description="Whether the device let somebody in.")] = True
+
+
+class OfflineScans(Body):
+    """Whom devices have let in or turned away while they could not ask. Sending some of it again changes nothing."""
+
+    scans: Annotated[list[OfflineScan], Field(max_length=MOST_SCANS)]
 
 
 class ScanView(BaseModel):
@@ -153,6 +161,19 @@ class GateToken(Body):
     gate: Token
 
 
+class GuestList(BaseModel):
+    """What a gate needs to know to answer by itself.
+
+    `content` is JSON: `{"item_id", "at", "tickets": [{"id", "generation", "status"}]}`. `signature` (Ed25519,
+    base64url) is that of its UTF-8 by `kid`, one of `keys` (base64url), which also verify the codes of tickets.
+    """
+
+    content: str
+    kid: str
+    signature: str
+    keys: dict[str, str]
+
+
 class GateSign(BaseModel):
     """What stands at a gate, for the people who scan there."""
 
@@ -217,6 +238,14 @@ async def show_sign(body: GateToken, gates: Gates, events: Events, bookings: Boo
     )
 
 
+@router.post("/gates/list", responses=problems(GateClosed))
+async def show_list(body: GateToken, gates: Gates, bookings: Bookings, codes: Codes, now: Now) -> GuestList:
+    """The tickets of the event, signed, for who has the token of a gate and may have to answer without a network."""
+    gate = await gates.open_gate(_hash(body.gate))
+    content = guest_list(gate.item_id, await bookings.of_item(gate.item_id), now)
+    return GuestList(content=content, kid=codes.kid, signature=codes.sign(content), keys=codes.known_keys)
+
+
 @router.post("/scan", responses=problems(GateClosed))
 async def scan(body: NewScan, gates: Gates, desk: Desk, now: Now) -> ScanView:
     """Admit who has the ticket with this code, once. The same `device` and `seq` again get the same answer."""
@@ -227,11 +256,12 @@ async def scan(body: NewScan, gates: Gates, desk: Desk, now: Now) -> ScanView:
 
 @router.post("/scans", responses=problems(GateClosed))
 async def take_scans(body: OfflineScans, gates: Gates, desk: Desk, now: Now) -> list[OfflineScanView]:
-    """Store whom devices have admitted by themselves, in the order of the list; the answers are in the same order."""
+    """Store what devices have answered by themselves, in the order of the list; the answers are in the same order."""
     answers = []
     for one in body.scans:
         gate = await gates.open_gate(_hash(one.gate))
-        answer = await desk.answer(gate, one.code, offline_scan(gate, one.device, one.seq, one.at, now))
+        made = offline_scan(gate, one.device, one.seq, one.at, now, let_in=one.admitted)
+        answer = await desk.answer(gate, one.code, made)
         answers.append(OfflineScanView(**ScanView.fields(answer), device=one.device, seq=one.seq, extra=answer.again))
     return answers
 
