@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common import directory
+from common import directory, papers
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,9 +26,9 @@ class Service:
     shows_records: bool = False
     """Whether audit may ask it for its records."""
     looks_up: tuple[str, ...] = ()
-    """What it may ask about people (`common.directory`)."""
+    """What it may ask other services about people and their tickets (`common.directory`, `common.papers`)."""
     answers: tuple[str, ...] = ()
-    """What it says about people to those who may ask."""
+    """What it says about them to those who may ask."""
 
 
 SERVICES = (
@@ -50,9 +50,16 @@ SERVICES = (
         8,
         publishes=None,
         uses="mongod",
-        looks_up=(directory.ADDRESS_CHANGES, directory.CONTACTS, directory.RECIPIENTS),
+        looks_up=(directory.ADDRESS_CHANGES, directory.CONTACTS, directory.RECIPIENTS, papers.PAPERS),
     ),
-    Service("tickets", 9, publishes="tickets", uses="mongod", shows_records=True, answers=(directory.RECIPIENTS,)),
+    Service(
+        "tickets",
+        9,
+        publishes="tickets",
+        uses="mongod",
+        shows_records=True,
+        answers=(directory.RECIPIENTS, papers.PAPERS),
+    ),
 )
 
 NAMES = tuple(service.name for service in SERVICES)

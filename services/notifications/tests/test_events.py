@@ -26,6 +26,7 @@ from common.events import (
 )
 from common.ids import new_id
 from common.mongo.client import Database
+from common.papers import Papers, PapersQuery, printing
 from infra.servers.process import free_port
 from notifications.consumers import consumers
 from notifications.main import app
@@ -74,6 +75,19 @@ def environment(
     }.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def answers(bus_url: str) -> AsyncIterator[list[Papers]]:
+    """What tickets says next about the tickets of an order; then that there are none."""
+    coming: list[Papers] = []
+
+    async def find(query: PapersQuery) -> Papers:
+        assert (query.item_id, query.language) == ("i1", "de")
+        return coming.pop(0) if coming else Papers(settled=True)
+
+    async with Bus.connected(bus_url, "tickets") as tickets, printing(tickets, find):
+        yield coming
 
 
 @pytest_asyncio.fixture
@@ -226,6 +240,23 @@ async def test_a_ticket_goes_to_the_address_that_tickets_says_and_nowhere_once_t
 
         await eventually(told, why="one is sent, the other dropped, and no address is stored")
     assert [mail["To"] for mail in receiver.taken] == ["cleo@souk.test"]
+
+
+async def test_tickets_go_with_a_receipt_as_soon_as_they_are_issued(
+    service: httpx.AsyncClient, events: Events, receiver: Receiver, answers: list[Papers]
+) -> None:
+    pdf = b"%PDF-" + bytes(range(256))
+    later = Papers(settled=False)
+    answers += [later, later, Papers(settled=True, pdf=pdf)]
+    await events.deliver(ADA)
+    await events.deliver(PAID)
+    await subjects(receiver, 1)
+
+    [mail] = receiver.taken
+    [attached] = mail.iter_attachments()
+    assert (attached.get_filename(), attached.get_content_type()) == ("tickets.pdf", "application/pdf")
+    assert attached.get_content() == pdf
+    assert "A lamp" in text_of(mail)
 
 
 async def test_people_and_addresses_are_asked_of_auth(

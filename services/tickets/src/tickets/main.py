@@ -11,11 +11,13 @@ from common.live_sessions import live_sessions
 from common.mail_tokens import MailTokens
 from common.mongo.client import AWAY, database
 from common.outbox import Relay
+from common.papers import printing
 from common.settings import load
 from tickets.codes import TicketCodes
 from tickets.consumers import consumers
 from tickets.door.scanning import ScanDesk
 from tickets.door.store import GateStore
+from tickets.printing import Printer
 from tickets.records import records
 from tickets.routes import router
 from tickets.settings import TicketsSettings
@@ -43,6 +45,7 @@ async def start() -> AsyncIterator[Running]:
         async with (
             records.answering(bus, parts),
             answering(bus, {RECIPIENTS: bookings.recipients}),
+            printing(bus, Printer(bookings, events, views).papers),
             bookings.lapsing(),
             bus.consuming(consumers, parts),
         ):
