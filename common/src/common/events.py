@@ -512,7 +512,7 @@ class TicketState(Event):
 
 
 class TicketTransferOffered(TicketState, subject="tickets.transfer_offered"):
-    """A link that makes the ticket somebody else's is to be mailed. Owner: tickets, which says to whom on request.
+    """A link that makes the ticket somebody else's is to be mailed. Owner: tickets. To whom it says on request.
 
     The link's token is made of `request_id` and a key (`common.mail_tokens`), so the event holds no secret.
     """

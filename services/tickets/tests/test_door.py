@@ -2,16 +2,22 @@
 
 import asyncio
 import json
+import time
 from base64 import urlsafe_b64decode
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from common.events import TicketAdmitted
+from common.http.network import network_of
+from common.http.sessions import Sessions
+from common.http.write_limit import WINDOW, WriteLimit
 from common.ids import new_id
 from tests.support.sessions import Tokens, person
 from tickets.codes import TicketCodes
+from tickets.main import app
 
 from .conftest import Venue
 
@@ -293,3 +299,25 @@ async def test_the_list_of_a_gate_is_signed_and_says_what_every_ticket_is_worth(
     assert sorted((one["id"], one["generation"], one["status"]) for one in listed["tickets"]) == sorted(
         [(used["id"], 1, "used"), (given["id"], 2, "valid"), (f"{refunded.order_id}-1", 1, "revoked")]
     )
+
+
+async def test_gates_that_share_a_network_do_not_wait_for_each_other(venue: Venue) -> None:
+    [ticket] = await venue.sold()
+    north, south = await venue.gate("North"), await venue.gate("South")
+    limits = app.state.parts
+
+    used_up(limits[Sessions].writes, network_of("127.0.0.1"))
+    assert (await venue.call("POST", "/accept", json={"token": "x"})).status_code == 429
+    assert (await venue.scan("x", north))["result"] == "unknown"
+    used_up(limits[WriteLimit], sha256(north.encode()).hexdigest())
+    for path, body in (("/scan", venue.scanned("x", north)), ("/scans", {"scans": [venue.scanned("x", north)]})):
+        answer = await venue.call("POST", path, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (429, "too_many_requests")
+        assert int(answer.headers["retry-after"]) > 0
+
+    assert (await venue.scan(ticket["code"], south))["result"] == "admitted"
+
+
+def used_up(limit: WriteLimit, caller: str) -> None:
+    """Let a caller have no change left for a minute."""
+    limit._until[caller] = time.monotonic() + 2 * WINDOW

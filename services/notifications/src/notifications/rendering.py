@@ -37,7 +37,7 @@ def rendered(
     at: datetime,
     tickets: bytes | None = None,
 ) -> EmailMessage:
-    """The mail, with `tickets` as a PDF. The same `mail_id` has the same Message-ID: so one is known that comes twice."""
+    """The mail, with `tickets` as a PDF. The same `mail_id` has the same Message-ID: one is known that comes twice."""
     mail = EmailMessage(policy=SMTP)
     mail["From"] = sender
     mail["To"] = to

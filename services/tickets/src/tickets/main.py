@@ -1,5 +1,6 @@
 """Tickets: builds its parts and serves them."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -7,6 +8,7 @@ from functools import partial
 from common.bus.connection import Bus
 from common.directory import RECIPIENTS, answering
 from common.http.app import Running, create_app, serve
+from common.http.write_limit import WriteLimit
 from common.live_sessions import live_sessions
 from common.mail_tokens import MailTokens
 from common.mongo.client import AWAY, database
@@ -15,6 +17,7 @@ from common.papers import printing
 from common.settings import load
 from tickets.codes import TicketCodes
 from tickets.consumers import consumers
+from tickets.door.routes import SCANS_PER_MINUTE
 from tickets.door.scanning import ScanDesk
 from tickets.door.store import GateStore
 from tickets.printing import Printer
@@ -41,7 +44,8 @@ async def start() -> AsyncIterator[Running]:
         await gates.prepare()
         tokens = MailTokens(settings.transfer_token_key)
         views, desk = Views(events, people, codes), ScanDesk(bookings, codes)
-        parts = [bookings, events, people, gates, codes, tokens, views, desk, sessions]
+        limit = WriteLimit(SCANS_PER_MINUTE)
+        parts = [bookings, events, people, gates, codes, tokens, views, desk, limit, sessions]
         async with (
             records.answering(bus, parts),
             answering(bus, {RECIPIENTS: bookings.recipients}),
@@ -52,7 +56,8 @@ async def start() -> AsyncIterator[Running]:
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
-app = create_app("tickets", router, start, away=AWAY)
+# All gates of a place share a network, and a queue does not wait: scans are limited by gate.
+app = create_app("tickets", router, start, away=AWAY, unlimited=re.compile("/api/tickets/scans?"))
 
 if __name__ == "__main__":
     serve(app, TicketsSettings, "tickets")
