@@ -185,7 +185,8 @@ async def offered_ticket(holder: Person, seller: Person) -> str:
     await pay(holder, order_id)
 
     async def issued() -> list[Json]:
-        return (await holder.http.get("/api/tickets", params={"order_id": order_id})).json()
+        found: list[Json] = (await holder.http.get("/api/tickets", params={"order_id": order_id})).json()
+        return found
 
     [ticket] = await eventually(issued, why="the ticket is issued")
     ok(await holder.http.post(f"/api/tickets/{ticket['id']}/transfer", json={"email": FRIEND}))

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from itertools import groupby
+from pathlib import Path
+from typing import cast
 from zoneinfo import ZoneInfo
 
 import segno
 from babel.dates import format_date, format_time
 from fpdf import FPDF
+from fpdf.fonts import TTFFont
 
 QUIET_ZONE = 4
 """Modules around a QR, as its standard asks for."""
 
 FONT = "notosans"
-FONT_FILE = files("fontpkg_noto_sans") / "files" / "NotoSans[wdth,wght].ttf"
+FONT_FILE = Path(str(files("fontpkg_noto_sans"))) / "files" / "NotoSans[wdth,wght].ttf"
 
 USUAL_LENGTH = timedelta(hours=3)
 """How long an event takes in a calendar whose end nobody has named."""
@@ -121,7 +124,7 @@ def _draw(document: FPDF, code: segno.QRCode, left: float, top: float, width: fl
 
 def _printable(text: str, document: FPDF) -> str:
     """The text with a `?` for each letter that the font has not: it has those of Latin, Greek and Cyrillic."""
-    known = document.fonts[FONT].cmap
+    known = cast("TTFFont", document.fonts[FONT]).cmap
     return "".join(c if ord(c) in known or c == "\n" else "?" for c in unicodedata.normalize("NFC", text))
 
 
