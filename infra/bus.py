@@ -47,8 +47,7 @@ def service_user(service: Service, password: str) -> NatsUser:
 def _answers(service: Service) -> Iterator[str]:
     if service.shows_records:
         yield f"books.{service.name}.>"
-    if service.name == "auth":
-        yield from sorted({subject for other in SERVICES for subject in other.looks_up})
+    yield from service.answers
 
 
 def _asks(service: Service, own: list[Durable]) -> Iterator[str]:

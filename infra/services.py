@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common import directory
+from common import directory, papers
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,11 +26,19 @@ class Service:
     shows_records: bool = False
     """Whether audit may ask it for its records."""
     looks_up: tuple[str, ...] = ()
-    """What it may ask auth about people."""
+    """What it may ask other services about people and their tickets (`common.directory`, `common.papers`)."""
+    answers: tuple[str, ...] = ()
+    """What it says about them to those who may ask."""
 
 
 SERVICES = (
-    Service("auth", 1, publishes="users", uses="mongod"),
+    Service(
+        "auth",
+        1,
+        publishes="users",
+        uses="mongod",
+        answers=(directory.ADDRESS_CHANGES, directory.CONTACTS, directory.IDS, directory.NAMES),
+    ),
     Service("items", 2, publishes="items", uses="mongod", shows_records=True, looks_up=(directory.NAMES,)),
     Service("orders", 3, publishes="orders", uses="mongod", shows_records=True),
     Service("expiration", 4, publishes="expiration", uses="redis", listens=(), shows_records=True),
@@ -38,9 +46,20 @@ SERVICES = (
     Service("audit", 7, publishes="letters", uses="mongod", looks_up=(directory.IDS, directory.NAMED, directory.NAMES)),
     Service("web", 6, publishes=None, uses=None, listens=("ITEMS", "ORDERS", "PAYMENTS", "USERS")),
     Service(
-        "notifications", 8, publishes=None, uses="mongod", looks_up=(directory.ADDRESS_CHANGES, directory.CONTACTS)
+        "notifications",
+        8,
+        publishes=None,
+        uses="mongod",
+        looks_up=(directory.ADDRESS_CHANGES, directory.CONTACTS, directory.RECIPIENTS, papers.PAPERS),
     ),
-    Service("tickets", 9, publishes="tickets", uses="mongod", shows_records=True),
+    Service(
+        "tickets",
+        9,
+        publishes="tickets",
+        uses="mongod",
+        shows_records=True,
+        answers=(directory.RECIPIENTS, papers.PAPERS),
+    ),
 )
 
 NAMES = tuple(service.name for service in SERVICES)

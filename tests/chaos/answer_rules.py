@@ -32,6 +32,11 @@ ALLOWED: dict[str, set[int]] = {
     "list trouble": {200},
     "retry refund": {202, 409},
     "settle refund": {200, 409},
+    "open gate": {201, 404},  # until tickets has heard of the event
+    "list tickets": {200},
+    "offer ticket": {200, 404, 409},
+    "accept ticket": {200, 409},
+    "scan": {200},
 }
 """Possible statuses of each kind of request, besides `AWAY`. Never 404: people ask for what exists."""
 

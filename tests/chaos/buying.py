@@ -6,11 +6,15 @@ import contextlib
 from tests.chaos.history import Json, Operation
 from tests.chaos.market import Market
 from tests.chaos.people import NotSignedUp, Person
+from tests.chaos.visiting import Visitor
 
 CARDS = (
     *("pm_card_visa", "pm_card_slow", "pm_card_duplicate", "pm_card_lost", "pm_card_visa", "pm_card_late"),
     *("pm_card_capture_fails", "pm_bank", "pm_bank_late", "pm_card_refund_fails", "pm_card_disputed"),
 )
+
+VISITS = 0.6
+"""Share of orders of an event after which the buyer goes there."""
 
 
 class Buyer:
@@ -19,6 +23,7 @@ class Buyer:
     def __init__(self, person: Person, market: Market) -> None:
         self.person = person
         self._market = market
+        self._visitor = Visitor(person, market)
         self._first_prices: dict[str, int] = {}
 
     async def act(self) -> None:
@@ -45,6 +50,8 @@ class Buyer:
         [end] = self.person.chance.choices(list(ends), list(ends.values()))
         await end(placed.body)
         await self._show(placed.body["id"])
+        if item in self._market.gates and self.person.chance.random() < VISITS:
+            await self._visitor.visit(placed.body["id"])
 
     async def _look(self) -> None:
         person, chance = self.person, self.person.chance

@@ -9,6 +9,7 @@ from tests.chaos import answer_rules as answers
 from tests.chaos import money_rules as money
 from tests.chaos import sale_rules as sales
 from tests.chaos import state_rules as state
+from tests.chaos import ticket_rules as tickets
 from tests.chaos.end_state import EndState
 from tests.chaos.history import History
 from tests.chaos.repeats import Place
@@ -20,9 +21,9 @@ def check(history: History, end: EndState, unreadable: Mapping[Place, str] | Non
     found: list[Violation] = []
     for rule in state.RULES:
         found += rule(end)
-    for rule in money.RULES:
+    for rule in (*money.RULES, *tickets.RULES):
         found += rule(end)
-    for compare in (*answers.RULES, *sales.RULES, *money.AGAINST_ANSWERS):
+    for compare in (*answers.RULES, *sales.RULES, *money.AGAINST_ANSWERS, *tickets.AGAINST_ANSWERS):
         found += compare(history, end)
     return [*found, *_dead_letters(end, unreadable or {}), *_unsettled(end)]
 

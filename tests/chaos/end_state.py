@@ -57,6 +57,8 @@ class EndState:
     stock: dict[str, Json] = field(default_factory=dict)
     orders: dict[str, Json] = field(default_factory=dict)
     payments: dict[str, Json] = field(default_factory=dict)
+    bookings: dict[str, Json] = field(default_factory=dict)
+    """The tickets of each order."""
     charges: dict[str, Json] = field(default_factory=dict)
     """The provider's ledger, by payment id."""
     unknown_charges: list[str] = field(default_factory=list)
@@ -90,6 +92,7 @@ async def read_end_state(world: World, people: Iterable[str], began: float, unse
         database(world.mongo_url("items")) as items,
         database(world.mongo_url("orders")) as orders,
         database(world.mongo_url("payments")) as payments,
+        database(world.mongo_url("tickets")) as tickets,
         database(world.ledger_url) as ledger,
         open_streams(world) as js,
     ):
@@ -98,6 +101,7 @@ async def read_end_state(world: World, people: Iterable[str], began: float, unse
         end.stock = await _found(orders.stock, {"seller_id": ids})
         end.orders = await _found(orders.orders, {"buyer_id": ids})
         end.payments = await _found(payments.payments, {"buyer_id": ids})
+        end.bookings = await _found(tickets.bookings, {"_id": {"$in": list(end.orders)}})
         charges = await _found(ledger.sandbox_charges, {})
         end.charges = {one: charge for one, charge in charges.items() if one in end.payments}
         end.unknown_charges = sorted(charges.keys() - set(await payments.payments.distinct("_id")))

@@ -1,5 +1,6 @@
 """The items that people know, and what a seller does with them."""
 
+import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,15 @@ from tests.chaos.people import Person
 
 MOST = 12
 """Items on sale at a time: few, so that buyers compete."""
+
+EVENTS = 0.5
+"""Share of items that are events."""
+
+GATES = ("North", "South")
+
+LOOKS = 8
+PAUSE = 0.25
+"""How often tickets is asked about an event that it does not know yet, and seconds between."""
 
 HOT = 0.5
 """Probability that a buyer wants the newest item, like everybody else."""
@@ -21,6 +31,10 @@ class Market:
     hold_seconds: int
     offers: Sequence[int]
     items: list[str] = field(default_factory=list)
+    crowd: Sequence[Person] = ()
+    """Who may be given a ticket."""
+    gates: dict[str, list[str]] = field(default_factory=dict)
+    """The tokens of the gates of each event."""
 
     def choose(self, chance: random.Random) -> str | None:
         """Return the item that a buyer wants, or None if nothing is on sale."""
@@ -54,9 +68,13 @@ class Seller:
             "currency": chance.choice(("EUR", "USD", "JPY")),
             "quantity": chance.choice(self._market.offers),
         }
+        if chance.random() < EVENTS:
+            body |= {"kind": "event", "starts_at": "2030-05-01T18:00:00Z", "timezone": "UTC"}
         answer = await self.person.ask("list item", "POST", "/api/items", body=body)
         if answer.status == 201:
             self._own.append(dict(answer.body))
+            if body.get("kind"):
+                await open_gates(self.person, self._market, answer.body["id"])
             self._market.items.append(answer.body["id"])
             del self._market.items[:-MOST]
 
@@ -92,3 +110,15 @@ class Seller:
         if paid:
             order = self.person.chance.choice(paid)
             await self.person.insist("refund", "POST", f"/api/orders/{order}/refund", {"order_id": order})
+
+
+async def open_gates(seller: Person, market: Market, item_id: str) -> None:
+    """Make the gates of a new event."""
+    for name in GATES:
+        for _ in range(LOOKS):
+            body = {"item_id": item_id, "name": name}
+            made = await seller.ask("open gate", "POST", "/api/tickets/gates", body=body)
+            if made.status == 201:
+                market.gates.setdefault(item_id, []).append(made.body["token"])
+                break
+            await asyncio.sleep(PAUSE)

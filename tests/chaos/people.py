@@ -138,6 +138,14 @@ class Person:
             "sign in", "POST", "/api/users/signin", body={"email": self.email, "password": PASSWORD}
         )
 
+    async def mails(self) -> str:
+        """The mails to the person, as text."""
+        try:
+            answer = await self._http.get("/dev/mail.json", params={"to": self.email}, timeout=ANSWER_TIMEOUT)
+        except httpx.TransportError:
+            return ""
+        return answer.text
+
     async def _keep_session(self) -> None:
         """Refresh the session in time. If an answer was lost for too long, that has ended it: sign in again."""
         async with self._refreshing:

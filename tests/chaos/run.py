@@ -104,7 +104,7 @@ class Run:
         return persons
 
     async def _trade(self, persons: Sequence[Person], operator: Operator, faults: Faults) -> None:
-        market = Market(self.hold_seconds, self.offers)
+        market = Market(self.hold_seconds, self.offers, crowd=persons[SELLERS:])
         self.history.began = time.time()
         until = time.monotonic() + self.seconds
 

@@ -104,6 +104,8 @@ CASES: list[tuple[str, list[Fault], set[str]]] = [
     ("withdrawal ignored", [], {"withdrawn", "not linearizable", "shown"}),
     ("given back twice", [], {"stock", "not linearizable"}),
     ("old news shown", EVERYTHING_AGAIN, {"shown"}),
+    ("generation unchecked", [], {"old generation"}),
+    ("scan answered before it is written", [], {"admitted twice", "lost admission"}),
 ]
 
 UNDONE = [Fault(0.0, "unreplicated writes", seconds=14.0)]

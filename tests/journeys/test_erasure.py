@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import nats
 import pytest
@@ -25,6 +26,7 @@ from tests.support.waiting import eventually
 NAME = "Þórbjörg Œster-Žižková"
 FIRST_EMAIL = "thorbjoerg+souk@wohnung-7.souk.test"
 EMAIL = "o'ester.zizkova@königgrätz-süd.souk.test"
+FRIEND = "freyja+tickets@þingvellir-süd.souk.test"
 PASSWORD = {"password": "correct horse"}
 """Of everybody."""
 
@@ -42,7 +44,7 @@ class Market:
 
     async def traces(self) -> list[str]:
         """Where the person's name or an address of theirs is."""
-        return await traces(self.stack, self.said, NAME, FIRST_EMAIL, EMAIL)
+        return await traces(self.stack, self.said, NAME, FIRST_EMAIL, EMAIL, FRIEND)
 
     async def without_traces(self) -> None:
         """Wait until there is none."""
@@ -102,20 +104,29 @@ async def test_who_deletes_their_account_is_forgotten_everywhere_and_their_order
     await becomes(bea, sold, "paid")
     assert (await mail(thora.http, EMAIL, "Quittung"))["to"] == EMAIL
     await pay(thora, paying, "pm_bank")
+    visit = await offered_ticket(thora, sid)
 
     # Until now they are where they are needed, and in no stream or file: so the search can find something.
     found = await market.traces()
-    assert {"auth.users", "items.items", "items.sellers", "notifications.people", "orders.orders"} <= set(found)
-    assert [place for place in found if not place.startswith(("auth.", "items.", "notifications.", "orders."))] == []
+    assert {
+        "auth.users",
+        "items.items",
+        "items.sellers",
+        "notifications.people",
+        "orders.orders",
+        "tickets.bookings",
+    } <= set(found)
+    keepers = ("auth.", "items.", "notifications.", "orders.", "tickets.")
+    assert [place for place in found if not place.startswith(keepers)] == []
     hits = ok(await ola.http.get("/api/audit/search", params={"q": EMAIL}))["items"]
-    assert {hit["id"] for hit in hits} == {paid, held, paying}
+    assert {hit["id"] for hit in hits} == {paid, held, paying, visit}
 
     taken_along = ok(await thora.http.get("/api/users/me/export"))
     assert (taken_along["account"]["name"], taken_along["account"]["email"]) == (NAME, EMAIL)
-    assert {order["id"] for order in taken_along["orders"]} == {paid, held, paying}
+    assert {order["id"] for order in taken_along["orders"]} == {paid, held, paying, visit}
     assert {sale["id"] for sale in taken_along["sales"]} == {sold, wanted}
     assert [item["title"] for item in taken_along["items"]] == ["A lamp"]
-    assert {payment["order_id"] for payment in taken_along["payments"]} == {paid, paying}
+    assert {payment["order_id"] for payment in taken_along["payments"]} == {paid, paying, visit}
     assert {(mail["kind"], mail["to"]) for mail in taken_along["mails"]} >= {("email_changed", FIRST_EMAIL)}
     assert [session["device"] for session in taken_along["sessions"]] == ["Firefox, Linux"]
     assert {event["subject"] for event in taken_along["events"]} >= {"users.registered", "users.email_changed"}
@@ -135,7 +146,7 @@ async def test_who_deletes_their_account_is_forgotten_everywhere_and_their_order
     await becomes(bea, wanted, "paid")
     assert (await order(bea, sold))["status"] == "paid"
     assert ok(await ola.http.get("/api/audit/search", params={"q": EMAIL}))["items"] == []
-    assert len(ok(await ola.http.get("/api/audit/search", params={"q": thora.user.id}))["items"]) == 3
+    assert len(ok(await ola.http.get("/api/audit/search", params={"q": thora.user.id}))["items"]) == 4
 
     await sale_becomes(sid, paying, "paid", "cancelled")  # By when the bank's debit came: it ended under the id alone.
 
@@ -163,6 +174,24 @@ async def test_events_of_revisions_that_named_people_bring_nobody_back_and_are_u
     assert found == {"audit.events", "stream USERS"}
     assert await asyncio.to_thread(unname, market.stack) == 0
     await market.without_traces()
+
+
+async def offered_ticket(holder: Person, seller: Person) -> str:
+    """Buy a ticket and offer it to a friend; return the order. The mail has reached the friend."""
+    concert = {"title": "A concert", "description": "", "price": 900, "currency": "EUR", "quantity": 2, "kind": "event"}
+    begins = (datetime.now(UTC) + timedelta(days=9)).isoformat()
+    item = ok(await seller.http.post("/api/items", json={**concert, "starts_at": begins, "timezone": "UTC"}), 201)
+    order_id = (await place(holder, item["id"]))["id"]
+    await pay(holder, order_id)
+
+    async def issued() -> list[Json]:
+        found: list[Json] = (await holder.http.get("/api/tickets", params={"order_id": order_id})).json()
+        return found
+
+    [ticket] = await eventually(issued, why="the ticket is issued")
+    ok(await holder.http.post(f"/api/tickets/{ticket['id']}/transfer", json={"email": FRIEND}))
+    assert "A concert" in (await mail(holder.http, FRIEND, "Ein Ticket"))["text"]
+    return str(order_id)
 
 
 async def shows_seller(anybody: Person, item_id: str, name: str) -> bool:

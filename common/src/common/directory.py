@@ -1,4 +1,5 @@
-"""Who somebody is: auth alone knows, and says so to those who may ask, by request and reply over the bus.
+"""Who somebody is: auth alone knows, and says so to those who may ask, by request and reply over the bus. Likewise
+tickets says to which address a ticket is offered, as long as it is.
 
 No event holds a name or an address, because streams keep events for ever (docs/decisions/privacy.md). Who has deleted
 their account is not found any more.
@@ -21,6 +22,7 @@ CONTACTS = "people.contacts"
 ADDRESS_CHANGES = "people.address_changes"
 IDS = "people.ids"
 NAMED = "people.named"
+RECIPIENTS = "offers.recipients"
 """The subjects of requests. Whoever may send them is in `infra.services`."""
 
 MOST = 200
@@ -63,6 +65,12 @@ class Namesakes(BaseModel):
     user_ids: list[str]
 
 
+class Recipient(BaseModel):
+    """The address that a ticket is offered to."""
+
+    email: str
+
+
 class Query(BaseModel):
     """What is looked up: ids of users or of requests, addresses, or parts of names."""
 
@@ -70,7 +78,7 @@ class Query(BaseModel):
 
 
 class Directory:
-    """Asks auth. Every call raises `Unavailable` if auth does not answer; who is unknown or erased is left out."""
+    """Asks auth or tickets. Every call raises `Unavailable` without an answer; who is unknown or erased is left out."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -105,11 +113,16 @@ class Directory:
         found = await self._ask(NAMED, [text], Namesakes)
         return found[text].user_ids if text in found else []
 
+    async def recipient(self, request_id: str) -> str | None:
+        """The address that a ticket is offered to with this request. None once that offer is over."""
+        found = await self._ask(RECIPIENTS, [request_id], Recipient)
+        return found[request_id].email if request_id in found else None
+
     async def _ask(self, subject: str, keys: list[str], kind: type[T]) -> dict[str, T]:
         said = await self._bus.request(subject, Query(keys=keys).model_dump_json().encode())
         found = _Answer[kind].model_validate_json(said).found  # type: ignore[valid-type]
         if found is None:
-            raise Unavailable("auth could not look it up")
+            raise Unavailable(f"{subject} could not be looked up")
         return found
 
 

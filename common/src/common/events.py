@@ -178,7 +178,7 @@ EVENTS: dict[str, type[Event]] = {}
 """Every event by its subject."""
 
 Untold = Annotated[str | None, Field(exclude_if=lambda text: text is None)]
-"""A name or an address in an event of a revision before. Now readers ask auth (docs/decisions/privacy.md)."""
+"""A name or an address in an event of a revision before. Now readers ask its owner (docs/decisions/privacy.md)."""
 
 
 class UserRegistered(Event, subject="users.registered"):
@@ -512,13 +512,13 @@ class TicketState(Event):
 
 
 class TicketTransferOffered(TicketState, subject="tickets.transfer_offered"):
-    """A link that makes the ticket somebody else's is to be mailed to `email`. Owner: tickets.
+    """A link that makes the ticket somebody else's is to be mailed. Owner: tickets. To whom it says on request.
 
     The link's token is made of `request_id` and a key (`common.mail_tokens`), so the event holds no secret.
     """
 
     request_id: RequestId
-    email: str
+    email: Untold = None
     item_title: str
 
 

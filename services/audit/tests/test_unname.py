@@ -5,7 +5,7 @@ import pytest
 from audit.settings import AuditSettings
 from audit.unname import run
 from common.bus.provision import provision
-from common.events import EmailChanged, UserErased, UserRegistered, VerificationRequested
+from common.events import EmailChanged, TicketTransferOffered, UserErased, UserRegistered, VerificationRequested
 from common.settings import load
 
 from .conftest import World
@@ -22,6 +22,17 @@ async def test_old_events_name_nobody_any_more_and_nothing_else_of_them_changes(
         VerificationRequested(user_id="u1", request_id="r1", email="quux@souk.test", welcome=True),
         EmailChanged(user_id="u1", account_version=2, email_version=2, email="quux@b.c", old_email="quux@souk.test"),
         UserErased(user_id="u1", account_version=3),
+        TicketTransferOffered(
+            ticket_id="o1-1",
+            order_id="o1",
+            tickets_version=2,
+            item_id="i1",
+            generation=1,
+            holder_id="u1",
+            request_id="o1-1-cafe",
+            email="quux@souk.test",
+            item_title="A concert",
+        ),
     )
     for event in events:
         await audit.publish(event)
@@ -31,6 +42,7 @@ async def test_old_events_name_nobody_any_more_and_nothing_else_of_them_changes(
     await run(load(AuditSettings), bus_url)
     assert [line for line in capsys.readouterr().out.splitlines() if line.endswith("any more")] == [
         "USERS: 3 events name nobody any more",
+        "TICKETS: 1 events name nobody any more",
         "DEAD_LETTERS: 0 name nobody any more",
     ]
 
@@ -38,7 +50,10 @@ async def test_old_events_name_nobody_any_more_and_nothing_else_of_them_changes(
     assert [(one.id, one.sequence, one.subject, one.time) for one in after] == [
         (one.id, one.sequence, one.subject, one.time) for one in before
     ]
-    logged = [document async for document in audit.db.events.find({"stream": "USERS"})]
+    [offered] = await stored(audit.events, "TICKETS")
+    assert "email" not in offered.body
+    assert "o1-1-cafe" in offered.body
+    logged = [document async for document in audit.db.events.find()]
     for word in WORDS:
         assert not any(word in entry.body for entry in after)
         assert word not in str(logged)

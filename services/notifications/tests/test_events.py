@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -10,7 +11,7 @@ import pytest_asyncio
 
 from common.bus.connection import Bus
 from common.bus.provision import provision
-from common.directory import ADDRESS_CHANGES, CONTACTS, AddressChange, Contact, answering
+from common.directory import ADDRESS_CHANGES, CONTACTS, RECIPIENTS, AddressChange, Contact, Recipient, answering
 from common.events import (
     CancelReason,
     Currency,
@@ -18,12 +19,14 @@ from common.events import (
     EmailChangeRequested,
     OrderCancelled,
     OrderPaid,
+    TicketTransferOffered,
     UserErased,
     UserRegistered,
     VerificationRequested,
 )
 from common.ids import new_id
 from common.mongo.client import Database
+from common.papers import Papers, PapersQuery, printing
 from infra.servers.process import free_port
 from notifications.consumers import consumers
 from notifications.main import app
@@ -72,6 +75,19 @@ def environment(
     }.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def answers(bus_url: str) -> AsyncIterator[list[Papers]]:
+    """What tickets says next about the tickets of an order; then that there are none."""
+    coming: list[Papers] = []
+
+    async def find(query: PapersQuery) -> Papers:
+        assert (query.item_id, query.language) == ("i1", "de")
+        return coming.pop(0) if coming else Papers(settled=True)
+
+    async with Bus.connected(bus_url, "tickets") as tickets, printing(tickets, find):
+        yield coming
 
 
 @pytest_asyncio.fixture
@@ -199,6 +215,48 @@ async def test_an_erased_person_gets_no_mail_and_none_is_kept(
     assert {mail["To"] for mail in receiver.taken} == {"ada@souk.test"}
     assert len(receiver.taken) == 1
     assert await db.mails.count_documents({"user_id": "sid"}) == 1  # The digest of another person stays.
+
+
+async def test_a_ticket_goes_to_the_address_that_tickets_says_and_nowhere_once_the_offer_is_over(
+    service: httpx.AsyncClient, events: Events, receiver: Receiver, bus_url: str, db: Database
+) -> None:
+    async def recipients(request_ids: list[str]) -> dict[str, Recipient]:
+        return {key: Recipient(email="cleo@souk.test") for key in request_ids if key == "o1-1-cafe"}
+
+    def offered(request_id: str) -> TicketTransferOffered:
+        ticket = {"ticket_id": "o1-1", "order_id": "o1", "tickets_version": 2, "item_id": "i1", "generation": 1}
+        more = {"holder_id": "ada", "request_id": request_id, "item_title": "A concert"}
+        return TicketTransferOffered.model_validate(ticket | more)
+
+    async with Bus.connected(bus_url, "tickets") as tickets, answering(tickets, {RECIPIENTS: recipients}):
+        await events.deliver(ADA)
+        await events.deliver(offered("o1-1-over"))
+        await events.deliver(offered("o1-1-cafe"))
+        await subjects(receiver, 1)
+
+        async def told() -> list[Any]:
+            mails = [(mail["_id"], mail["state"], mail["to"]) async for mail in db.mails.find()]
+            return mails if mails == [("ticket_offered:o1-1-cafe", "sent", None)] else []
+
+        await eventually(told, why="one is sent, the other dropped, and no address is stored")
+    assert [mail["To"] for mail in receiver.taken] == ["cleo@souk.test"]
+
+
+async def test_tickets_go_with_a_receipt_as_soon_as_they_are_issued(
+    service: httpx.AsyncClient, events: Events, receiver: Receiver, answers: list[Papers]
+) -> None:
+    pdf = b"%PDF-" + bytes(range(256))
+    later = Papers(settled=False)
+    answers += [later, later, Papers(settled=True, pdf=pdf)]
+    await events.deliver(ADA)
+    await events.deliver(PAID)
+    await subjects(receiver, 1)
+
+    [mail] = receiver.taken
+    [attached] = mail.iter_attachments()
+    assert (attached.get_filename(), attached.get_content_type()) == ("tickets.pdf", "application/pdf")
+    assert attached.get_content() == pdf
+    assert "A lamp" in text_of(mail)
 
 
 async def test_people_and_addresses_are_asked_of_auth(

@@ -1,15 +1,23 @@
 """The door: who is let in, and who is not."""
 
 import asyncio
+import json
+import time
+from base64 import urlsafe_b64decode
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from common.events import TicketAdmitted
+from common.http.network import network_of
+from common.http.sessions import Sessions
+from common.http.write_limit import WINDOW, WriteLimit
 from common.ids import new_id
 from tests.support.sessions import Tokens, person
 from tickets.codes import TicketCodes
+from tickets.main import app
 
 from .conftest import Venue
 
@@ -147,6 +155,7 @@ async def test_a_closed_gate_admits_nobody(venue: Venue) -> None:
             ("/scan", venue.scanned(ticket["code"], gate)),
             ("/scans", {"scans": [venue.scanned(ticket["code"], gate)]}),
             ("/gates/sign", {"gate": gate}),
+            ("/gates/list", {"gate": gate}),
         ):
             answer = await venue.call("POST", path, json=body)
             assert (answer.status_code, answer.json()["code"]) == (403, "gate_closed"), path
@@ -250,3 +259,65 @@ async def test_a_batch_of_too_many_is_refused_whole(venue: Venue) -> None:
 
     assert answer.status_code in {413, 422}
     assert [t["status"] for t in await venue.tickets(ticket["order_id"])] == ["valid"]
+
+
+async def test_whom_a_device_turned_away_is_stored_and_changes_nothing(venue: Venue) -> None:
+    used, unused = await venue.sold(2)
+    north = await venue.gate("North")
+    await venue.scan(used["code"], north)
+
+    scans = [venue.scanned(t["code"], north, "S", n) | {"admitted": False} for n, t in enumerate([used, unused])]
+    for _ in range(2):
+        answer = await venue.call("POST", "/scans", json={"scans": scans})
+        assert [(a["result"], a["extra"]) for a in answer.json()] == [("already_used", False), ("unknown", False)]
+
+    assert [t["status"] for t in await venue.tickets(used["order_id"])] == ["used", "valid"]
+    booking = await venue.db.bookings.find_one({}) or {}
+    assert [[made["seq"] for made in ticket["refusals"]] for ticket in booking["tickets"]] == [[0], [1]]
+    many = [venue.scanned(unused["code"], north, "S", 9 + n) | {"admitted": False} for n in range(30)]
+    await venue.call("POST", "/scans", json={"scans": many})
+    booking = await venue.db.bookings.find_one({}) or {}
+    assert len(booking["tickets"][1]["refusals"]) == 20
+
+
+async def test_the_list_of_a_gate_is_signed_and_says_what_every_ticket_is_worth(venue: Venue) -> None:
+    used, given = await venue.sold(2)
+    refunded = venue.paid()
+    await venue.events.deliver(refunded)
+    await venue.events.deliver(venue.refund_of(refunded))
+    gate, cleo = await venue.gate(), person("Cleo")
+    await venue.scan(used["code"], gate)
+    await venue.call("POST", f"/{given['id']}/transfer", venue.buyer, json={"email": "cleo@souk.test"})
+    await venue.call("POST", "/accept", cleo, json={"token": await venue.link_token()})
+
+    answer = (await venue.call("POST", "/gates/list", json={"gate": gate})).json()
+
+    keys = {kid: Ed25519PublicKey.from_public_bytes(urlsafe_b64decode(key)) for kid, key in answer["keys"].items()}
+    keys[answer["kid"]].verify(urlsafe_b64decode(answer["signature"]), answer["content"].encode())
+    listed = json.loads(answer["content"])
+    assert listed["item_id"] == venue.item_id
+    assert sorted((one["id"], one["generation"], one["status"]) for one in listed["tickets"]) == sorted(
+        [(used["id"], 1, "used"), (given["id"], 2, "valid"), (f"{refunded.order_id}-1", 1, "revoked")]
+    )
+
+
+async def test_gates_that_share_a_network_do_not_wait_for_each_other(venue: Venue) -> None:
+    [ticket] = await venue.sold()
+    north, south = await venue.gate("North"), await venue.gate("South")
+    limits = app.state.parts
+
+    used_up(limits[Sessions].writes, network_of("127.0.0.1"))
+    assert (await venue.call("POST", "/accept", json={"token": "x"})).status_code == 429
+    assert (await venue.scan("x", north))["result"] == "unknown"
+    used_up(limits[WriteLimit], sha256(north.encode()).hexdigest())
+    for path, body in (("/scan", venue.scanned("x", north)), ("/scans", {"scans": [venue.scanned("x", north)]})):
+        answer = await venue.call("POST", path, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (429, "too_many_requests")
+        assert int(answer.headers["retry-after"]) > 0
+
+    assert (await venue.scan(ticket["code"], south))["result"] == "admitted"
+
+
+def used_up(limit: WriteLimit, caller: str) -> None:
+    """Let a caller have no change left for a minute."""
+    limit._until[caller] = time.monotonic() + 2 * WINDOW

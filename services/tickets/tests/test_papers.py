@@ -1,9 +1,11 @@
 """What a ticket looks like: its code, its QR, a calendar's entry, a page to print. Without a server."""
 
+import io
 from datetime import UTC, datetime
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pypdf import PdfReader
 
 from common.ids import new_id
 from common.order_numbers import as_typed, readable_number
@@ -86,8 +88,10 @@ def test_a_calendar_gets_the_event_without_what_its_title_could_add() -> None:
     assert "SUMMARY:Rock\\; and\\nDTSTART:20200101T000000Z\\, roll " + "ü" * 60 in unfolded
 
 
-def test_a_pdf_has_a_page_for_each_ticket_whatever_its_letters() -> None:
-    printed = pdf([paper(), paper(title="Łódź, 東京 and 🎫", venue="x" * 200)])
+def test_a_pdf_has_a_page_for_each_ticket_and_the_letters_of_its_title() -> None:
+    printed = pdf([paper(), paper(title="Łódź Œster-Žižková Ελλάδα Київ, 東京 and 🎫", venue="x" * 200)], "de")
 
-    assert printed.startswith(b"%PDF-")
-    assert printed.count(b"/Type /Page\n") == 2
+    first, second = [page.extract_text() for page in PdfReader(io.BytesIO(printed)).pages]
+    assert "A concert" in first
+    assert "Samstag, 1. Mai 2027, 18:00" in first
+    assert "Łódź Œster-Žižková Ελλάδα Київ, ?? and ?" in second

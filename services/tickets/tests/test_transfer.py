@@ -51,8 +51,6 @@ async def test_what_was_taken_back_or_offered_anew_cannot_be_accepted(venue: Ven
     for number in (1, 2):
         await venue.call("POST", f"/{ticket['id']}/transfer", venue.buyer, json=CLEO)
         await venue.events.published(TicketTransferOffered, number)
-    old = (await venue.events.published(TicketTransferOffered, 2))[0]
-    assert old.email == "cleo@souk.test"
 
     taken = await venue.call("DELETE", f"/{ticket['id']}/transfer", venue.buyer)
     newest = await venue.call("POST", "/accept", cleo, json={"token": await venue.link_token(2)})

@@ -1,50 +1,42 @@
-// A gate: reads tickets with the camera or from the keyboard, asks the server, and answers in colour, words and sound.
-// The token of the gate is after the # of the address.
+// A gate: reads tickets with the camera or from the keyboard, and answers in colour, words and sound. It asks the server,
+// and answers by itself (gate-door.js) where that is away. The token of the gate is after the # of the address.
 
 const page = document.querySelector(".gate");
-const [name, event, verdict, count] = [".gate-name", ".gate-event", ".verdict", ".gate-count"].map((one) => page.querySelector(one));
+const [name, event, verdict, count, away, extras] = [".gate-name", ".gate-event", ".verdict", ".gate-count", ".gate-offline", ".gate-extras"].map((one) => page.querySelector(one));
 const typed = page.querySelector(".typed");
 const camera = page.querySelector(".camera");
 const start = page.querySelector(".start-camera");
 const gate = location.hash.slice(1);
-const texts = page.dataset;
-const TRIES = 4;
+const words = JSON.parse(page.querySelector(".gate-words").textContent);
+const PATIENCE = 2000; // milliseconds for which somebody at the door waits for the server
+const PAUSE = 3000; // milliseconds between two looks whether it is back
+const FRESH = 300_000; // milliseconds for which a list is good enough
 const SHOWN = 2500; // milliseconds for which the camera does not read the same code again
+
+let door = null;
+let offline = false;
 
 // --- Asking ---
 
-// Each scan of this device has a number of its own, so that one which is sent again counts once.
-function nextNumber() {
-  const number = Number(localStorage.getItem("gate-seq") ?? 0) + 1;
-  localStorage.setItem("gate-seq", number);
-  return number;
-}
+class Away extends Error {}
+class Closed extends Error {}
 
-function device() {
-  const known = localStorage.getItem("gate-device") ?? crypto.getRandomValues(new Uint32Array(4)).join("-");
-  localStorage.setItem("gate-device", known);
-  return known;
-}
-
-async function ask(path, body) {
-  for (let left = TRIES; ; left -= 1) {
-    try {
-      const answer = await fetch(`/api/tickets/${path}`, {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify(body),
-        signal: AbortSignal.timeout(5000),
-      });
-      if (answer.status === 403) return { result: "closed" };
-      if (answer.ok) return await answer.json();
-      if (answer.status < 500) return { result: "unknown" };
-    } catch {
-      // The server is away: the same again, with the same number.
-    }
-    if (left <= 1) return { result: "away" };
-    show("waiting", texts.again);
-    await new Promise((resolve) => setTimeout(resolve, 400 * (TRIES - left + 1)));
+async function ask(path, body, patience = PATIENCE) {
+  let answer;
+  try {
+    answer = await fetch(`/api/tickets/${path}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(patience),
+    });
+    if (answer.ok) return await answer.json();
+  } catch {
+    throw new Away();
   }
+  if (answer.status >= 500 || answer.status === 429) throw new Away();
+  if (answer.status === 403) throw new Closed();
+  return { result: "unknown" };
 }
 
 // --- Answering ---
@@ -74,11 +66,50 @@ function filled(text, values) {
   return text.replace(/{(\w+)}/g, (_, key) => values[key]);
 }
 
+function clock(moment) {
+  return new Date(moment).toLocaleTimeString(document.documentElement.lang, { timeStyle: "short" });
+}
+
 let admitted = 0;
 let tickets = 0;
 
 function showCount() {
-  count.textContent = filled(texts.count, { admitted, tickets });
+  count.textContent = filled(words.count, { admitted, tickets });
+}
+
+async function showState() {
+  const waiting = door ? (await door.waiting()).length : 0;
+  away.hidden = !offline && !waiting;
+  const since = door?.list ? clock(door.list.at) : "";
+  away.textContent = `${offline ? filled(words.offline, { time: since }) : words.sending} ${filled(words.waiting, { waiting })}`;
+}
+
+function showExtras(found) {
+  for (const { number, first_admitted_at: at, gate: where } of found) {
+    const line = document.createElement("li");
+    line.textContent = filled(words.extra, { number, time: clock(at), gate: where });
+    extras.append(line);
+  }
+  extras.hidden = !extras.children.length;
+}
+
+async function answered(scan) {
+  // What waits is not known to the server, so its answer may be wrong.
+  if (!offline && !(await door.waiting()).length) {
+    try {
+      const answer = await ask("scan", door.body(scan));
+      await door.settle(scan, answer);
+      return answer;
+    } catch (error) {
+      if (!(error instanceof Closed || error instanceof Away)) throw error;
+      if (error instanceof Closed) {
+        await door.settle(scan, { result: "closed" });
+        return { result: "closed" };
+      }
+      offline = true;
+    }
+  }
+  return door.list ? door.judge(scan) : { result: "away" };
 }
 
 let busy = false;
@@ -86,18 +117,53 @@ let busy = false;
 async function check(code) {
   if (busy) return;
   busy = true;
-  show("waiting", "…");
-  const answer = await ask("scan", { code, gate, device: device(), seq: nextNumber(), at: new Date().toISOString() });
-  const good = answer.result === "admitted";
-  const time = answer.first_admitted_at && new Date(answer.first_admitted_at).toLocaleTimeString(document.documentElement.lang, { timeStyle: "short" });
-  const where = !good && time ? filled(texts.first, { time, gate: answer.gate }) : "";
-  show(good ? "good" : "bad", texts[answer.result], [answer.number, where].filter(Boolean).join(" · "));
-  beep(good);
-  if (good) {
-    admitted += 1;
-    showCount();
+  try {
+    show("waiting", "…");
+    const answer = await answered(await door.begin(code));
+    const good = answer.result === "admitted";
+    const { first_admitted_at: at, gate: where } = answer;
+    const first = !good && at ? filled(words.first, { time: clock(at), gate: where }) : "";
+    show(good ? "good" : "bad", words[answer.result], [answer.number, first].filter(Boolean).join(" · "));
+    beep(good);
+    if (good) {
+      admitted += 1;
+      showCount();
+    }
+  } catch {
+    show("bad", words.broken); // This device cannot write anything down, so nobody is let in.
+    beep(false);
+  } finally {
+    busy = false;
+    await showState();
   }
-  busy = false;
+}
+
+// --- Coming back ---
+
+async function refresh() {
+  const sign = await ask("gates/sign", { gate });
+  ({ admitted, tickets } = sign);
+  await door.take(await ask("gates/list", { gate }, 20_000), sign);
+  return sign;
+}
+
+// Sends what waits and fetches the list anew, as soon as the server is there.
+async function keepUp() {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    try {
+      if (busy) continue;
+      const waits = (await door.waiting()).length > 0;
+      if (waits) showExtras(await door.send((scans) => ask("scans", { scans }, 20_000)));
+      if (!offline && !waits && Date.now() - Date.parse(door.list?.at ?? 0) < FRESH) continue;
+      await refresh();
+      offline = false;
+      showCount();
+    } catch (error) {
+      offline = offline || error instanceof Away;
+    }
+    await showState();
+  }
 }
 
 // --- Reading ---
@@ -110,44 +176,74 @@ typed.addEventListener("submit", (submitted) => {
   if (code) check(code);
 });
 
+// Reads the QR in a picture of the camera: with the browser's own detector, else with a library.
+async function reader() {
+  const formats = "BarcodeDetector" in window ? await BarcodeDetector.getSupportedFormats().catch(() => []) : [];
+  if (formats.includes("qr_code")) {
+    const detector = new BarcodeDetector({ formats: ["qr_code"] });
+    return async () => (await detector.detect(camera).catch(() => []))[0]?.rawValue ?? "";
+  }
+  await import(page.dataset.gateReader);
+  const canvas = document.createElement("canvas");
+  const picture = canvas.getContext("2d", { willReadFrequently: true });
+  return async () => {
+    const scale = Math.min(1, 800 / camera.videoWidth);
+    [canvas.width, canvas.height] = [camera.videoWidth * scale, camera.videoHeight * scale].map(Math.round);
+    picture.drawImage(camera, 0, 0, canvas.width, canvas.height);
+    const { data, width, height } = picture.getImageData(0, 0, canvas.width, canvas.height);
+    return jsQR(data, width, height, { inversionAttempts: "dontInvert" })?.data ?? "";
+  };
+}
+
 async function watch() {
   start.hidden = true;
+  let read;
   try {
-    camera.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    [read, camera.srcObject] = await Promise.all([reader(), navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } })]);
     await camera.play();
   } catch {
-    show("bad", texts.no_camera);
+    show("bad", words.no_camera);
     return;
   }
   camera.hidden = false;
-  const detector = new BarcodeDetector({ formats: ["qr_code"] });
   let last = { code: "", at: 0 };
   for (;;) {
-    const [found] = camera.readyState >= 2 ? await detector.detect(camera).catch(() => []) : [];
-    const code = found?.rawValue ?? "";
+    const code = camera.readyState >= 2 ? await read() : "";
     if (code && (code !== last.code || Date.now() - last.at > SHOWN)) await check(code);
     if (code) last = { code, at: Date.now() };
     await new Promise((resolve) => setTimeout(resolve, 60));
   }
 }
 
+// --- Opening ---
+
 async function open() {
-  const sign = gate ? await ask("gates/sign", { gate }) : { result: "closed" };
-  if (!sign.name) {
-    show("bad", texts[sign.result]);
-    return;
+  if (!gate) throw new Closed();
+  const [{ Door }, { verifyAsync }] = await Promise.all([import(page.dataset.gateDoor), import(page.dataset.gateVerifier)]);
+  door = await Door.open(gate, verifyAsync);
+  let sign;
+  try {
+    sign = await refresh();
+  } catch (error) {
+    if (!(error instanceof Away) || !door.list) throw error;
+    offline = true;
+    sign = door.list.sign;
+    ({ admitted, tickets } = sign);
   }
   verdict.hidden = true;
   name.textContent = sign.name;
   event.textContent = sign.item_title;
-  ({ admitted, tickets } = sign);
   showCount();
   typed.hidden = false;
-  const formats = "BarcodeDetector" in window ? await BarcodeDetector.getSupportedFormats().catch(() => []) : [];
-  if (formats.includes("qr_code") && navigator.mediaDevices) {
-    start.hidden = false;
-    start.addEventListener("click", watch);
-  }
+  start.hidden = !navigator.mediaDevices;
+  start.addEventListener("click", watch);
+  await showState();
+  keepUp();
 }
 
-open();
+// Where there is none (a private window), the page works as long as the network does.
+navigator.serviceWorker?.register("/gate-worker.js", { scope: "/gate" }).then(
+  () => navigator.serviceWorker.ready.then(() => (page.dataset.gateKept = "yes")),
+  () => {},
+);
+open().catch((error) => show("bad", error instanceof Closed ? words.closed : words.away));

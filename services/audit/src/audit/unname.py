@@ -1,9 +1,9 @@
 """`python -m audit.unname`: take names and addresses out of the events of revisions that still had them there.
 
 Once after the update to this revision; until then a deleted account is still named by its old events. It runs with the
-settings of audit, and with the address of the bus as `audit.refill` has it. While the stream of users is written anew,
-events of auth wait in its database. Whoever interrupts it runs it again; where nothing is named, nothing happens.
-Afterwards the provisioning step creates the durables of the stream again (docs/decisions/privacy.md).
+settings of audit, and with the address of the bus as `audit.refill` has it. While a stream is written anew, events of
+its owner wait in its database. Whoever interrupts it runs it again; where nothing is named, nothing happens.
+Afterwards the provisioning step creates the durables of the streams again (docs/decisions/privacy.md).
 """
 
 import asyncio
@@ -20,7 +20,14 @@ from common.bus.connection import BusError
 from common.bus.message import Message
 from common.bus.stream_refill import Refilled, refilling
 from common.bus.subscription import DEAD_LETTERS
-from common.events import EmailChanged, EmailChangeRequested, UserRegistered, VerificationRequested
+from common.events import (
+    EVENTS,
+    EmailChanged,
+    EmailChangeRequested,
+    TicketTransferOffered,
+    UserRegistered,
+    VerificationRequested,
+)
 from common.mongo.client import AWAY, Database, database
 from common.settings import load
 
@@ -29,6 +36,7 @@ NAMING = {
     VerificationRequested.subject: ("email",),
     EmailChangeRequested.subject: ("new_email",),
     EmailChanged.subject: ("email", "old_email"),
+    TicketTransferOffered.subject: ("email",),
 }
 """The fields in which events said who somebody is."""
 
@@ -50,15 +58,19 @@ def _names(messages: Sequence[Message]) -> bool:
     return any(unnamed(subject, body) != body for subject, body in bodies)
 
 
+def _naming(stream: Refilled) -> list[str]:
+    return [subject for subject in NAMING if EVENTS[subject].stream == stream.name]
+
+
 async def unname_events(stream: Refilled, log: EventLog) -> int:
     """Write a stream anew without names; return how many events had some. A stream that names nobody stays as it is."""
     if not await stream.find():
         if not _names(await stream.messages()):
-            return await log.unname(NAMING, unnamed)
+            return await log.unname(_naming(stream), unnamed)
         await stream.shut()
     for message in await stream.messages():
         await log.keep(Entry.of(message))
-    count = await log.unname(NAMING, unnamed)
+    count = await log.unname(_naming(stream), unnamed)
     await stream.open()
     await put_all(stream, log)
     await stream.close()
@@ -81,8 +93,9 @@ async def unname_dead_letters(stream: Refilled, db: Database) -> int:
 async def run(settings: AuditSettings, url: str) -> None:
     """Unname everything, and print a line about each stream."""
     async with database(settings.mongo_url.get_secret_value()) as db:
-        async with refilling(url, UserRegistered.stream, settings.nats_replicas) as stream:
-            say(f"{stream.name}: {await unname_events(stream, EventLog(db))} events name nobody any more")
+        for name in (UserRegistered.stream, TicketTransferOffered.stream):
+            async with refilling(url, name, settings.nats_replicas) as stream:
+                say(f"{stream.name}: {await unname_events(stream, EventLog(db))} events name nobody any more")
         async with refilling(url, DEAD_LETTERS, settings.nats_replicas) as stream:
             say(f"{stream.name}: {await unname_dead_letters(stream, db)} name nobody any more")
 

@@ -113,9 +113,9 @@ def refund(payment: PaymentRefunded) -> Mail:
 
 
 def ticket_offer(event: TicketTransferOffered) -> Mail:
-    """Somebody is offered a ticket. They need not be known here: the mail is in the language of who offers it."""
+    """Somebody is offered a ticket, in the language of who offers it. Tickets is asked for the address at sending."""
     facts = event.model_dump(include={"request_id", "item_title"})
-    return Mail.about(Kind.TICKET_OFFERED, event.request_id, event.holder_id, facts, to=event.email)
+    return Mail.about(Kind.TICKET_OFFERED, event.request_id, event.holder_id, facts)
 
 
 def _order(order: OrderState) -> Facts:

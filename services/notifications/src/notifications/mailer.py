@@ -1,13 +1,18 @@
 """Sends the mails that are due, each at least once."""
 
+import asyncio
 import logging
 from contextlib import AbstractAsyncContextManager
 from datetime import date, timedelta
 
 from prometheus_client import Counter
 
+from common.bus.connection import Bus
 from common.clock import now
+from common.directory import Directory
+from common.errors import Unavailable
 from common.leased_work import LeasedWork
+from common.papers import papers_of
 from notifications.domain import Facts, Kind, Mail, MailState, Person
 from notifications.letters import Letters, words_of
 from notifications.rendering import rendered
@@ -28,8 +33,19 @@ LONGEST_PAUSE = 3600.0
 """Seconds between two tries at most."""
 
 
+TICKET_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds between two looks for the tickets of an order that was paid just now."""
+
+TICKETS_AWAITED = timedelta(minutes=10)
+"""A receipt that is older leaves without tickets: its reader finds them on the page of the order."""
+
+
 class NotYet(Exception):
     """What the mail needs has not arrived here."""
+
+
+class NotWanted(Exception):
+    """What the mail is about is over."""
 
 
 class Mailer:
@@ -48,9 +64,12 @@ class Mailer:
         server: SmtpServer,
         *,
         sender: str,
+        bus: Bus | None = None,
         first_pause: float = FIRST_PAUSE,
     ) -> None:
+        """Without a `bus` nobody is asked who is offered a ticket, nor for tickets that go with a receipt."""
         self._mails = mails
+        self._bus = bus
         self._people = people
         self._sales = sales
         self._letters = letters
@@ -78,6 +97,8 @@ class Mailer:
             return
         try:
             await self._hand_over(mail)
+        except NotWanted:
+            await self._mails.drop(mail.id)
         except Rejected as error:
             await self._failed(mail, str(error))
         except Exception as error:
@@ -96,18 +117,44 @@ class Mailer:
             raise NotYet("their address is not known here yet")
         words = words_of(person.language)
         letter = self._letters.write(mail.kind, words, await self._complete(mail, person))
+        tickets = await self._tickets(mail, person)
         await self._server.send(
             rendered(
                 letter,
                 words,
                 person,
-                to=mail.to or person.email,
+                to=await self._address(mail, person),
                 sender=self._sender,
                 site=self._letters.site,
                 mail_id=mail.id,
                 at=mail.created_at or now(),
+                tickets=tickets,
             )
         )
+
+    async def _address(self, mail: Mail, person: Person) -> str:
+        if mail.to or mail.kind is not Kind.TICKET_OFFERED or self._bus is None:
+            return mail.to or person.email
+        recipient = await Directory(self._bus).recipient(mail.facts["request_id"])
+        if recipient is None:
+            raise NotWanted
+        return recipient
+
+    async def _tickets(self, mail: Mail, person: Person) -> bytes | None:
+        """The tickets that go with a receipt. They are issued while it is written, so it waits for them a little."""
+        if mail.kind is not Kind.ORDER_PAID or self._bus is None:
+            return None
+        try:
+            for pause in TICKET_PAUSES:
+                papers = await papers_of(self._bus, mail.facts["order_id"], mail.facts["item_id"], person.language)
+                if papers.settled:
+                    return papers.pdf
+                await asyncio.sleep(pause)
+        except Unavailable:
+            log.warning("nobody says whether tickets go with the mail %s", mail.id)
+        if mail.created_at and now() - mail.created_at > TICKETS_AWAITED:
+            return None
+        raise NotYet("its tickets are not known here yet")
 
     async def _complete(self, mail: Mail, person: Person) -> Facts:
         """The facts of a mail, with those that are looked up when it is sent."""

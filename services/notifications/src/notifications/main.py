@@ -36,7 +36,8 @@ async def start() -> AsyncIterator[Running]:
         await sales.prepare()
         tokens, transfers = MailTokens(settings.mail_token_key), MailTokens(settings.transfer_token_key)
         letters = Letters(settings.public_url, tokens, transfers)
-        mailer = Mailer(mails, people, sales, letters, SmtpServer(settings.smtp_url), sender=settings.mail_from)
+        server = SmtpServer(settings.smtp_url)
+        mailer = Mailer(mails, people, sales, letters, server, sender=settings.mail_from, bus=bus)
         desk = MailDesk(mails, sales, mailer, settings.seller_mails)
         parts = [people, mails, desk, directory, sessions]
         async with mailer.running(), bus.consuming(consumers, parts):

@@ -26,9 +26,18 @@ _environment = Environment(
 
 
 def rendered(
-    letter: Letter, words: Words, person: Person, *, to: str, sender: str, site: str, mail_id: str, at: datetime
+    letter: Letter,
+    words: Words,
+    person: Person,
+    *,
+    to: str,
+    sender: str,
+    site: str,
+    mail_id: str,
+    at: datetime,
+    tickets: bytes | None = None,
 ) -> EmailMessage:
-    """The mail. The same `mail_id` has the same Message-ID, so that a receiver knows a mail that comes twice."""
+    """The mail, with `tickets` as a PDF. The same `mail_id` has the same Message-ID: one is known that comes twice."""
     mail = EmailMessage(policy=SMTP)
     mail["From"] = sender
     mail["To"] = to
@@ -42,4 +51,6 @@ def rendered(
     mail.set_content(_environment.get_template("mail.txt").render(context), cte="quoted-printable")
     html = _environment.get_template("mail.html").render(context)
     mail.add_alternative(html, subtype="html", cte="quoted-printable")
+    if tickets:
+        mail.add_attachment(tickets, maintype="application", subtype="pdf", filename="tickets.pdf")
     return mail

@@ -28,7 +28,7 @@ class FailedMail(BaseModel):
 
 
 class OwnMail(BaseModel):
-    """A mail to the caller. `to` is None where it went, or goes, to the address that their account had then."""
+    """A mail to the caller, or for them: `to` is None where it went to their account's address, or is an offer."""
 
     id: Annotated[str, Field(validation_alias="_id")]
     kind: Kind

@@ -92,6 +92,10 @@ class MailStore:
         """Remove the mails to a user, sent or not."""
         await self.mails.delete_many({"user_id": user_id})
 
+    async def drop(self, mail_id: str) -> None:
+        """Remove a mail that nobody needs any more."""
+        await self.mails.delete_one({"_id": mail_id})
+
     async def to(self, user_id: str, limit: int) -> list[Document]:
         """The newest mails to a user, the newest first."""
         return await self.mails.find({"user_id": user_id}).sort("created_at", -1).limit(limit).to_list()

@@ -6,7 +6,7 @@ Base 45 would save one version, but has blanks and signs that a keyboard, a mail
 """
 
 import json
-from base64 import b32decode, b32encode
+from base64 import b32decode, b32encode, urlsafe_b64encode
 from binascii import Error
 from dataclasses import dataclass
 from hashlib import sha256
@@ -56,6 +56,23 @@ class TicketCodes:
         order, item = (UUID(hex=identifier).bytes for identifier in (claim.order_id, claim.item_id))
         signed = _CLAIM.pack(FORMAT, self._kid, order, item, claim.unit, claim.generation)
         return b32encode(signed + self._key.sign(signed)).rstrip(b"=").decode()
+
+    @property
+    def kid(self) -> str:
+        """Which of the keys signs."""
+        return self._kid.hex()
+
+    def sign(self, text: str) -> str:
+        """The signature of a text in base64url. No text is a code: those begin with the byte of their format."""
+        return urlsafe_b64encode(self._key.sign(text.encode())).decode()
+
+    @property
+    def known_keys(self) -> dict[str, str]:
+        """The public keys of codes, in base64url, by their `kid` in hexadecimal digits."""
+        return {
+            kid.hex(): urlsafe_b64encode(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+            for kid, key in self._known.items()
+        }
 
     def read(self, code: str) -> Claim | None:
         """What a code says. None if it was not made with one of the keys."""

@@ -50,6 +50,7 @@ async def revoke_repaid_tickets(event: PaymentRefunded, bookings: BookingStore) 
 
 
 @consumers.on(UserErased)
-async def forget_holder(event: UserErased, people: PersonStore) -> None:
+async def forget_holder(event: UserErased, people: PersonStore, bookings: BookingStore) -> None:
     """Somebody has deleted their account: their tickets stay, and nobody can say whose they are."""
     await people.forget(event.user_id)
+    await bookings.end_offers_of(event.user_id)

@@ -1,6 +1,6 @@
 """The tickets of an order: one for each paid unit of an event. No I/O."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
@@ -25,6 +25,10 @@ OFFER_LIFETIME = timedelta(days=7)
 
 MOST_OFFERS = 20
 """How often a ticket can be offered: each offer is a mail to somebody who has not asked for it."""
+
+
+MOST_REFUSALS = 20
+"""Refusals of a ticket that are kept: a device repeats them as often as somebody holds it in front of the camera."""
 
 
 class TicketNotFound(NotFound):
@@ -71,7 +75,8 @@ class ScanResult(StrEnum):
 
 class Scan(BaseModel):
     """A scan, of which a device makes one with each `seq`. `at` is when it was made, by the clock of the server if the
-    server was asked (`online`), else by that of the device: it has let somebody in, whatever is found out later.
+    server was asked (`online`), else by that of the device: it has let somebody in or turned them away (`let_in`),
+    whatever is found out later.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -82,6 +87,7 @@ class Scan(BaseModel):
     seq: int
     at: datetime
     online: bool = True
+    let_in: bool = True
 
     def is_same(self, other: "Scan") -> bool:
         """Whether both are one scan that came twice."""
@@ -97,6 +103,11 @@ class Offer(BaseModel):
     email: str
     at: datetime
 
+    @property
+    def lapses_at(self) -> datetime:
+        """When it is over, if nobody has accepted it."""
+        return self.at + OFFER_LIFETIME
+
 
 class Ticket(BaseModel):
     """One ticket of an order. `unit` counts from 1; a code of another `generation` than this is no longer valid."""
@@ -110,6 +121,8 @@ class Ticket(BaseModel):
     """The request by which the holder got it."""
     admissions: tuple[Scan, ...] = ()
     """The first is the one that counts. The others were made at gates that could not ask."""
+    refusals: tuple[Scan, ...] = ()
+    """Those who were turned away at gates that could not ask, up to `MOST_REFUSALS`."""
 
 
 class Sale(BaseModel):
@@ -134,6 +147,7 @@ class Booking(Aggregate):
     """The tickets of one order, whose id it has. They are one document, so that each change of them is one write.
 
     `returned` are payments that go back to the buyer. News of that may come before the sale, so `sale` may be unknown.
+    An offer that is over is forgotten with its address; `lapses_at` is when the next one is over by itself.
     """
 
     sale: Sale | None = None
@@ -141,6 +155,7 @@ class Booking(Aggregate):
     """What people read out: the number of a ticket is this and its unit."""
     tickets: tuple[Ticket, ...] = ()
     returned: tuple[str, ...] = ()
+    lapses_at: datetime | None = None
 
     def issue(self, sale: Sale) -> None:
         """The order is paid: one ticket a unit. A second time changes nothing."""
@@ -157,6 +172,7 @@ class Booking(Aggregate):
             return
         self.returned = (*self.returned, payment_id)
         if self.revoked:
+            self._end_offers(self.tickets)
             self.record(self._as_event())
 
     @property
@@ -193,13 +209,27 @@ class Booking(Aggregate):
             raise TooManyOffers(f"a ticket can be offered {MOST_OFFERS} times")
         ticket.offer = Offer(request_id=request_id, email=email, at=now)
         ticket.offers += 1
+        self._plan_lapse()
         title = self.sale.item_title if self.sale else ""
-        more = {"request_id": request_id, "email": email, "item_title": title}
+        more = {"request_id": request_id, "item_title": title}
         self.record(TicketTransferOffered(**self._state_of(ticket), **more))
 
     def take_back(self, unit: int, caller_id: str) -> None:
         """The offer of a ticket is over, unless it was accepted. Raises `TicketNotFound`."""
-        self._held(unit, caller_id).offer = None
+        self._end_offers([self._held(unit, caller_id)])
+
+    def end_offers_of(self, holder_id: str) -> None:
+        """Nobody can accept any longer what this holder has offered."""
+        self._end_offers(ticket for ticket in self.tickets if ticket.holder_id == holder_id)
+
+    def lapse(self, now: datetime) -> None:
+        """Forget the offers that nobody has accepted in time."""
+        self._end_offers(ticket for ticket in self.tickets if ticket.offer and ticket.offer.lapses_at <= now)
+
+    def recipient(self, request_id: str) -> str | None:
+        """The address of an offer that is open."""
+        offers = (ticket.offer for ticket in self.tickets if ticket.offer)
+        return next((offer.email for offer in offers if offer.request_id == request_id), None)
 
     def accept(self, unit: int, request_id: str, caller_id: str, now: datetime) -> None:
         """Somebody accepts an offer: they hold the ticket, and every code of it so far is dead.
@@ -209,20 +239,22 @@ class Booking(Aggregate):
         ticket = self.ticket(unit)
         if ticket.accepted == request_id and ticket.holder_id == caller_id:
             return
-        if ticket.offer is None or ticket.offer.request_id != request_id or now > ticket.offer.at + OFFER_LIFETIME:
-            raise OfferIsOver("this ticket was taken back or accepted already, or the offer is too old")
         if self.status_of(ticket) is not TicketStatus.VALID:
             raise TicketNotValid("this ticket was used or revoked")
+        if ticket.offer is None or ticket.offer.request_id != request_id or now > ticket.offer.lapses_at:
+            raise OfferIsOver("this ticket was taken back or accepted already, or the offer is too old")
         previous, ticket.holder_id = ticket.holder_id, caller_id
         ticket.generation += 1
-        ticket.offer, ticket.accepted = None, request_id
+        ticket.accepted = request_id
+        self._end_offers([ticket])
         self.record(TicketTransferred(**self._state_of(ticket), previous_holder_id=previous))
 
     def admit(self, unit: int, generation: int | None, scan: Scan) -> ScanResult:
         """Somebody stands at a gate with a code of this generation; None: they have only told the number.
 
         One scan that comes twice gets the same answer. A gate that could not ask has let them in: that is stored even
-        where the ticket was used already, so that it can be told who else was let in with it, and where.
+        where the ticket was used already, so that it can be told who else was let in with it, and where. Or it has
+        turned them away, which changes nothing.
         """
         if not 1 <= unit <= len(self.tickets):
             return ScanResult.UNKNOWN
@@ -233,8 +265,13 @@ class Booking(Aggregate):
         if self.revoked or generation not in {None, ticket.generation}:
             return ScanResult.REVOKED
         first = not ticket.admissions
+        if not scan.let_in:
+            if len(ticket.refusals) < MOST_REFUSALS and not any(made.is_same(scan) for made in ticket.refusals):
+                ticket.refusals = (*ticket.refusals, scan)
+            return ScanResult.UNKNOWN if first else ScanResult.ALREADY_USED
         if first or not scan.online:
             ticket.admissions = (*ticket.admissions, scan)
+            self._end_offers([ticket])
             where = {"gate_id": scan.gate_id, "gate": scan.gate, "at": scan.at, "again": not first}
             self.record(TicketAdmitted(**self._state_of(ticket), **where))
         return ScanResult.ADMITTED if first else ScanResult.ALREADY_USED
@@ -242,6 +279,14 @@ class Booking(Aggregate):
     def restated(self) -> list[Event]:
         """The tickets as they are now."""
         return [self._as_event(self.version, restated=True)] if self.sale else []
+
+    def _end_offers(self, tickets: Iterable[Ticket]) -> None:
+        for ticket in tickets:
+            ticket.offer = None
+        self._plan_lapse()
+
+    def _plan_lapse(self) -> None:
+        self.lapses_at = min((ticket.offer.lapses_at for ticket in self.tickets if ticket.offer), default=None)
 
     def _held(self, unit: int, caller_id: str) -> Ticket:
         ticket = self.ticket(unit)

@@ -1,20 +1,26 @@
 """Tickets: builds its parts and serves them."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
 from common.bus.connection import Bus
+from common.directory import RECIPIENTS, answering
 from common.http.app import Running, create_app, serve
+from common.http.write_limit import WriteLimit
 from common.live_sessions import live_sessions
 from common.mail_tokens import MailTokens
 from common.mongo.client import AWAY, database
 from common.outbox import Relay
+from common.papers import printing
 from common.settings import load
 from tickets.codes import TicketCodes
 from tickets.consumers import consumers
+from tickets.door.routes import SCANS_PER_MINUTE
 from tickets.door.scanning import ScanDesk
 from tickets.door.store import GateStore
+from tickets.printing import Printer
 from tickets.records import records
 from tickets.routes import router
 from tickets.settings import TicketsSettings
@@ -38,12 +44,20 @@ async def start() -> AsyncIterator[Running]:
         await gates.prepare()
         tokens = MailTokens(settings.transfer_token_key)
         views, desk = Views(events, people, codes), ScanDesk(bookings, codes)
-        parts = [bookings, events, people, gates, tokens, views, desk, sessions]
-        async with records.answering(bus, parts), bus.consuming(consumers, parts):
+        limit = WriteLimit(SCANS_PER_MINUTE)
+        parts = [bookings, events, people, gates, codes, tokens, views, desk, limit, sessions]
+        async with (
+            records.answering(bus, parts),
+            answering(bus, {RECIPIENTS: bookings.recipients}),
+            printing(bus, Printer(bookings, events, views).papers),
+            bookings.lapsing(),
+            bus.consuming(consumers, parts),
+        ):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
-app = create_app("tickets", router, start, away=AWAY)
+# All gates of a place share a network, and a queue does not wait: scans are limited by gate.
+app = create_app("tickets", router, start, away=AWAY, unlimited=re.compile("/api/tickets/scans?"))
 
 if __name__ == "__main__":
     serve(app, TicketsSettings, "tickets")

@@ -1,16 +1,18 @@
 """HTTP routes of tickets, for who has bought or holds them. No rules, no queries."""
 
+import asyncio
 import secrets
 from typing import Annotated
 
 from email_validator import EmailNotValidError, validate_email
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import AfterValidator, Field, StringConstraints
 
 from common.http.dependencies import Now, Provided
 from common.http.paging import EXAMPLE_ID, Body
 from common.http.problems import problems
 from common.http.sessions import CurrentUser, User
+from common.languages import preferred_language
 from common.mail_tokens import MailTokens, Purpose
 from tickets.domain import OfferIsOver, TicketNotFound, TicketNotValid, TooManyOffers, parsed_ticket_id
 from tickets.door.routes import router as door
@@ -27,6 +29,10 @@ Viewing = Annotated[Views, Provided(Views)]
 Tokens = Annotated[MailTokens, Provided(MailTokens)]
 TicketInPath = Annotated[str, Path(description="The ticket's id.", examples=[f"{EXAMPLE_ID}-1"])]
 OrderInQuery = Annotated[str, Query(max_length=64, description="The order's id.", examples=[EXAMPLE_ID])]
+
+Language = Annotated[
+    str, Header(alias="Accept-Language", max_length=200, description="The language of dates.", examples=["de"])
+]
 
 PRIVATE = {"Cache-Control": "private, no-store"}
 """Of what shows a code."""
@@ -77,14 +83,17 @@ async def list_tickets(
 
 
 @router.get("/pdf", responses=problems(TicketNotFound))
-async def print_tickets(order_id: OrderInQuery, user: CurrentUser, bookings: Bookings, views: Viewing) -> Response:
+async def print_tickets(
+    order_id: OrderInQuery, user: CurrentUser, bookings: Bookings, views: Viewing, language: Language = ""
+) -> Response:
     """The tickets of an order that the caller holds and that are not revoked, as a PDF to print."""
     tickets = await views.of([await bookings.get(order_id)], user.id)
     papers = [ticket.paper for ticket in tickets if ticket.code and ticket.status != "revoked"]
     if not papers:
         raise TicketNotFound("there is no such ticket")
     headers = {**PRIVATE, "Content-Disposition": f'attachment; filename="tickets-{tickets[0].number[:9]}.pdf"'}
-    return Response(pdf(papers), media_type="application/pdf", headers=headers)
+    printed = await asyncio.to_thread(pdf, papers, preferred_language(language))
+    return Response(printed, media_type="application/pdf", headers=headers)
 
 
 @router.get("/{ticket_id}", responses=problems(TicketNotFound))

@@ -1,13 +1,16 @@
 """Tickets, and the events that they are for, in MongoDB."""
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 
 from pymongo import DESCENDING
 from pymongo.errors import DuplicateKeyError
 
+from common.clock import now
+from common.directory import Recipient
 from common.errors import StaleWrite
 from common.events import ItemState
+from common.leased_work import LeasedWork
 from common.mongo.client import WITHOUT_PENDING, Database, Document, look_up
 from common.mongo_records import records_in
 from common.outbox import Outbox, Relay, retry_stale
@@ -63,10 +66,39 @@ class BookingStore:
             return found["used"], found["live"]
         return 0, 0
 
+    async def of_item(self, item_id: str) -> list[Booking]:
+        """The orders of an event."""
+        found = self._bookings.find({"sale.item_id": item_id}, WITHOUT_PENDING)
+        return [Booking.from_document(document) async for document in found]
+
     async def numbered(self, item_id: str, number: str) -> str | None:
         """The order of an event that has this number. None if it is not exactly one."""
         found = await self._bookings.find({"sale.item_id": item_id, "number": number}, {"_id": 1}).limit(2).to_list()
         return found[0]["_id"] if len(found) == 1 else None
+
+    async def recipients(self, request_ids: list[str]) -> dict[str, Recipient]:
+        """The addresses of those of these offers that are open."""
+        found = dict[str, Recipient]()
+        for request_id in request_ids:
+            booking = await self.find(request_id.partition("-")[0])
+            if booking and (email := booking.recipient(request_id)):
+                found[request_id] = Recipient(email=email)
+        return found
+
+    async def end_offers_of(self, user_id: str) -> None:
+        """Nobody can accept any longer what a user has offered."""
+        theirs = {"tickets": {"$elemMatch": {"holder_id": user_id, "offer": {"$ne": None}}}}
+        async for document in self._bookings.find(theirs, {"_id": 1}):
+            await self.change(document["_id"], lambda booking: booking.end_offers_of(user_id), command=False)
+
+    async def lapse(self, order_id: str) -> None:
+        """Forget the offers of an order's tickets that nobody has accepted in time."""
+        await self.change(order_id, lambda booking: booking.lapse(now()), command=False)
+
+    def lapsing(self) -> AbstractAsyncContextManager[None]:
+        """Forget, in the background, the offers whose time is over."""
+        work = LeasedWork(self._bookings, "lapses_at", self.lapse, poll_seconds=1, first_lease=60, max_lease=3600)
+        return work.running()
 
     async def change(self, order_id: str, decide: Callable[[Booking], None], *, command: bool = True) -> Booking:
         """Let `decide` change the tickets of an order and save them, as `Outbox.update` does, or `TicketNotFound`."""

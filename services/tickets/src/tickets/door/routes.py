@@ -8,15 +8,18 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Path, Query, status
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 
+from common.errors import TooMany
 from common.events import ItemKind
 from common.http.dependencies import Now, Provided
 from common.http.paging import EXAMPLE_ID, Body
 from common.http.problems import problems
 from common.http.sessions import CurrentUser
+from common.http.write_limit import WriteLimit
 from common.text import LINE
+from tickets.codes import TicketCodes
 from tickets.domain import Scan, ScanResult
 from tickets.door.domain import EventNotFound, Gate, GateClosed, GateNotFound, NotSeller, TooManyGates
-from tickets.door.scanning import Answer, Extra, ScanDesk, extras_of, offline_scan
+from tickets.door.scanning import Answer, Extra, ScanDesk, extras_of, guest_list, offline_scan
 from tickets.door.store import GateStore
 from tickets.store import BookingStore, EventStore
 
@@ -25,6 +28,8 @@ router = APIRouter(tags=["door"])
 Gates = Annotated[GateStore, Provided(GateStore)]
 Events = Annotated[EventStore, Provided(EventStore)]
 Bookings = Annotated[BookingStore, Provided(BookingStore)]
+Codes = Annotated[TicketCodes, Provided(TicketCodes)]
+Limit = Annotated[WriteLimit, Provided(WriteLimit)]
 Desk = Annotated[ScanDesk, Provided(ScanDesk)]
 
 Token = Annotated[
@@ -34,6 +39,9 @@ ItemInQuery = Annotated[str, Query(description="The event's id, as an item.", ex
 GateInPath = Annotated[str, Path(description="The gate's id.", examples=[EXAMPLE_ID])]
 Device = Annotated[str, StringConstraints(min_length=1, max_length=64), LINE, Field(examples=["door-phone-1"])]
 Sequence = Annotated[int, Field(strict=True, ge=0, le=2**53)]
+
+SCANS_PER_MINUTE = 3_000
+"""Scans of a gate, of one process: many times what people with phones do."""
 
 MOST_SCANS = 500
 """Scans that are sent together."""
@@ -78,10 +86,16 @@ class NewScan(Body):
     at: Annotated[AwareDatetime, Field(examples=["2027-05-01T17:45:00Z"])]
 
 
-class OfflineScans(Body):
-    """Whom devices have admitted while they could not ask. Sending some of it again changes nothing."""
+class OfflineScan(NewScan):
+    """A scan that a device has answered by itself."""
 
-    scans: Annotated[list[NewScan], Field(max_length=MOST_SCANS)]
+    admitted: Annotated[bool, Field(description="Whether the device let somebody in.")] = True
+
+
+class OfflineScans(Body):
+    """Whom devices have let in or turned away while they could not ask. Sending some of it again changes nothing."""
+
+    scans: Annotated[list[OfflineScan], Field(max_length=MOST_SCANS)]
 
 
 class ScanView(BaseModel):
@@ -153,6 +167,19 @@ class GateToken(Body):
     gate: Token
 
 
+class GuestList(BaseModel):
+    """What a gate needs to know to answer by itself.
+
+    `content` is JSON: `{"item_id", "at", "tickets": [{"id", "generation", "status"}]}`. `signature` (Ed25519,
+    base64url) is that of its UTF-8 by `kid`, one of `keys` (base64url), which also verify the codes of tickets.
+    """
+
+    content: str
+    kid: str
+    signature: str
+    keys: dict[str, str]
+
+
 class GateSign(BaseModel):
     """What stands at a gate, for the people who scan there."""
 
@@ -217,23 +244,39 @@ async def show_sign(body: GateToken, gates: Gates, events: Events, bookings: Boo
     )
 
 
-@router.post("/scan", responses=problems(GateClosed))
-async def scan(body: NewScan, gates: Gates, desk: Desk, now: Now) -> ScanView:
-    """Admit who has the ticket with this code, once. The same `device` and `seq` again get the same answer."""
+@router.post("/gates/list", responses=problems(GateClosed))
+async def show_list(body: GateToken, gates: Gates, bookings: Bookings, codes: Codes, now: Now) -> GuestList:
+    """The tickets of the event, signed, for who has the token of a gate and may have to answer without a network."""
     gate = await gates.open_gate(_hash(body.gate))
+    content = guest_list(gate.item_id, await bookings.of_item(gate.item_id), now)
+    return GuestList(content=content, kid=codes.kid, signature=codes.sign(content), keys=codes.known_keys)
+
+
+@router.post("/scan", responses=problems(GateClosed, TooMany))
+async def scan(body: NewScan, gates: Gates, desk: Desk, limit: Limit, now: Now) -> ScanView:
+    """Admit who has the ticket with this code, once. The same `device` and `seq` again get the same answer."""
+    gate = await _scanning(body.gate, gates, limit)
     made = Scan(gate_id=gate.id, gate=gate.name, device=body.device, seq=body.seq, at=now)
     return ScanView.of(await desk.answer(gate, body.code, made))
 
 
-@router.post("/scans", responses=problems(GateClosed))
-async def take_scans(body: OfflineScans, gates: Gates, desk: Desk, now: Now) -> list[OfflineScanView]:
-    """Store whom devices have admitted by themselves, in the order of the list; the answers are in the same order."""
+@router.post("/scans", responses=problems(GateClosed, TooMany))
+async def take_scans(body: OfflineScans, gates: Gates, desk: Desk, limit: Limit, now: Now) -> list[OfflineScanView]:
+    """Store what devices have answered by themselves, in the order of the list; the answers are in the same order."""
     answers = []
     for one in body.scans:
-        gate = await gates.open_gate(_hash(one.gate))
-        answer = await desk.answer(gate, one.code, offline_scan(gate, one.device, one.seq, one.at, now))
+        gate = await _scanning(one.gate, gates, limit)
+        made = offline_scan(gate, one.device, one.seq, one.at, now, let_in=one.admitted)
+        answer = await desk.answer(gate, one.code, made)
         answers.append(OfflineScanView(**ScanView.fields(answer), device=one.device, seq=one.seq, extra=answer.again))
     return answers
+
+
+async def _scanning(token: str, gates: GateStore, limit: WriteLimit) -> Gate:
+    gate = await gates.open_gate(_hash(token))
+    if wait := limit.count(gate.id):
+        raise TooMany(f"this gate has scanned too much; try again in {wait} s", wait)
+    return gate
 
 
 async def _own_event(item_id: str, user_id: str, events: EventStore) -> None:

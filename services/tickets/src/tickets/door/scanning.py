@@ -1,5 +1,6 @@
 """Answers the scans of a gate."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +8,7 @@ from datetime import datetime
 from common.clock import whole_milliseconds
 from common.order_numbers import as_typed
 from tickets.codes import TicketCodes
-from tickets.domain import Booking, Scan, ScanResult, TicketNotFound
+from tickets.domain import Booking, Scan, ScanResult, TicketNotFound, ticket_id
 from tickets.door.domain import Gate
 from tickets.store import BookingStore
 
@@ -84,8 +85,17 @@ def extras_of(bookings: Sequence[Booking]) -> list[Extra]:
     return sorted(found, key=lambda extra: extra.second.at)
 
 
-def offline_scan(gate: Gate, device: str, seq: int, at: datetime, now: datetime) -> Scan:
+def offline_scan(gate: Gate, device: str, seq: int, at: datetime, now: datetime, *, let_in: bool) -> Scan:
     """A scan that a device made by itself. Its clock may be wrong, but nobody was let in in the future."""
-    return Scan(
-        gate_id=gate.id, gate=gate.name, device=device, seq=seq, at=whole_milliseconds(min(at, now)), online=False
-    )
+    made_at = whole_milliseconds(min(at, now))
+    return Scan(gate_id=gate.id, gate=gate.name, device=device, seq=seq, at=made_at, online=False, let_in=let_in)
+
+
+def guest_list(item_id: str, bookings: Sequence[Booking], now: datetime) -> str:
+    """The tickets of an event as JSON, for gates that cannot ask: what a right code says, and what it is worth."""
+    tickets = [
+        {"id": ticket_id(booking.id, ticket.unit), "generation": ticket.generation, "status": booking.status_of(ticket)}
+        for booking in bookings
+        for ticket in booking.tickets
+    ]
+    return json.dumps({"item_id": item_id, "at": now.isoformat(), "tickets": tickets}, separators=(",", ":"))

@@ -7,11 +7,13 @@ from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator
 
 from common.errors import NotFound
+from common.http.dependencies import Provided
 from common.http.paging import KnownId
 from web.clients import tickets as tickets_api
 from web.clients.api import Refused
 from web.pages.forms import Form, errors_of
 from web.pages.visitor import CurrentVisitor, Visitor
+from web.rendering.assets import Assets
 from web.rendering.i18n import N_
 from web.security.headers import HEADERS
 
@@ -135,6 +137,13 @@ async def gate(visitor: CurrentVisitor) -> Response:
     page = visitor.render("gate.html")
     page.headers["Permissions-Policy"] = HEADERS["Permissions-Policy"].replace("camera=()", "camera=(self)")
     return page
+
+
+@router.get("/gate-worker.js", response_class=Response)
+async def gate_worker(assets: Annotated[Assets, Provided(Assets)]) -> Response:
+    """The script that keeps the page of a gate for when there is no network. Its address is the same for ever."""
+    script = assets.named("gate-worker.js")
+    return Response(script.plain, media_type=script.media_type, headers={"Cache-Control": "no-cache"})
 
 
 async def _ticket_page(

@@ -55,6 +55,10 @@ class Assets:
             self._assets[path.name] = Asset.of(path, self._with_names(path))
         self.by_name = {asset.name: asset for asset in self._assets.values()}
 
+    def named(self, name: str) -> Asset:
+        """A file by its plain name."""
+        return self._assets[name]
+
     def url(self, name: str) -> str:
         """The address of a file. It changes with the file's content."""
         return f"/static/{self._assets[name].name}"
