@@ -15,6 +15,7 @@ from common.http.documents import complete
 from common.http.middleware import HeadMiddleware, RequestMiddleware
 from common.http.operations import operations
 from common.http.problems import add_problem_handlers
+from common.http.road import Road
 from common.settings import Settings, load
 from common.telemetry import log_to_stdout
 
@@ -65,6 +66,7 @@ def create_app(
     app.answers_unavailable = bool(away)
     app.include_router(router)  # First: routes are tried in this order.
     app.include_router(operations)
+    app.add_middleware(Road)
     app.add_middleware(RequestMiddleware, max_body=max_body, larger_bodies=larger_bodies or {}, unlimited=unlimited)
     add_problem_handlers(app, away)
     return app
