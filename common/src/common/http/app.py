@@ -62,7 +62,14 @@ def create_app(
             app.state.leaving = running.leaving
             yield
 
-    app = _App(title=f"Souk {service}", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = _App(
+        title=f"Souk {service}",
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # Souk has its own.
+    )
     app.answers_unavailable = bool(away)
     app.include_router(router)  # First: routes are tried in this order.
     app.include_router(operations)

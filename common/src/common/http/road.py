@@ -19,7 +19,7 @@ from fastapi.exceptions import ResponseValidationError
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from fastapi.utils import is_body_allowed_for_status_code
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -217,7 +217,7 @@ def _valid(field: ModelField, value: Any) -> Any:
 async def _json(request: Request) -> Any:
     """The body. What FastAPI would read otherwise, or not at all, is a misfit."""
     try:
-        body = await request.body()
+        body = await _read(request)
         if request.headers.get("content-type") != JSON:
             raise Misfit
         return json.loads(body)
@@ -225,6 +225,19 @@ async def _json(request: Request) -> Any:
         raise
     except Exception:
         raise Misfit from None
+
+
+async def _read(request: Request) -> bytes:
+    """The bytes of the body, kept where `Request.body` looks for them: its own way takes several times as long."""
+    pieces, more = [], True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        pieces.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    request._body = b"".join(pieces)
+    return request._body
 
 
 def _once_more(request: Request) -> Receive:
