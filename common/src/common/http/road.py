@@ -75,7 +75,7 @@ class Lane:
         _check_plain(route)
         declared: Dependant = route.dependant
         self.route = route.original_route
-        self._endpoint: Endpoint = route.dependant.call
+        self._endpoint: Endpoint = route.endpoint  # type: ignore[assignment]
         self._request_name = declared.request_param_name
         groups = (declared.path_params, declared.query_params, declared.header_params, declared.cookie_params)
         self._parameters = [_Parameter(field) for group in groups for field in group]
@@ -115,8 +115,9 @@ class _Parameter:
     def __init__(self, field: ModelField) -> None:
         info = field.field_info
         default = None if info.is_required() else field.default
-        plain = field_annotation_is_scalar(info.annotation) and isinstance(default, str | int | None)
-        if not plain or info.validate_default or {field.alias} != {info.validation_alias or field.alias}:
+        one_value = field_annotation_is_scalar(info.annotation) and isinstance(default, str | int | None)
+        one_name = field.alias == (info.validation_alias or field.alias)
+        if not (one_value and one_name and type(info) in SOURCES) or info.validate_default:
             raise Misfit
         self.name = field.name
         self._field = field
