@@ -36,6 +36,14 @@ class Defaults(Body):
     width: int = 1
 
 
+class Wanted(Body):
+    """A query that is a model, as a search has it."""
+
+    q: str | None = Field(default=None, max_length=5)
+    kind: tuple[str, ...] = ()
+    limit: int = Field(default=20, ge=1)
+
+
 class Chair(Body):
     """A body with what bodies of services have."""
 
@@ -122,6 +130,10 @@ def service(*, lanes: bool) -> FastAPI:
     @router.post("/defaults")
     async def defaults(body: Defaults) -> int:
         return body.width
+
+    @router.get("/search")
+    async def search(wanted: Annotated[Wanted, Query()], legs: Annotated[tuple[int, ...], Query()] = (4,)) -> list[Any]:
+        return [wanted, legs]
 
     @router.get("/raw")
     async def raw(request: Request) -> str:
@@ -272,6 +284,11 @@ async def test_a_body_that_is_wrong_gets_the_same_answer(
         ("GET", "/api/fails/conflict"),
         ("GET", "/api/fails/many"),
         ("GET", "/api/fails/otherwise"),
+        ("GET", "/api/search"),
+        ("GET", "/api/search?q=lamp&kind=a&kind=b&limit=3"),
+        ("GET", "/api/search?q=&limit=0&kind="),
+        ("GET", "/api/search?q=longer&unknown=1"),
+        ("GET", "/api/search?legs=3&legs=5"),
         ("GET", "/api/wrong"),
         ("GET", "/api/wrong?width=1"),
         ("GET", "/api/wrong?width=wide"),

@@ -7,7 +7,7 @@ FastAPI's way before anything is called: other routes, and all that is wrong wit
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from inspect import iscoroutinefunction
 from typing import Any
 
@@ -15,6 +15,7 @@ from fastapi import FastAPI, params
 from fastapi._compat import ModelField, field_annotation_is_scalar
 from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import request_params_to_args
 from fastapi.exceptions import ResponseValidationError
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from fastapi.utils import is_body_allowed_for_status_code
@@ -28,12 +29,8 @@ JSON = "application/json"
 
 Endpoint = Callable[..., Awaitable[Any]]
 
-SOURCES: Mapping[type, Callable[[Request], Mapping[str, Any]]] = {
-    params.Path: lambda request: request.path_params,
-    params.Query: lambda request: request.query_params,
-    params.Header: lambda request: request.headers,
-    params.Cookie: lambda request: request.cookies,
-}
+Source = Callable[[Request], Mapping[str, Any]]
+"""Where a parameter comes from: the path, the query, a header or a cookie."""
 
 
 class Misfit(Exception):
@@ -77,8 +74,7 @@ class Lane:
         self.route = route.original_route
         self._endpoint: Endpoint = route.endpoint  # type: ignore[assignment]
         self._request_name = declared.request_param_name
-        groups = (declared.path_params, declared.query_params, declared.header_params, declared.cookie_params)
-        self._parameters = [_Parameter(field) for group in groups for field in group]
+        self._parameters = [_parameter(source, field) for source, fields in _sources(declared) for field in fields]
         self._body: ModelField | None = declared.body_params[0] if declared.body_params else None
         # By function: FastAPI calls a dependency once that a route has twice.
         self._dependencies: dict[Endpoint, tuple[str | None, list[str]]] = {}
@@ -91,7 +87,7 @@ class Lane:
 
     async def serve(self, request: Request) -> Response:
         """The answer to a request. Raises `Misfit` before anything is called if something in the request is wrong."""
-        values = {parameter.name: parameter.read(request) for parameter in self._parameters}
+        values = {name: read(request) for name, read in self._parameters}
         if self._body:
             values[self._body.name] = _valid(self._body, await _json(request))
         if self._request_name:
@@ -107,33 +103,6 @@ class Lane:
         if errors:
             raise ResponseValidationError(errors=errors, body=found)
         return Response(self._answer.serialize_json(value), self._status, media_type=JSON)
-
-
-class _Parameter:
-    """A parameter with one value: a part of the path, or of the query, a header, a cookie."""
-
-    def __init__(self, field: ModelField) -> None:
-        info = field.field_info
-        default = None if info.is_required() else field.default
-        one_value = field_annotation_is_scalar(info.annotation) and isinstance(default, str | int | None)
-        one_name = field.alias == (info.validation_alias or field.alias)
-        if not (one_value and one_name and type(info) in SOURCES) or info.validate_default:
-            raise Misfit
-        self.name = field.name
-        self._field = field
-        self._alias = field.alias
-        self._required = info.is_required()
-        self._default = default
-        self._source = SOURCES[type(info)]
-
-    def read(self, request: Request) -> Any:
-        """Its value in this request. Raises `Misfit` if that is missing or wrong."""
-        text = self._source(request).get(self._alias)
-        if text is not None:
-            return _valid(self._field, text)
-        if self._required:
-            raise Misfit
-        return self._default
 
 
 class _Lanes:
@@ -197,6 +166,36 @@ def _check_plain(route: RouteContext) -> None:
     )
     if any(special):
         raise Misfit
+
+
+def _sources(declared: Dependant) -> Iterator[tuple[Source, list[ModelField]]]:
+    yield lambda request: request.path_params, declared.path_params
+    yield lambda request: request.query_params, declared.query_params
+    yield lambda request: request.headers, declared.header_params
+    yield lambda request: request.cookies, declared.cookie_params
+
+
+def _parameter(source: Source, field: ModelField) -> tuple[str, Callable[[Request], Any]]:
+    """The name of a parameter, and what reads its value. That raises `Misfit` if it is missing or wrong."""
+    info, required, alias = field.field_info, field.field_info.is_required(), field.alias
+    default = None if required else field.default
+    one_value = field_annotation_is_scalar(info.annotation) and isinstance(default, str | int | None)
+
+    def read(request: Request) -> Any:
+        if (text := source(request).get(alias)) is not None:
+            return _valid(field, text)
+        if required:
+            raise Misfit
+        return default
+
+    def read_as_fastapi_does(request: Request) -> Any:
+        values, errors = request_params_to_args([field], source(request))
+        if errors:
+            raise Misfit
+        return values[field.name]
+
+    plain = one_value and alias == (info.validation_alias or alias) and not info.validate_default
+    return field.name, read if plain else read_as_fastapi_does
 
 
 def _simple(dependency: Dependant) -> tuple[Endpoint, str | None]:
