@@ -33,6 +33,21 @@ Source = Callable[[Request], Mapping[str, Any]]
 """Where a parameter comes from: the path, the query, a header or a cookie."""
 
 
+TAKES_THE_REQUEST = frozenset({"call", "name", "path", "use_cache", "request_param_name"})
+"""What a dependency may make use of that a lane calls."""
+
+PARTS = TAKES_THE_REQUEST | {
+    "scope",  # Every route has that of its function.
+    "dependencies",
+    "path_params",
+    "query_params",
+    "header_params",
+    "cookie_params",
+    "body_params",
+}
+"""What a route may make use of that has a lane."""
+
+
 class Misfit(Exception):
     """This route, or this request, is not for a lane."""
 
@@ -144,10 +159,7 @@ def _check_plain(route: RouteContext) -> None:
         raise Misfit
     declared: Dependant = route.dependant
     special = (
-        declared.response_param_name,
-        declared.background_tasks_param_name,
-        declared.http_connection_param_name,
-        declared.security_scopes_param_name,
+        _used(declared) - PARTS,
         route.is_sse_stream,
         route.is_json_stream,
         route.response_model_include,
@@ -198,11 +210,14 @@ def _parameter(source: Source, field: ModelField) -> tuple[str, Callable[[Reques
     return field.name, read if plain else read_as_fastapi_does
 
 
+def _used(declared: Dependant) -> set[str]:
+    """What of all that FastAPI knows, a route or a dependency makes use of."""
+    return {name for name in Dependant.__slots__ if getattr(declared, name)}
+
+
 def _simple(dependency: Dependant) -> tuple[Endpoint, str | None]:
     """The function of a dependency that takes the request or nothing, and the name under which it takes it."""
-    fields = {name: getattr(dependency, name) for name in Dependant.__slots__}
-    others = {name for name, value in fields.items() if value} - {"call", "name", "path", "request_param_name"}
-    if others != {"use_cache"} or not iscoroutinefunction(dependency.call):
+    if _used(dependency) - TAKES_THE_REQUEST or not dependency.use_cache or not iscoroutinefunction(dependency.call):
         raise Misfit
     return dependency.call, dependency.request_param_name
 
