@@ -16,7 +16,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 .DEFAULT_GOAL := help
 .PHONY: help dev operator reset-passkeys rotate-keys seed backup restore reconcile rebuild republish unname secrets bench \
-	bench-compare bench-hung chaos prove-upgrade fuzz check scan sbom test prove test-k8s test-cluster test-images test-compose test-common \
+	bench-quick bench-compare bench-hung chaos prove-upgrade fuzz check scan sbom test prove test-k8s test-cluster test-images test-compose test-common \
 	$(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams manifests documents \
 	release-documents images base-images lock clean
 
@@ -60,6 +60,9 @@ secrets: $(READY) ## Make the secrets that Souk on a cluster for development nee
 
 bench: $(READY) ## Measure Souk against bare FastAPI, in one run on this machine
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(READY) ## Measure what a request costs on its road to a route, without servers, in a minute
+	@$(BIN)/python -m bench.road $(ARGS) > /dev/null
 
 bench-compare: $(READY) ## Measure POST orders and payments against an older revision, in one run (BASE=f714e6c)
 	@$(BIN)/python -m bench.revisions $(BASE) $(ARGS)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench.load import Request, Result, load, request
+from bench.load import Request, Result, cpu_seconds, load, request
 from common.bus.connection import Bus
 from common.bus.envelope import Envelope
 from common.bus.provision import provision
@@ -53,6 +53,7 @@ class Bench:
         self.tokens = Tokens()
         self.headers = [self.tokens.headers(p) for p in PEOPLE]
         self.ports: dict[str, int] = {}
+        self.programs: dict[str, Program] = {}
         self.dbs: dict[str, Database] = {}
 
     async def start(self) -> None:
@@ -101,6 +102,7 @@ class Bench:
         if name == "floor":
             program.answers = self.floor_answers  # type: ignore[method-assign]
         await program.start()
+        self.programs[name] = program
         try:
             yield
         finally:
@@ -154,12 +156,13 @@ class Bench:
         """One measured run against a process."""
 
         async def run(seconds: float) -> Result:
-            began = time.perf_counter()
+            pid = self.programs[name].pid or 0
+            began, cpu = time.perf_counter(), cpu_seconds(pid)
             result = await load(self.ports[name], make, seconds, connections)
             if name != "floor":
                 await eventually(lambda: self.all_out(name), seconds=60)
             assert not set(result.statuses) - {200, 201}, result.statuses  # noqa: S101
-            return Result(result.statuses, time.perf_counter() - began, result.times)
+            return Result(result.statuses, time.perf_counter() - began, result.times, cpu_seconds(pid) - cpu)
 
         return run
 
@@ -180,8 +183,8 @@ async def compare(name: str, aim: str, ours: Turn, other: Turn, seconds: float, 
     a, b = pairs[len(pairs) // 2]
     print(
         f"{name:44s} {statistics.median(ratios):5.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}, aim {aim})"
-        f"  {a.rate:6.0f}/s p50 {a.quantile(0.5):5.1f} p99 {a.quantile(0.99):6.1f} ms"
-        f"  against {b.rate:6.0f}/s p50 {b.quantile(0.5):5.1f} p99 {b.quantile(0.99):6.1f} ms",
+        f"  {a.rate:6.0f}/s p50 {a.quantile(0.5):5.1f} p99 {a.quantile(0.99):6.1f} ms CPU {a.cpu_each:4.0f} us"
+        f"  against {b.rate:6.0f}/s p50 {b.quantile(0.5):5.1f} p99 {b.quantile(0.99):6.1f} ms CPU {b.cpu_each:4.0f} us",
         flush=True,
     )
 

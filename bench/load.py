@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 Request = bytes
@@ -13,20 +15,35 @@ Request = bytes
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to: answers by status, seconds, and the time of each answer in seconds, ascending."""
+    """What a run came to: answers by status, seconds, and the time of each answer in seconds, ascending.
+
+    `cpu` are the seconds of CPU that the process took which answered.
+    """
 
     statuses: Counter[int]
     seconds: float
     times: list[float]
+    cpu: float = 0.0
 
     @property
     def rate(self) -> float:
         """Answers a second."""
         return len(self.times) / self.seconds
 
+    @property
+    def cpu_each(self) -> float:
+        """Microseconds of CPU per answer: a machine that is busy with other things disturbs them little."""
+        return self.cpu / len(self.times) * 1_000_000
+
     def quantile(self, part: float) -> float:
         """The time within which this part of the answers came, in milliseconds."""
         return self.times[min(int(len(self.times) * part), len(self.times) - 1)] * 1000
+
+
+def cpu_seconds(pid: int) -> float:
+    """The seconds of CPU that a process has taken so far (Linux only)."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def request(method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Request:

@@ -1,7 +1,8 @@
 """`python -m bench.revisions BASE`: this revision of Souk against an older one, turn by turn in one run.
 
 Each has a MongoDB and a NATS of its own, with one process of orders and one of payments. Prints the ratio of the rates
-of POST orders and of POST payments. An order or a payment counts as done when its events are out as well.
+of POST orders and of POST payments, and the CPU per request of the process that answered. An order or a payment counts
+as done when its events are out as well.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench.load import Request, Result, load, request
+from bench.load import Request, Result, cpu_seconds, load, request
 from common.bus.connection import Bus
 from common.bus.durables import Durable
 from common.bus.envelope import Envelope
@@ -52,6 +53,7 @@ class Side:
         self._sessions = {buyer.id: self._tokens.headers(buyer) for buyer in (person() for _ in range(BUYERS))}
         self._ports = {name: free_port() for name in MEASURED}
         self._dbs: dict[str, Database] = {}
+        self._programs: dict[str, Program] = {}
         self._paid: set[str] = set()
 
     @asynccontextmanager
@@ -64,7 +66,7 @@ class Side:
             await provision(self._nats.url, self._table)
             for name in MEASURED:
                 self._dbs[name] = await exits.enter_async_context(database(self._mongo.url_for(name)))
-                program = self._program(name)
+                program = self._programs[name] = self._program(name)
                 await program.start()
                 exits.push_async_callback(program.stop)
             async with Bus.connected(self._nats.url, "items") as bus:
@@ -97,11 +99,12 @@ class Side:
         return await self._measure("payments", payment, seconds, connections)
 
     async def _measure(self, name: str, make: Callable[[], Request], seconds: float, connections: int) -> Result:
-        began = time.perf_counter()
+        pid = self._programs[name].pid or 0
+        began, cpu = time.perf_counter(), cpu_seconds(pid)
         result = await load(self._ports[name], make, seconds, connections)
         await eventually(self._all_out, seconds=60)
         assert set(result.statuses) == {201}, result.statuses  # noqa: S101
-        return Result(result.statuses, time.perf_counter() - began, result.times)
+        return Result(result.statuses, time.perf_counter() - began, result.times, cpu_seconds(pid) - cpu)
 
     async def _all_known(self) -> bool:
         return await self._dbs["orders"].stock.estimated_document_count() == ITEMS
@@ -175,7 +178,7 @@ def _compared(name: str, pairs: Sequence[tuple[Result, Result]]) -> str:
 
 def _figures(turns: Sequence[Result]) -> str:
     rate, wait = statistics.median(t.rate for t in turns), statistics.median(t.quantile(0.5) for t in turns)
-    return f"{rate:.0f}/s p50 {wait:.0f} ms"
+    return f"{rate:.0f}/s p50 {wait:.0f} ms CPU {statistics.median(t.cpu_each for t in turns):.0f} us"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import logging
 import os
-import secrets
+import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +12,8 @@ from typing import Literal
 
 from prometheus_client import Counter, Gauge, Histogram
 from pythonjsonlogger.json import JsonFormatter
+
+from common.log_lines import LineHandler
 
 REQUESTS = Histogram(
     "souk_http_request_seconds",
@@ -29,6 +31,9 @@ BEHIND_FOR = Gauge(
 )
 
 LogFormat = Literal["text", "json"]
+
+REQUEST_LOG = "common.http.middleware"
+"""The logger with a line for each request."""
 
 PLAIN, DIM, RED, YELLOW = (f"\x1b[{code}m" for code in (0, 2, 31, 33))
 """What a terminal takes for the end and the start of a colour (ECMA-48)."""
@@ -51,8 +56,13 @@ _cause: ContextVar[Cause | None] = ContextVar("cause", default=None)
 
 def new_cause(request_id: str | None = None, traceparent: str | None = None) -> Cause:
     """The cause of work that starts here. Keeps the ids that a caller has sent."""
-    trace = traceparent or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    trace = traceparent or _new_trace()
     return Cause(request_id=request_id or trace[3:35], traceparent=trace)
+
+
+def _new_trace() -> str:
+    digits = f"{random.getrandbits(192):048x}"  # Unique, not secret: to ask the system costs ten times as much.
+    return f"00-{digits[:32]}-{digits[32:]}-01"
 
 
 def current_cause() -> Cause:
@@ -129,10 +139,12 @@ def _json_formatter(service: str) -> logging.Formatter:
 def log_to_stdout(service: str, level: str, log_format: LogFormat | None = None) -> None:
     """Log to standard output; by default as text if it is a terminal, else as JSON."""
     log_format = log_format or ("text" if sys.stdout.isatty() else "json")
-    handler = logging.StreamHandler(sys.stdout)
+    handler = LineHandler(sys.stdout, frozenset({REQUEST_LOG}))
     handler.addFilter(_CauseFilter())
     handler.setFormatter(TextFormatter() if log_format == "text" else _json_formatter(service))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # No line says these, and finding them out costs as much as the rest of a record.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # Other lines of the last three have documents, cookies and addresses of mails.
     for chatty in ("httpx", "uvicorn.error", "pymongo", "httpcore", "mail.log"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -15,6 +15,7 @@ from common.http.documents import complete
 from common.http.middleware import HeadMiddleware, RequestMiddleware
 from common.http.operations import operations
 from common.http.problems import add_problem_handlers
+from common.http.road import Road
 from common.http.traces import traced
 from common.metrics import loop_watched
 from common.settings import Settings, load
@@ -67,11 +68,19 @@ def create_app(
             app.state.leaving = running.leaving
             yield
 
-    app = _App(title=f"Souk {service}", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = _App(
+        title=f"Souk {service}",
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # Souk has its own.
+    )
     app.answers_unavailable = bool(away)
     app.service = service
     app.include_router(router)  # First: routes are tried in this order.
     app.include_router(operations)
+    app.add_middleware(Road)
     app.add_middleware(RequestMiddleware, max_body=max_body, larger_bodies=larger_bodies or {}, unlimited=unlimited)
     add_problem_handlers(app, away)
     return app

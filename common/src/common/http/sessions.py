@@ -170,7 +170,9 @@ class Sessions:
 
     def session(self, token: str) -> Session:
         """The session of this access token. Raises `SessionExpired`, `SessionInvalid` or `SessionOver`."""
-        if (session := self._checked.get(token)) is None:
+        try:
+            session = self._checked[token]  # Not `get`, which looks three times.
+        except KeyError:
             session = self._checked[token] = self._verify(token)
         if session.id in self._ended:
             raise SessionOver("this session has ended; sign in again")
