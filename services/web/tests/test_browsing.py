@@ -59,6 +59,7 @@ async def test_what_an_address_cannot_mean_counts_as_nothing(visitors: Visitors,
 
 async def test_an_event_is_found_by_words_with_a_mistake_by_category_city_day_and_price(visitors: Visitors) -> None:
     seller, anybody = await visitors.new(), await visitors.anybody()
+    assert seller.user
     start = datetime.now(UTC).replace(hour=12, minute=0) + timedelta(days=30)
     day = start.date()
     event = {
@@ -107,6 +108,7 @@ async def test_an_event_is_found_by_words_with_a_mistake_by_category_city_day_an
 
 async def test_nobody_has_a_page_who_sells_nothing(visitors: Visitors) -> None:
     somebody = await visitors.new()
+    assert somebody.user
     assert (await somebody.get(f"/sellers/{somebody.user.id}")).status == 404
     assert (await somebody.get("/categories/nonsense")).status == 404
 
