@@ -19,6 +19,7 @@ from web.live import stream
 from web.live.updates import LISTENED, LiveUpdates
 from web.pages import (
     accounts,
+    browsing,
     catalogue,
     crawlers,
     documentation,
@@ -91,6 +92,7 @@ async def start() -> AsyncIterator[Running]:
 
 router = APIRouter()
 for pages in (
+    browsing,
     catalogue,
     crawlers,
     accounts,

@@ -14,7 +14,7 @@ from common.errors import SoukError, Unavailable
 from common.http.paging import Page
 from common.http.sessions import COOKIE, REFRESH_COOKIE, cookie_name
 from common.telemetry import current_cause
-from web.clients.models import SESSIONS, Item, Order, Payment, Session, TroubledPayment
+from web.clients.models import SESSIONS, FoundItems, Item, Order, Payment, Session, TroubledPayment
 from web.settings import WebSettings
 
 log = logging.getLogger(__name__)
@@ -141,12 +141,9 @@ class Api:
         """Delete the visitor's account. Returns the headers of the answer, as `sign_out` does."""
         return (await self.send("DELETE", "users", "me", json={"password": password})).headers
 
-    async def items(
-        self, *, q: str | None = None, seller_id: str | None = None, cursor: str | None = None
-    ) -> Page[Item]:
-        """Items on sale, newest first. Sellers get their own withdrawn items too."""
-        params = {"q": q, "seller_id": seller_id, "cursor": cursor, "limit": PAGE_SIZE}
-        return Page[Item].model_validate_json((await self.get("items", **params)).content)
+    async def items(self, **wanted: object) -> FoundItems:
+        """Items on sale, by the parameters of GET /api/items. Sellers get their own withdrawn items too."""
+        return FoundItems.model_validate_json((await self.get("items", **wanted, limit=PAGE_SIZE)).content)
 
     async def item(self, item_id: str) -> Item:
         """One item."""

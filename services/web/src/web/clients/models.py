@@ -1,10 +1,12 @@
 """What services answer, as far as pages show it. Amounts are in minor units."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from common.events import Currency, ItemKind
+from common.events import Category, Currency, ItemKind
+from common.http.paging import Page
 
 
 class Picture(BaseModel):
@@ -38,6 +40,8 @@ class Item(BaseModel):
     venue: str | None = None
     city: str | None = None
     timezone: str | None = None
+    category: Category | None = None
+    tags: list[str] = []
     in_effect: bool = True
     """Whether orders sells by this version, and no longer by an earlier one."""
 
@@ -55,6 +59,13 @@ class Item(BaseModel):
     def left(self) -> int:
         """Units that can be ordered now."""
         return self.available if self.listed else 0
+
+
+class FoundItems(Page[Item]):
+    """A page of items. `total` and `facets`, numbers of items by value, are of the whole list, up to a bound."""
+
+    total: int = 0
+    facets: Mapping[str, Mapping[str, int]] = {}
 
 
 class OrderSnapshot(BaseModel):

@@ -1,4 +1,4 @@
-"""Browse items, look at one, and order it."""
+"""Look at an item, and order it."""
 
 from math import ceil
 from urllib.parse import quote
@@ -13,6 +13,7 @@ from web.clients.models import Item
 from web.pages.forms import Form
 from web.pages.purchase import Purchase
 from web.pages.visitor import CurrentVisitor, Visitor
+from web.rendering.categories import CATEGORIES
 from web.rendering.i18n import I18n
 from web.rendering.linked_data import linked_data
 from web.rendering.markdown import plain, shortened
@@ -21,14 +22,6 @@ router = APIRouter()
 
 MAX_QUANTITY = 10
 """The largest number that the quantity field offers. Orders decides."""
-
-
-@router.get("/")
-async def front(visitor: CurrentVisitor, q: str = "", cursor: str | None = None) -> Response:
-    """The newest items, or the results of a search."""
-    search = q.strip()[:200]
-    found = await visitor.api.items(q=search or None, cursor=cursor or None)
-    return visitor.render("front.html", q=search, found=found, first=not cursor)
 
 
 @router.get("/items/{item_id}")
@@ -82,6 +75,7 @@ def item_page(
         typed=typed,
         error=error,
         most=MAX_QUANTITY,
+        categories=CATEGORIES,
         summary=summary,
         linked_data=linked_data(item, summary, visitor.origin),
     )

@@ -30,10 +30,12 @@ async def robots(visitor: CurrentVisitor) -> Response:
 
 @router.get("/sitemap.xml", include_in_schema=False)
 async def site_map(visitor: CurrentVisitor) -> Response:
-    """The newest items (sitemaps.org/protocol.html)."""
+    """The newest items, and their categories (sitemaps.org/protocol.html)."""
     addresses, cursor = [f"{visitor.origin}/"], None
     for _ in range(PAGES):
         found = await visitor.api.items(cursor=cursor)
+        if not cursor:
+            addresses += [f"{visitor.origin}/categories/{category}" for category in found.facets.get("category", ())]
         addresses += [f"{visitor.origin}/items/{item.id}" for item in found.items]
         cursor = found.next
         if not cursor:

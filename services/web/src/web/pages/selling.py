@@ -14,11 +14,22 @@ from web.pages import event_fields
 from web.pages.forms import MAX_PICTURE, MAX_PICTURES, Fields, Form, FormWithPictures, errors_of
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering import money
+from web.rendering.categories import CATEGORIES
 from web.rendering.i18n import N_
 
 router = APIRouter()
 
-FIELDS = ("title", "description", "price", "currency", "quantity", "limit_per_buyer", *event_fields.FIELDS)
+FIELDS = (
+    "title",
+    "description",
+    "price",
+    "currency",
+    "quantity",
+    "limit_per_buyer",
+    "category",
+    "tags",
+    *event_fields.FIELDS,
+)
 PICTURE_ERRORS = {
     "unsupported_picture": N_("This is not a JPEG, PNG or WebP picture."),
     "bad_picture": N_("This picture can't be read. Save it again as JPEG or PNG and try once more."),
@@ -31,7 +42,7 @@ PICTURE_ERRORS = {
 async def sell_page(visitor: CurrentVisitor) -> Response:
     """The form for a new item."""
     visitor.require_user()
-    return _form_page(visitor, "sell.html", {"quantity": "1", "currency": _usual_currency(visitor)})
+    return _form_page(visitor, "sell.html", {"quantity": "1", "currency": visitor.i18n.usual_currency})
 
 
 @router.post("/sell")
@@ -157,6 +168,8 @@ def _read(form: Fields, visitor: Visitor) -> tuple[dict[str, object], dict[str, 
     fields["limit_per_buyer"] = form.number("limit_per_buyer")
     if form.text("limit_per_buyer").strip() and not fields["limit_per_buyer"]:
         errors["limit_per_buyer"] = _quantity_error(visitor)
+    fields["category"] = form.text("category") or None
+    fields["tags"] = [tag.strip() for tag in form.text("tags").split(",") if tag.strip()]
     if not form.text("title").strip():
         errors["title"] = _title_error(visitor)
     details, wrong = event_fields.read(form, visitor.i18n)
@@ -176,6 +189,8 @@ def _refusal_errors(refused: Refused, visitor: Visitor) -> dict[str, str]:
         "currency": _("Choose a currency."),
         "quantity": _quantity_error(visitor),
         "limit_per_buyer": _quantity_error(visitor),
+        "category": _("Choose a category."),
+        "tags": _("Use up to five tags of up to 30 characters, with commas between them."),
         **event_fields.refusals(visitor.i18n),
     }
     return errors_of(refused, texts)
@@ -193,11 +208,6 @@ def _example(visitor: Visitor, currency: str) -> str:
     return money.typed(1250, currency, visitor.i18n.locale)
 
 
-def _usual_currency(visitor: Visitor) -> str:
-    usual = {"US": "USD", "GB": "GBP", "CH": "CHF", "AU": "AUD", "CA": "CAD", "JP": "JPY"}
-    return usual.get(visitor.i18n.locale.territory or "", "EUR")
-
-
 def _form_page(
     visitor: Visitor,
     template: str,
@@ -207,7 +217,7 @@ def _form_page(
     **context: Any,
 ) -> Response:
     blank = {**dict.fromkeys(FIELDS, ""), **event_fields.blank(visitor.i18n)}
-    choices = {"currencies": sorted(Currency), "time_zones": event_fields.time_zones()}
+    choices = {"currencies": sorted(Currency), "time_zones": event_fields.time_zones(), "categories": CATEGORIES}
     return visitor.render(template, status, typed={**blank, **typed}, errors=errors or {}, **choices, **context)
 
 
@@ -224,6 +234,7 @@ def _edit_page(
         price = money.typed(item.price, item.currency, i18n.locale)
         typed = {"title": item.title, "description": item.description, "price": price, "currency": item.currency}
         typed |= {"quantity": str(item.quantity), "limit_per_buyer": str(item.limit_per_buyer or "")}
+        typed |= {"category": item.category or "", "tags": ", ".join(item.tags)}
         typed |= event_fields.typed(item, i18n)
     refused = i18n.gettext(PICTURE_ERRORS[picture]) if picture in PICTURE_ERRORS else ""
     return _form_page(visitor, "edit.html", typed, errors, status, item=item, picture_error=refused)

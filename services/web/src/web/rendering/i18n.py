@@ -70,6 +70,29 @@ class I18n:
         place = get_timezone_location(zone, self.locale, return_city=True) if zone and "/" in zone else "UTC"
         return f"{day}, {self.time(moment, zone)} ({place})"
 
+    def short_day(self, day: date) -> str:
+        """A day in the next weeks."""
+        return format_skeleton("MMMEd", datetime.combine(day, datetime.min.time()), locale=self.locale)
+
+    def day_part(self, day: date, part: str) -> str:
+        """A part of a day: `EEE` is the short name of its weekday, `d` its number, `MMM` its month."""
+        return format_date(day, part, self.locale)
+
+    def long_day(self, day: date) -> str:
+        """A day with its full name."""
+        return format_date(day, "full", self.locale)
+
+    def soon(self, moment: datetime, zone: str | None) -> str:
+        """Day and time where something takes place, in short."""
+        there = moment.astimezone(ZoneInfo(zone or "UTC"))
+        return f"{self.short_day(there.date())}, {self.time(moment, zone)}"
+
+    @property
+    def usual_currency(self) -> str:
+        """The currency that a visitor is likely to want."""
+        usual = {"US": "USD", "GB": "GBP", "CH": "CHF", "AU": "AUD", "CA": "CAD", "JP": "JPY"}
+        return usual.get(self.locale.territory or "", "EUR")
+
     def time(self, moment: datetime, zone: str | None) -> str:
         """The time of day where something takes place."""
         return format_time(moment, "short", ZoneInfo(zone or "UTC"), self.locale)
