@@ -287,6 +287,8 @@ class ItemState(Event):
     status: ItemStatus
     pictures: tuple[Id, ...] = ()
     limit_per_buyer: Quantity | None = None
+    sale_starts_at: AwareDatetime | None = None
+    sale_ends_at: AwareDatetime | None = None
     kind: ItemKind = ItemKind.THING
     starts_at: AwareDatetime | None = None
     ends_at: AwareDatetime | None = None

@@ -38,7 +38,7 @@ from orders.domain import (
 )
 from orders.holds import BuyerLimit, NetworkHolds, TooManyHolds, TotalHoldLimit
 from orders.settings import OrdersSettings
-from orders.stock import ItemNotFound, SoldOut
+from orders.stock import ItemNotFound, NotOnSaleYet, SaleOver, SoldOut
 from orders.store import OrderStore
 
 router = APIRouter(prefix="/api/orders", tags=["orders"])
@@ -102,6 +102,8 @@ class OrderView(BaseModel):
         TotalHoldLimit,
         BuyerLimit,
         ItemWithdrawn,
+        NotOnSaleYet,
+        SaleOver,
         IdempotencyKeyReused,
         TooManyHolds,
         NetworkHolds,

@@ -1,5 +1,6 @@
 """The stock of an item, from which orders take their units. No I/O."""
 
+from datetime import datetime
 from typing import Any, Self
 
 from common.aggregate import Aggregate
@@ -13,13 +14,36 @@ class ItemNotFound(NotFound):
     code = "item_not_found"
 
 
+class NotOnSaleYet(Conflict):
+    """The sale has not started. The problem has the time at which it does: `sale_starts_at`."""
+
+    code = "not_on_sale_yet"
+
+
+class SaleOver(Conflict):
+    """The time in which the seller takes orders is over."""
+
+    code = "sale_over"
+
+
 class SoldOut(Conflict):
     """Fewer units are free than were asked for."""
 
     code = "sold_out"
 
 
-OFFER = ("seller_id", "title", "unit_price", "currency", "offered", "status", "item_version", "limit_per_buyer")
+OFFER = (
+    "seller_id",
+    "title",
+    "unit_price",
+    "currency",
+    "offered",
+    "status",
+    "item_version",
+    "limit_per_buyer",
+    "sale_starts_at",
+    "sale_ends_at",
+)
 """Fields of a stock that are copied from the seller's offer."""
 
 
@@ -38,6 +62,8 @@ class Stock(Aggregate):
     item_version: int
     limit_per_buyer: int | None = None
     """Units that one buyer may hold and have paid for, if the seller has set a limit."""
+    sale_starts_at: datetime | None = None
+    sale_ends_at: datetime | None = None
     taken: int = 0
 
     @classmethod
@@ -74,6 +100,8 @@ class Stock(Aggregate):
             "status": item.status,
             "item_version": item.item_version,
             "limit_per_buyer": item.limit_per_buyer,
+            "sale_starts_at": item.sale_starts_at,
+            "sale_ends_at": item.sale_ends_at,
         }
 
     @property
@@ -91,6 +119,16 @@ class Stock(Aggregate):
         for name, value in self._offer(item).items():
             setattr(self, name, value)
         self._changed()
+
+    def check_on_sale(self, now: datetime) -> None:
+        """Raise `NotOnSaleYet` or `SaleOver` if the seller takes no orders at this time. For new orders only."""
+        if self.status is not ItemStatus.LISTED:
+            return
+        if self.sale_starts_at and now < self.sale_starts_at:
+            starts_at = self.sale_starts_at.isoformat()
+            raise NotOnSaleYet(f"the sale starts at {starts_at}", sale_starts_at=starts_at)
+        if self.sale_ends_at and now >= self.sale_ends_at:
+            raise SaleOver("the sale is over")
 
     def take(self, quantity: int) -> None:
         """Take units. Raises `SoldOut`, taking none, when fewer are free."""
