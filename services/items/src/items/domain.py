@@ -73,13 +73,21 @@ class KindIsFixed(Conflict):
     code = "kind_is_fixed"
 
 
-class WrongEvent(Invalid):
-    """The fields of an event contradict each other, or its kind. The problem has them in `errors`, as for others."""
+class WrongField(Invalid):
+    """A field contradicts another one. The problem has it in `errors`, as it has others."""
 
     code = "validation_failed"
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__("some fields are wrong", errors=[{"field": field, "message": message}])
+
+
+class WrongEvent(WrongField):
+    """The fields of an event contradict each other, or its kind."""
+
+
+class WrongSale(WrongField):
+    """The sale would be over before it starts."""
 
 
 class EventDetails(TypedDict, total=False):
@@ -93,7 +101,14 @@ class EventDetails(TypedDict, total=False):
     timezone: TimeZone | None
 
 
-class Changes(EventDetails, total=False):
+class SaleTimes(TypedDict, total=False):
+    """From when and until when orders are taken. None: as soon as it is listed, and for as long as there is any."""
+
+    sale_starts_at: Moment | None
+    sale_ends_at: Moment | None
+
+
+class Changes(EventDetails, SaleTimes, total=False):
     """What a seller may change: any of these. `kind` may be named, but not changed. No `limit_per_buyer` is None."""
 
     kind: ItemKind
@@ -124,6 +139,8 @@ class Item(Aggregate):
     status: ItemStatus = ItemStatus.LISTED
     pictures: tuple[str, ...] = ()
     limit_per_buyer: LimitPerBuyer | None = None
+    sale_starts_at: Moment | None = None
+    sale_ends_at: Moment | None = None
     kind: ItemKind = ItemKind.THING
     starts_at: Moment | None = None
     ends_at: Moment | None = None
@@ -155,12 +172,14 @@ class Item(Aggregate):
         quantity: int,
         now: datetime,
         limit_per_buyer: int | None = None,
+        sale_starts_at: datetime | None = None,
+        sale_ends_at: datetime | None = None,
         request_key: str | None = None,
         fingerprint: str | None = None,
         kind: ItemKind = ItemKind.THING,
         **details: Unpack[EventDetails],
     ) -> Self:
-        """Put something up for sale; all of it is available. Raises `WrongEvent`."""
+        """Put something up for sale; all of it is available. Raises `WrongEvent`, `WrongSale`."""
         item = cls(
             id=new_id(),
             seller_id=seller_id,
@@ -171,6 +190,8 @@ class Item(Aggregate):
             quantity=quantity,
             available=quantity,
             limit_per_buyer=limit_per_buyer,
+            sale_starts_at=sale_starts_at,
+            sale_ends_at=sale_ends_at,
             created_at=whole_milliseconds(now),
             request_key=request_key,
             fingerprint=fingerprint,
@@ -178,6 +199,7 @@ class Item(Aggregate):
             **details,
         )
         item._check_event()
+        item._check_sale()
         item._record(ItemListed)
         return item
 
@@ -190,7 +212,7 @@ class Item(Aggregate):
     def edit(self, caller_id: str, changes: Changes) -> None:
         """Change some fields. Equal values are no change.
 
-        Raises `NotOwner`, `ItemIsWithdrawn`, `KindIsFixed`, `WrongEvent`.
+        Raises `NotOwner`, `ItemIsWithdrawn`, `KindIsFixed`, `WrongEvent`, `WrongSale`.
         """
         self._check_editable(caller_id)
         if changes.get("kind", self.kind) is not self.kind:
@@ -199,6 +221,7 @@ class Item(Aggregate):
         for name, value in changes.items():
             setattr(self, name, value)
         self._check_event()
+        self._check_sale()
         if self.to_document() != before:
             self._record(ItemChanged)
 
@@ -251,6 +274,10 @@ class Item(Aggregate):
         elif self.doors_at and self.doors_at > self.starts_at:
             raise WrongEvent("doors_at", "doors open before an event starts")
 
+    def _check_sale(self) -> None:
+        if self.sale_starts_at and self.sale_ends_at and self.sale_ends_at <= self.sale_starts_at:
+            raise WrongSale("sale_ends_at", "the sale ends after it has started")
+
     def _only_for(self, caller_id: str) -> None:
         if caller_id != self.seller_id:
             raise NotOwner("this is another seller's item")
@@ -280,6 +307,8 @@ class Item(Aggregate):
             status=self.status,
             pictures=self.pictures,
             limit_per_buyer=self.limit_per_buyer,
+            sale_starts_at=self.sale_starts_at,
+            sale_ends_at=self.sale_ends_at,
             kind=self.kind,
             **{name: getattr(self, name) for name in EventDetails.__annotations__},
             restated=restated,

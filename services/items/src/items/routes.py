@@ -43,6 +43,7 @@ from items.domain import (
     TimeZone,
     TooManyPictures,
     WrongEvent,
+    WrongSale,
 )
 from items.pictures import KINDS, BadPicture, PictureConverter, UnsupportedPicture
 from items.store import ItemStore
@@ -58,8 +59,9 @@ Converter = Annotated[PictureConverter, Provided(PictureConverter)]
 class NewItem(Body):
     """What a seller offers; `price` is of one unit, in the currency's smallest unit.
 
-    One person may hold and have paid for `limit_per_buyer` units, if that is given. An event has to have `starts_at`;
-    only an event has the fields after `kind`.
+    One person may hold and have paid for `limit_per_buyer` units, if that is given. Orders are taken from
+    `sale_starts_at` until just before `sale_ends_at`. An event has to have `starts_at`; only an event has the fields
+    after `kind`.
     """
 
     title: NewTitle
@@ -68,6 +70,8 @@ class NewItem(Body):
     currency: Currency
     quantity: Quantity
     limit_per_buyer: LimitPerBuyer | None = None
+    sale_starts_at: Moment | None = None
+    sale_ends_at: Moment | None = None
     kind: ItemKind = ItemKind.THING
     starts_at: Moment | None = None
     ends_at: Moment | None = None
@@ -126,6 +130,8 @@ class ItemView(BaseModel):
     created_at: AwareDatetime
     pictures: list[PictureView] = []
     limit_per_buyer: int | None = None
+    sale_starts_at: AwareDatetime | None = None
+    sale_ends_at: AwareDatetime | None = None
     kind: ItemKind = ItemKind.THING
     starts_at: AwareDatetime | None = None
     ends_at: AwareDatetime | None = None
@@ -190,7 +196,7 @@ async def list_items(
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
-    responses=problems(EmailNotVerified, Unauthenticated, WrongEvent, IdempotencyKeyReused, Unavailable),
+    responses=problems(EmailNotVerified, Unauthenticated, WrongEvent, WrongSale, IdempotencyKeyReused, Unavailable),
 )
 async def offer_item(
     body: NewItem, user: VerifiedUser, store: Items, now: Now, idempotency_key: IdempotencyKey = None
@@ -204,7 +210,9 @@ async def offer_item(
 
 @router.patch(
     "/{item_id}",
-    responses=problems(Unauthenticated, NotOwner, ItemNotFound, ItemIsWithdrawn, KindIsFixed, WrongEvent, StaleWrite),
+    responses=problems(
+        Unauthenticated, NotOwner, ItemNotFound, ItemIsWithdrawn, KindIsFixed, WrongEvent, WrongSale, StaleWrite
+    ),
 )
 async def edit_item(
     item_id: ItemInPath, body: Annotated[Edit, AfterValidator(_something)], user: CurrentUser, store: Items
