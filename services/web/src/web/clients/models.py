@@ -1,9 +1,11 @@
 """What services answer, as far as pages show it. Amounts are in minor units."""
 
 from datetime import datetime
+from enum import StrEnum
 
 from pydantic import BaseModel, Field, TypeAdapter
 
+from common.clock import now
 from common.events import Currency, ItemKind
 
 
@@ -13,6 +15,14 @@ class Picture(BaseModel):
     id: str
     small: str
     large: str
+
+
+class Sale(StrEnum):
+    """Where an item is in the time in which it is sold. Orders decides by its own clock."""
+
+    EARLY = "early"
+    OPEN = "open"
+    OVER = "over"
 
 
 class Item(BaseModel):
@@ -31,6 +41,8 @@ class Item(BaseModel):
     version: int
     pictures: list[Picture] = []
     limit_per_buyer: int | None = None
+    sale_starts_at: datetime | None = None
+    sale_ends_at: datetime | None = None
     kind: ItemKind = ItemKind.THING
     starts_at: datetime | None = None
     ends_at: datetime | None = None
@@ -52,9 +64,16 @@ class Item(BaseModel):
         return self.status == "listed"
 
     @property
+    def sale(self) -> Sale:
+        """Whether its sale has started, and whether it is over."""
+        if self.sale_ends_at and now() >= self.sale_ends_at:
+            return Sale.OVER
+        return Sale.EARLY if self.sale_starts_at and now() < self.sale_starts_at else Sale.OPEN
+
+    @property
     def left(self) -> int:
         """Units that can be ordered now."""
-        return self.available if self.listed else 0
+        return self.available if self.listed and self.sale is Sale.OPEN else 0
 
 
 class OrderSnapshot(BaseModel):

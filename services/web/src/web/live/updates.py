@@ -63,6 +63,9 @@ LISTENED: tuple[tuple[type[Event], ...], ...] = (
 )
 """The events that change pages, by stream."""
 
+OFFERED = {"price", "currency", "quantity", "status", "sale_starts_at", "sale_ends_at"}
+"""What an event says about an item that pages show."""
+
 MAX_STOCKS = 20_000
 """Items whose stock is remembered without an open page: the items service learns of a change a little later."""
 
@@ -261,7 +264,7 @@ class LiveUpdates:
         """The newest state of an item, from what was fetched and received."""
         item, state = shown.fetched, shown.state
         if item and state and state.item_version > item.version:
-            item = item.model_copy(update=state.model_dump(include={"price", "currency", "quantity", "status"}))
+            item = item.model_copy(update=state.model_dump(include=OFFERED))
         if item and (stock := self._stocks.get(item.id)):
             item = item.model_copy(update={"available": stock.available})
         return item

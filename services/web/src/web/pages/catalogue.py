@@ -1,5 +1,6 @@
 """Browse items, look at one, and order it."""
 
+from datetime import datetime
 from math import ceil
 from urllib.parse import quote
 
@@ -95,6 +96,12 @@ def refusal(refused: Refused, item: Item, i18n: I18n) -> str:
             return left % {"number": i18n.number(item.left)}
         case "sold_out":
             return i18n.gettext("Somebody was faster: this is sold out. If a hold runs out, it will be back here.")
+        case "not_on_sale_yet":
+            starts_at = datetime.fromisoformat(str(refused.problem["sale_starts_at"]))
+            when = i18n.day_and_time(starts_at, item.timezone)
+            return i18n.gettext("The sale starts on %(when)s.") % {"when": when}
+        case "sale_over":
+            return i18n.gettext("The sale is over.")
         case "price_changed":
             price = i18n.money(item.price, item.currency)
             return i18n.gettext(

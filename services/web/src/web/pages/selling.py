@@ -10,7 +10,7 @@ from common.events import Currency
 from common.http.paging import KnownId
 from web.clients.api import Refused
 from web.clients.models import Item
-from web.pages import event_fields
+from web.pages import event_fields, sale_fields
 from web.pages.forms import MAX_PICTURE, MAX_PICTURES, Fields, Form, FormWithPictures, errors_of
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering import money
@@ -18,7 +18,8 @@ from web.rendering.i18n import N_
 
 router = APIRouter()
 
-FIELDS = ("title", "description", "price", "currency", "quantity", "limit_per_buyer", *event_fields.FIELDS)
+OFFER = ("title", "description", "price", "currency", "quantity", "limit_per_buyer")
+FIELDS = (*OFFER, *sale_fields.FIELDS, *event_fields.FIELDS)
 PICTURE_ERRORS = {
     "unsupported_picture": N_("This is not a JPEG, PNG or WebP picture."),
     "bad_picture": N_("This picture can't be read. Save it again as JPEG or PNG and try once more."),
@@ -160,7 +161,8 @@ def _read(form: Fields, visitor: Visitor) -> tuple[dict[str, object], dict[str, 
     if not form.text("title").strip():
         errors["title"] = _title_error(visitor)
     details, wrong = event_fields.read(form, visitor.i18n)
-    return fields | details, errors | wrong
+    times, wrong_times = sale_fields.read(form, visitor.i18n)
+    return fields | details | times, errors | wrong | wrong_times
 
 
 def _refusal_errors(refused: Refused, visitor: Visitor) -> dict[str, str]:
@@ -176,6 +178,7 @@ def _refusal_errors(refused: Refused, visitor: Visitor) -> dict[str, str]:
         "currency": _("Choose a currency."),
         "quantity": _quantity_error(visitor),
         "limit_per_buyer": _quantity_error(visitor),
+        **sale_fields.refusals(visitor.i18n),
         **event_fields.refusals(visitor.i18n),
     }
     return errors_of(refused, texts)
@@ -208,6 +211,7 @@ def _form_page(
 ) -> Response:
     blank = {**dict.fromkeys(FIELDS, ""), **event_fields.blank(visitor.i18n)}
     choices = {"currencies": sorted(Currency), "time_zones": event_fields.time_zones()}
+    choices["usual_time_zone"] = event_fields.usual_time_zone(visitor.i18n)
     return visitor.render(template, status, typed={**blank, **typed}, errors=errors or {}, **choices, **context)
 
 
@@ -224,6 +228,6 @@ def _edit_page(
         price = money.typed(item.price, item.currency, i18n.locale)
         typed = {"title": item.title, "description": item.description, "price": price, "currency": item.currency}
         typed |= {"quantity": str(item.quantity), "limit_per_buyer": str(item.limit_per_buyer or "")}
-        typed |= event_fields.typed(item, i18n)
+        typed |= event_fields.typed(item, i18n) | sale_fields.typed(item, i18n)
     refused = i18n.gettext(PICTURE_ERRORS[picture]) if picture in PICTURE_ERRORS else ""
     return _form_page(visitor, "edit.html", typed, errors, status, item=item, picture_error=refused)

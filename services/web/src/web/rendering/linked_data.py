@@ -1,7 +1,7 @@
 """What search engines read about an item (schema.org/Product, schema.org/Offer)."""
 
 from common.i18n import major_units
-from web.clients.models import Item
+from web.clients.models import Item, Sale
 
 
 def linked_data(item: Item, summary: str, origin: str) -> dict[str, object]:
@@ -12,7 +12,7 @@ def linked_data(item: Item, summary: str, origin: str) -> dict[str, object]:
         "url": address,
         "price": str(major_units(item.price, item.currency)),
         "priceCurrency": item.currency,
-        "availability": f"https://schema.org/{'InStock' if item.left else 'SoldOut'}",
+        "availability": f"https://schema.org/{_availability(item)}",
     }
     if item.seller_name:
         offer["seller"] = {"@type": "Person", "name": item.seller_name}
@@ -27,3 +27,9 @@ def linked_data(item: Item, summary: str, origin: str) -> dict[str, object]:
     if item.pictures:
         found["image"] = [f"{origin}{picture.large}" for picture in item.pictures]
     return found
+
+
+def _availability(item: Item) -> str:
+    if item.listed and item.available and item.sale is Sale.EARLY:
+        return "PreSale"
+    return "InStock" if item.left else "SoldOut"
