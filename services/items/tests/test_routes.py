@@ -410,7 +410,8 @@ async def test_a_seller_says_when_the_sale_starts_and_ends(shop: Shop) -> None:
         "2027-05-01T20:00:00+00:00",
         None,
     ]
-    assert changed[-1].sale_ends_at and changed[-1].sale_ends_at.isoformat() == "2027-05-02T20:00:00+00:00"
+    assert changed[-1].sale_ends_at
+    assert changed[-1].sale_ends_at.isoformat() == "2027-05-02T20:00:00+00:00"
 
 
 async def test_a_wrong_field_of_an_event_is_named_and_changes_nothing(shop: Shop) -> None:

@@ -147,7 +147,7 @@ async def test_pages_follow_each_other_without_gap_or_repetition(store: ItemStor
     sizes = []
 
     while True:
-        page = await store.page(search=None, seller_id=None, withdrawn_too=False, limit=3, before=cursor)
+        page = await store.page(search=None, seller_id=None, hidden_too=False, limit=3, before=cursor)
         seen += [item["_id"] for item in page]
         sizes.append(len(page))
         if len(page) < 3:

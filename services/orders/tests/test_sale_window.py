@@ -2,10 +2,8 @@
 
 from datetime import datetime, timedelta
 
-import pytest
-
 from common.clock import now
-from common.events import ItemChanged, ItemListed, ItemWithdrawn
+from common.events import ItemChanged, ItemListed, ItemStatus, ItemWithdrawn
 from common.ids import new_id
 from tests.support.clock import Clock
 from tests.support.sessions import person
@@ -65,3 +63,28 @@ async def test_late_money_for_a_hold_counts_after_the_sale_is_over(orders: World
     await orders.events.deliver(orders.authorized(order, "late"))
 
     assert (await orders.order(order["id"]))["late_payment"] == "accepted"
+
+
+async def turned(orders: World, item: str, version: int, status: ItemStatus) -> None:
+    """Orders follows the item to this status."""
+    await orders.events.deliver(orders.item(ItemChanged, item, version).model_copy(update={"status": status}))
+
+
+async def test_a_draft_is_as_good_as_unknown_and_what_is_paused_sells_again_when_it_is_resumed(orders: World) -> None:
+    item, buyer, key = new_id(), person(), new_id()
+    draft = orders.item(ItemListed, item, 1).model_copy(update={"status": ItemStatus.DRAFT})
+    await orders.events.deliver(draft)
+    unknown = await orders.place(item)
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "item_not_found")
+
+    await turned(orders, item, 2, ItemStatus.LISTED)
+    open_order = await orders.placed(item, 1, buyer)
+    await turned(orders, item, 3, ItemStatus.PAUSED)
+    for _ in range(2):
+        paused = await orders.place(item, 1, buyer, **{"Idempotency-Key": key})
+        assert (paused.status_code, paused.json()["code"]) == (409, "item_paused")
+    assert (await orders.get(f"/{open_order['id']}", buyer)).json()["status"] == "awaiting_payment"
+
+    await turned(orders, item, 4, ItemStatus.LISTED)
+    assert (await orders.place(item, 1, buyer)).status_code == 201
+    assert (await orders.place(item, 1, buyer, **{"Idempotency-Key": key})).json()["code"] == "item_paused"

@@ -45,3 +45,23 @@ async def test_who_orders_too_early_or_too_late_is_told_so(visitors: Visitors) -
     early = await buyer.send(page, f"{item}/order", quantity="1")
 
     assert (early.status, early.errors["quantity"][:34]) == (409, "The sale starts on Mon, 1 May 2090")
+
+
+async def test_a_draft_is_published_paused_and_sold_again(visitors: Visitors) -> None:
+    seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
+    item = await listed(seller, draft="yes")
+    assert (await buyer.get(item)).status == 404
+    draft = await seller.get(item)
+    assert "only you can see it" in draft.text
+
+    published = await seller.send(draft, f"{item}/turn/publish")
+    page = await buyer.get(item)
+    assert (published.path, page.status) == (item, 200)
+
+    paused = await seller.send(published, f"{item}/turn/pause")
+    assert "Not for sale right now" in (await buyer.get(item)).text
+    refused = await buyer.send(page, f"{item}/order", quantity="1")
+    assert (refused.status, "right now" in refused.errors["quantity"]) == (409, True)
+
+    await seller.send(paused, f"{item}/turn/resume")
+    await ordered(buyer, item)

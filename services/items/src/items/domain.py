@@ -55,6 +55,12 @@ class ItemIsWithdrawn(Conflict):
     code = "item_withdrawn"
 
 
+class ItemIsDraft(Conflict):
+    """The item is not published yet."""
+
+    code = "item_is_draft"
+
+
 class PictureNotFound(NotFound):
     """The item has no such picture."""
 
@@ -137,6 +143,8 @@ class Item(Aggregate):
     currency: Currency
     quantity: Quantity
     status: ItemStatus = ItemStatus.LISTED
+    published: bool = True
+    """Whether it is there for others than its seller: once it is, it stays so."""
     pictures: tuple[str, ...] = ()
     limit_per_buyer: LimitPerBuyer | None = None
     sale_starts_at: Moment | None = None
@@ -177,9 +185,10 @@ class Item(Aggregate):
         request_key: str | None = None,
         fingerprint: str | None = None,
         kind: ItemKind = ItemKind.THING,
+        draft: bool = False,
         **details: Unpack[EventDetails],
     ) -> Self:
-        """Put something up for sale; all of it is available. Raises `WrongEvent`, `WrongSale`."""
+        """Put something up for sale, all of it available, or draft it. Raises `WrongEvent`, `WrongSale`."""
         item = cls(
             id=new_id(),
             seller_id=seller_id,
@@ -196,6 +205,8 @@ class Item(Aggregate):
             request_key=request_key,
             fingerprint=fingerprint,
             kind=kind,
+            status=ItemStatus.DRAFT if draft else ItemStatus.LISTED,
+            published=not draft,
             **details,
         )
         item._check_event()
@@ -248,9 +259,29 @@ class Item(Aggregate):
     def withdraw(self, caller_id: str) -> None:
         """Take it off sale for good. Withdrawing twice is withdrawing once. Raises `NotOwner`."""
         self._only_for(caller_id)
-        if self.status is ItemStatus.LISTED:
+        if self.status is not ItemStatus.WITHDRAWN:
             self.status = ItemStatus.WITHDRAWN
             self._record(ItemWithdrawn)
+
+    def publish(self, caller_id: str) -> None:
+        """Put a draft on sale, for everybody to see. What is published stays as it is.
+
+        Raises `NotOwner`, `ItemIsWithdrawn`.
+        """
+        self._check_editable(caller_id)
+        if not self.published:
+            self.published = True
+            self._turn(ItemStatus.LISTED)
+
+    def pause(self, caller_id: str) -> None:
+        """Take no orders until it is resumed. Raises `NotOwner`, `ItemIsWithdrawn`, `ItemIsDraft`."""
+        self._check_published(caller_id)
+        self._turn(ItemStatus.PAUSED)
+
+    def resume(self, caller_id: str) -> None:
+        """Take orders again. Raises `NotOwner`, `ItemIsWithdrawn`, `ItemIsDraft`."""
+        self._check_published(caller_id)
+        self._turn(ItemStatus.LISTED)
 
     def to_document(self) -> dict[str, Any]:
         """The state. The copies are part of a new item only; after that their consumers write them."""
@@ -260,6 +291,16 @@ class Item(Aggregate):
         self._only_for(caller_id)
         if self.status is ItemStatus.WITHDRAWN:
             raise ItemIsWithdrawn("this item is withdrawn; list it again")
+
+    def _check_published(self, caller_id: str) -> None:
+        self._check_editable(caller_id)
+        if self.status is ItemStatus.DRAFT:
+            raise ItemIsDraft("this is a draft; publish it first")
+
+    def _turn(self, status: ItemStatus) -> None:
+        if self.status is not status:
+            self.status = status
+            self._record(ItemChanged)
 
     def _check_event(self) -> None:
         """Raise `WrongEvent` unless an event has a start, which is between doors and end, and a thing has no time."""
@@ -279,6 +320,8 @@ class Item(Aggregate):
             raise WrongSale("sale_ends_at", "the sale ends after it has started")
 
     def _only_for(self, caller_id: str) -> None:
+        if caller_id != self.seller_id and not self.published:
+            raise ItemNotFound("there is no such item")
         if caller_id != self.seller_id:
             raise NotOwner("this is another seller's item")
 

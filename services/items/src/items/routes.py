@@ -1,4 +1,4 @@
-"""Browse, offer, edit and withdraw items, and their pictures."""
+"""Browse, offer, edit, pause and withdraw items, and their pictures."""
 
 from collections.abc import Awaitable, Sequence
 from hashlib import sha256
@@ -28,6 +28,7 @@ from common.mongo.client import Document
 from items.domain import (
     Changes,
     Item,
+    ItemIsDraft,
     ItemIsWithdrawn,
     ItemNotFound,
     KindIsFixed,
@@ -61,7 +62,7 @@ class NewItem(Body):
 
     One person may hold and have paid for `limit_per_buyer` units, if that is given. Orders are taken from
     `sale_starts_at` until just before `sale_ends_at`. An event has to have `starts_at`; only an event has the fields
-    after `kind`.
+    after `kind` and before `draft`. A `draft` is there for its seller alone, until it is published.
     """
 
     title: NewTitle
@@ -79,6 +80,7 @@ class NewItem(Body):
     venue: NewPlace | None = None
     city: NewPlace | None = None
     timezone: TimeZone | None = None
+    draft: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -167,9 +169,9 @@ class ItemView(BaseModel):
 
 
 @router.get("/{item_id}", responses=problems(ItemNotFound))  # First: routes are tried in order, and this one is hot.
-async def get_item(item_id: ItemInPath, store: Items) -> ItemView:
-    """One item, listed or withdrawn."""
-    return ItemView.of(await store.look_at(item_id))
+async def get_item(item_id: ItemInPath, store: Items, user: OptionalUser) -> ItemView:
+    """One item, also if it is paused or withdrawn. A draft is there for its seller alone."""
+    return ItemView.of(await store.look_at_as(item_id, user.id if user else None))
 
 
 @router.get("")
@@ -183,12 +185,15 @@ async def list_items(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Page[ItemView]:
-    """Items on sale, newest first; `q` wants every word in title or description. Sellers see their withdrawn ones."""
+    """Items on sale, newest first; `q` wants every word in title or description.
+
+    Paused ones are among them. Sellers see their drafts and what they have withdrawn, too.
+    """
     own = user is not None and user.id == seller_id
     search = q.strip() if q else None
 
     def find(most: int) -> Awaitable[list[Document]]:
-        return store.page(search=search, seller_id=seller_id, withdrawn_too=own, limit=most, before=cursor)
+        return store.page(search=search, seller_id=seller_id, hidden_too=own, limit=most, before=cursor)
 
     return await page_of(find, limit, ItemView.of, lambda item: str(item["_id"]))
 
@@ -223,6 +228,36 @@ async def edit_item(
     """
     item = await store.change(item_id, lambda item: item.edit(user.id, body))
     return ItemView.of(await store.once_in_effect(item))
+
+
+@router.post(
+    "/{item_id}/publish", responses=problems(Unauthenticated, NotOwner, ItemNotFound, ItemIsWithdrawn, StaleWrite)
+)
+async def publish_item(item_id: ItemInPath, user: CurrentUser, store: Items) -> ItemView:
+    """Put a draft on sale, for everybody to see. What is published already stays as it is.
+
+    The answer waits until this is in effect, as that of an edit does.
+    """
+    return ItemView.of(await store.once_in_effect(await store.change(item_id, lambda item: item.publish(user.id))))
+
+
+TURNED = problems(Unauthenticated, NotOwner, ItemNotFound, ItemIsWithdrawn, ItemIsDraft, StaleWrite)
+
+
+@router.post("/{item_id}/pause", responses=TURNED)
+async def pause_item(item_id: ItemInPath, user: CurrentUser, store: Items) -> ItemView:
+    """Take no orders until it is resumed. Everybody still sees it, and open orders live on.
+
+    The answer waits until this is in effect, as that of an edit does.
+    """
+    item = await store.change(item_id, lambda item: item.pause(user.id), command=False)
+    return ItemView.of(await store.once_in_effect(item))
+
+
+@router.post("/{item_id}/resume", responses=TURNED)
+async def resume_item(item_id: ItemInPath, user: CurrentUser, store: Items) -> ItemView:
+    """Take orders again for what was paused. The answer waits until this is in effect, as that of an edit does."""
+    return ItemView.of(await store.once_in_effect(await store.change(item_id, lambda item: item.resume(user.id))))
 
 
 @router.delete("/{item_id}", responses=problems(Unauthenticated, NotOwner, ItemNotFound, StaleWrite))

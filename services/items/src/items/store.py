@@ -39,6 +39,9 @@ SWEEP_PAGE = 500
 WITHDRAWN_AT_ONCE = 100
 """Items of an erased seller that are withdrawn together."""
 
+SHOWN = (ItemStatus.LISTED, ItemStatus.PAUSED)
+"""What a list shows to others than the seller."""
+
 LIVING = {"erased": {"$exists": False}}
 """Sellers that have not deleted their account."""
 
@@ -83,18 +86,25 @@ class ItemStore:
             return document
         raise ItemNotFound("there is no such item")
 
+    async def look_at_as(self, item_id: str, viewer_id: str | None) -> Document:
+        """As `look_at`; what is not published is there for its seller alone."""
+        document = await self.look_at(item_id)
+        if document.get("published", True) or document["seller_id"] == viewer_id:
+            return document
+        raise ItemNotFound("there is no such item")
+
     async def get(self, item_id: str) -> Item:
         """The item. Raises `ItemNotFound`."""
         return Item.from_document(await self.look_at(item_id))
 
     async def page(
-        self, *, search: str | None, seller_id: str | None, withdrawn_too: bool, limit: int, before: str | None
+        self, *, search: str | None, seller_id: str | None, hidden_too: bool, limit: int, before: str | None
     ) -> list[Document]:
         """The documents of the newest items that match, older than the item `before`.
 
-        `search`: every word of it occurs in title or description.
+        `hidden_too`: also drafts, and what is withdrawn. `search`: every word of it occurs in title or description.
         """
-        query: dict[str, Any] = {} if withdrawn_too else {"status": ItemStatus.LISTED}
+        query: dict[str, Any] = {} if hidden_too else {"status": {"$in": SHOWN}}
         if seller_id:
             query["seller_id"] = seller_id
         if before:
@@ -211,10 +221,9 @@ class ItemStore:
         """Remember only that they are erased, take their name from their items, and withdraw these."""
         await self._sellers.replace_one({"_id": seller_id}, {"erased": True}, upsert=True)
         await self._items.update_many({"seller_id": seller_id}, {"$unset": {"seller_name": ""}})
-        while on_sale := await self.page(
-            search=None, seller_id=seller_id, withdrawn_too=False, limit=WITHDRAWN_AT_ONCE, before=None
-        ):
-            await asyncio.gather(*(self._withdraw(item["_id"], seller_id) for item in on_sale))
+        left = {"seller_id": seller_id, "status": {"$ne": ItemStatus.WITHDRAWN}}
+        while found := await self._items.find(left, {"_id": 1}).limit(WITHDRAWN_AT_ONCE).to_list():
+            await asyncio.gather(*(self._withdraw(item["_id"], seller_id) for item in found))
 
     async def show_stock(self, event: StockChanged) -> None:
         """Show the available units, unless newer ones are shown already. Concurrent calls share one write."""

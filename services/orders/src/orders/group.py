@@ -12,10 +12,10 @@ from common.events import Event
 from orders.commands import ChangeOrder, Command, FollowItem, PlaceOrder
 from orders.domain import HoldLimit, Order, OrderNotFound, OrderStatus, PriceChanged
 from orders.holds import BuyerLimit, Hold, HoldLimits, Holds, Owned, TotalHoldLimit
-from orders.stock import ItemNotFound, SaleOver, SoldOut, Stock
+from orders.stock import ItemNotFound, ItemPaused, SaleOver, SoldOut, Stock
 
 REFUSALS: dict[str, type[SoukError]] = {
-    kind.code: kind for kind in (PriceChanged, SoldOut, HoldLimit, TotalHoldLimit, BuyerLimit, SaleOver)
+    kind.code: kind for kind in (PriceChanged, SoldOut, HoldLimit, TotalHoldLimit, BuyerLimit, ItemPaused, SaleOver)
 }
 """Refusals that depend on the moment. They are stored under the Idempotency-Key, as an order is.
 

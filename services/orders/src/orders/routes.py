@@ -38,7 +38,7 @@ from orders.domain import (
 )
 from orders.holds import BuyerLimit, NetworkHolds, TooManyHolds, TotalHoldLimit
 from orders.settings import OrdersSettings
-from orders.stock import ItemNotFound, NotOnSaleYet, SaleOver, SoldOut
+from orders.stock import ItemNotFound, ItemPaused, NotOnSaleYet, SaleOver, SoldOut
 from orders.store import OrderStore
 
 router = APIRouter(prefix="/api/orders", tags=["orders"])
@@ -102,6 +102,7 @@ class OrderView(BaseModel):
         TotalHoldLimit,
         BuyerLimit,
         ItemWithdrawn,
+        ItemPaused,
         NotOnSaleYet,
         SaleOver,
         IdempotencyKeyReused,

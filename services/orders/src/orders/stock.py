@@ -14,6 +14,12 @@ class ItemNotFound(NotFound):
     code = "item_not_found"
 
 
+class ItemPaused(Conflict):
+    """The seller takes no orders right now, and may take some later."""
+
+    code = "item_paused"
+
+
 class NotOnSaleYet(Conflict):
     """The sale has not started. The problem has the time at which it does: `sale_starts_at`."""
 
@@ -121,8 +127,15 @@ class Stock(Aggregate):
         self._changed()
 
     def check_on_sale(self, now: datetime) -> None:
-        """Raise `NotOnSaleYet` or `SaleOver` if the seller takes no orders at this time. For new orders only."""
-        if self.status is not ItemStatus.LISTED:
+        """Raise if the seller takes no orders at this time. For new orders only; what is withdrawn they refuse.
+
+        Raises `ItemNotFound` for a draft, `ItemPaused`, `NotOnSaleYet` or `SaleOver`.
+        """
+        if self.status is ItemStatus.DRAFT:
+            raise ItemNotFound("there is no such item")
+        if self.status is ItemStatus.PAUSED:
+            raise ItemPaused("the seller takes no orders for this right now")
+        if self.status is ItemStatus.WITHDRAWN:
             return
         if self.sale_starts_at and now < self.sale_starts_at:
             starts_at = self.sale_starts_at.isoformat()

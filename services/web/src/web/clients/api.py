@@ -162,6 +162,10 @@ class Api:
         """Change an item."""
         return Item.model_validate_json((await self.send("PATCH", "items", item_id, json=fields)).content)
 
+    async def turn(self, item_id: str, what: str) -> Item:
+        """`publish` a draft, `pause` an item, or `resume` it."""
+        return Item.model_validate_json((await self.send("POST", "items", item_id, what)).content)
+
     async def withdraw(self, item_id: str) -> Item:
         """Take an item off sale."""
         return Item.model_validate_json((await self.send("DELETE", "items", item_id)).content)

@@ -100,6 +100,8 @@ def refusal(refused: Refused, item: Item, i18n: I18n) -> str:
             starts_at = datetime.fromisoformat(str(refused.problem["sale_starts_at"]))
             when = i18n.day_and_time(starts_at, item.timezone)
             return i18n.gettext("The sale starts on %(when)s.") % {"when": when}
+        case "item_paused":
+            return i18n.gettext("The seller is not taking orders for this right now. Look in again later.")
         case "sale_over":
             return i18n.gettext("The sale is over.")
         case "price_changed":

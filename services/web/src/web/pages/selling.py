@@ -1,7 +1,7 @@
 """Sell, edit and withdraw items, and their pictures."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Response, UploadFile
 
@@ -18,8 +18,10 @@ from web.rendering.i18n import N_
 
 router = APIRouter()
 
-OFFER = ("title", "description", "price", "currency", "quantity", "limit_per_buyer")
+OFFER = ("title", "description", "price", "currency", "quantity", "limit_per_buyer", "draft")
 FIELDS = (*OFFER, *sale_fields.FIELDS, *event_fields.FIELDS)
+Turn = Literal["publish", "pause", "resume"]
+TURNED: Mapping[Turn, str] = {"publish": "listed", "pause": "paused", "resume": "resumed"}
 PICTURE_ERRORS = {
     "unsupported_picture": N_("This is not a JPEG, PNG or WebP picture."),
     "bad_picture": N_("This picture can't be read. Save it again as JPEG or PNG and try once more."),
@@ -40,18 +42,20 @@ async def sell(visitor: CurrentVisitor, form: FormWithPictures) -> Response:
     """List an item, with its pictures. The same form sent twice lists one, with the pictures that are still missing."""
     visitor.require_user()
     fields, errors = _read(form, visitor)
+    typed = form.texts(*FIELDS)
     try:
         if errors:
-            return _form_page(visitor, "sell.html", form.texts(*FIELDS), errors, 422)
+            return _form_page(visitor, "sell.html", typed, errors, 422)
+        fields["draft"] = bool(form.text("draft"))
         item = await visitor.api.offer(fields, form.text("key"))
     except Refused as refused:
         errors = _refusal_errors(refused, visitor)
-        return _form_page(visitor, "sell.html", form.texts(*FIELDS), errors, refused.status)
+        return _form_page(visitor, "sell.html", typed, errors, refused.status)
     pictures = form.files("pictures")
     missing = pictures[len((await visitor.api.item(item.id)).pictures) :] if pictures else []
     if refused_picture := await _add_pictures(visitor, item.id, missing):
         return visitor.redirect(f"/items/{item.id}/edit?note=listed&picture={refused_picture}#pictures")
-    return visitor.redirect(f"/items/{item.id}?note=listed")
+    return visitor.redirect(f"/items/{item.id}?note={'drafted' if fields['draft'] else 'listed'}")
 
 
 @router.get("/items/{item_id}/edit")
@@ -73,6 +77,14 @@ async def edit(item_id: KnownId, visitor: CurrentVisitor, form: Form) -> Respons
     except Refused as refused:
         return _edit_page(visitor, item, form.texts(*FIELDS), _refusal_errors(refused, visitor), refused.status)
     return visitor.redirect(f"/items/{item_id}/edit?note={'saved' if item.in_effect else 'accepted'}")
+
+
+@router.post("/items/{item_id}/turn/{what}")
+async def turn(item_id: KnownId, what: Turn, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
+    """Publish, pause or resume an item."""
+    visitor.require_user()
+    item = await visitor.api.turn(item_id, what)
+    return visitor.redirect(f"/items/{item_id}?note={TURNED[what] if item.in_effect else 'accepted'}")
 
 
 @router.post("/items/{item_id}/withdraw")
