@@ -16,6 +16,7 @@ from orders.records import records
 from orders.routes import router
 from orders.settings import OrdersSettings
 from orders.store import OrderStore
+from orders.units import UnitCounter
 
 
 @asynccontextmanager
@@ -31,7 +32,7 @@ async def start() -> AsyncIterator[Running]:
         store = OrderStore(db, relay)
         await store.prepare()
         desk = ReservationDesk(store, settings.hold_limits)
-        parts = [settings, store, desk, sessions]
+        parts = [settings, store, desk, sessions, UnitCounter(db)]
         async with records.answering(bus, parts), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 

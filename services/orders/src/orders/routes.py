@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Path, Request, status
+from fastapi import APIRouter, Path, Query, Request, status
 from pydantic import BaseModel, Field
 
 from common.errors import IdempotencyKeyReused
@@ -40,11 +40,15 @@ from orders.holds import BuyerLimit, NetworkHolds, TooManyHolds, TotalHoldLimit
 from orders.settings import OrdersSettings
 from orders.stock import ItemNotFound, ItemPaused, NotOnSaleYet, SaleOver, SoldOut
 from orders.store import OrderStore
+from orders.units import UnitCounter, Units
 
 router = APIRouter(prefix="/api/orders", tags=["orders"])
 
 Store = Annotated[OrderStore, Provided(OrderStore)]
 OrderInPath = Annotated[str, Path(description="The order's id.", examples=[EXAMPLE_ID])]
+ItemIds = Annotated[
+    list[ItemId], Query(min_length=1, max_length=100, description="Up to 100 items.", examples=[[EXAMPLE_ID]])
+]
 Desk = Annotated[ReservationDesk, Provided(ReservationDesk)]
 
 
@@ -131,6 +135,15 @@ async def list_orders(user: CurrentUser, store: Store, limit: Limit = 20, cursor
 async def list_sales(user: CurrentUser, store: Store, limit: Limit = 20, cursor: Cursor = None) -> Page[OrderView]:
     """Orders on the caller's items, newest first."""
     return await page_of(lambda most: store.sold_by(user.id, most, cursor), limit, OrderView.of, lambda o: o.id)
+
+
+@router.get("/units")
+async def count_units(item_id: ItemIds, counter: Annotated[UnitCounter, Provided(UnitCounter)]) -> list[Units]:
+    """How many units of these items are held and how many are sold. An item that orders does not know is left out.
+
+    What is held may come back. Everybody may know, as everybody sees how many are left.
+    """
+    return await counter.count(item_id)
 
 
 @router.get("/{order_id}", responses=problems(OrderNotFound))

@@ -152,6 +152,15 @@ class Api:
         """One item."""
         return Item.model_validate_json((await self.get("items", item_id)).content)
 
+    async def with_units(self, items: Sequence[Item]) -> list[Item]:
+        """The items with their units; without them while orders is away."""
+        try:
+            answer = await self.get("orders", "units", item_id=[item.id for item in items]) if items else None
+        except Unavailable:
+            answer = None
+        counted = {units.item_id: units for units in UNITS.validate_json(answer.content)} if answer else {}
+        return [item.model_copy(update={"units": counted.get(item.id)}) for item in items]
+
     async def offer(self, fields: Mapping[str, object], key: str) -> Item:
         """List an item. A second call with the same `key`, unless that is empty, returns the item as it was listed."""
         headers = {"Idempotency-Key": key} if key else {}

@@ -111,9 +111,15 @@ def refusal(refused: Refused, item: Item, i18n: I18n) -> str:
                 "press the button once more if you still want it."
             ) % {"price": price}
         case "hold_limit":
-            return i18n.gettext("That is more than one person may hold of an item. Pay for what you hold first.")
+            number = i18n.number(int(refused.problem.get("limit", MAX_QUANTITY)))
+            return i18n.gettext(
+                "One person may hold %(number)s of this at a time. Pay for what you hold, then you can hold more."
+            ) % {"number": number}
         case "total_hold_limit":
-            return i18n.gettext("You hold as much as one person may hold at a time. Pay for some of it first.")
+            number = i18n.number(int(refused.problem.get("limit", 0)))
+            return i18n.gettext(
+                "One person may hold %(number)s units at a time, of everything. Pay for some of them first."
+            ) % {"number": number}
         case "buyer_limit":
             number = i18n.number(int(refused.problem["limit"]))
             return i18n.gettext("The seller sells at most %(number)s to one person.") % {"number": number}
