@@ -151,8 +151,8 @@ async def test_buying_says_what_is_wrong(opened: Open, people: People, size: dic
     await accessible(page)
     await place(await people.new("Finn"), item)
     await leaves(seller, item, 0)
-    await order("1", "Somebody was faster: this is sold out.")
-    await expect(page.locator(".offer").get_by_role("button", name="Sold out")).to_be_disabled()
+    await order("1", "Somebody was faster: all of it is reserved.")
+    await expect(page.locator(".offer").get_by_role("button", name="Reserved, may come back")).to_be_disabled()
     await accessible(page)
 
 

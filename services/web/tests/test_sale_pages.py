@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from services.web.tests.conftest import Visitors, listed, ordered
+from services.web.tests.conftest import LAMP, Visitors, listed, ordered, shows
 
 
 def typed(moment: datetime) -> str:
@@ -65,3 +65,44 @@ async def test_a_draft_is_published_paused_and_sold_again(visitors: Visitors) ->
 
     await seller.send(paused, f"{item}/turn/resume")
     await ordered(buyer, item)
+
+
+async def test_what_is_held_may_come_back_and_what_is_paid_is_sold(visitors: Visitors) -> None:
+    seller, buyer, late = await visitors.new("Sella"), await visitors.new("Bo"), await visitors.new("Cy")
+    item = await listed(seller, quantity="2")
+    page, order = await late.get(item), await ordered(buyer, item, quantity="2")
+    await shows(late, item, "Reserved, may come back")
+    await shows(seller, "/my/items", "0 sold, 2 held, 0 free")
+    refused = await late.send(page, f"{item}/order", quantity="1")
+    assert "all of it is reserved" in refused.errors["quantity"]
+
+    await buyer.send(order, f"{order.path}/pay", payment_method="pm_card_visa")
+    await shows(seller, "/my/items", "2 sold, 0 held, 0 free")
+    await shows(late, item, "Sold out")
+
+    await seller.send(await seller.get(f"{item}/edit"), f"{item}/withdraw")
+    sale = f"/my/sales{order.path.removeprefix('/orders')}/refund"
+    await seller.send(await seller.get("/my/sales"), sale)
+    await shows(seller, "/my/items", "0 sold, 0 held")
+
+
+async def test_a_single_thing_is_not_running_out(visitors: Visitors) -> None:
+    item = await listed(await visitors.new("Sella"), quantity="1")
+    page = await (await visitors.anybody()).get(item)
+    assert ("Only" in page.text, "Available" in page.text) == (False, True)
+
+
+async def test_the_limit_of_a_hold_is_named_and_what_was_cancelled_is_held_again(visitors: Visitors) -> None:
+    seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
+    item = await listed(seller, quantity="20")
+    page = await buyer.get(item)
+    assert "You can hold 10 at a time." in page.text
+    order = await ordered(buyer, item, quantity="2")
+    refused = await buyer.send(page, f"{item}/order", quantity="9")
+    assert refused.errors["quantity"].startswith("One person may hold 10 of this at a time.")
+
+    cancelled = await buyer.send(order, f"{order.path}/cancel")
+    again = await buyer.send(cancelled, f"{item}/order")
+    assert again.path.startswith("/orders/")
+    assert again.path != order.path
+    assert LAMP["title"] in again.text

@@ -1,7 +1,7 @@
 """Calls the services' HTTP API on behalf of a visitor. Amounts are in minor units."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
@@ -14,7 +14,7 @@ from common.errors import SoukError, Unavailable
 from common.http.paging import Page
 from common.http.sessions import COOKIE, REFRESH_COOKIE, cookie_name
 from common.telemetry import current_cause
-from web.clients.models import SESSIONS, Item, Order, Payment, Session, TroubledPayment
+from web.clients.models import SESSIONS, UNITS, Item, Order, Payment, Session, TroubledPayment
 from web.settings import WebSettings
 
 log = logging.getLogger(__name__)
@@ -155,7 +155,8 @@ class Api:
     async def with_units(self, items: Sequence[Item]) -> list[Item]:
         """The items with their units; without them while orders is away."""
         try:
-            answer = await self.get("orders", "units", item_id=[item.id for item in items]) if items else None
+            ids = [item.id for item in items]
+            answer = await self.send("GET", "orders", "units", params={"item_id": ids}) if ids else None
         except Unavailable:
             answer = None
         counted = {units.item_id: units for units in UNITS.validate_json(answer.content)} if answer else {}

@@ -1,5 +1,6 @@
 """Browse items, look at one, and order it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from math import ceil
 from urllib.parse import quote
@@ -29,14 +30,16 @@ async def front(visitor: CurrentVisitor, q: str = "", cursor: str | None = None)
     """The newest items, or the results of a search."""
     search = q.strip()[:200]
     found = await visitor.api.items(q=search or None, cursor=cursor or None)
-    return visitor.render("front.html", q=search, found=found, first=not cursor)
+    items = await counted(visitor, found.items)
+    return visitor.render("front.html", q=search, found=found.model_copy(update={"items": items}), first=not cursor)
 
 
 @router.get("/items/{item_id}")
 async def show_item(item_id: KnownId, visitor: CurrentVisitor, purchase: str = "") -> Response:
     """One item, and the `purchase` that was begun here."""
     begun = Purchase.kept(visitor, purchase)
-    return item_page(visitor, await visitor.api.item(item_id), begun=begun)
+    [item] = await counted(visitor, [await visitor.api.item(item_id)])
+    return item_page(visitor, item, begun=begun)
 
 
 @router.post("/items/{item_id}/order")
@@ -52,9 +55,16 @@ async def order_item(item_id: KnownId, visitor: CurrentVisitor, form: Form) -> R
     try:
         order = await purchase.place(visitor.api)
     except Refused as refused:
-        item = at_price(await visitor.api.item(item_id), refused)
+        [item] = await counted(visitor, [at_price(await visitor.api.item(item_id), refused)])
         return item_page(visitor, item, refused.status, quantity, refusal(refused, item, visitor.i18n))
     return visitor.redirect(f"/orders/{order.id}")
+
+
+async def counted(visitor: Visitor, items: Sequence[Item]) -> list[Item]:
+    """The items, with the units of those that have none free: what is only held may come back."""
+    gone = [item for item in items if item.listed and not item.available]
+    known = {item.id: item for item in await visitor.api.with_units(gone)}
+    return [known.get(item.id, item) for item in items]
 
 
 def at_price(item: Item, refused: Refused) -> Item:
@@ -94,8 +104,10 @@ def refusal(refused: Refused, item: Item, i18n: I18n) -> str:
         case "sold_out" if item.left:
             left = i18n.ngettext("Only %(number)s is left.", "Only %(number)s are left.", item.left)
             return left % {"number": i18n.number(item.left)}
+        case "sold_out" if item.reserved:
+            return i18n.gettext("Somebody was faster: all of it is reserved. If a hold runs out, it will be back here.")
         case "sold_out":
-            return i18n.gettext("Somebody was faster: this is sold out. If a hold runs out, it will be back here.")
+            return i18n.gettext("Somebody was faster: this is sold out.")
         case "not_on_sale_yet":
             starts_at = datetime.fromisoformat(str(refused.problem["sale_starts_at"]))
             when = i18n.day_and_time(starts_at, item.timezone)

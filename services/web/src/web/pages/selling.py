@@ -117,7 +117,8 @@ async def my_items(visitor: CurrentVisitor, cursor: str | None = None) -> Respon
     """The visitor's items, including withdrawn ones."""
     user = visitor.require_user()
     found = await visitor.api.items(seller_id=user.id, cursor=cursor or None)
-    return visitor.render("my_items.html", found=found)
+    items = await visitor.api.with_units(found.items)
+    return visitor.render("my_items.html", found=found.model_copy(update={"items": items}), first=not cursor)
 
 
 async def _own(item_id: str, visitor: Visitor) -> Item:
