@@ -140,14 +140,8 @@ async def test_what_is_held_is_sold_out_once_it_is_paid() -> None:
 
             await eventually(lambda: says("Reserved, may come back"))
             items.held = 0
-            order: dict[str, Any] = {
-                "order_id": "o1",
-                "order_version": 2,
-                "buyer_id": "b1",
-                "seller_id": "s1",
-                "item_id": "i1",
-            }
-            order |= {"item_title": "Lamp", "quantity": 2, "unit_price": 1250, "currency": Currency.EUR}
+            order: dict[str, Any] = {"order_id": "o1", "order_version": 2, "buyer_id": "b1", "seller_id": "s1"}
+            order |= {"item_id": "i1", "item_title": "Lamp", "quantity": 2, "unit_price": 1250, "currency": "EUR"}
             updates.receive(OrderPaid(**order, expires_at=datetime(2026, 11, 1, tzinfo=UTC), payment_id="p1"))
             await eventually(lambda: says("Sold out"))
 
