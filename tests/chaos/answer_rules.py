@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[int]] = {
 }
 """Possible statuses of each kind of request, besides `AWAY`. Never 404: people ask for what exists."""
 
-REMEMBERED = {"sold_out", "hold_limit", "price_changed", "card_declined"}
+REMEMBERED = {"sold_out", "item_paused", "hold_limit", "price_changed", "card_declined"}
 """Refusals that are repeated for the same Idempotency-Key."""
 
 

@@ -44,7 +44,7 @@ class Market:
 
 
 class Seller:
-    """Lists, edits and withdraws items, and refunds orders."""
+    """Lists, edits, pauses and withdraws items, and refunds orders."""
 
     def __init__(self, person: Person, market: Market) -> None:
         self.person = person
@@ -53,7 +53,7 @@ class Seller:
 
     async def act(self) -> None:
         """Do one thing that a seller does."""
-        acts = {self._list: 5, self._edit: 4, self._withdraw: 1, self._refund: 4}
+        acts = {self._list: 5, self._edit: 4, self._pause: 1, self._withdraw: 1, self._refund: 4}
         if not self._own or len(self._market.items) < 3:
             acts = {self._list: 1}
         [act] = self.person.chance.choices(list(acts), list(acts.values()))
@@ -92,6 +92,14 @@ class Seller:
         )
         path = f"/api/items/{item['id']}"
         answer = await self.person.insist("edit item", "PATCH", path, {"item_id": item["id"]}, body=body)
+        if answer.status == 200:
+            item.update(answer.body)
+
+    async def _pause(self) -> None:
+        """Pause an item, or resume one that is paused."""
+        item = self.person.chance.choice(self._own)
+        path = f"/api/items/{item['id']}/{'resume' if item['status'] == 'paused' else 'pause'}"
+        answer = await self.person.insist("edit item", "POST", path, {"item_id": item["id"]})
         if answer.status == 200:
             item.update(answer.body)
 

@@ -57,14 +57,15 @@ def expected_price(history: History, _: EndState) -> Iterable[Violation]:
 
 
 def bound(history: History, end: EndState) -> Iterable[Violation]:
-    """No order is placed once a withdrawal binds."""
+    """No order is placed once a withdrawal binds, or a pause that is not over."""
     versions = versions_of_items(history, end)
     for one in times_of_orders(history, end):
-        for version in versions.get(one.order["item_id"], {}).values():
-            if not version.listed and version.binding < one.placed.earliest:
-                yield Violation(
-                    "withdrawn", one.order["_id"], "it was placed after the withdrawal had bound the seller"
-                )
+        known = versions.get(one.order["item_id"], {}).values()
+        resumed = max((v.number for v in known if v.listed and v.since <= one.placed.latest), default=0)
+        for version in known:
+            if not version.listed and version.number > resumed and version.binding < one.placed.earliest:
+                what = "it was placed after the withdrawal, or the pause, had bound the seller"
+                yield Violation("withdrawn", one.order["_id"], what)
 
 
 def kept(history: History, end: EndState) -> Iterable[Violation]:

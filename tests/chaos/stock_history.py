@@ -18,7 +18,7 @@ from tests.chaos.order_times import Attempt, OrderTimes, attempts, times_of_orde
 from tests.chaos.violation import Violation
 
 Step = tuple[str, int]
-"""`take`, `sold_out` or `give` with a number of units; `follow` with a version; `withdrawn`, which has no number."""
+"""`take`, `sold_out` or `give` with a number of units; `follow` with a version; `off_sale`, which has no number."""
 
 FAR = 1_000_000
 """More units than any offer has."""
@@ -59,7 +59,7 @@ class StockModel:
         if kind in {"follow", "give"}:
             return 0
         version = self._versions.get(state.version)
-        if version is None or version.listed is (kind == "withdrawn"):
+        if version is None or version.listed is (kind == "off_sale"):
             return FAR
         free = version.quantity - state.taken
         return {"take": max(0, number - free), "sold_out": max(0, free - number + 1)}.get(kind, 0)
@@ -81,8 +81,8 @@ def stock_calls(
         units = attempt.first.about["quantity"]
         if attempt.outcome == "sold_out":
             calls.append(Call(("sold_out", units), attempt.span.earliest, attempt.span.latest))
-        elif attempt.outcome == "item_withdrawn":
-            calls.append(Call(("withdrawn", 0), attempt.span.earliest, attempt.span.latest))
+        elif attempt.outcome in {"item_withdrawn", "item_paused"}:
+            calls.append(Call(("off_sale", 0), attempt.span.earliest, attempt.span.latest))
     return calls
 
 

@@ -70,6 +70,11 @@ def placed_after_a_withdrawal(town: Town) -> None:
     town.order_more("m1", 3, 3.5, quantity=1)
 
 
+def placed_during_a_pause(town: Town) -> None:
+    edited(town, status="paused")
+    town.order_more("m1", 3, 3.5, quantity=1)
+
+
 def edit_undone(town: Town) -> None:
     """An edit was answered, and then it had never been."""
     edited(town, price=600)
@@ -118,6 +123,9 @@ BROKEN: list[tuple[str, Callable[[Town], object]]] = [
     ("price", lambda town: town.asked("place", 201, town.view(), item_id="i1", quantity=2, expected_unit_price=499)),
     ("price", lambda town: town.asked("place", 409, SAME_PRICE, item_id="i1", quantity=2, expected_unit_price=500)),
     ("withdrawn", placed_after_a_withdrawal),
+    ("not linearizable", placed_during_a_pause),
+    ("not linearizable", lambda town: refused(town, 0, 0.5, "item_paused")),
+    ("withdrawn", placed_during_a_pause),
     ("lost", edit_undone),
     ("lost", withdrawal_undone),
     ("lie", edit_undone_and_forgotten),
@@ -191,6 +199,16 @@ def an_order_while_a_withdrawal_does_not_bind(town: Town) -> None:
     refused(town, 3, 3.5, "item_withdrawn")
 
 
+def sold_again_after_a_pause(town: Town) -> None:
+    edited(town, status="paused")
+    refused(town, 1.5, 2, "item_paused")
+    town.publish("items.changed", item_id="i1", item_version=3, **town.offer)
+    town.item.update(version=3, status="listed")
+    body = {"id": "i1", "version": 3, "in_effect": True, "available": 3, **town.offer}
+    town.answered("edit item", 2.2, 2.5, 200, body)
+    town.order_more("m1", 3, 3.5, quantity=1)
+
+
 def held_one_after_the_other(town: Town) -> None:
     """More than the limit in all, and never at the same time."""
     edited(town, quantity=90)
@@ -213,6 +231,7 @@ SOUND = [
     taken_up_again_by_late_money,
     an_edit_that_nobody_answered,
     an_order_while_a_withdrawal_does_not_bind,
+    sold_again_after_a_pause,
     held_one_after_the_other,
     refused_for_a_hold_that_may_have_lasted,
 ]

@@ -104,7 +104,8 @@ REFUND = ("paths", "/api/orders/{order_id}/refund", "post")
         (
             changed(CALLS, *PLACE, "responses", "409", to=lambda _: CALLS["components"]["responses"]["order_not_paid"]),
             "POST /api/orders: 409 has no longer the code "
-            "buyer_limit, hold_limit, item_withdrawn, own_item, price_changed, sold_out, total_hold_limit",
+            "buyer_limit, hold_limit, item_paused, item_withdrawn, not_on_sale_yet, own_item, price_changed, "
+            "sale_over, sold_out, total_hold_limit",
         ),
         (
             changed(CALLS, "paths", "/api/items", "get", "security", to=lambda _: [{"bearer": []}]),

@@ -55,7 +55,7 @@ STEPS = (15, 90)
 
 TIMES = (*(timedelta(seconds=seconds) for seconds in (1, 4, 11, 11)), HOLD)
 
-ACTS = (*["pay"] * 8, *["cancel"] * 4, *["place", "refund", "lapse"] * 2, "offer", "withdraw")
+ACTS = (*["pay"] * 8, *["cancel"] * 4, *["place", "refund", "lapse"] * 2, "offer", "stop")
 """What people and banks do, the more often the more of it is here."""
 
 
@@ -282,7 +282,7 @@ class Interleaving:
 
     def _act(self) -> None:
         act = self.rng.choice(ACTS)
-        if act in {"offer", "withdraw"}:
+        if act in {"offer", "stop"}:
             self._edit(act)
         elif act == "place" or not self.souk.placed:
             self._place()
@@ -291,9 +291,10 @@ class Interleaving:
             {"pay": self._pay, "cancel": self._cancel, "refund": self._refund, "lapse": self._lapse}[act](order_id)
 
     def _edit(self, act: str) -> None:
-        if self.item.status is ItemStatus.LISTED:
-            if act == "withdraw":
-                self.item.withdraw(SELLER)
+        if self.item.status is not ItemStatus.WITHDRAWN:
+            if act == "stop":
+                stop = self.item.resume if self.item.status is ItemStatus.PAUSED else self.item.pause
+                self.rng.choice((self.item.withdraw, stop))(SELLER)
             else:
                 self.item.edit(SELLER, {"quantity": self.rng.randint(1, 3)})
             self.most = max(self.most, self.item.quantity)

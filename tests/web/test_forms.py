@@ -143,7 +143,7 @@ async def test_buying_says_what_is_wrong(opened: Open, people: People, size: dic
         await expect(page.get_by_label("Quantity")).to_have_value(quantity)
 
     await order("0", "Enter a whole number, 1 or more.")
-    await order("11", "That is more than one person may hold of an item.")
+    await order("11", "One person may hold 10 of this at a time.")
     await place(faster, item, 10)
     await place(await people.new("Fay"), item, 2)
     await leaves(seller, item, 1)
@@ -151,8 +151,8 @@ async def test_buying_says_what_is_wrong(opened: Open, people: People, size: dic
     await accessible(page)
     await place(await people.new("Finn"), item)
     await leaves(seller, item, 0)
-    await order("1", "Somebody was faster: this is sold out.")
-    await expect(page.locator(".offer").get_by_role("button", name="Sold out")).to_be_disabled()
+    await order("1", "Somebody was faster: all of it is reserved.")
+    await expect(page.locator(".offer").get_by_role("button", name="Reserved, may come back")).to_be_disabled()
     await accessible(page)
 
 

@@ -45,9 +45,14 @@ class Currency(StrEnum):
 
 
 class ItemStatus(StrEnum):
-    """Whether new orders may be placed."""
+    """Whether new orders may be placed: while it is listed. Withdrawing is for ever, pausing is not.
 
+    A draft is there for its seller alone.
+    """
+
+    DRAFT = "draft"
     LISTED = "listed"
+    PAUSED = "paused"
     WITHDRAWN = "withdrawn"
 
 
@@ -308,6 +313,8 @@ class ItemState(Event):
     status: ItemStatus
     pictures: tuple[Id, ...] = ()
     limit_per_buyer: Quantity | None = None
+    sale_starts_at: AwareDatetime | None = None
+    sale_ends_at: AwareDatetime | None = None
     kind: ItemKind = ItemKind.THING
     starts_at: AwareDatetime | None = None
     ends_at: AwareDatetime | None = None
@@ -320,11 +327,14 @@ class ItemState(Event):
 
 
 class ItemListed(ItemState, subject="items.listed"):
-    """An item is for sale. Owner: items."""
+    """There is a new item: for sale, or a draft. Owner: items."""
 
 
 class ItemChanged(ItemState, subject="items.changed"):
-    """The seller edited an item. Owner: items. Open orders keep the price they were placed at."""
+    """The seller edited, published, paused or resumed an item. Owner: items.
+
+    Open orders keep the price they were placed at.
+    """
 
 
 class ItemWithdrawn(ItemState, subject="items.withdrawn"):

@@ -32,6 +32,8 @@ async def test_an_item_that_is_offered_is_there_for_everybody(shop: Shop) -> Non
         "version": 1,
         "pictures": [],
         "limit_per_buyer": None,
+        "sale_starts_at": None,
+        "sale_ends_at": None,
         "created_at": item["created_at"],
         "in_effect": False,
         "kind": "thing",
@@ -330,6 +332,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"limit_per_buyer": 0}, "limit_per_buyer"),
     ({"limit_per_buyer": "2"}, "limit_per_buyer"),
     ({"limit_per_buyer": 100_001}, "limit_per_buyer"),
+    ({"sale_starts_at": "2027-05-01T20:00:00"}, "sale_starts_at"),  # in which time zone?
+    ({"sale_starts_at": "2027-05-01T20:00:00Z", "sale_ends_at": "2027-05-01T20:00:00Z"}, "sale_ends_at"),
     ({"available": 99}, "available"),
     ({"status": "withdrawn"}, "status"),
     ({"kind": "party"}, "kind"),
@@ -388,6 +392,27 @@ async def test_a_seller_sets_and_removes_the_limit_for_one_buyer(shop: Shop) -> 
 
     assert [event.limit_per_buyer for event in await shop.events.published(ItemListed)] == [4]
     assert [event.limit_per_buyer for event in await shop.events.published(ItemChanged, 2)] == [2, None]
+
+
+async def test_a_seller_says_when_the_sale_starts_and_ends(shop: Shop) -> None:
+    starts, ends = "2027-05-01T20:00:00Z", "2027-05-02T20:00:00Z"
+    item = await shop.offer(sale_starts_at="2027-05-01T22:00:00+02:00")
+    assert (item["sale_starts_at"], item["sale_ends_at"]) == (starts, None)
+
+    for change in ({"sale_ends_at": ends}, {"sale_starts_at": None}):
+        edited = await shop.call("PATCH", f"/{item['id']}", shop.seller, json=change)
+        assert (edited.status_code, edited.json().items() >= change.items()) == (200, True)
+    late = await shop.call("PATCH", f"/{item['id']}", shop.seller, json={"sale_starts_at": ends})
+    assert (late.status_code, late.json()["errors"][0]["field"]) == (422, "sale_ends_at")
+
+    [listed], changed = await shop.events.published(ItemListed), await shop.events.published(ItemChanged, 2)
+    assert [e.sale_starts_at and e.sale_starts_at.isoformat() for e in (listed, *changed)] == [
+        "2027-05-01T20:00:00+00:00",
+        "2027-05-01T20:00:00+00:00",
+        None,
+    ]
+    assert changed[-1].sale_ends_at
+    assert changed[-1].sale_ends_at.isoformat() == "2027-05-02T20:00:00+00:00"
 
 
 async def test_a_wrong_field_of_an_event_is_named_and_changes_nothing(shop: Shop) -> None:

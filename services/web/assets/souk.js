@@ -58,6 +58,29 @@ function tick() {
 
 setInterval(tick, 250);
 
+// --- The start of a sale ---
+
+const days = new Intl.RelativeTimeFormat(locale);
+
+function openSales() {
+  for (const element of document.querySelectorAll("[data-opens]")) {
+    const seconds = Math.ceil((Date.parse(element.dataset.opens) - Date.now() - ahead) / 1000);
+    const clock = element.querySelector(".until");
+    if (seconds > 0) {
+      if (clock) clock.textContent = seconds < 86400 ? left(seconds) : days.format(Math.floor(seconds / 86400), "day");
+      continue;
+    }
+    element.textContent = element.dataset.open;
+    element.classList.remove("none");
+    delete element.dataset.opens;
+    if (!element.matches("button")) continue;
+    element.disabled = false;
+    announce(element.textContent);
+  }
+}
+
+setInterval(openSales, 250);
+
 // --- Live ---
 
 let stream = null;
@@ -127,6 +150,7 @@ function replace(html) {
     if (fresh.closest("[data-announce]")) announce(fresh.textContent);
     if (!still.matches) fresh.animate([{ opacity: 0.2 }, { opacity: 1 }], { duration: 600, easing: "ease-out" });
   }
+  showTimes();
 }
 
 document.addEventListener("visibilitychange", follow);

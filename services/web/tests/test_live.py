@@ -17,6 +17,7 @@ from common.events import (
     Currency,
     ItemChanged,
     ItemStatus,
+    OrderPaid,
     OrderPlaced,
     OrderState,
     PaymentAuthorized,
@@ -64,10 +65,13 @@ class Items:
         self.asked = 0
         self.away = False
         self.none = False
+        self.held = 0
         self.answers = asyncio.Event()
         self.answers.set()
 
-    async def __call__(self, _: httpx.Request) -> httpx.Response:
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/api/orders/units":
+            return httpx.Response(200, json=[{"item_id": "i1", "held": self.held, "sold": 100 - self.held}])
         self.asked += 1
         await self.answers.wait()
         if self.away:
@@ -80,7 +84,7 @@ class Items:
 @asynccontextmanager
 async def updates_with(items: Items) -> AsyncIterator[LiveUpdates]:
     async with httpx.AsyncClient(transport=httpx.MockTransport(items)) as http:
-        services = Services(http, {"items": "http://items"})
+        services = Services(http, {"items": "http://items", "orders": "http://orders"})
         yield LiveUpdates(Api(services), Templates(Assets()))
 
 
@@ -121,6 +125,25 @@ async def test_a_thousand_pages_fetch_an_item_once_and_each_gets_its_changes() -
         assert {updates.html(page.changed, page.i18n) for page in pages} == {updates.html(["i1"], i18n_for("en"))}
         assert "Only 3 left" in updates.html(["i1"], i18n_for("en"))
         assert "Nur noch 3" in updates.html(["i1"], i18n_for("de"))
+
+
+async def test_what_is_held_is_sold_out_once_it_is_paid() -> None:
+    items = Items()
+    items.held = 2
+    async with updates_with(items) as updates:
+        with updates.open(page := open_page("i1")):
+            await updates.fetch(page.items)
+            updates.receive(stock(7, 0))
+
+            async def says(words: str) -> bool:
+                return words in updates.html(["i1"], page.i18n)
+
+            await eventually(lambda: says("Reserved, may come back"))
+            items.held = 0
+            order: dict[str, Any] = {"order_id": "o1", "order_version": 2, "buyer_id": "b1", "seller_id": "s1"}
+            order |= {"item_id": "i1", "item_title": "Lamp", "quantity": 2, "unit_price": 1250, "currency": "EUR"}
+            updates.receive(OrderPaid(**order, expires_at=datetime(2026, 11, 1, tzinfo=UTC), payment_id="p1"))
+            await eventually(lambda: says("Sold out"))
 
 
 async def test_an_older_event_never_replaces_a_newer_one() -> None:

@@ -72,6 +72,12 @@ class ItemIsWithdrawn(Conflict):
     code = "item_withdrawn"
 
 
+class ItemIsDraft(Conflict):
+    """The item is not published yet."""
+
+    code = "item_is_draft"
+
+
 class PictureNotFound(NotFound):
     """The item has no such picture."""
 
@@ -90,13 +96,21 @@ class KindIsFixed(Conflict):
     code = "kind_is_fixed"
 
 
-class WrongEvent(Invalid):
-    """The fields of an event contradict each other, or its kind. The problem has them in `errors`, as for others."""
+class WrongField(Invalid):
+    """A field contradicts another one. The problem has it in `errors`, as it has others."""
 
     code = "validation_failed"
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__("some fields are wrong", errors=[{"field": field, "message": message}])
+
+
+class WrongEvent(WrongField):
+    """The fields of an event contradict each other, or its kind."""
+
+
+class WrongSale(WrongField):
+    """The sale would be over before it starts."""
 
 
 class EventDetails(TypedDict, total=False):
@@ -110,7 +124,14 @@ class EventDetails(TypedDict, total=False):
     timezone: TimeZone | None
 
 
-class Changes(EventDetails, total=False):
+class SaleTimes(TypedDict, total=False):
+    """From when and until when orders are taken. None: as soon as it is listed, and for as long as there is any."""
+
+    sale_starts_at: Moment | None
+    sale_ends_at: Moment | None
+
+
+class Changes(EventDetails, SaleTimes, total=False):
     """What a seller may change: any of these. `kind` may be named, but not changed. No `limit_per_buyer` is None."""
 
     kind: ItemKind
@@ -141,8 +162,12 @@ class Item(Aggregate):
     currency: Currency
     quantity: Quantity
     status: ItemStatus = ItemStatus.LISTED
+    published: bool = True
+    """Whether it is there for others than its seller: once it is, it stays so."""
     pictures: tuple[str, ...] = ()
     limit_per_buyer: LimitPerBuyer | None = None
+    sale_starts_at: Moment | None = None
+    sale_ends_at: Moment | None = None
     kind: ItemKind = ItemKind.THING
     starts_at: Moment | None = None
     ends_at: Moment | None = None
@@ -177,14 +202,17 @@ class Item(Aggregate):
         quantity: int,
         now: datetime,
         limit_per_buyer: int | None = None,
+        sale_starts_at: datetime | None = None,
+        sale_ends_at: datetime | None = None,
         request_key: str | None = None,
         fingerprint: str | None = None,
         category: Category | None = None,
         tags: tuple[str, ...] = (),
         kind: ItemKind = ItemKind.THING,
+        draft: bool = False,
         **details: Unpack[EventDetails],
     ) -> Self:
-        """Put something up for sale; all of it is available. Raises `WrongEvent`."""
+        """Put something up for sale, all of it available, or draft it. Raises `WrongEvent`, `WrongSale`."""
         item = cls(
             id=new_id(),
             seller_id=seller_id,
@@ -195,15 +223,20 @@ class Item(Aggregate):
             quantity=quantity,
             available=quantity,
             limit_per_buyer=limit_per_buyer,
+            sale_starts_at=sale_starts_at,
+            sale_ends_at=sale_ends_at,
             created_at=whole_milliseconds(now),
             request_key=request_key,
             fingerprint=fingerprint,
             category=category,
             tags=tags,
             kind=kind,
+            status=ItemStatus.DRAFT if draft else ItemStatus.LISTED,
+            published=not draft,
             **details,
         )
         item._check_event()
+        item._check_sale()
         item._record(ItemListed)
         return item
 
@@ -216,7 +249,7 @@ class Item(Aggregate):
     def edit(self, caller_id: str, changes: Changes) -> None:
         """Change some fields. Equal values are no change.
 
-        Raises `NotOwner`, `ItemIsWithdrawn`, `KindIsFixed`, `WrongEvent`.
+        Raises `NotOwner`, `ItemIsWithdrawn`, `KindIsFixed`, `WrongEvent`, `WrongSale`.
         """
         self._check_editable(caller_id)
         if changes.get("kind", self.kind) is not self.kind:
@@ -225,6 +258,7 @@ class Item(Aggregate):
         for name, value in changes.items():
             setattr(self, name, value)
         self._check_event()
+        self._check_sale()
         if self.to_document() != before:
             self._record(ItemChanged)
 
@@ -251,9 +285,29 @@ class Item(Aggregate):
     def withdraw(self, caller_id: str) -> None:
         """Take it off sale for good. Withdrawing twice is withdrawing once. Raises `NotOwner`."""
         self._only_for(caller_id)
-        if self.status is ItemStatus.LISTED:
+        if self.status is not ItemStatus.WITHDRAWN:
             self.status = ItemStatus.WITHDRAWN
             self._record(ItemWithdrawn)
+
+    def publish(self, caller_id: str) -> None:
+        """Put a draft on sale, for everybody to see. What is published stays as it is.
+
+        Raises `NotOwner`, `ItemIsWithdrawn`.
+        """
+        self._check_editable(caller_id)
+        if not self.published:
+            self.published = True
+            self._turn(ItemStatus.LISTED)
+
+    def pause(self, caller_id: str) -> None:
+        """Take no orders until it is resumed. Raises `NotOwner`, `ItemIsWithdrawn`, `ItemIsDraft`."""
+        self._check_published(caller_id)
+        self._turn(ItemStatus.PAUSED)
+
+    def resume(self, caller_id: str) -> None:
+        """Take orders again. Raises `NotOwner`, `ItemIsWithdrawn`, `ItemIsDraft`."""
+        self._check_published(caller_id)
+        self._turn(ItemStatus.LISTED)
 
     def to_document(self) -> dict[str, Any]:
         """The state, and by what it is found. The copies are part of a new item only; consumers write them."""
@@ -274,6 +328,16 @@ class Item(Aggregate):
         if self.status is ItemStatus.WITHDRAWN:
             raise ItemIsWithdrawn("this item is withdrawn; list it again")
 
+    def _check_published(self, caller_id: str) -> None:
+        self._check_editable(caller_id)
+        if self.status is ItemStatus.DRAFT:
+            raise ItemIsDraft("this is a draft; publish it first")
+
+    def _turn(self, status: ItemStatus) -> None:
+        if self.status is not status:
+            self.status = status
+            self._record(ItemChanged)
+
     def _check_event(self) -> None:
         """Raise `WrongEvent` unless an event has a start, which is between doors and end, and a thing has no time."""
         details = {name: getattr(self, name) for name in EventDetails.__annotations__}
@@ -287,7 +351,13 @@ class Item(Aggregate):
         elif self.doors_at and self.doors_at > self.starts_at:
             raise WrongEvent("doors_at", "doors open before an event starts")
 
+    def _check_sale(self) -> None:
+        if self.sale_starts_at and self.sale_ends_at and self.sale_ends_at <= self.sale_starts_at:
+            raise WrongSale("sale_ends_at", "the sale ends after it has started")
+
     def _only_for(self, caller_id: str) -> None:
+        if caller_id != self.seller_id and not self.published:
+            raise ItemNotFound("there is no such item")
         if caller_id != self.seller_id:
             raise NotOwner("this is another seller's item")
 
@@ -318,6 +388,8 @@ class Item(Aggregate):
             limit_per_buyer=self.limit_per_buyer,
             category=self.category,
             tags=self.tags,
+            sale_starts_at=self.sale_starts_at,
+            sale_ends_at=self.sale_ends_at,
             kind=self.kind,
             **{name: getattr(self, name) for name in EventDetails.__annotations__},
             restated=restated,

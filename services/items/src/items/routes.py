@@ -1,4 +1,4 @@
-"""Browse, offer, edit and withdraw items, and their pictures."""
+"""Browse, offer, edit, pause and withdraw items, and their pictures."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
@@ -32,6 +32,7 @@ from items.catalogue_store import LISTED_IN, CatalogueStore
 from items.domain import (
     Changes,
     Item,
+    ItemIsDraft,
     ItemIsWithdrawn,
     ItemNotFound,
     KindIsFixed,
@@ -48,6 +49,7 @@ from items.domain import (
     TimeZone,
     TooManyPictures,
     WrongEvent,
+    WrongSale,
 )
 from items.pictures import KINDS, BadPicture, PictureConverter, UnsupportedPicture
 from items.search import Sort, Wanted, searched
@@ -70,8 +72,9 @@ Converter = Annotated[PictureConverter, Provided(PictureConverter)]
 class NewItem(Body):
     """What a seller offers; `price` is of one unit, in the currency's smallest unit.
 
-    One person may hold and have paid for `limit_per_buyer` units, if that is given. An event has to have `starts_at`;
-    only an event has the fields from there to `timezone`.
+    One person may hold and have paid for `limit_per_buyer` units, if that is given. Orders are taken from
+    `sale_starts_at` until just before `sale_ends_at`. An event has to have `starts_at`; only an event has the fields
+    from there to `timezone`. A `draft` is there for its seller alone, until it is published.
     """
 
     title: NewTitle
@@ -80,6 +83,8 @@ class NewItem(Body):
     currency: Currency
     quantity: Quantity
     limit_per_buyer: LimitPerBuyer | None = None
+    sale_starts_at: Moment | None = None
+    sale_ends_at: Moment | None = None
     kind: ItemKind = ItemKind.THING
     starts_at: Moment | None = None
     ends_at: Moment | None = None
@@ -89,6 +94,7 @@ class NewItem(Body):
     timezone: TimeZone | None = None
     category: Category | None = None
     tags: NewTags = ()
+    draft: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -140,6 +146,8 @@ class ItemView(BaseModel):
     created_at: AwareDatetime
     pictures: list[PictureView] = []
     limit_per_buyer: int | None = None
+    sale_starts_at: AwareDatetime | None = None
+    sale_ends_at: AwareDatetime | None = None
     kind: ItemKind = ItemKind.THING
     starts_at: AwareDatetime | None = None
     ends_at: AwareDatetime | None = None
@@ -177,9 +185,9 @@ class ItemView(BaseModel):
 
 
 @router.get("/{item_id}", responses=problems(ItemNotFound))  # First: routes are tried in order, and this one is hot.
-async def get_item(item_id: ItemInPath, store: Items) -> ItemView:
-    """One item, listed or withdrawn."""
-    return ItemView.of(await store.look_at(item_id))
+async def get_item(item_id: ItemInPath, store: Items, user: OptionalUser) -> ItemView:
+    """One item, also if it is paused or withdrawn. A draft is there for its seller alone."""
+    return ItemView.of(await store.look_at_as(item_id, user.id if user else None))
 
 
 class Browse(BaseModel):
@@ -219,7 +227,10 @@ class Browse(BaseModel):
     ] = Sort.NEWEST
     limit: Annotated[int, Field(ge=1, le=100, description="The most that a page may have.")] = 20
     cursor: Annotated[
-        str | None, Field(pattern=PLACE, description="The `next` of an earlier page; nothing for the first one.")
+        str | None,
+        Field(
+            pattern=PLACE, description="The `next` of an earlier page; nothing for the first one.", examples=[EXAMPLE_ID]
+        ),
     ] = None
 
     @model_validator(mode="after")
@@ -236,7 +247,7 @@ class Browse(BaseModel):
             words=words,
             nobody=bool(self.q) and not words,
             seller_id=self.seller_id,
-            withdrawn_too=user_id is not None and user_id == self.seller_id,
+            hidden_too=user_id is not None and user_id == self.seller_id,
             category=self.category,
             city=self.city,
             kind=self.kind,
@@ -292,7 +303,7 @@ class ItemPage(Page[ItemView]):
 
 @router.get("")
 async def list_items(browse: Annotated[Browse, Query()], catalogue: Lists, user: OptionalUser, now: Now) -> ItemPage:
-    """Items on sale. Sellers see their withdrawn ones, too.
+    """Items on sale, and paused ones. Sellers see their drafts and what they have withdrawn, too.
 
     `q` finds beginnings of words, in titles, places, tags, descriptions and sellers' names, with small mistakes.
     """
@@ -310,7 +321,7 @@ async def list_items(browse: Annotated[Browse, Query()], catalogue: Lists, user:
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
-    responses=problems(EmailNotVerified, Unauthenticated, WrongEvent, IdempotencyKeyReused, Unavailable),
+    responses=problems(EmailNotVerified, Unauthenticated, WrongEvent, WrongSale, IdempotencyKeyReused, Unavailable),
 )
 async def offer_item(
     body: NewItem, user: VerifiedUser, store: Items, now: Now, idempotency_key: IdempotencyKey = None
@@ -324,7 +335,9 @@ async def offer_item(
 
 @router.patch(
     "/{item_id}",
-    responses=problems(Unauthenticated, NotOwner, ItemNotFound, ItemIsWithdrawn, KindIsFixed, WrongEvent, StaleWrite),
+    responses=problems(
+        Unauthenticated, NotOwner, ItemNotFound, ItemIsWithdrawn, KindIsFixed, WrongEvent, WrongSale, StaleWrite
+    ),
 )
 async def edit_item(
     item_id: ItemInPath, body: Annotated[Edit, AfterValidator(_something)], user: CurrentUser, store: Items
@@ -335,6 +348,36 @@ async def edit_item(
     """
     item = await store.change(item_id, lambda item: item.edit(user.id, body))
     return ItemView.of(await store.once_in_effect(item))
+
+
+@router.post(
+    "/{item_id}/publish", responses=problems(Unauthenticated, NotOwner, ItemNotFound, ItemIsWithdrawn, StaleWrite)
+)
+async def publish_item(item_id: ItemInPath, user: CurrentUser, store: Items) -> ItemView:
+    """Put a draft on sale, for everybody to see. What is published already stays as it is.
+
+    The answer waits until this is in effect, as that of an edit does.
+    """
+    return ItemView.of(await store.once_in_effect(await store.change(item_id, lambda item: item.publish(user.id))))
+
+
+TURNED = problems(Unauthenticated, NotOwner, ItemNotFound, ItemIsWithdrawn, ItemIsDraft, StaleWrite)
+
+
+@router.post("/{item_id}/pause", responses=TURNED)
+async def pause_item(item_id: ItemInPath, user: CurrentUser, store: Items) -> ItemView:
+    """Take no orders until it is resumed. Everybody still sees it, and open orders live on.
+
+    The answer waits until this is in effect, as that of an edit does.
+    """
+    item = await store.change(item_id, lambda item: item.pause(user.id), command=False)
+    return ItemView.of(await store.once_in_effect(item))
+
+
+@router.post("/{item_id}/resume", responses=TURNED)
+async def resume_item(item_id: ItemInPath, user: CurrentUser, store: Items) -> ItemView:
+    """Take orders again for what was paused. The answer waits until this is in effect, as that of an edit does."""
+    return ItemView.of(await store.once_in_effect(await store.change(item_id, lambda item: item.resume(user.id))))
 
 
 @router.delete("/{item_id}", responses=problems(Unauthenticated, NotOwner, ItemNotFound, StaleWrite))

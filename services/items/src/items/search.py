@@ -28,6 +28,9 @@ MOST_INDEXED = 300
 
 LONGEST_WORD = 40
 
+SHOWN = [ItemStatus.LISTED, ItemStatus.PAUSED]
+"""What everybody sees."""
+
 MOST_NEAR = 8
 """Known words that may stand for one with a mistake."""
 
@@ -59,7 +62,7 @@ class Wanted:
     words: tuple[str, ...] = ()
     nobody: bool = False
     seller_id: str | None = None
-    withdrawn_too: bool = False
+    hidden_too: bool = False
     category: Category | None = None
     city: str | None = None
     kind: ItemKind | None = None
@@ -73,7 +76,7 @@ class Wanted:
 
     def facts(self, *, but: str = "") -> Query:
         """The query for all but the words, and but the field `but`."""
-        query: Query = {} if self.withdrawn_too else {"status": ItemStatus.LISTED}
+        query: Query = {} if self.hidden_too else {"status": {"$in": SHOWN}}
         for name in ("seller_id", "category", "kind", "currency"):
             if name != but and (value := getattr(self, name)) is not None:
                 query[name] = value

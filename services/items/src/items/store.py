@@ -82,6 +82,13 @@ class ItemStore:
             return document
         raise ItemNotFound("there is no such item")
 
+    async def look_at_as(self, item_id: str, viewer_id: str | None) -> Document:
+        """As `look_at`; what is not published is there for its seller alone."""
+        document = await self.look_at(item_id)
+        if document.get("published", True) or document["seller_id"] == viewer_id:
+            return document
+        raise ItemNotFound("there is no such item")
+
     async def get(self, item_id: str) -> Item:
         """The item. Raises `ItemNotFound`."""
         return Item.from_document(await self.look_at(item_id))
@@ -204,9 +211,9 @@ class ItemStore:
         """Remember only that they are erased, take their name from their items, and withdraw these."""
         await self._sellers.replace_one({"_id": seller_id}, {"erased": True}, upsert=True)
         await self._items.update_many({"seller_id": seller_id}, UNNAMED)
-        on_sale = {"seller_id": seller_id, "status": ItemStatus.LISTED}
-        while items := await self._items.find(on_sale, {"_id": 1}).limit(WITHDRAWN_AT_ONCE).to_list():
-            await asyncio.gather(*(self._withdraw(item["_id"], seller_id) for item in items))
+        left = {"seller_id": seller_id, "status": {"$ne": ItemStatus.WITHDRAWN}}
+        while found := await self._items.find(left, {"_id": 1}).limit(WITHDRAWN_AT_ONCE).to_list():
+            await asyncio.gather(*(self._withdraw(item["_id"], seller_id) for item in found))
 
     async def show_stock(self, event: StockChanged) -> None:
         """Show the available units, unless newer ones are shown already. Concurrent calls share one write."""

@@ -47,8 +47,8 @@ class ReservationDesk:
     async def place(self, command: PlaceOrder) -> Order:
         """Hold units for a buyer.
 
-        Raises what `Order.place` and the checks of `Holds` raise, `ItemNotFound`, `IdempotencyKeyReused`, or
-        `Unavailable`. Under an Idempotency-Key, the same body gets the same answer.
+        Raises what `Order.place` and the checks of `Stock` and `Holds` raise, `ItemNotFound`, `IdempotencyKeyReused`,
+        or `Unavailable`. Under an Idempotency-Key, the same body gets the same answer.
         """
         self._store.check_room()
         try:
@@ -127,6 +127,7 @@ class ReservationDesk:
         limited = {pair for pair in buying | late if pair[1] in stock and stock[pair[1]].limit_per_buyer}
         lapsed = {pair for pair in buying if len(holds.lapses(*pair)) >= FREE_LAPSES}
         return Group(
+            now=now(),
             limits=self._limits,
             known_orders=orders,
             known_stock=stock,

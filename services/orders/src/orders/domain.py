@@ -53,7 +53,7 @@ class PriceChanged(Conflict):
 
 
 class HoldLimit(Conflict):
-    """A buyer holds the largest allowed number of units of an item."""
+    """A buyer holds the largest allowed number of units of an item. The problem has the number: `limit`."""
 
     code = "hold_limit"
 
@@ -178,7 +178,7 @@ class Order(Aggregate):
                 "the seller has changed the price", unit_price=stock.unit_price, currency=str(stock.currency)
             )
         if held + quantity > limit:
-            raise HoldLimit(f"you may hold {limit} of this item at a time, and you hold {held}")
+            raise HoldLimit(f"you may hold {limit} of this item at a time, and you hold {held}", limit=limit)
         stock.take(quantity)
         order = cls(
             id=order_id,

@@ -4,6 +4,7 @@ Commands are served in order of arrival. A command that does not fit is refused;
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from common.errors import IdempotencyKeyReused, SoukError, StaleWrite
@@ -11,10 +12,10 @@ from common.events import Event
 from orders.commands import ChangeOrder, Command, FollowItem, PlaceOrder
 from orders.domain import HoldLimit, Order, OrderNotFound, OrderStatus, PriceChanged
 from orders.holds import BuyerLimit, Hold, HoldLimits, Holds, Owned, TotalHoldLimit
-from orders.stock import ItemNotFound, SoldOut, Stock
+from orders.stock import ItemNotFound, ItemPaused, SaleOver, SoldOut, Stock
 
 REFUSALS: dict[str, type[SoukError]] = {
-    kind.code: kind for kind in (PriceChanged, SoldOut, HoldLimit, TotalHoldLimit, BuyerLimit)
+    kind.code: kind for kind in (PriceChanged, SoldOut, HoldLimit, TotalHoldLimit, BuyerLimit, ItemPaused, SaleOver)
 }
 """Refusals that depend on the moment. They are stored under the Idempotency-Key, as an order is.
 
@@ -33,9 +34,11 @@ C = TypeVar("C")
 class Group(Generic[C]):
     """What the commands of one group need, and after `decide` and `close` what is to be written.
 
+    `now` is the time of the transaction: whether something is on sale is decided by it, not by when it was asked for.
     `orders` and `stocks` hold each changed aggregate with the events, and their causes, that its document carries.
     """
 
+    now: datetime
     limits: HoldLimits
     known_orders: dict[str, Order]
     known_stock: dict[str, Stock]
@@ -99,6 +102,7 @@ class Group(Generic[C]):
 
     def _take(self, command: PlaceOrder, cause: C) -> Order:
         stock = self._stock(command.item_id)
+        stock.check_on_sale(self.now)
         buyer, item, quantity, now = command.buyer_id, command.item_id, command.quantity, command.now
         owned = self.owned.setdefault((buyer, item), Owned())
         self.holds.check_buyer(buyer, stock, quantity, owned, self.limits, now)

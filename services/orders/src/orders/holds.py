@@ -25,7 +25,7 @@ LONGEST_WAIT = 60
 
 
 class TotalHoldLimit(Conflict):
-    """A buyer holds the largest allowed number of units of all items together."""
+    """A buyer holds the largest allowed number of units of all items together. The problem has the number: `limit`."""
 
     code = "total_hold_limit"
 
@@ -112,7 +112,8 @@ class Holds:
     ) -> None:
         """Raise `TotalHoldLimit`, `BuyerLimit` or `TooManyHolds` if this buyer may not hold so many more."""
         if (held := self.units(buyer_id)) + quantity > limits.total:
-            raise TotalHoldLimit(f"you may hold {limits.total} units at a time, of all items, and you hold {held}")
+            what = f"you may hold {limits.total} units at a time, of all items, and you hold {held}"
+            raise TotalHoldLimit(what, limit=limits.total)
         if (most := stock.limit_per_buyer) and owned.units + quantity > most:
             raise BuyerLimit(f"the seller sells at most {most} to one person, and you have {owned.units}", limit=most)
         lapses = [at for at in self.lapses(buyer_id, stock.id) if owned.last_paid is None or at > owned.last_paid]

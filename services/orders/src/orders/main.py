@@ -18,6 +18,7 @@ from orders.routes import router
 from orders.sales import Sales
 from orders.settings import OrdersSettings
 from orders.store import OrderStore
+from orders.units import UnitCounter
 
 
 @asynccontextmanager
@@ -33,7 +34,7 @@ async def start() -> AsyncIterator[Running]:
         store = OrderStore(db, relay)
         await store.prepare()
         desk = ReservationDesk(store, settings.hold_limits)
-        parts = [settings, store, Sales(db), desk, sessions]
+        parts = [settings, store, Sales(db), desk, sessions, UnitCounter(db)]
         async with records.answering(bus, parts), bus.consuming(consumers, parts), sampled(store.count_holds):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 

@@ -40,14 +40,18 @@ from orders.domain import (
 from orders.holds import BuyerLimit, NetworkHolds, TooManyHolds, TotalHoldLimit
 from orders.sales import Chosen, Sales, Totals
 from orders.settings import OrdersSettings
-from orders.stock import ItemNotFound, SoldOut
+from orders.stock import ItemNotFound, ItemPaused, NotOnSaleYet, SaleOver, SoldOut
 from orders.store import OrderStore
+from orders.units import UnitCounter, Units
 
 router = APIRouter(prefix="/api/orders", tags=["orders"])
 
 Store = Annotated[OrderStore, Provided(OrderStore)]
 TheSales = Annotated[Sales, Provided(Sales)]
 OrderInPath = Annotated[str, Path(description="The order's id.", examples=[EXAMPLE_ID])]
+ItemIds = Annotated[
+    list[ItemId], Query(min_length=1, max_length=100, description="Up to 100 items.", examples=[[EXAMPLE_ID]])
+]
 Desk = Annotated[ReservationDesk, Provided(ReservationDesk)]
 
 
@@ -105,6 +109,9 @@ class OrderView(BaseModel):
         TotalHoldLimit,
         BuyerLimit,
         ItemWithdrawn,
+        ItemPaused,
+        NotOnSaleYet,
+        SaleOver,
         IdempotencyKeyReused,
         TooManyHolds,
         NetworkHolds,
@@ -171,6 +178,15 @@ async def add_up_sales(chosen: ChosenSales, sales: TheSales, now: Now) -> Totals
     The status makes no difference here.
     """
     return await sales.totals(chosen, now.date())
+
+
+@router.get("/units")
+async def count_units(item_id: ItemIds, counter: Annotated[UnitCounter, Provided(UnitCounter)]) -> list[Units]:
+    """How many units of these items are held and how many are sold. An item that orders does not know is left out.
+
+    What is held may come back. Everybody may know, as everybody sees how many are left.
+    """
+    return await counter.count(item_id)
 
 
 @router.get("/{order_id}", responses=problems(OrderNotFound))

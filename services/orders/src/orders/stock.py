@@ -14,6 +14,24 @@ class ItemNotFound(NotFound):
     code = "item_not_found"
 
 
+class ItemPaused(Conflict):
+    """The seller takes no orders right now, and may take some later."""
+
+    code = "item_paused"
+
+
+class NotOnSaleYet(Conflict):
+    """The sale has not started. The problem has the time at which it does: `sale_starts_at`."""
+
+    code = "not_on_sale_yet"
+
+
+class SaleOver(Conflict):
+    """The time in which the seller takes orders is over."""
+
+    code = "sale_over"
+
+
 class SoldOut(Conflict):
     """Fewer units are free than were asked for."""
 
@@ -30,6 +48,8 @@ OFFER = (
     "item_version",
     "limit_per_buyer",
     "over_at",
+    "sale_starts_at",
+    "sale_ends_at",
 )
 """Fields of a stock that are copied from the seller's offer."""
 
@@ -51,6 +71,8 @@ class Stock(Aggregate):
     """Units that one buyer may hold and have paid for, if the seller has set a limit."""
     over_at: datetime | None = None
     """When an event is over, or begins if nobody has said how long it takes. A thing has none."""
+    sale_starts_at: datetime | None = None
+    sale_ends_at: datetime | None = None
     taken: int = 0
 
     @classmethod
@@ -88,6 +110,8 @@ class Stock(Aggregate):
             "item_version": item.item_version,
             "limit_per_buyer": item.limit_per_buyer,
             "over_at": item.ends_at or item.starts_at,
+            "sale_starts_at": item.sale_starts_at,
+            "sale_ends_at": item.sale_ends_at,
         }
 
     @property
@@ -105,6 +129,23 @@ class Stock(Aggregate):
         for name, value in self._offer(item).items():
             setattr(self, name, value)
         self._changed()
+
+    def check_on_sale(self, now: datetime) -> None:
+        """Raise if the seller takes no orders at this time. For new orders only; what is withdrawn they refuse.
+
+        Raises `ItemNotFound` for a draft, `ItemPaused`, `NotOnSaleYet` or `SaleOver`.
+        """
+        if self.status is ItemStatus.DRAFT:
+            raise ItemNotFound("there is no such item")
+        if self.status is ItemStatus.PAUSED:
+            raise ItemPaused("the seller takes no orders for this right now")
+        if self.status is ItemStatus.WITHDRAWN:
+            return
+        if self.sale_starts_at and now < self.sale_starts_at:
+            starts_at = self.sale_starts_at.isoformat()
+            raise NotOnSaleYet(f"the sale starts at {starts_at}", sale_starts_at=starts_at)
+        if self.sale_ends_at and now >= self.sale_ends_at:
+            raise SaleOver("the sale is over")
 
     def take(self, quantity: int) -> None:
         """Take units. Raises `SoldOut`, taking none, when fewer are free."""

@@ -1,7 +1,7 @@
 """Calls the services' HTTP API on behalf of a visitor. Amounts are in minor units."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
@@ -14,7 +14,7 @@ from common.errors import SoukError, Unavailable
 from common.http.paging import Page
 from common.http.sessions import COOKIE, REFRESH_COOKIE, cookie_name
 from common.telemetry import current_cause
-from web.clients.models import SESSIONS, FoundItems, Item, Order, Payment, Session, TroubledPayment
+from web.clients.models import SESSIONS, UNITS, FoundItems, Item, Order, Payment, Session, TroubledPayment
 from web.settings import WebSettings
 
 log = logging.getLogger(__name__)
@@ -149,6 +149,16 @@ class Api:
         """One item."""
         return Item.model_validate_json((await self.get("items", item_id)).content)
 
+    async def with_units(self, items: Sequence[Item]) -> list[Item]:
+        """The items with their units; without them while orders is away."""
+        try:
+            ids = [item.id for item in items]
+            answer = await self.send("GET", "orders", "units", params={"item_id": ids}) if ids else None
+        except Unavailable:
+            answer = None
+        counted = {units.item_id: units for units in UNITS.validate_json(answer.content)} if answer else {}
+        return [item.model_copy(update={"units": counted.get(item.id)}) for item in items]
+
     async def offer(self, fields: Mapping[str, object], key: str) -> Item:
         """List an item. A second call with the same `key`, unless that is empty, returns the item as it was listed."""
         headers = {"Idempotency-Key": key} if key else {}
@@ -158,6 +168,10 @@ class Api:
     async def edit(self, item_id: str, fields: Mapping[str, object]) -> Item:
         """Change an item."""
         return Item.model_validate_json((await self.send("PATCH", "items", item_id, json=fields)).content)
+
+    async def turn(self, item_id: str, what: str) -> Item:
+        """`publish` a draft, `pause` an item, or `resume` it."""
+        return Item.model_validate_json((await self.send("POST", "items", item_id, what)).content)
 
     async def withdraw(self, item_id: str) -> Item:
         """Take an item off sale."""

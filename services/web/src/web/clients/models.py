@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from enum import StrEnum
 
 from pydantic import BaseModel, Field, TypeAdapter
 
+from common.clock import now
 from common.events import Category, Currency, ItemKind
 from common.http.paging import Page
 
@@ -15,6 +17,26 @@ class Picture(BaseModel):
     id: str
     small: str
     large: str
+
+
+FEW = 5
+"""So many units are few."""
+
+
+class Sale(StrEnum):
+    """Where an item is in the time in which it is sold. Orders decides by its own clock."""
+
+    EARLY = "early"
+    OPEN = "open"
+    OVER = "over"
+
+
+class Units(BaseModel):
+    """How many units of an item await payment, and how many are paid."""
+
+    item_id: str
+    held: int
+    sold: int
 
 
 class Item(BaseModel):
@@ -33,6 +55,8 @@ class Item(BaseModel):
     version: int
     pictures: list[Picture] = []
     limit_per_buyer: int | None = None
+    sale_starts_at: datetime | None = None
+    sale_ends_at: datetime | None = None
     kind: ItemKind = ItemKind.THING
     starts_at: datetime | None = None
     ends_at: datetime | None = None
@@ -44,6 +68,8 @@ class Item(BaseModel):
     tags: list[str] = []
     in_effect: bool = True
     """Whether orders sells by this version, and no longer by an earlier one."""
+    units: Units | None = None
+    """As orders counts them, where a page needs it."""
 
     @property
     def is_event(self) -> bool:
@@ -56,9 +82,25 @@ class Item(BaseModel):
         return self.status == "listed"
 
     @property
+    def sale(self) -> Sale:
+        """Whether its sale has started, and whether it is over."""
+        if self.sale_ends_at and now() >= self.sale_ends_at:
+            return Sale.OVER
+        return Sale.EARLY if self.sale_starts_at and now() < self.sale_starts_at else Sale.OPEN
+
+    @property
+    def reserved(self) -> bool:
+        """Whether none is free, but some are not paid yet and may come back."""
+        return not self.available and self.units is not None and self.units.held > 0
+
+    def is_few(self, left: int) -> bool:
+        """Whether so many units are few. A single thing was never more."""
+        return left <= FEW and self.quantity > 1
+
+    @property
     def left(self) -> int:
         """Units that can be ordered now."""
-        return self.available if self.listed else 0
+        return self.available if self.listed and self.sale is Sale.OPEN else 0
 
 
 class FoundItems(Page[Item]):
@@ -92,6 +134,11 @@ class OrderSnapshot(BaseModel):
     def being_paid(self) -> bool:
         """Whether its units are kept for a payment that is being captured: it neither expires nor can be cancelled."""
         return self.status == "awaiting_payment" and self.accepted_payment is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether it ended unpaid: its buyer may want to hold the same again."""
+        return self.status in {"expired", "cancelled"}
 
     @property
     def refund_under_way(self) -> bool:
@@ -155,5 +202,6 @@ class Passkey(BaseModel):
     last_used_at: datetime | None
 
 
+UNITS = TypeAdapter(list[Units])
 PASSKEYS = TypeAdapter(list[Passkey])
 SESSIONS = TypeAdapter(list[Session])

@@ -36,7 +36,7 @@ from common.events import (
     StockChanged,
 )
 from web.clients.api import Api, Refused
-from web.clients.models import Item
+from web.clients.models import Item, Units
 from web.rendering.i18n import I18n
 from web.rendering.templates import Templates
 
@@ -62,6 +62,9 @@ LISTENED: tuple[tuple[type[Event], ...], ...] = (
     ),
 )
 """The events that change pages, by stream."""
+
+OFFERED = {"price", "currency", "quantity", "status", "sale_starts_at", "sale_ends_at"}
+"""What an event says about an item that pages show."""
 
 MAX_STOCKS = 20_000
 """Items whose stock is remembered without an open page: the items service learns of a change a little later."""
@@ -124,6 +127,10 @@ class ShownItem:
     state: ItemState | None = None
     rendered: dict[str, str] = field(default_factory=dict)
     """Its HTML by locale."""
+    units: Units | None = None
+    counting: "asyncio.Task[None] | None" = None
+    stale: bool = False
+    """Whether its units may have changed since they were asked for."""
 
 
 class LiveUpdates:
@@ -213,6 +220,8 @@ class LiveUpdates:
                 self._receive_item(event)
             case OrderState():
                 self._order_changed({event.buyer_id, event.seller_id}, event.order_id, event.order_version)
+                if isinstance(event, OrderPaid):
+                    self._count(event.item_id)
             case PaymentState():
                 self._order_changed({event.buyer_id}, event.order_id, None)
 
@@ -225,6 +234,7 @@ class LiveUpdates:
         if len(self._stocks) > MAX_STOCKS:
             self._stocks.popitem(last=False)
         self._item_changed(event.item_id)
+        self._count(event.item_id)
 
     def _receive_item(self, event: ItemState) -> None:
         shown = self._items.get(event.item_id)
@@ -249,6 +259,27 @@ class LiveUpdates:
                 shown.fetched = await self._api.item(item_id)
             except Refused:
                 shown.fetched = None  # There is no such item: none of our pages shows it.
+        if counting := self._count(item_id):
+            await counting
+
+    def _count(self, item_id: str) -> "asyncio.Task[None] | None":
+        """Ask how many units are held of an item of which none is free: paying changes no stock."""
+        shown = self._items.get(item_id)
+        if shown is None or (item := self._newest(shown)) is None or item.available:
+            return None
+        shown.stale = True
+        if shown.counting is None or shown.counting.done():
+            shown.counting = asyncio.create_task(self._ask_for_units(item, shown))
+        return shown.counting
+
+    async def _ask_for_units(self, item: Item, shown: ShownItem) -> None:
+        while shown.stale:
+            shown.stale = False
+            async with self._fetches:
+                [counted] = await self._api.with_units([item])
+            if counted.units != shown.units:
+                shown.units = counted.units
+                self._item_changed(item.id)
 
     def _html(self, item_id: str, i18n: I18n) -> str:
         shown = self._items[item_id]
@@ -261,9 +292,11 @@ class LiveUpdates:
         """The newest state of an item, from what was fetched and received."""
         item, state = shown.fetched, shown.state
         if item and state and state.item_version > item.version:
-            item = item.model_copy(update=state.model_dump(include={"price", "currency", "quantity", "status"}))
+            item = item.model_copy(update=state.model_dump(include=OFFERED))
         if item and (stock := self._stocks.get(item.id)):
             item = item.model_copy(update={"available": stock.available})
+        if item:
+            item = item.model_copy(update={"units": shown.units})
         return item
 
     def _remove(self, page: OpenPage) -> None:

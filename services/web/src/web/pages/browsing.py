@@ -9,6 +9,7 @@ from common.events import Category, Currency
 from common.http.dependencies import Now
 from common.http.paging import KnownId
 from web.clients.models import FoundItems, Item
+from web.pages.catalogue import counted
 from web.pages.search import KINDS, SORTS, Search, Sort, strip, today, weekend
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering.categories import CATEGORIES
@@ -55,7 +56,7 @@ async def show_seller(seller_id: KnownId, visitor: CurrentVisitor, cursor: str =
         raise NotFound("nobody with this id sells anything")
     name = next((item.seller_name for item in on_sale if item.seller_name), None)
     onward = f"/sellers/{seller_id}?{urlencode({'cursor': found.next})}" if found.next else ""
-    return visitor.render("seller.html", name=name, seller_id=seller_id, items=on_sale, onward=onward, first=not cursor)
+    return visitor.render("seller.html", name=name, seller_id=seller_id, items=await counted(visitor, on_sale), onward=onward, first=not cursor)
 
 
 async def _results(visitor: Visitor, search: Search, now: Now) -> Response:
@@ -69,7 +70,7 @@ async def _results(visitor: Visitor, search: Search, now: Now) -> Response:
         search=search,
         headline=headline(search, visitor.i18n),
         count=count(found, search, visitor.i18n),
-        items=sold_out_last(found.items, search.sort),
+        items=sold_out_last(await counted(visitor, found.items), search.sort),
         onward=search.address(found.next) if found.next else "",
         facets={name: found.facets.get(name, {}) for name in ("category", "kind")},
         cities=_cities(found, search),

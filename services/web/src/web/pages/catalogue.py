@@ -1,5 +1,7 @@
 """Look at an item, and order it."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from math import ceil
 from urllib.parse import quote
 
@@ -28,7 +30,8 @@ MAX_QUANTITY = 10
 async def show_item(item_id: KnownId, visitor: CurrentVisitor, purchase: str = "") -> Response:
     """One item, and the `purchase` that was begun here."""
     begun = Purchase.kept(visitor, purchase)
-    return item_page(visitor, await visitor.api.item(item_id), begun=begun)
+    [item] = await counted(visitor, [await visitor.api.item(item_id)])
+    return item_page(visitor, item, begun=begun)
 
 
 @router.post("/items/{item_id}/order")
@@ -44,9 +47,16 @@ async def order_item(item_id: KnownId, visitor: CurrentVisitor, form: Form) -> R
     try:
         order = await purchase.place(visitor.api)
     except Refused as refused:
-        item = at_price(await visitor.api.item(item_id), refused)
+        [item] = await counted(visitor, [at_price(await visitor.api.item(item_id), refused)])
         return item_page(visitor, item, refused.status, quantity, refusal(refused, item, visitor.i18n))
     return visitor.redirect(f"/orders/{order.id}")
+
+
+async def counted(visitor: Visitor, items: Sequence[Item]) -> list[Item]:
+    """The items, with the units of those that have none free: what is only held may come back."""
+    gone = [item for item in items if item.listed and not item.available]
+    known = {item.id: item for item in await visitor.api.with_units(gone)}
+    return [known.get(item.id, item) for item in items]
 
 
 def at_price(item: Item, refused: Refused) -> Item:
@@ -87,8 +97,18 @@ def refusal(refused: Refused, item: Item, i18n: I18n) -> str:
         case "sold_out" if item.left:
             left = i18n.ngettext("Only %(number)s is left.", "Only %(number)s are left.", item.left)
             return left % {"number": i18n.number(item.left)}
+        case "sold_out" if item.reserved:
+            return i18n.gettext("Somebody was faster: all of it is reserved. If a hold runs out, it will be back here.")
         case "sold_out":
-            return i18n.gettext("Somebody was faster: this is sold out. If a hold runs out, it will be back here.")
+            return i18n.gettext("Somebody was faster: this is sold out.")
+        case "not_on_sale_yet":
+            starts_at = datetime.fromisoformat(str(refused.problem["sale_starts_at"]))
+            when = i18n.day_and_time(starts_at, item.timezone)
+            return i18n.gettext("The sale starts on %(when)s.") % {"when": when}
+        case "item_paused":
+            return i18n.gettext("The seller is not taking orders for this right now. Look in again later.")
+        case "sale_over":
+            return i18n.gettext("The sale is over.")
         case "price_changed":
             price = i18n.money(item.price, item.currency)
             return i18n.gettext(
@@ -96,9 +116,15 @@ def refusal(refused: Refused, item: Item, i18n: I18n) -> str:
                 "press the button once more if you still want it."
             ) % {"price": price}
         case "hold_limit":
-            return i18n.gettext("That is more than one person may hold of an item. Pay for what you hold first.")
+            number = i18n.number(int(refused.problem.get("limit", MAX_QUANTITY)))
+            return i18n.gettext(
+                "One person may hold %(number)s of this at a time. Pay for what you hold, then you can hold more."
+            ) % {"number": number}
         case "total_hold_limit":
-            return i18n.gettext("You hold as much as one person may hold at a time. Pay for some of it first.")
+            number = i18n.number(int(refused.problem.get("limit", 0)))
+            return i18n.gettext(
+                "One person may hold %(number)s units at a time, of everything. Pay for some of them first."
+            ) % {"number": number}
         case "buyer_limit":
             number = i18n.number(int(refused.problem["limit"]))
             return i18n.gettext("The seller sells at most %(number)s to one person.") % {"number": number}

@@ -17,6 +17,9 @@ PLACES = ("venue", "city")
 FIELDS = ("kind", *MOMENTS, *PLACES, "timezone")
 
 AREAS = ("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
+MAIN = {"US": "America/New_York", "CA": "America/Toronto", "AU": "Australia/Sydney"}
+"""Where most people of a country with several time zones live."""
+
 LOCAL = "%Y-%m-%dT%H:%M"
 """How a browser writes and reads the value of a field for date and time."""
 
@@ -30,7 +33,7 @@ def time_zones() -> list[str]:
 def usual_time_zone(i18n: I18n) -> str:
     """The time zone that a visitor is likely to want."""
     territory = i18n.locale.territory or {"de": "DE"}.get(i18n.language, "GB")
-    zones = get_global("territory_zones").get(territory) or ["UTC"]
+    zones = [MAIN[territory]] if territory in MAIN else get_global("territory_zones").get(territory) or ["UTC"]
     return str(zones[0]) if zones[0] in time_zones() else "UTC"
 
 

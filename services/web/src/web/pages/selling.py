@@ -1,7 +1,7 @@
 """Sell, edit and withdraw items, and their pictures."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Response, UploadFile
 
@@ -10,7 +10,7 @@ from common.events import Currency
 from common.http.paging import KnownId
 from web.clients.api import Refused
 from web.clients.models import Item
-from web.pages import event_fields
+from web.pages import event_fields, sale_fields
 from web.pages.forms import MAX_PICTURE, MAX_PICTURES, Fields, Form, FormWithPictures, errors_of
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering import money
@@ -19,17 +19,10 @@ from web.rendering.i18n import N_
 
 router = APIRouter()
 
-FIELDS = (
-    "title",
-    "description",
-    "price",
-    "currency",
-    "quantity",
-    "limit_per_buyer",
-    "category",
-    "tags",
-    *event_fields.FIELDS,
-)
+OFFER = ("title", "description", "price", "currency", "quantity", "limit_per_buyer", "category", "tags", "draft")
+FIELDS = (*OFFER, *sale_fields.FIELDS, *event_fields.FIELDS)
+Turn = Literal["publish", "pause", "resume"]
+TURNED: Mapping[Turn, str] = {"publish": "listed", "pause": "paused", "resume": "resumed"}
 PICTURE_ERRORS = {
     "unsupported_picture": N_("This is not a JPEG, PNG or WebP picture."),
     "bad_picture": N_("This picture can't be read. Save it again as JPEG or PNG and try once more."),
@@ -50,18 +43,20 @@ async def sell(visitor: CurrentVisitor, form: FormWithPictures) -> Response:
     """List an item, with its pictures. The same form sent twice lists one, with the pictures that are still missing."""
     visitor.require_user()
     fields, errors = _read(form, visitor)
+    typed = form.texts(*FIELDS)
     try:
         if errors:
-            return _form_page(visitor, "sell.html", form.texts(*FIELDS), errors, 422)
+            return _form_page(visitor, "sell.html", typed, errors, 422)
+        fields["draft"] = bool(form.text("draft"))
         item = await visitor.api.offer(fields, form.text("key"))
     except Refused as refused:
         errors = _refusal_errors(refused, visitor)
-        return _form_page(visitor, "sell.html", form.texts(*FIELDS), errors, refused.status)
+        return _form_page(visitor, "sell.html", typed, errors, refused.status)
     pictures = form.files("pictures")
     missing = pictures[len((await visitor.api.item(item.id)).pictures) :] if pictures else []
     if refused_picture := await _add_pictures(visitor, item.id, missing):
         return visitor.redirect(f"/items/{item.id}/edit?note=listed&picture={refused_picture}#pictures")
-    return visitor.redirect(f"/items/{item.id}?note=listed")
+    return visitor.redirect(f"/items/{item.id}?note={'drafted' if fields['draft'] else 'listed'}")
 
 
 @router.get("/items/{item_id}/edit")
@@ -83,6 +78,14 @@ async def edit(item_id: KnownId, visitor: CurrentVisitor, form: Form) -> Respons
     except Refused as refused:
         return _edit_page(visitor, item, form.texts(*FIELDS), _refusal_errors(refused, visitor), refused.status)
     return visitor.redirect(f"/items/{item_id}/edit?note={'saved' if item.in_effect else 'accepted'}")
+
+
+@router.post("/items/{item_id}/turn/{what}")
+async def turn(item_id: KnownId, what: Turn, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
+    """Publish, pause or resume an item."""
+    visitor.require_user()
+    item = await visitor.api.turn(item_id, what)
+    return visitor.redirect(f"/items/{item_id}?note={TURNED[what] if item.in_effect else 'accepted'}")
 
 
 @router.post("/items/{item_id}/withdraw")
@@ -115,7 +118,8 @@ async def my_items(visitor: CurrentVisitor, cursor: str | None = None) -> Respon
     """The visitor's items, including withdrawn ones."""
     user = visitor.require_user()
     found = await visitor.api.items(seller_id=user.id, cursor=cursor or None)
-    return visitor.render("my_items.html", found=found)
+    items = await visitor.api.with_units(found.items)
+    return visitor.render("my_items.html", found=found.model_copy(update={"items": items}), first=not cursor)
 
 
 async def _own(item_id: str, visitor: Visitor) -> Item:
@@ -173,7 +177,8 @@ def _read(form: Fields, visitor: Visitor) -> tuple[dict[str, object], dict[str, 
     if not form.text("title").strip():
         errors["title"] = _title_error(visitor)
     details, wrong = event_fields.read(form, visitor.i18n)
-    return fields | details, errors | wrong
+    times, wrong_times = sale_fields.read(form, visitor.i18n)
+    return fields | details | times, errors | wrong | wrong_times
 
 
 def _refusal_errors(refused: Refused, visitor: Visitor) -> dict[str, str]:
@@ -191,6 +196,7 @@ def _refusal_errors(refused: Refused, visitor: Visitor) -> dict[str, str]:
         "limit_per_buyer": _quantity_error(visitor),
         "category": _("Choose a category."),
         "tags": _("Use up to five tags of up to 30 characters, with commas between them."),
+        **sale_fields.refusals(visitor.i18n),
         **event_fields.refusals(visitor.i18n),
     }
     return errors_of(refused, texts)
@@ -218,6 +224,7 @@ def _form_page(
 ) -> Response:
     blank = {**dict.fromkeys(FIELDS, ""), **event_fields.blank(visitor.i18n)}
     choices = {"currencies": sorted(Currency), "time_zones": event_fields.time_zones(), "categories": CATEGORIES}
+    choices["usual_time_zone"] = event_fields.usual_time_zone(visitor.i18n)
     return visitor.render(template, status, typed={**blank, **typed}, errors=errors or {}, **choices, **context)
 
 
@@ -235,6 +242,6 @@ def _edit_page(
         typed = {"title": item.title, "description": item.description, "price": price, "currency": item.currency}
         typed |= {"quantity": str(item.quantity), "limit_per_buyer": str(item.limit_per_buyer or "")}
         typed |= {"category": item.category or "", "tags": ", ".join(item.tags)}
-        typed |= event_fields.typed(item, i18n)
+        typed |= event_fields.typed(item, i18n) | sale_fields.typed(item, i18n)
     refused = i18n.gettext(PICTURE_ERRORS[picture]) if picture in PICTURE_ERRORS else ""
     return _form_page(visitor, "edit.html", typed, errors, status, item=item, picture_error=refused)

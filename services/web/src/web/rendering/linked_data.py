@@ -4,7 +4,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from common.i18n import major_units
-from web.clients.models import Item
+from web.clients.models import Item, Sale
 
 
 def linked_data(item: Item, summary: str, origin: str) -> dict[str, object]:
@@ -16,7 +16,7 @@ def linked_data(item: Item, summary: str, origin: str) -> dict[str, object]:
         "url": address,
         "price": str(major_units(item.price, item.currency)),
         "priceCurrency": item.currency,
-        "availability": f"https://schema.org/{'InStock' if item.left else 'SoldOut'}",
+        "availability": f"https://schema.org/{_availability(item)}",
         "seller": person,
     }
     found: dict[str, object] = {
@@ -52,3 +52,9 @@ def _there(moment: datetime | None, zone: str | None) -> str | None:
 
 def _known(fields: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _availability(item: Item) -> str:
+    if item.listed and item.available and item.sale is Sale.EARLY:
+        return "PreSale"
+    return "InStock" if item.left else "SoldOut"

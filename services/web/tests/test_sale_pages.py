@@ -1,0 +1,108 @@
+"""The pages of what is not on sale yet, no longer, or not right now."""
+
+from datetime import UTC, datetime, timedelta
+
+from services.web.tests.conftest import LAMP, Visitors, listed, ordered, shows
+
+
+def typed(moment: datetime) -> str:
+    """How a browser sends a date and a time."""
+    return moment.strftime("%Y-%m-%dT%H:%M")
+
+
+async def test_a_page_says_when_the_sale_starts_and_that_it_is_over(visitors: Visitors) -> None:
+    seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
+    starts = datetime.now(UTC) + timedelta(days=2)
+    wrong = await seller.send(await seller.get("/sell"), "/sell", title="A lamp", price="5", sale_starts_at="soon")
+    assert (wrong.status, "sale_starts_at" in wrong.errors) == (422, True)
+    item = await listed(seller, sale_starts_at=typed(starts))
+    assert (await seller.get(f"{item}/edit")).form(f"{item}/edit").fields["sale_starts_at"] == typed(starts)
+
+    page = await buyer.get(item)
+    assert "The sale starts on" in page.text
+    assert "Not on sale yet" in page.text
+
+    over = await seller.send(
+        await seller.get(f"{item}/edit"),
+        f"{item}/edit",
+        currency="EUR",
+        sale_starts_at=typed(starts - timedelta(days=4)),
+        sale_ends_at=typed(starts - timedelta(days=3)),
+    )
+    assert over.status == 200, over.text
+    assert "Sale over" in (await buyer.get(item)).text
+
+    await seller.send(await seller.get(f"{item}/edit"), f"{item}/edit", currency="EUR", sale_ends_at="")
+    await ordered(buyer, item)
+
+
+async def test_who_orders_too_early_or_too_late_is_told_so(visitors: Visitors) -> None:
+    seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
+    item, moved = await listed(seller), datetime(2090, 5, 1, 20, tzinfo=UTC)
+    page = await buyer.get(item)
+    await seller.send(await seller.get(f"{item}/edit"), f"{item}/edit", currency="EUR", sale_starts_at=typed(moved))
+
+    early = await buyer.send(page, f"{item}/order", quantity="1")
+
+    assert (early.status, early.errors["quantity"][:34]) == (409, "The sale starts on Mon, 1 May 2090")
+
+
+async def test_a_draft_is_published_paused_and_sold_again(visitors: Visitors) -> None:
+    seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
+    item = await listed(seller, draft="yes")
+    assert (await buyer.get(item)).status == 404
+    draft = await seller.get(item)
+    assert "only you can see it" in draft.text
+
+    published = await seller.send(draft, f"{item}/turn/publish")
+    page = await buyer.get(item)
+    assert (published.path, page.status) == (item, 200)
+
+    paused = await seller.send(published, f"{item}/turn/pause")
+    assert "Not for sale right now" in (await buyer.get(item)).text
+    refused = await buyer.send(page, f"{item}/order", quantity="1")
+    assert (refused.status, "right now" in refused.errors["quantity"]) == (409, True)
+
+    await seller.send(paused, f"{item}/turn/resume")
+    await ordered(buyer, item)
+
+
+async def test_what_is_held_may_come_back_and_what_is_paid_is_sold(visitors: Visitors) -> None:
+    seller, buyer, late = await visitors.new("Sella"), await visitors.new("Bo"), await visitors.new("Cy")
+    item = await listed(seller, quantity="2")
+    page, order = await late.get(item), await ordered(buyer, item, quantity="2")
+    await shows(late, item, "Reserved, may come back")
+    await shows(seller, "/my/items", "0 sold, 2 held, 0 free")
+    refused = await late.send(page, f"{item}/order", quantity="1")
+    assert "all of it is reserved" in refused.errors["quantity"]
+
+    await buyer.send(order, f"{order.path}/pay", payment_method="pm_card_visa")
+    await shows(seller, "/my/items", "2 sold, 0 held, 0 free")
+    await shows(late, item, "Sold out")
+
+    await seller.send(await seller.get(f"{item}/edit"), f"{item}/withdraw")
+    sale = f"/my/sales{order.path.removeprefix('/orders')}/refund"
+    await seller.send(await seller.get("/my/sales"), sale)
+    await shows(seller, "/my/items", "0 sold, 0 held")
+
+
+async def test_a_single_thing_is_not_running_out(visitors: Visitors) -> None:
+    item = await listed(await visitors.new("Sella"), quantity="1")
+    page = await (await visitors.anybody()).get(item)
+    assert ("Only" in page.text, "Available" in page.text) == (False, True)
+
+
+async def test_the_limit_of_a_hold_is_named_and_what_was_cancelled_is_held_again(visitors: Visitors) -> None:
+    seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
+    item = await listed(seller, quantity="20")
+    page = await buyer.get(item)
+    assert "You can hold 10 at a time." in page.text
+    order = await ordered(buyer, item, quantity="2")
+    refused = await buyer.send(page, f"{item}/order", quantity="9")
+    assert refused.errors["quantity"].startswith("One person may hold 10 of this at a time.")
+
+    cancelled = await buyer.send(order, f"{order.path}/cancel")
+    again = await buyer.send(cancelled, f"{item}/order")
+    assert again.path.startswith("/orders/")
+    assert again.path != order.path
+    assert LAMP["title"] in again.text
