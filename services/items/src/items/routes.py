@@ -229,7 +229,7 @@ class Browse(BaseModel):
     cursor: Annotated[
         str | None,
         Field(
-            pattern=PLACE, description="The `next` of an earlier page; nothing for the first one.", examples=[EXAMPLE_ID]
+            pattern=PLACE, description="The `next` of the page before; nothing for the first.", examples=[EXAMPLE_ID]
         ),
     ] = None
 

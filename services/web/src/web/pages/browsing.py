@@ -51,12 +51,12 @@ async def show_city(city: str, visitor: CurrentVisitor, now: Now) -> Response:
 async def show_seller(seller_id: KnownId, visitor: CurrentVisitor, cursor: str = "") -> Response:
     """What a seller has on sale. Raises `NotFound` for everybody who has not."""
     found = await visitor.api.items(seller_id=seller_id, cursor=cursor or None)
-    on_sale = [item for item in found.items if item.listed]
+    on_sale = await counted(visitor, [item for item in found.items if item.listed])
     if not on_sale and not cursor:
         raise NotFound("nobody with this id sells anything")
     name = next((item.seller_name for item in on_sale if item.seller_name), None)
     onward = f"/sellers/{seller_id}?{urlencode({'cursor': found.next})}" if found.next else ""
-    return visitor.render("seller.html", name=name, seller_id=seller_id, items=await counted(visitor, on_sale), onward=onward, first=not cursor)
+    return visitor.render("seller.html", name=name, seller_id=seller_id, items=on_sale, onward=onward, first=not cursor)
 
 
 async def _results(visitor: Visitor, search: Search, now: Now) -> Response:
