@@ -90,7 +90,8 @@ def _pod(one: Object) -> Pod:
 
 def _operated(one: Object) -> Pod:
     meta = one["metadata"]
-    labels = {"app": f"{meta['name']}-svc"}  # as the operator labels them
+    template = one["spec"].get("statefulSet", {}).get("spec", {}).get("template", {})
+    labels = {**template.get("metadata", {}).get("labels", {}), "app": f"{meta['name']}-svc"}  # as the operator does it
     agent = {"prometheus": one["spec"]["prometheus"]["port"]} if "prometheus" in one["spec"] else {}
     return Pod(meta["name"], one["kind"], meta["namespace"], labels, {}, {"mongodb": 27017, **agent})
 
