@@ -63,6 +63,8 @@ async def _results(visitor: Visitor, search: Search, now: Now) -> Response:
     cursor = visitor.request.query_params.get("cursor", "")
     filters, errors = search.asks(visitor.i18n)
     found = await visitor.api.items(cursor=cursor or None, **filters)
+    if search.city and found.items:
+        search = search.but(city=found.items[0].city or search.city)  # As its name is written, not as it was typed.
     day = today(now, visitor.i18n)
     return visitor.render(
         "front.html",
