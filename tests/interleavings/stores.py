@@ -199,6 +199,7 @@ class MemoryPayments(PaymentStore):
     def __init__(self, table: Table, wires: Wires) -> None:
         self.table = table
         self._outbox = MemoryOutbox(table, wires)
+        self._waiting = {}
 
     async def find(self, payment_id: str) -> Payment | None:
         await pause()

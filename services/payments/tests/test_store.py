@@ -1,5 +1,6 @@
 """What the indexes and guarded writes promise, against a real MongoDB."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,19 @@ async def test_a_change_that_was_made_already_writes_and_tells_nothing(workshop:
 
     assert left.version == 2
     assert len(await events.published(PaymentCaptured)) == 1
+
+
+async def test_who_waits_for_a_payment_hears_of_a_change_at_once_and_otherwise_goes_on(workshop: "Workshop") -> None:
+    payment = begin(await workshop.due())
+    await workshop.payments.add(payment)
+    hearing = [asyncio.create_task(workshop.payments.changed(payment.id, 3_600)) for _ in range(2)]
+    await workshop.payments.changed(payment.id, 0.01)  # nothing has changed
+    assert not any(task.done() for task in hearing)
+
+    await workshop.payments.change(payment, lambda p: p.process("ch", NOW))
+
+    await asyncio.gather(*hearing)
+    assert not workshop.payments._waiting
 
 
 async def test_a_payment_is_read_back_as_it_was_saved(workshop: "Workshop") -> None:

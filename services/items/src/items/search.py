@@ -108,8 +108,8 @@ def searched(text: str) -> tuple[str, ...]:
 
 
 def key_of(city: str) -> str:
-    """Equal for a city however its name is typed."""
-    return " ".join(searched(city)) or city
+    """Equal for a city however its name is typed: Köln, Koln and Koeln are one."""
+    return re.sub("([aou])e", r"\1", " ".join(searched(city))) or city
 
 
 def begins(word: str, known: Sequence[str]) -> bool:

@@ -4,7 +4,6 @@ An intent is written before the gateway is called, and the call may be repeated 
 between, the leased work finds the payment and continues from what is written.
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -51,8 +50,8 @@ WORD_TIMEOUT = timedelta(seconds=2)
 ANSWER_TIMEOUT = timedelta(seconds=10)
 """How long a repeated request waits for the answer to the first one: as long as a gateway may take."""
 
-POLL_SECONDS = 0.01
-"""How often a request that waits reads its payment: any replica may settle it."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.16
+"""Seconds after which a request that waits reads its payment again: any replica may settle it. Each is twice as long."""
 
 
 class Cashier:
@@ -280,8 +279,9 @@ class Cashier:
         return await self._payments.change(payment, Payment.leave_open)
 
     async def _until_answered(self, payment: Payment, limit: timedelta) -> Payment:
-        deadline = datetime.now(UTC) + limit
+        deadline, pause = datetime.now(UTC) + limit, FIRST_PAUSE
         while payment.answer is None and datetime.now(UTC) < deadline:
-            await asyncio.sleep(POLL_SECONDS)
+            await self._payments.changed(payment.id, pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
             payment = await self._payments.get(payment.id)
         return payment

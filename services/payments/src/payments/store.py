@@ -1,5 +1,6 @@
 """Payments and the amounts due, in MongoDB."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -31,6 +32,7 @@ class PaymentStore:
         self.collection: Collection = db.payments
         self._outbox = Outbox(self.collection, relay)
         self._find = look_up(self.collection)
+        self._waiting: dict[str, list[asyncio.Event]] = {}
 
     async def prepare(self) -> None:
         """Create the indexes. A second call changes nothing."""
@@ -82,7 +84,21 @@ class PaymentStore:
         if changed.status is not before:
             PAYMENTS.labels(changed.status, changed.currency).inc()
             MONEY.labels(changed.status, changed.currency).inc(changed.amount)
+        for waiting in self._waiting.get(payment.id, ()):
+            waiting.set()
         return changed
+
+    async def changed(self, payment_id: str, seconds: float) -> None:
+        """Wait until this process has changed a payment, or so many seconds: other replicas may have changed it, too."""
+        waiting = self._waiting.setdefault(payment_id, [])
+        waiting.append(told := asyncio.Event())
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(told.wait(), seconds)
+        finally:
+            waiting.remove(told)
+            if not waiting:
+                self._waiting.pop(payment_id, None)
 
     async def begun(self) -> float:
         """When the first payment was made, or now, in Unix seconds."""
