@@ -106,6 +106,10 @@ async def test_facts_narrow_a_list(shop: Shop) -> None:
     assert await found(**{"from": "2090-05-02", "to": "2090-05-02"}) == ["1"]
     assert await found(**{"from": "2090-05-01T18:00:00Z", "to": "2090-05-02T18:00:00Z"}) == ["0"]
     assert await found(q="concert", city="Berlin", **{"from": "2090-05-02"}) == ["2"]
+    for ever in ("0001-01-01T00:00:00+23:59", "0001-01-01"):
+        assert await found(q="concert", **{"from": ever}) == ["0", "1", "2"]
+    for ever in ("9999-12-31T23:59:59-23:59", "9999-12-31"):
+        assert await found(q="concert", to=ever) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +177,7 @@ async def test_a_list_says_how_many_there_are_and_would_be(shop: Shop) -> None:
 
 
 async def test_a_wrong_wish_is_named(shop: Shop) -> None:
-    wrong = {"category": "cars", "sort": "best", "price_min": "-1", "from": "soon", "to": "1999-01-01", "kind": "x"}
+    wrong = {"category": "cars", "sort": "best", "price_min": "-1", "from": "soon", "to": "2090-02-30", "kind": "x"}
     for name, value in wrong.items():
         answer = await shop.call("GET", params={name: value})
         assert answer.status_code == 422, name

@@ -62,7 +62,18 @@ Lists = Annotated[CatalogueStore, Provided(CatalogueStore)]
 ItemInPath = Annotated[str, Path(description="The item's id.", examples=[EXAMPLE_ID])]
 PictureInPath = Annotated[str, Path(description="The picture's id.", examples=[EXAMPLE_ID])]
 DAY = "2027-05-01"
-Day = Annotated[date, Field(ge=date(2000, 1, 1), lt=date(2100, 1, 1))]
+EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """The moment in UTC, which does not reach as far as some time zones do."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return EARLIEST if moment.year == 1 else LATEST
+
+
+When = Annotated[AwareDatetime, AfterValidator(_in_utc)] | date
 PRICE_BOUND = Field(ge=0, le=10**9, examples=[4500])
 PLACE = rf"^(\d{{1,16}}~)?{ID}$"
 """Where a list goes on: after which item, and after which value of what it is sorted by."""
@@ -207,11 +218,11 @@ class Browse(BaseModel):
     city: Annotated[str | None, Field(max_length=200, description="Only in this city.", examples=["Berlin"])] = None
     kind: Annotated[ItemKind | None, Field(description="Only events, or only things.", examples=["event"])] = None
     from_: Annotated[
-        Moment | Day | None,
+        When | None,
         Field(alias="from", description="Only what starts at or after this time, or this day in UTC.", examples=[DAY]),
     ] = None
     to: Annotated[
-        Moment | Day | None,
+        When | None,
         Field(description="Only what starts before this time, or not after this day in UTC.", examples=[DAY]),
     ] = None
     price_min: Annotated[int | None, PRICE_BOUND, Field(description="The least price of a unit.")] = None
@@ -285,9 +296,10 @@ def _begin_of(when: datetime | date | None) -> datetime | None:
 
 
 def _end_of(when: datetime | date | None) -> datetime | None:
-    """A day counts to its end."""
-    begin = _begin_of(when)
-    return begin + timedelta(days=1) if begin and not isinstance(when, datetime) else begin
+    """A day counts to its end; after the last day there is nothing."""
+    if when is None or when == date.max:
+        return None
+    return _begin_of(when if isinstance(when, datetime) else when + timedelta(days=1))
 
 
 class ItemPage(Page[ItemView]):

@@ -51,7 +51,7 @@ ANSWER_TIMEOUT = timedelta(seconds=10)
 """How long a repeated request waits for the answer to the first one: as long as a gateway may take."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.16
-"""Seconds after which a request that waits reads its payment again: any replica may settle it. Each is twice as long."""
+"""Seconds after which a request that waits reads its payment again: any replica may settle it. Each pause is longer."""
 
 
 class Cashier:

@@ -89,7 +89,7 @@ class PaymentStore:
         return changed
 
     async def changed(self, payment_id: str, seconds: float) -> None:
-        """Wait until this process has changed a payment, or so many seconds: other replicas may have changed it, too."""
+        """Wait until this process has changed a payment, or so many seconds: other replicas change it, too."""
         waiting = self._waiting.setdefault(payment_id, [])
         waiting.append(told := asyncio.Event())
         try:

@@ -48,8 +48,9 @@ async def show_city(city: str, visitor: CurrentVisitor, now: Now) -> Response:
 
 
 @router.get("/sellers/{seller_id}")
-async def show_seller(seller_id: KnownId, visitor: CurrentVisitor, cursor: str = "") -> Response:
+async def show_seller(seller_id: KnownId, visitor: CurrentVisitor) -> Response:
     """What a seller has on sale. Raises `NotFound` for everybody who has not."""
+    cursor = visitor.request.query_params.get("cursor", "")
     found = await visitor.api.items(seller_id=seller_id, cursor=cursor or None)
     on_sale = await counted(visitor, [item for item in found.items if item.listed])
     if not on_sale and not cursor:
