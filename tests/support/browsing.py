@@ -113,7 +113,7 @@ async def signed_up(page: Page, name: str) -> None:
     await page.get_by_label("E-mail").fill(person(name).email)
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("main").get_by_role("button", name="Sign up").click()
-    await expect(page.locator(".menu summary")).to_have_text(name)
+    await expect(page.locator("nav .menu summary")).to_have_text(name)
 
 
 async def signed_in(page: Page, somebody: Person) -> None:

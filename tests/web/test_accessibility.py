@@ -63,7 +63,7 @@ async def test_the_buying_journey_without_scripts(opened: Open, people: People) 
     await expect(headline(page, "Your payment is being processed")).to_be_visible()
     await expect(headline(page, "It is yours")).to_be_visible(timeout=10_000)  # The page refreshes by itself.
 
-    await page.locator(".menu summary").click()
+    await page.locator("nav .menu summary").click()
     await page.get_by_role("button", name="Sign out").click()
     await expect(page.get_by_role("link", name="Sign in")).to_be_visible()
 
@@ -91,7 +91,7 @@ async def test_the_buying_journey_by_keyboard_alone(opened: Open, people: People
         await tab_to(page, page.get_by_label(label))
         await keys.type(text)
     await keys.press("Enter")
-    await expect(page.locator(".menu summary")).to_have_text("Bo")
+    await expect(page.locator("nav .menu summary")).to_have_text("Bo")
 
     await tab_to(page, page.get_by_label("Search the market"))
     await keys.type("balloon vineyards")
@@ -113,12 +113,12 @@ async def test_the_buying_journey_by_keyboard_alone(opened: Open, people: People
     await keys.press("Enter")
     await expect(headline(page, "It is yours")).to_be_visible()
 
-    await tab_to(page, page.locator(".menu summary"))
+    await tab_to(page, page.locator("nav .menu summary"))
     await keys.press("Enter")
     await keys.press("Escape")
-    await expect(page.locator(".menu summary")).to_be_focused()
+    await expect(page.locator("nav .menu summary")).to_be_focused()
     await keys.press("Enter")
-    await tab_to(page, page.locator(".menu").get_by_role("link", name="My orders"))
+    await tab_to(page, page.locator("nav .menu").get_by_role("link", name="My orders"))
     await keys.press("Enter")
     await expect(page.locator(".row", has_text="Balloon over the vineyards")).to_contain_text("Paid")
 
@@ -149,7 +149,7 @@ async def test_every_state_is_accessible(opened: Open, people: People, size: dic
     for path in (*(f"/orders/{order['id']}" for order in orders.values()), "/my/orders", f"/items/{item}"):
         await page.goto(path)
         await accessible(page)
-    await page.locator(".menu summary").click()
+    await page.locator("nav .menu summary").click()
     await accessible(page)
     await signed_in(page, seller)
     for path in ("/my/sales", "/my/items", f"/items/{withdrawn}", f"/items/{withdrawn}/edit", f"/items/{item}/edit"):

@@ -42,7 +42,7 @@ async def test_the_story_of_an_order_that_was_paid_late_and_released(hasty_opene
     page = await hasty_opened("/signin")
     await signed_in(page, operator)
     await page.goto("/")
-    await page.locator(".menu summary").click()
+    await page.locator("nav .menu summary").click()
     await page.get_by_role("link", name="For operators").click()
 
     await page.get_by_label("The id of an order").fill("nothing like that")
@@ -109,7 +109,7 @@ async def test_only_operators_see_it(opened: Open, people: People) -> None:
         await page.goto(path)
         await expect(headline(page, "This page is for operators")).to_be_visible()
     await page.goto("/")
-    await page.locator(".menu summary").click()
+    await page.locator("nav .menu summary").click()
     await expect(page.get_by_role("link", name="For operators")).to_have_count(0)
 
 

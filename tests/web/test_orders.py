@@ -73,8 +73,8 @@ async def test_sold_with_a_picture_found_bought_and_paid(opened: Open, photo: Pa
     await paid(buyer)
     await expect(headline(buyer, "It is yours")).to_be_visible()
 
-    await buyer.locator(".menu summary").click()
-    await buyer.locator(".menu").get_by_role("link", name="My orders").click()
+    await buyer.locator("nav .menu summary").click()
+    await buyer.locator("nav .menu").get_by_role("link", name="My orders").click()
     await expect(buyer.locator(".row", has_text=title)).to_contain_text("Paid")
     await seller.goto("/my/items")
     await expect(seller.locator(".row", has_text=title)).to_contain_text("2 sold, 0 held, 3 free")
@@ -171,7 +171,7 @@ async def test_a_refund_shows_on_the_buyers_page(opened: Open, people: People) -
     pages = await on_desktop_and_phone(opened, buyer, f"/orders/{placed['id']}")
     [sales, sales_on_phone] = await on_desktop_and_phone(opened, seller, "/my/sales")
 
-    await sales_on_phone.get_by_text("Refund", exact=False).first.click()
+    await sales_on_phone.locator("summary", has_text="Refund").first.click()
     await accessible(sales_on_phone)
     await sales_on_phone.get_by_role("button", name="Send €45.00 back to Bo").click()
 

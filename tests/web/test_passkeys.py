@@ -54,7 +54,7 @@ async def signed_up(page: Page, name: str) -> str:
     await page.get_by_label("E-mail").fill(email)
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("main").get_by_role("button", name="Sign up").click()
-    await expect(page.locator(".menu summary")).to_have_text(name)
+    await expect(page.locator("nav .menu summary")).to_have_text(name)
     return email
 
 
@@ -68,7 +68,7 @@ async def added(page: Page, name: str) -> None:
 
 async def signed_out(page: Page) -> None:
     """Sign out, and open the page to sign in."""
-    await page.locator(".menu summary").click()
+    await page.locator("nav .menu summary").click()
     await page.get_by_role("button", name="Sign out").click()
     await expect(page.get_by_role("link", name="Sign in", exact=True)).to_be_visible()
     await page.goto("/signin")
@@ -89,8 +89,8 @@ async def test_a_person_adds_a_passkey_signs_in_with_it_and_removes_it(
 ) -> None:
     page = await with_authenticator(await opened_by_name("/", **size))
     email, mail = await signed_up(page, "Ada"), await people.anybody()
-    await page.locator(".menu summary").click()
-    await page.locator(".menu").get_by_role("link", name="Security").click()
+    await page.locator("nav .menu summary").click()
+    await page.locator("nav .menu").get_by_role("link", name="Security").click()
     await accessible(page)
     await added(page, "My laptop")
     await expect(page.locator(".row")).to_contain_text("My laptop")
@@ -99,13 +99,13 @@ async def test_a_person_adds_a_passkey_signs_in_with_it_and_removes_it(
 
     # The browser offers it by itself where the address is typed; this authenticator takes the offer at once.
     await signed_out(page)
-    await expect(page.locator(".menu summary")).to_have_text("Ada")
+    await expect(page.locator("nav .menu summary")).to_have_text("Ada")
 
     await page.add_init_script(WITHOUT_AUTOFILL)
     await signed_out(page)
     await accessible(page)
     await page.get_by_role("button", name="Use a passkey").click()
-    await expect(page.locator(".menu summary")).to_have_text("Ada")
+    await expect(page.locator("nav .menu summary")).to_have_text("Ada")
 
     await page.goto("/my/security")
     await expect(page.locator(".row")).to_contain_text("last used")
@@ -232,7 +232,7 @@ async def lives_through_it(here: Page, there: Page, name: str, mail: httpx.Async
     await there.get_by_label("E-mail").fill(email)
     await there.get_by_label("Password").fill(f"another {PASSWORD}")
     await there.get_by_role("main").get_by_role("button", name="Sign in", exact=True).click()
-    await expect(there.locator(".menu summary")).to_have_text(name)
+    await expect(there.locator("nav .menu summary")).to_have_text(name)
 
     # The new password has ended the first session.
     await here.goto("/my/security")
@@ -241,7 +241,7 @@ async def lives_through_it(here: Page, there: Page, name: str, mail: httpx.Async
     await here.get_by_role("main").get_by_role("button", name="Sign in", exact=True).click()
     await added(here, f"{name}'s phone")
     await signed_out(here)
-    await expect(here.locator(".menu summary")).to_have_text(name)  # With the passkey alone.
+    await expect(here.locator("nav .menu summary")).to_have_text(name)  # With the passkey alone.
 
     await here.goto("/my/sessions")
     await here.get_by_role("button", name=re.compile(r"^End\s*:")).click()

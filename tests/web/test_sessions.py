@@ -16,14 +16,14 @@ async def test_a_person_sees_the_session_of_another_browser_and_ends_it(opened: 
     await here.get_by_label("E-mail").fill(email)
     await here.get_by_label("Password").fill(PASSWORD)
     await here.get_by_role("main").get_by_role("button", name="Sign up").click()
-    await expect(here.locator(".menu summary")).to_have_text("Ada")
+    await expect(here.locator("nav .menu summary")).to_have_text("Ada")
     await there.get_by_label("E-mail").fill(email)
     await there.get_by_label("Password").fill(PASSWORD)
     await there.get_by_role("main").get_by_role("button", name="Sign in").click()
-    await expect(there.locator(".menu summary")).to_have_text("Ada")
+    await expect(there.locator("nav .menu summary")).to_have_text("Ada")
 
-    await here.locator(".menu summary").click()
-    await here.locator(".menu").get_by_role("link", name="Your sessions").click()
+    await here.locator("nav .menu summary").click()
+    await here.locator("nav .menu").get_by_role("link", name="Your sessions").click()
     await expect(here.get_by_text("This session")).to_be_visible()
     await accessible(here)
     await here.get_by_role("button", name=re.compile(r"^End\s*:")).click()
@@ -35,7 +35,7 @@ async def test_a_person_sees_the_session_of_another_browser_and_ends_it(opened: 
     await expect(there.get_by_role("main").get_by_role("button", name="Sign in")).to_be_visible()
     assert not [cookie for cookie in await there.context.cookies() if cookie["name"] in {"session", "refresh"}]
 
-    await here.locator(".menu summary").click()
+    await here.locator("nav .menu summary").click()
     await here.get_by_role("button", name="Sign out").click()
     await expect(here.get_by_role("link", name="Sign in")).to_be_visible()
     assert "visit" in {cookie["name"] for cookie in await here.context.cookies()}, "only the session's are gone"
