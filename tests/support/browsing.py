@@ -143,12 +143,12 @@ async def refused(page: Page, label: str, words: str) -> None:
 
 async def accessible(page: Page) -> None:
     """Check that axe finds nothing, in light and dark mode, and that the page is no wider than its window."""
-    await page.wait_for_function("document.getAnimations().length === 0")
+    await page.wait_for_function("() => document.getAnimations().length === 0")
     await page.evaluate(AXE.read_text())
     for scheme in ("dark", "light"):
         await page.emulate_media(color_scheme=scheme)
         violations = await page.evaluate("axe.run().then(found => found.violations.map(v => [v.id, v.nodes[0].html]))")
-        assert violations == [], page.url
+        assert violations == [], f"{page.url}: {violations}"
     overflow = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 0, page.url
 

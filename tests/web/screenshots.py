@@ -129,7 +129,7 @@ async def settle(page: Page) -> None:
         "Promise.all([...document.images].filter(i => i.getBoundingClientRect().top < innerHeight)"
         ".map(i => i.decode()))"
     )
-    await page.wait_for_function("document.getAnimations().length === 0")
+    await page.wait_for_function("() => document.getAnimations().length === 0")
 
 
 async def take(chromium: Browser, url: str, pages: Mapping[str, tuple[str, str]]) -> Pictures:

@@ -19,18 +19,17 @@ async def offer(seller: Person, **fields: Any) -> str:
 
 async def test_the_button_wakes_when_the_sale_starts(opened: Open, people: People) -> None:
     seller, buyer = await people.new("Sella"), await people.new("Bo")
-    later = datetime.now(UTC) + timedelta(seconds=20)
-    item = await offer(seller, sale_starts_at=later.isoformat())
     page = await opened("/signin", **PHONE)
     await signed_in(page, buyer)
-    await page.goto(item)
+    later = datetime.now(UTC) + timedelta(seconds=30)
+    await page.goto(await offer(seller, sale_starts_at=later.isoformat()))
     await live(page)
     await page.get_by_label("Quantity").fill("2")
     await expect(page.get_by_role("button", name="Not on sale yet")).to_be_disabled()
     await expect(page.locator(".until")).to_have_text(re.compile(r"^0:\d\d$"))
     await accessible(page)
 
-    await page.get_by_role("button", name="Hold it and pay").click(timeout=30_000)
+    await page.get_by_role("button", name="Hold it and pay").click(timeout=90_000)
 
     await expect(page.get_by_role("heading", name="We hold it for you")).to_be_visible()
 

@@ -4,6 +4,8 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 ITEMS_PER_SELLER = 26
 
@@ -12,8 +14,9 @@ ITEMS_PER_SELLER = 26
 class Kind:
     """How things of one kind are called and described."""
 
+    category: str
     title: str
-    """A template over subject, place and date."""
+    """A template over subject, place and date. Without a date, it is of things; else of events."""
     about: Sequence[str]
     """Templates over the subject's own sentence."""
     subjects: Sequence[tuple[str, str]]
@@ -30,6 +33,8 @@ class Seller:
     name: str
     email: str
     kind: Kind
+    city: str
+    timezone: str
     places: Sequence[str]
     currency: str
     per_euro: int = 1
@@ -37,6 +42,7 @@ class Seller:
 
 
 CONCERTS = Kind(
+    category="music",
     title="{subject}, {place}, {date}",
     about=(
         "{detail} Doors at 19:00, music from 20:00. Standing, with a few seats along the wall.",
@@ -59,6 +65,7 @@ CONCERTS = Kind(
     quantities=(40, 80, 120, 250, 400),
 )
 THEATRE = Kind(
+    category="theatre",
     title="{subject}: {place}, {date}",
     about=(
         "{detail} Two hours, one interval. Latecomers are let in after the first scene.",
@@ -80,6 +87,7 @@ THEATRE = Kind(
     quantities=(20, 36, 60, 90, 140),
 )
 SPORT = Kind(
+    category="sports",
     title="{subject}, {place}, {date}",
     about=(
         "{detail} Unreserved seat in the family stand; gates open ninety minutes before.",
@@ -100,6 +108,7 @@ SPORT = Kind(
     quantities=(100, 250, 500, 900, 1500),
 )
 FESTIVALS = Kind(
+    category="arts",
     title="{subject}, {place}, {date}",
     about=(
         "{detail} Day ticket. Tents may be pitched from Friday noon.",
@@ -120,6 +129,7 @@ FESTIVALS = Kind(
     quantities=(150, 300, 600, 1200),
 )
 WORKSHOPS = Kind(
+    category="talks",
     title="{subject}, {place}, {date}",
     about=(
         "{detail} Six people at most, materials and lunch included.",
@@ -141,6 +151,7 @@ WORKSHOPS = Kind(
     quantities=(4, 6, 8, 10, 12),
 )
 VINTAGE = Kind(
+    category="home",
     title="{subject}, {place}",
     about=(
         "{detail} Cleaned and checked; small marks of age, see the pictures. Collection or post.",
@@ -165,20 +176,119 @@ VINTAGE = Kind(
 )
 
 SELLERS = (
-    Seller("Harbour Hall", "tickets@harbourhall.test", CONCERTS, ("Harbour Hall", "Harbour Cellar"), "EUR"),
-    Seller("Blue Note Cellar", "door@bluenotecellar.test", CONCERTS, ("Blue Note Cellar", "The Annexe"), "USD"),
-    Seller("Klub Tovarna", "klub@tovarna.test", CONCERTS, ("Tovarna", "Tovarna Courtyard"), "CZK", per_euro=25),
-    Seller("Old Exchange Theatre", "box@oldexchange.test", THEATRE, ("Main House", "Studio", "Rooftop"), "GBP"),
-    Seller("Théâtre du Canal", "billets@canal.test", THEATRE, ("Grande Salle", "Petite Salle"), "EUR"),
-    Seller("Union Arena", "seats@unionarena.test", SPORT, ("Union Arena", "Hall 2"), "EUR"),
     Seller(
-        "Northside Athletics", "club@northside.test", SPORT, ("Northside Oval", "Northside Hall"), "AUD", per_euro=2
+        "Harbour Hall",
+        "tickets@harbourhall.test",
+        CONCERTS,
+        "Hamburg",
+        "Europe/Berlin",
+        ("Harbour Hall", "Harbour Cellar"),
+        "EUR",
     ),
-    Seller("Fields & Co.", "hello@fieldsandco.test", FESTIVALS, ("Long Meadow", "Old Orchard"), "GBP"),
-    Seller("Sommarö", "info@sommaro.test", FESTIVALS, ("Sommarö", "Norra Kajen"), "SEK", per_euro=11),
-    Seller("Handwerkhof", "kurse@handwerkhof.test", WORKSHOPS, ("Workshop 1", "Workshop 3", "Courtyard"), "CHF"),
-    Seller("Sato Workshops", "hi@satoworkshops.test", WORKSHOPS, ("Yanaka", "Kiyosumi"), "JPY", 160, minor_units=1),
-    Seller("Second Spring", "shop@secondspring.test", VINTAGE, ("1950s", "1960s", "1970s", "pre-war"), "EUR"),
+    Seller(
+        "Blue Note Cellar",
+        "door@bluenotecellar.test",
+        CONCERTS,
+        "Chicago",
+        "America/Chicago",
+        ("Blue Note Cellar", "The Annexe"),
+        "USD",
+    ),
+    Seller(
+        "Klub Tovarna",
+        "klub@tovarna.test",
+        CONCERTS,
+        "Praha",
+        "Europe/Prague",
+        ("Tovarna", "Tovarna Courtyard"),
+        "CZK",
+        per_euro=25,
+    ),
+    Seller(
+        "Old Exchange Theatre",
+        "box@oldexchange.test",
+        THEATRE,
+        "Bristol",
+        "Europe/London",
+        ("Main House", "Studio", "Rooftop"),
+        "GBP",
+    ),
+    Seller(
+        "Théâtre du Canal",
+        "billets@canal.test",
+        THEATRE,
+        "Paris",
+        "Europe/Paris",
+        ("Grande Salle", "Petite Salle"),
+        "EUR",
+    ),
+    Seller(
+        "Union Arena",
+        "seats@unionarena.test",
+        SPORT,
+        "Köln",
+        "Europe/Berlin",
+        ("Union Arena", "Hall 2"),
+        "EUR",
+    ),
+    Seller(
+        "Northside Athletics",
+        "club@northside.test",
+        SPORT,
+        "Melbourne",
+        "Australia/Melbourne",
+        ("Northside Oval", "Northside Hall"),
+        "AUD",
+        per_euro=2,
+    ),
+    Seller(
+        "Fields & Co.",
+        "hello@fieldsandco.test",
+        FESTIVALS,
+        "Bristol",
+        "Europe/London",
+        ("Long Meadow", "Old Orchard"),
+        "GBP",
+    ),
+    Seller(
+        "Sommarö",
+        "info@sommaro.test",
+        FESTIVALS,
+        "Stockholm",
+        "Europe/Stockholm",
+        ("Sommarö", "Norra Kajen"),
+        "SEK",
+        per_euro=11,
+    ),
+    Seller(
+        "Handwerkhof",
+        "kurse@handwerkhof.test",
+        WORKSHOPS,
+        "Zürich",
+        "Europe/Zurich",
+        ("Workshop 1", "Workshop 3", "Courtyard"),
+        "CHF",
+    ),
+    Seller(
+        "Sato Workshops",
+        "hi@satoworkshops.test",
+        WORKSHOPS,
+        "Tokyo",
+        "Asia/Tokyo",
+        ("Yanaka", "Kiyosumi"),
+        "JPY",
+        160,
+        minor_units=1,
+    ),
+    Seller(
+        "Second Spring",
+        "shop@secondspring.test",
+        VINTAGE,
+        "Hamburg",
+        "Europe/Berlin",
+        ("1950s", "1960s", "1970s", "pre-war"),
+        "EUR",
+    ),
 )
 
 _MONTHS = ("January", "February", "March", "April", "May", "June", "September", "October", "November", "December")
@@ -192,12 +302,13 @@ def subject_of(kind: Kind, title: str) -> str:
 
 
 def items_of(seller: Seller) -> Iterator[dict[str, str | int]]:
-    """Yield the bodies of POST /api/items, the same ones for the same seller, no title twice."""
+    """Yield the bodies of POST /api/items, the same for the same seller, no title twice. Events are to come."""
     chance = random.Random(seller.email)  # noqa: S311 - guards nothing, and must give the same every time
     kind, titles = seller.kind, set[str]()
     while len(titles) < ITEMS_PER_SELLER:
         subject, detail = kind.subjects[len(titles) % len(kind.subjects)]
-        words = {"date": f"{chance.randint(1, 28)} {chance.choice(_MONTHS)}", "place": chance.choice(seller.places)}
+        day, month, place = chance.randint(1, 28), chance.choice(_MONTHS), chance.choice(seller.places)
+        words = {"date": f"{day} {month}", "place": place}
         title = kind.title.format(subject=subject.format(number=chance.randint(1, 6)), **words)
         if title in titles:
             continue
@@ -208,4 +319,23 @@ def items_of(seller: Seller) -> Iterator[dict[str, str | int]]:
             "price": chance.randint(*kind.price) * seller.per_euro * seller.minor_units,
             "currency": seller.currency,
             "quantity": chance.choice(kind.quantities),
+            "category": kind.category,
+            **(_event(seller, place, _next(day, month, seller)) if "{date}" in kind.title else {}),
         }
+
+
+def _event(seller: Seller, place: str, starts_at: datetime) -> dict[str, str | int]:
+    return {
+        "kind": "event",
+        "starts_at": starts_at.isoformat(),
+        "venue": place,
+        "city": seller.city,
+        "timezone": seller.timezone,
+    }
+
+
+def _next(day: int, month: str, seller: Seller) -> datetime:
+    """Eight in the evening of that day, the next time that it comes."""
+    now = datetime.now(ZoneInfo(seller.timezone))
+    then = datetime.strptime(f"{day} {month} {now.year} 20", "%d %B %Y %H").replace(tzinfo=now.tzinfo)
+    return then if then > now else then.replace(year=now.year + 1)
