@@ -154,4 +154,4 @@ async def shows(visitor: Visitor, path: str, words: str) -> Page:
         assert words in page.text, page.text
         return page
 
-    return await eventually(said)
+    return await eventually(said, 60)
