@@ -37,7 +37,7 @@ SERVICES = (
         1,
         publishes="users",
         uses="mongod",
-        answers=(directory.ADDRESS_CHANGES, directory.CONTACTS, directory.IDS, directory.NAMES),
+        answers=(directory.ADDRESS_CHANGES, directory.CONTACTS, directory.IDS, directory.NAMED, directory.NAMES),
     ),
     Service("items", 2, publishes="items", uses="mongod", shows_records=True, looks_up=(directory.NAMES,)),
     Service("orders", 3, publishes="orders", uses="mongod", shows_records=True),

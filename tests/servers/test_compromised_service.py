@@ -226,13 +226,16 @@ async def test_a_service_learns_of_people_what_it_needs(bus: Bus, name: str) -> 
         await request.respond(b"somebody's address")
 
     learned = []
-    async with intruder(bus, "auth") as auth, intruder(bus, name) as client:
-        for subject in subjects:
-            await auth.subscribe(subject, cb=answer)
-        await auth.flush()
+    async with contextlib.AsyncExitStack() as exits:
+        for other in SERVICES:
+            answering = await exits.enter_async_context(intruder(bus, other.name))
+            for subject in other.answers:
+                await answering.subscribe(subject, cb=answer)
+            await answering.flush()
+        client = await exits.enter_async_context(intruder(bus, name))
         for subject in subjects:
             with contextlib.suppress(NoRespondersError, NatsTimeoutError):
-                await client.request(subject, b"", timeout=0.5)
+                await client.request(subject, b"", timeout=5 if subject in service.looks_up else 0.5)
                 learned.append(subject)
     assert learned == sorted(service.looks_up)
 
