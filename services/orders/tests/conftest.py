@@ -91,7 +91,7 @@ class World:
 
     async def get(self, path: str, who: User, **params: Any) -> httpx.Response:
         """GET as somebody."""
-        return await self.http.get(f"/api/orders{path}", headers=self.tokens.headers(who), params=params)
+        return await self.http.get(f"/api/orders{path}", headers=self.tokens.headers(who), params=params or None)
 
     async def cancel(self, order_id: str, who: User) -> httpx.Response:
         """DELETE as somebody."""
