@@ -5,11 +5,13 @@ from datetime import datetime, timedelta
 import pytest
 
 from audit.reconciliation.findings import Money, Rule
+from audit.reconciliation.log_reader import PAYMENTS
 from audit.reconciliation.records import ChargeRecord, OrderRecord, OrderStatus, PaymentRecord, PaymentStatus
 from audit.reconciliation.rules.payments import check_charge, check_payment
 from common.events import (
     DisputeStatus,
     Event,
+    OrderPaid,
     PaymentAuthorized,
     PaymentCaptured,
     PaymentDisputed,
@@ -91,6 +93,9 @@ def test_money_that_was_taken_without_the_orders_word_is_found() -> None:
     assert list(check_payment(payment(PaymentStatus.REFUNDED, version=6), [*unasked, another])) == []
     again = captured.model_copy(update={"restated": True})
     assert list(check_payment(payment(version=4), [AUTHORIZED, again])) == []  # the bus may have lost the order's word
+    sold = OrderPaid(**ACCEPTED.model_dump() | {"order_version": 3, "restated": True})
+    assert list(check_payment(payment(version=4), [*unasked, sold])) == []  # it has, and the order was said again
+    assert OrderPaid.subject in PAYMENTS
 
 
 def test_every_charge_that_ended_balances() -> None:

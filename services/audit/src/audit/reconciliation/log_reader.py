@@ -10,6 +10,7 @@ from common.events import (
     EVENTS,
     Event,
     ItemState,
+    OrderPaid,
     OrderPaymentAccepted,
     OrderState,
     PaymentAuthorized,
@@ -47,6 +48,7 @@ def subjects(*kinds: type[Event]) -> list[str]:
 ORDERS = subjects(OrderState, PaymentFailed, PaymentReleased, PaymentRefunded)
 PAYMENTS = subjects(
     OrderPaymentAccepted,
+    OrderPaid,  # Restated, it says that an answer to the payment may be lost.
     PaymentAuthorized,
     PaymentCaptured,
     PaymentFailed,
