@@ -216,8 +216,9 @@ async def reconciliation(visitor: CurrentVisitor, asked: Annotated[int, Query(ge
 async def check_now(visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
     """Check the records now."""
     visitor.require_user()
+    asked = int(now().timestamp() * 1000)  # Before: the check may be over when this is answered.
     await audit.check_now(visitor.api)
-    return visitor.redirect(f"/operator/books?asked={int(now().timestamp() * 1000)}")
+    return visitor.redirect(f"/operator/books?asked={asked}")
 
 
 @router.get("/security")
