@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from common.events import StockChanged, UserErased, UserRegistered
-from items.search import key_of, near, searched, words_of
+from common.mongo.client import Database
+from items.catalogue_store import CatalogueStore
+from items.search import Sort, Wanted, key_of, near, searched, words_of
 from tests.support.sessions import person
 
 from .conftest import Shop
@@ -174,6 +176,27 @@ async def test_a_list_says_how_many_there_are_and_would_be(shop: Shop) -> None:
     total, facets = await counts(category="music", q="even")
     assert (total, facets["category"], facets["city"]) == (2, {"music": 2, "film": 1}, {"Berlin": 1, "Köln": 1})
     assert await counts(q="?!") == (0, {"category": {}, "city": {}, "kind": {}})
+
+
+async def test_what_is_still_to_come_is_counted_once_for_many_requests(db: Database) -> None:
+    catalogue, noon = CatalogueStore(db), datetime(2090, 5, 1, 12, tzinfo=UTC)
+
+    first, soon, later = [
+        await catalogue.facets(Wanted(sort=Sort.SOONEST, starts_from=noon + timedelta(seconds=seconds)))
+        for seconds in (0.001, 4.999, 5)
+    ]
+
+    assert first is soon
+    assert first is not later
+
+
+async def test_the_first_search_of_a_process_counts_what_it_shows(shop: Shop) -> None:
+    """The page and its counts ask at once which words there are; one of them does the reading."""
+    await shop.offer(title="Vivaldi by candlelight")
+
+    page = (await shop.call("GET", params={"q": "vivladi"})).json()
+
+    assert ([item["title"] for item in page["items"]], page["total"]) == (["Vivaldi by candlelight"], 1)
 
 
 async def test_a_wrong_wish_is_named(shop: Shop) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from bson.regex import Regex
 from cachetools import TTLCache
@@ -48,7 +49,6 @@ FACETS_AGE = 5.0
 KNOWN_AGE = 30.0
 """Seconds after which a process reads again which words there are, for words with mistakes."""
 
-
 FACETS = {"category": "category", "city": "city_key", "kind": "kind"}
 """Facets, and by which field each groups items."""
 
@@ -76,6 +76,7 @@ class CatalogueStore:
         self._names: Sequence[str] = ()
         self._sellers: Sequence[str] = ()
         self._known_until = 0.0
+        self._learning = asyncio.Lock()
 
     async def prepare(self) -> None:
         """Create the indexes."""
@@ -87,7 +88,7 @@ class CatalogueStore:
         if wanted.nobody:
             return []
         field, direction = LISTED_IN[wanted.sort]
-        query = await self._matching(wanted)
+        query = _both(wanted.facts(), await self._words(wanted))
         later = _later(field, direction, after) if after else {}
         if wanted.sort is Sort.RELEVANCE:
             ranked: list[Document] = [
@@ -109,7 +110,7 @@ class CatalogueStore:
 
         Up to `MOST_COUNTED` or `MOST_FOUND`, and up to `FACETS_AGE` seconds old. Concurrent calls share the work.
         """
-        return await self._counts(replace(wanted, sort=Sort.NEWEST))
+        return await self._counts(replace(wanted, sort=Sort.NEWEST, starts_from=_rounded(wanted.starts_from)))
 
     async def _count(self, each: Sequence[Wanted]) -> list[Counts | BaseException]:
         wanted = list(dict.fromkeys(each))
@@ -118,50 +119,43 @@ class CatalogueStore:
         return [known[one] for one in each]
 
     async def _counts_of(self, wanted: Wanted) -> Counts:
+        if wanted.nobody:
+            return Counts(0, {name: {} for name in FACETS})
         if (known := self._counted.get(wanted)) is None:
+            words, most = await self._words(wanted), MOST_FOUND if wanted.words else MOST_COUNTED
             total, facets = await asyncio.gather(
-                self._total(wanted), asyncio.gather(*(self._facet(wanted, name) for name in FACETS))
+                self._items.count_documents(_both(wanted.facts(), words), limit=most),
+                asyncio.gather(*(self._facet(name, _both(wanted.facts(but=name), words), most) for name in FACETS)),
             )
             known = self._counted[wanted] = Counts(total, dict(zip(FACETS, facets, strict=True)))
         return known
 
-    async def _total(self, wanted: Wanted) -> int:
-        if wanted.nobody:
-            return 0
-        return await self._items.count_documents(await self._matching(wanted), limit=_most(wanted))
-
-    async def _facet(self, wanted: Wanted, name: str) -> dict[str, int]:
-        if wanted.nobody:
-            return {}
-        field = FACETS[name]
+    async def _facet(self, name: str, query: Document, most: int) -> dict[str, int]:
         stages: list[Document] = [
-            {"$match": await self._matching(wanted, but=name)},
-            {"$limit": _most(wanted)},
-            {"$group": {"_id": f"${field}", "name": {"$min": f"${name}"}, "items": {"$sum": 1}}},
+            {"$match": query},
+            {"$limit": most},
+            {"$group": {"_id": f"${FACETS[name]}", "name": {"$min": f"${name}"}, "items": {"$sum": 1}}},
             {"$match": {"_id": {"$ne": None}}},
             {"$sort": {"items": DESCENDING, "_id": 1}},
             {"$limit": MOST_FACETS},
         ]
         return {group["name"]: group["items"] async for group in await self._items.aggregate(stages)}
 
-    async def _matching(self, wanted: Wanted, *, but: str = "") -> Document:
-        """The query for what is wanted, but the facet `but`."""
-        facts = wanted.facts(but=but)
-        if not wanted.words:
-            return facts
-        await self._learn_words()
-        words = [
-            _matching(word, near(word, self._names), of_seller=begins(word, self._sellers)) for word in wanted.words
-        ]
-        return {"$and": [facts, *words]}
+    async def _words(self, wanted: Wanted) -> list[Document]:
+        """The query for each word that is wanted."""
+        if wanted.words:
+            await self._learn_words()
+        names, sellers = self._names, self._sellers
+        return [_matching(word, near(word, names), of_seller=begins(word, sellers)) for word in wanted.words]
 
     async def _learn_words(self) -> None:
         """Read which words there are in titles and places, and in sellers' names, at most every `KNOWN_AGE` seconds."""
-        if time.monotonic() < self._known_until:
-            return
-        self._known_until = time.monotonic() + KNOWN_AGE  # Others go on with the old ones meanwhile.
-        self._names = sorted(filter(None, await self._items.distinct("names")))
-        self._sellers = sorted(filter(None, await self._items.distinct("seller_words")))
+        async with self._learning:  # A page and its counts are of the same words.
+            if time.monotonic() < self._known_until:
+                return
+            self._known_until = time.monotonic() + KNOWN_AGE  # Before: while the server hangs, one call waits for it.
+            self._names = sorted(filter(None, await self._items.distinct("names")))
+            self._sellers = sorted(filter(None, await self._items.distinct("seller_words")))
 
 
 def _matching(word: str, others: Iterable[str], *, of_seller: bool) -> Document:
@@ -173,8 +167,13 @@ def _matching(word: str, others: Iterable[str], *, of_seller: bool) -> Document:
     return {"$or": [{"words": wanted}, {"seller_words": wanted}]} if of_seller else {"words": wanted}
 
 
-def _most(wanted: Wanted) -> int:
-    return MOST_FOUND if wanted.words else MOST_COUNTED
+def _rounded(starts_from: datetime | None) -> datetime | None:
+    """Down to `FACETS_AGE`: else what is still to come would be counted for each request."""
+    return starts_from and starts_from - timedelta(seconds=starts_from.timestamp() % FACETS_AGE)
+
+
+def _both(facts: Document, words: Sequence[Document]) -> Document:
+    return {"$and": [facts, *words]} if words else facts
 
 
 def _later(field: str, direction: int, after: Document) -> Document:
