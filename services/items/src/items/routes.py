@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from typing import Annotated, Self
 
@@ -17,18 +16,18 @@ from pydantic import (
     ValidationInfo,
     computed_field,
     field_validator,
-    model_validator,
     with_config,
 )
 
 from common.errors import IdempotencyKeyReused, StaleWrite, TooLarge, TooMany, Unauthenticated, Unavailable
 from common.events import Category, Currency, ItemKind, ItemStatus
 from common.http.dependencies import IdempotencyKey, Now, Provided
-from common.http.paging import EXAMPLE_ID, ID, Body, Page, page_of
+from common.http.paging import EXAMPLE_ID, Body, Page, page_of
 from common.http.problems import problems
 from common.http.sessions import CurrentUser, EmailNotVerified, OptionalUser, VerifiedUser
 from common.mongo.client import Document
-from items.catalogue_store import LISTED_IN, CatalogueStore
+from items.browsing import Browse
+from items.catalogue_store import CatalogueStore
 from items.domain import (
     Changes,
     Item,
@@ -52,7 +51,6 @@ from items.domain import (
     WrongSale,
 )
 from items.pictures import KINDS, BadPicture, PictureConverter, UnsupportedPicture
-from items.search import Sort, Wanted, searched
 from items.store import ItemStore
 
 router = APIRouter(prefix="/api/items", tags=["items"])
@@ -61,22 +59,6 @@ Items = Annotated[ItemStore, Provided(ItemStore)]
 Lists = Annotated[CatalogueStore, Provided(CatalogueStore)]
 ItemInPath = Annotated[str, Path(description="The item's id.", examples=[EXAMPLE_ID])]
 PictureInPath = Annotated[str, Path(description="The picture's id.", examples=[EXAMPLE_ID])]
-DAY = "2027-05-01"
-EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-
-
-def _in_utc(moment: datetime) -> datetime:
-    """The moment in UTC, which does not reach as far as some time zones do."""
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        return EARLIEST if moment.year == 1 else LATEST
-
-
-When = Annotated[AwareDatetime, AfterValidator(_in_utc)] | date
-PRICE_BOUND = Field(ge=0, le=10**9, examples=[4500])
-PLACE = rf"^(\d{{1,16}}~)?{ID}$"
-"""Where a list goes on: after which item, and after which value of what it is sorted by."""
 Converter = Annotated[PictureConverter, Provided(PictureConverter)]
 
 
@@ -199,107 +181,6 @@ class ItemView(BaseModel):
 async def get_item(item_id: ItemInPath, store: Items, user: OptionalUser) -> ItemView:
     """One item, also if it is paused or withdrawn. A draft is there for its seller alone."""
     return ItemView.of(await store.look_at_as(item_id, user.id if user else None))
-
-
-class Browse(BaseModel):
-    """Which items are wanted, and in which order."""
-
-    model_config = ConfigDict(str_strip_whitespace=True)
-
-    q: Annotated[
-        str | None,
-        Field(
-            max_length=200,
-            description="Words to look for: an item has each, or one that begins so, or one that is nearly the same.",
-            examples=["jazz munchen"],
-        ),
-    ] = None
-    category: Annotated[Category | None, Field(description="Only of this category.", examples=["music"])] = None
-    city: Annotated[str | None, Field(max_length=200, description="Only in this city.", examples=["Berlin"])] = None
-    kind: Annotated[ItemKind | None, Field(description="Only events, or only things.", examples=["event"])] = None
-    from_: Annotated[
-        When | None,
-        Field(alias="from", description="Only what starts at or after this time, or this day in UTC.", examples=[DAY]),
-    ] = None
-    to: Annotated[
-        When | None,
-        Field(description="Only what starts before this time, or not after this day in UTC.", examples=[DAY]),
-    ] = None
-    price_min: Annotated[int | None, PRICE_BOUND, Field(description="The least price of a unit.")] = None
-    price_max: Annotated[int | None, PRICE_BOUND, Field(description="The highest price of a unit.")] = None
-    currency: Annotated[Currency | None, Field(description="Only at prices in this currency.", examples=["EUR"])] = None
-    available: Annotated[bool, Field(description="Only what has units left.")] = False
-    seller_id: Annotated[
-        str | None, Field(max_length=64, description="Only what this user sells.", examples=[EXAMPLE_ID])
-    ] = None
-    sort: Annotated[
-        Sort,
-        Field(description="`soonest` lists what is still to come. `relevance` is of up to 1,000 items, the newest."),
-    ] = Sort.NEWEST
-    limit: Annotated[int, Field(ge=1, le=100, description="The most that a page may have.")] = 20
-    cursor: Annotated[
-        str | None,
-        Field(
-            pattern=PLACE, description="The `next` of the page before; nothing for the first.", examples=[EXAMPLE_ID]
-        ),
-    ] = None
-
-    @model_validator(mode="after")
-    def _continues(self) -> Self:
-        if self.cursor and ("~" in self.cursor) is (self.sort is Sort.NEWEST):
-            raise ValueError("the cursor is of a list in another order")
-        return self
-
-    def wanted(self, user_id: str | None, now: datetime) -> Wanted:
-        """What that means for this user, now."""
-        words = searched(self.q or "")
-        soonest = now if self.sort is Sort.SOONEST else None
-        return Wanted(
-            words=words,
-            nobody=bool(self.q) and not words,
-            seller_id=self.seller_id,
-            hidden_too=user_id is not None and user_id == self.seller_id,
-            category=self.category,
-            city=self.city,
-            kind=self.kind,
-            currency=self.currency,
-            price_min=self.price_min,
-            price_max=self.price_max,
-            starts_from=_begin_of(self.from_) or soonest,
-            starts_before=_end_of(self.to),
-            available=self.available,
-            sort=self.sort,
-        )
-
-    @property
-    def after(self) -> Document | None:
-        """The last item of the page before."""
-        if self.cursor is None:
-            return None
-        value, _, item_id = self.cursor.rpartition("~")
-        field, _ = LISTED_IN[self.sort]
-        if self.sort is Sort.SOONEST:
-            return {"_id": item_id, field: datetime.fromtimestamp(int(value) / 1000, UTC)}
-        return {"_id": item_id, **({field: int(value)} if value else {})}
-
-    def place_of(self, item: Document) -> str:
-        """The cursor of what comes after this item."""
-        field, _ = LISTED_IN[self.sort]
-        if field == "_id":
-            return str(item["_id"])
-        value = item[field]
-        return f"{round(value.timestamp() * 1000) if isinstance(value, datetime) else value}~{item['_id']}"
-
-
-def _begin_of(when: datetime | date | None) -> datetime | None:
-    return when if isinstance(when, datetime | None) else datetime(when.year, when.month, when.day, tzinfo=UTC)
-
-
-def _end_of(when: datetime | date | None) -> datetime | None:
-    """A day counts to its end; after the last day there is nothing."""
-    if when is None or when == date.max:
-        return None
-    return _begin_of(when if isinstance(when, datetime) else when + timedelta(days=1))
 
 
 class ItemPage(Page[ItemView]):
