@@ -8,7 +8,7 @@ import httpx
 import jwt
 import pytest
 
-from auth import grant
+from auth import commands, grant
 from common.events import RolesChanged
 from common.http.sessions import COOKIE, OPERATOR, REFRESH_COOKIE
 from infra.servers.process import free_port
@@ -68,7 +68,7 @@ def test_the_command_does_not_wait_for_a_bus_that_is_away_for_ever(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment.setenv("NATS_URL", f"nats://127.0.0.1:{free_port()}")
-    environment.setattr(grant, "COMMAND_PATIENCE", 0.5)
+    environment.setattr(commands, "COMMAND_PATIENCE", 0.5)
     environment.setattr(sys, "argv", ["auth.grant", "ola@souk.test"])
 
     assert grant.main() == 2

@@ -8,14 +8,11 @@ import argparse
 import asyncio
 import sys
 
+from auth.commands import opened
 from auth.domain import HasRole
-from auth.settings import AuthSettings
 from auth.store import AccountStore
-from common.bus.connection import COMMAND_PATIENCE, Bus, BusError
+from common.bus.connection import BusError
 from common.clock import now
-from common.mongo.client import AWAY, database
-from common.outbox import Relay
-from common.settings import load
 
 
 async def erase(user_id: str) -> bool:
@@ -23,12 +20,7 @@ async def erase(user_id: str) -> bool:
 
     The running auth ends its sessions within seconds, as of any erasure that is to be repeated.
     """
-    settings = load(AuthSettings)
-    async with (
-        database(settings.mongo_url.get_secret_value()) as db,
-        Bus.of(settings, "auth", away=AWAY, within=COMMAND_PATIENCE) as bus,
-        Relay.running(bus, db.users) as relay,
-    ):
+    async with opened() as (db, relay):
         accounts = AccountStore(db, relay)
         if account := await accounts.get(user_id):
             await accounts.update(account, lambda account: account.erase(now(), again_at=now()))
