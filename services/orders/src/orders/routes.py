@@ -166,9 +166,9 @@ ChosenSales = Annotated[Chosen, Depends(_chosen)]
 
 
 @router.get("/sales")
-async def list_sales(chosen: ChosenSales, sales: TheSales, limit: Limit = 20, cursor: Cursor = None) -> Page[OrderView]:
+async def list_sales(chosen: ChosenSales, store: Store, limit: Limit = 20, cursor: Cursor = None) -> Page[OrderView]:
     """Orders on the caller's items, newest first."""
-    return await page_of(lambda most: sales.page(chosen, most, cursor), limit, OrderView.of, lambda o: o.id)
+    return await page_of(lambda most: store.sold(chosen, most, cursor), limit, OrderView.of, lambda o: o.id)
 
 
 @router.get("/sales/totals")

@@ -8,8 +8,8 @@ from typing import Any, Self
 from pydantic import BaseModel
 
 from common.events import Currency
-from common.mongo.client import WITHOUT_PENDING, Collection, Database
-from orders.domain import Order, OrderStatus
+from common.mongo.client import Collection, Database
+from orders.domain import OrderStatus
 
 MOST_DAYS = 366
 """Days over which sales are added up."""
@@ -87,16 +87,10 @@ class Totals(BaseModel):
 
 
 class Sales:
-    """Reads the orders on a seller's items."""
+    """Adds up the orders on a seller's items."""
 
     def __init__(self, db: Database) -> None:
         self._orders: Collection = db.orders
-
-    async def page(self, chosen: Chosen, limit: int, before: str | None) -> list[Order]:
-        """The chosen orders, newest first, older than the order `before`."""
-        query = chosen.query | ({"_id": {"$lt": before}} if before else {})
-        found = self._orders.find(query, WITHOUT_PENDING).sort("_id", -1).limit(limit)
-        return [Order.from_document(document) for document in await found.to_list()]
 
     async def totals(self, chosen: Chosen, today: date) -> Totals:
         """What was sold on the chosen days, at most `MOST_DAYS`. The status makes no difference."""

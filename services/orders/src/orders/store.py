@@ -22,6 +22,7 @@ from common.outbox import Outbox, Relay, write_of
 from common.records import Record, RecordsQuery
 from orders.domain import Order, OrderNotFound, OrderPhase, OrderStatus, hold_key
 from orders.holds import Hold, Owned
+from orders.sales import Chosen
 from orders.stock import Stock
 
 T = TypeVar("T")
@@ -145,6 +146,10 @@ class OrderStore:
         bought = await self._orders.distinct("item_id", {"buyer_id": buyer_id, "status": OrderStatus.PAID})
         events = self._stock.find({"_id": {"$in": bought}, "over_at": {"$gt": now}}, {"_id": 1})
         return {"status": OrderStatus.PAID, "item_id": {"$in": [event["_id"] async for event in events]}}
+
+    async def sold(self, chosen: Chosen, limit: int, before: str | None) -> list[Order]:
+        """The chosen orders of a seller, newest first, older than the order `before`."""
+        return await self._page(chosen.query, limit, before)
 
     async def _page(self, query: dict[str, Any], limit: int, before: str | None) -> list[Order]:
         if before:
