@@ -127,14 +127,6 @@ class EventLog:
         found = self._events.find(query).sort("time").limit(MAX_ENTRIES)
         return [Entry.from_document(document) for document in await found.to_list()]
 
-    async def orders_of(self, key: str, value: str, limit: int, before: str | None) -> list[Entry]:
-        """The OrderPlaced entries with this buyer_id or item_id, newest first, before the order id `before`."""
-        query: dict[str, Any] = {"subject": OrderPlaced.subject, key: value}
-        if before:
-            query["order_id"] = {"$lt": before}
-        found = self._events.find(query).sort("order_id", DESCENDING).limit(limit)
-        return [Entry.from_document(document) for document in await found.to_list()]
-
     async def of_user(self, user_id: str, limit: int) -> list[Entry]:
         """The newest entries about the account of a user, the newest first."""
         found = self._events.find({"user_id": user_id}).sort("time", DESCENDING).limit(limit)
