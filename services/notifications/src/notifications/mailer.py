@@ -1,9 +1,9 @@
 """Sends the mails that are due, each at least once."""
 
-import asyncio
 import logging
 from contextlib import AbstractAsyncContextManager
 from datetime import date, timedelta
+from functools import partial
 
 from prometheus_client import Counter
 
@@ -12,7 +12,8 @@ from common.clock import now
 from common.directory import Directory
 from common.errors import Unavailable
 from common.leased_work import LeasedWork
-from common.papers import papers_of
+from common.papers import Papers, papers_of
+from common.polling import found_within
 from notifications.domain import Facts, Kind, Mail, MailState, Person
 from notifications.letters import Letters, words_of
 from notifications.rendering import rendered
@@ -33,8 +34,8 @@ LONGEST_PAUSE = 3600.0
 """Seconds between two tries at most."""
 
 
-TICKET_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
-"""Seconds between two looks for the tickets of an order that was paid just now."""
+TICKETS_PATIENCE = 3.0
+"""Seconds for which a receipt waits for the tickets of an order that was paid just now."""
 
 TICKETS_AWAITED = timedelta(minutes=10)
 """A receipt that is older leaves without tickets: its reader finds them on the page of the order."""
@@ -144,12 +145,15 @@ class Mailer:
         """The tickets that go with a receipt. They are issued while it is written, so it waits for them a little."""
         if mail.kind is not Kind.ORDER_PAID or self._bus is None:
             return None
+        ask = partial(papers_of, self._bus, mail.facts["order_id"], mail.facts["item_id"], person.language)
+
+        async def settled() -> Papers | None:
+            papers = await ask()
+            return papers if papers.settled else None
+
         try:
-            for pause in TICKET_PAUSES:
-                papers = await papers_of(self._bus, mail.facts["order_id"], mail.facts["item_id"], person.language)
-                if papers.settled:
-                    return papers.pdf
-                await asyncio.sleep(pause)
+            if papers := await found_within(TICKETS_PATIENCE, settled):
+                return papers.pdf
         except Unavailable:
             log.warning("nobody says whether tickets go with the mail %s", mail.id)
         if mail.created_at and now() - mail.created_at > TICKETS_AWAITED:

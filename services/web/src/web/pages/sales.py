@@ -15,6 +15,7 @@ from web.clients import sales
 from web.clients.api import Api
 from web.clients.sales import Chosen, Sale
 from web.pages.forms import Form, expected
+from web.pages.search import or_none
 from web.pages.visitor import CurrentVisitor
 from web.rendering.chart import charts_of
 from web.rendering.i18n import I18n
@@ -36,16 +37,9 @@ def _chosen(visitor: CurrentVisitor) -> Chosen:
     return Chosen(
         item_id if _ID.fullmatch(item_id) else None,
         status if status in STATUS else None,
-        _day(asked.get("from", "")),
-        _day(asked.get("to", "")),
+        or_none(date.fromisoformat, asked.get("from", "")),
+        or_none(date.fromisoformat, asked.get("to", "")),
     )
-
-
-def _day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None
 
 
 ChosenSales = Annotated[Chosen, Depends(_chosen)]

@@ -69,16 +69,16 @@ class Search:
         text = {name: query.get(name, "").strip() for name in NAMES.values()}
         return cls(
             q=text["q"][:200],
-            category=_or_none(Category, text["category"]),
+            category=or_none(Category, text["category"]),
             city=text["city"][:200],
-            kind=_or_none(ItemKind, text["kind"]),
-            since=_or_none(_day, text["from"]),
-            until=_or_none(_day, text["to"]),
+            kind=or_none(ItemKind, text["kind"]),
+            since=or_none(_day, text["from"]),
+            until=or_none(_day, text["to"]),
             price_min=text["price_min"][:20],
             price_max=text["price_max"][:20],
-            currency=_or_none(Currency, text["currency"]),
+            currency=or_none(Currency, text["currency"]),
             available=text["available"] == "true",
-            chosen_sort=_or_none(Sort, text["sort"]),
+            chosen_sort=or_none(Sort, text["sort"]),
         )
 
     @property
@@ -190,7 +190,8 @@ def _day(text: str) -> date:
     return day
 
 
-def _or_none(read: Callable[[str], T], text: str) -> T | None:
+def or_none(read: Callable[[str], T], text: str) -> T | None:
+    """What `read` makes of the text; None if it can't (`ValueError`)."""
     try:
         return read(text)
     except ValueError:
