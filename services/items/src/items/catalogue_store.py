@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -63,7 +63,7 @@ class Counts:
     """How many items a list has, and how many there would be for each value of a facet, most first."""
 
     total: int
-    facets: Mapping[str, Mapping[str, int]]
+    facets: dict[str, dict[str, int]]
 
 
 class CatalogueStore:
@@ -123,23 +123,31 @@ class CatalogueStore:
             return Counts(0, {name: {} for name in FACETS})
         if (known := self._counted.get(wanted)) is None:
             words, most = await self._words(wanted), MOST_FOUND if wanted.words else MOST_COUNTED
-            total, facets = await asyncio.gather(
-                self._items.count_documents(_both(wanted.facts(), words), limit=most),
-                asyncio.gather(*(self._facet(name, _both(wanted.facts(but=name), words), most) for name in FACETS)),
+            # A facet that is chosen is of a longer list: of what there would be without that choice.
+            chosen = [name for name in FACETS if getattr(wanted, name) is not None]
+            whole, *others = await asyncio.gather(
+                self._grouped(_both(wanted.facts(), words), most, [name for name in FACETS if name not in chosen]),
+                *(self._grouped(_both(wanted.facts(but=name), words), most, [name]) for name in chosen),
             )
-            known = self._counted[wanted] = Counts(total, dict(zip(FACETS, facets, strict=True)))
+            facets = whole.facets | {name: other.facets[name] for name, other in zip(chosen, others, strict=True)}
+            known = self._counted[wanted] = Counts(whole.total, {name: facets[name] for name in FACETS})
         return known
 
-    async def _facet(self, name: str, query: Document, most: int) -> dict[str, int]:
-        stages: list[Document] = [
-            {"$match": query},
-            {"$limit": most},
-            {"$group": {"_id": f"${FACETS[name]}", "name": {"$min": f"${name}"}, "items": {"$sum": 1}}},
-            {"$match": {"_id": {"$ne": None}}},
-            {"$sort": {"items": DESCENDING, "_id": 1}},
-            {"$limit": MOST_FACETS},
-        ]
-        return {group["name"]: group["items"] async for group in await self._items.aggregate(stages)}
+    async def _grouped(self, query: Document, most: int, names: Sequence[str]) -> Counts:
+        """How many match, and of each of these facets, read in one go."""
+        groups: dict[str, list[Document]] = {
+            name: [
+                {"$group": {"_id": f"${FACETS[name]}", "name": {"$min": f"${name}"}, "items": {"$sum": 1}}},
+                {"$match": {"_id": {"$ne": None}}},
+                {"$sort": {"items": DESCENDING, "_id": 1}},
+                {"$limit": MOST_FACETS},
+            ]
+            for name in names
+        }
+        stages: list[Document] = [{"$match": query}, {"$limit": most}, {"$facet": {"total": [{"$count": "items"}], **groups}}]
+        [found] = await (await self._items.aggregate(stages)).to_list()
+        total = found["total"][0]["items"] if found["total"] else 0
+        return Counts(total, {name: {group["name"]: group["items"] for group in found[name]} for name in names})
 
     async def _words(self, wanted: Wanted) -> list[Document]:
         """The query for each word that is wanted."""
