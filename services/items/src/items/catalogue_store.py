@@ -144,7 +144,8 @@ class CatalogueStore:
             ]
             for name in names
         }
-        stages: list[Document] = [{"$match": query}, {"$limit": most}, {"$facet": {"total": [{"$count": "items"}], **groups}}]
+        counted: Document = {"total": [{"$count": "items"}], **groups}
+        stages: list[Document] = [{"$match": query}, {"$limit": most}, {"$facet": counted}]
         [found] = await (await self._items.aggregate(stages)).to_list()
         total = found["total"][0]["items"] if found["total"] else 0
         return Counts(total, {name: {group["name"]: group["items"] for group in found[name]} for name in names})
