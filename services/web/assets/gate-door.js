@@ -1,7 +1,7 @@
 // What a gate does by itself: it keeps the signed list of the event's tickets and its own scans in IndexedDB, judges codes
 // without a network, and sends later what it has done. A scan is written before it is answered.
 
-const NUMBER = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"; // as in tickets.domain
+const NUMBER = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"; // as in common.order_numbers
 const BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const CODE = { format: 1, length: 165, signed: 39 }; // as in tickets.codes
 const MOST = 100; // scans that are sent together
