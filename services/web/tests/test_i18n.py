@@ -1,6 +1,7 @@
 """The visitor's language is chosen, and every text is translated."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
 from common.languages import LANGUAGES
-from web.rendering.i18n import LOCALES, choose_locale
+from web.rendering.i18n import LOCALES, choose_locale, i18n_for
 
 WEB = Path(__file__).parents[1]
 
@@ -65,3 +66,19 @@ def placeholders(text: str) -> list[str]:
 )
 def test_the_best_supported_locale_is_chosen(accepted: str, preferred: str | None, locale: str) -> None:
     assert choose_locale(accepted, preferred) == locale
+
+
+@pytest.mark.parametrize(
+    ("locale", "this_year", "another"),
+    [
+        ("en_US", "Fri, Feb 5, 8:00\u202fPM", "Sat, Feb 5, 2028, 8:00\u202fPM"),
+        ("de", "Fr., 5. Feb., 20:00", "Sa., 5. Feb. 2028, 20:00"),
+    ],
+)
+def test_a_day_of_another_year_says_its_year(
+    monkeypatch: pytest.MonkeyPatch, locale: str, this_year: str, another: str
+) -> None:
+    monkeypatch.setattr("web.rendering.i18n.now", lambda: datetime(2027, 1, 1, tzinfo=UTC))
+    i18n = i18n_for(locale)
+    said = [i18n.soon(datetime(year, 2, 5, 19, tzinfo=UTC), "Europe/Berlin") for year in (2027, 2028)]
+    assert said == [this_year, another]

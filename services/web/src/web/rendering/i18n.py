@@ -11,6 +11,7 @@ from babel.dates import format_date, format_datetime, format_skeleton, format_ti
 from babel.localedata import locale_identifiers
 from babel.numbers import format_decimal
 
+from common.clock import now
 from common.i18n import money, translations
 from common.languages import LANGUAGES, accepted_locales
 
@@ -70,10 +71,6 @@ class I18n:
         place = get_timezone_location(zone, self.locale, return_city=True) if zone and "/" in zone else "UTC"
         return f"{day}, {self.time(moment, zone)} ({place})"
 
-    def short_day(self, day: date) -> str:
-        """A day in the next weeks."""
-        return format_skeleton("MMMEd", datetime.combine(day, datetime.min.time()), locale=self.locale)
-
     def day_part(self, day: date, part: str) -> str:
         """A part of a day: `EEE` is the short name of its weekday, `d` its number, `MMM` its month."""
         return format_date(day, part, self.locale)
@@ -83,9 +80,11 @@ class I18n:
         return format_date(day, "full", self.locale)
 
     def soon(self, moment: datetime, zone: str | None) -> str:
-        """Day and time where something takes place, in short."""
+        """Day and time where something takes place, in short: with the year if that is another one."""
         there = moment.astimezone(ZoneInfo(zone or "UTC"))
-        return f"{self.short_day(there.date())}, {self.time(moment, zone)}"
+        skeleton = "MMMEd" if there.year == now().astimezone(there.tzinfo).year else "yMMMEd"
+        day = format_skeleton(skeleton, there, tzinfo=there.tzinfo, locale=self.locale)
+        return f"{day}, {self.time(moment, zone)}"
 
     @property
     def usual_currency(self) -> str:
