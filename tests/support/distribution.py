@@ -79,6 +79,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.servers)
 
 
+@pytest.hookimpl(tryfirst=True)  # Before xdist says that this process has collected: then the file is read.
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Write the groups, if this is one of several processes."""
     if file := getattr(session.config, "workerinput", {}).get("groups"):

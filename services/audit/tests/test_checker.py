@@ -155,6 +155,21 @@ async def test_what_never_comes_is_a_violation(market: Market) -> None:
     assert report.totals[Rule.EVENTS_KEPT] == 1
 
 
+async def test_what_the_last_report_names_is_not_waited_for_again(market: Market) -> None:
+    market.hold()
+    known = await market.check(grace=0.3)
+
+    report = await Checker(market.bus, market.db, grace=30).check(known=known)
+
+    assert [v.key for v in report.violations] == [v.key for v in known.violations]
+    assert report.seconds < report.grace
+
+    placed = market.hold()
+    two = await Checker(market.bus, market.db, grace=0.3).check(known=known)
+    assert {"order": placed.order_id} in [v.subject for v in two.violations]
+    assert two.seconds >= two.grace  # one of them may still be on its way
+
+
 async def test_a_paid_unit_without_a_ticket_is_a_violation(market: Market) -> None:
     placed = market.hold()
     paid = OrderPaid(**placed.model_dump() | {"order_version": 2, "payment_id": "p"})

@@ -27,7 +27,7 @@ async def test_who_is_behind_and_since_when_is_scraped(audit: "World") -> None:
 
     async def told() -> bool:
         found = await scraped(audit.http)
-        assert found[f"souk_consumer_pending_messages{lazy}"] == 2
+        assert found.get(f"souk_consumer_pending_messages{lazy}") == 2
         assert 0 < found[f"souk_consumer_oldest_age_seconds{lazy}"] < 60
         others = [name for name in found if name.startswith("souk_consumer_pending") and name[-len(lazy) :] != lazy]
         assert others, "audit's own are there, too"

@@ -33,5 +33,5 @@ async def test_an_operator_has_the_books_checked_at_once(visitors: Visitors) -> 
         page = await operator.get(f"/operator/books?{asked.answer.url.query.decode()}")
         return "The records are being checked." not in page.text
 
-    await eventually(checked, 60)
+    await eventually(checked, 300)  # The check that runs when one asks waits up to 120 s for what is on its way.
     assert (await operator.get("/operator/books?asked=1")).status == 200

@@ -59,8 +59,13 @@ class Checker:
         ]
         self._grace = grace
 
-    async def check(self, progress: Progress = lambda _name, _count: None) -> Report:
-        """Check everything. Raises `Unavailable` if a service does not answer."""
+    async def check(
+        self, progress: Progress = lambda _name, _count: None, *, known: Report | None = None
+    ) -> Report:
+        """Check everything. Raises `Unavailable` if a service does not answer.
+
+        What `known`, an earlier report, names as a violation has lasted already: it is not waited for.
+        """
         began = time.monotonic()
         checked_at = now()
         passes = []
@@ -70,7 +75,8 @@ class Checker:
             passes.append(one)
         deadline = time.monotonic() + self._grace
         suspected = sum(len(one.suspects) for one in passes)
-        while any(one.suspects for one in passes) and time.monotonic() < deadline:
+        lasted = {violation.key for violation in known.violations} if known else set()
+        while any(one.may_clear(lasted) for one in passes) and time.monotonic() < deadline:
             await asyncio.sleep(min(RECHECK_SECONDS, self._grace / 4))
             for one in passes:
                 await one.recheck()
@@ -111,6 +117,10 @@ class Pass:
     def lasting(self) -> list[Finding]:
         """Certain findings, and those that are still suspect."""
         return [*self._certain.values(), *(f for found in self.suspects.values() for f in found.values())]
+
+    def may_clear(self, lasted: set[str]) -> bool:
+        """Whether a suspect may still turn out to be lag: those in `lasted` do not."""
+        return any(found.keys() - lasted for found in self.suspects.values())
 
     def money(self) -> list[tuple[str, Money]]:
         """Where the money is: pairs of currency and sums."""

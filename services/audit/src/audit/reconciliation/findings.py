@@ -31,22 +31,27 @@ class Rule(StrEnum):
     MONEY_BALANCES = "money_balances"
 
 
-class Finding(BaseModel):
-    """Something breaks a rule: surely if `certain`, otherwise unless an event is still on its way."""
-
-    model_config = ConfigDict(frozen=True)
+class Difference(BaseModel):
+    """Something breaks a rule."""
 
     rule: Rule
     subject: dict[str, str]
     """The order, item, payment or consumer: ids by kind."""
     expected: str
     found: str
-    certain: bool = False
 
     @property
     def key(self) -> str:
         """The same when the same problem is found again. `expected` names the version, where there is one."""
         return f"{self.rule} {self.subject} {self.expected}"
+
+
+class Finding(Difference):
+    """Something breaks a rule: surely if `certain`, otherwise unless an event is still on its way."""
+
+    model_config = ConfigDict(frozen=True)
+
+    certain: bool = False
 
 
 class Money(BaseModel):
@@ -79,13 +84,9 @@ class Money(BaseModel):
         )
 
 
-class Violation(BaseModel):
+class Violation(Difference):
     """A finding that lasted. `since` is the start of the first of the consecutive checks that found it."""
 
-    rule: Rule
-    subject: dict[str, str]
-    expected: str
-    found: str
     since: datetime
 
 
@@ -111,15 +112,11 @@ class Report(BaseModel):
 
     def after(self, earlier: "Report") -> "Report":
         """This report, where violations that the earlier report has too keep their age."""
-        known = {_key(violation): violation.since for violation in earlier.violations}
-        aged = [v.model_copy(update={"since": known.get(_key(v), v.since)}) for v in self.violations]
+        known = {violation.key: violation.since for violation in earlier.violations}
+        aged = [v.model_copy(update={"since": known.get(v.key, v.since)}) for v in self.violations]
         return self.model_copy(update={"violations": aged})
 
     @property
     def ok(self) -> bool:
         """Whether there is no violation."""
         return not any(self.totals.values())
-
-
-def _key(violation: Violation) -> str:
-    return f"{violation.rule} {violation.subject} {violation.expected}"

@@ -61,7 +61,8 @@ class Schedule:
         while not self._stopped.is_set():
             try:
                 if await self._reports.take_turn(now(), timedelta(seconds=self._every)):
-                    await self._reports.keep(await self._checker.check())
+                    known = await self._reports.newest()
+                    await self._reports.keep(await self._checker.check(known=known))
                 if report := await self._reports.newest():
                     self._export(report)
             except (*AWAY, Unavailable) as error:
