@@ -51,6 +51,8 @@ class Person:
         self.email = ""
         self._keys = 0
         self._refreshing = asyncio.Lock()
+        self.signed_in = asyncio.Lock()
+        """Held by whoever acts for this person beside them: meanwhile they do not sign out."""
         self._refreshed = time.monotonic()
         self._http = httpx.AsyncClient(base_url=url, verify=TRUST)
 
@@ -164,9 +166,10 @@ class Person:
 
     async def sign_out_and_in(self) -> None:
         """End the session and start another."""
-        await self.insist("sign out", "POST", "/api/users/signout")
-        await self.ask("who am i", "GET", "/api/users/currentuser")
-        await self.sign_in()
+        async with self.signed_in:
+            await self.insist("sign out", "POST", "/api/users/signout")
+            await self.ask("who am i", "GET", "/api/users/currentuser")
+            await self.sign_in()
         await self.ask("who am i", "GET", "/api/users/currentuser")
 
 

@@ -58,7 +58,8 @@ class Visitor:
             for token in re.findall(r"/tickets/accept\?token=([\w.-]+)", await friend.mails()):
                 if token.startswith(ticket["id"]):
                     body = {"token": token}
-                    return await friend.insist("accept ticket", "POST", "/api/tickets/accept", about, body=body)
+                    async with friend.signed_in:
+                        return await friend.insist("accept ticket", "POST", "/api/tickets/accept", about, body=body)
             await asyncio.sleep(PAUSE)
         return None
 
