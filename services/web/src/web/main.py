@@ -24,6 +24,7 @@ from web.pages import (
     crawlers,
     documentation,
     my_data,
+    operator_actions,
     operators,
     orders,
     proofs,
@@ -105,6 +106,7 @@ for pages in (
     sales,
     tickets,
     operators,
+    operator_actions,
     documentation,
 ):
     router.include_router(pages.router, default_response_class=HTMLResponse, tags=["pages"])
