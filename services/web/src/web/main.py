@@ -19,6 +19,7 @@ from web.live import stream
 from web.live.updates import LISTENED, LiveUpdates
 from web.pages import (
     accounts,
+    attendees,
     browsing,
     catalogue,
     crawlers,
@@ -104,6 +105,7 @@ for pages in (
     selling,
     orders,
     sales,
+    attendees,
     tickets,
     operators,
     operator_actions,
