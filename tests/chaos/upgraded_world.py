@@ -46,7 +46,7 @@ class ReloadedGateway(Gateway):
         """Send no more requests to the replica at this port; None: to all again."""
         ports = {name: [one for one in all_of if one != port] for name, all_of in self.ports.items()}
         fresh = self.folder / "routes.yaml.new"
-        fresh.write_text(yaml.safe_dump(dynamic_config(self.routes, ports)))
+        fresh.write_text(yaml.safe_dump(dynamic_config(self.routes, ports, self.away.start())))
         fresh.replace(self.folder / "routes.yaml")
 
 

@@ -36,9 +36,10 @@ NOT_ABOUT_THE_CALLER = {
     "letter_not_found",
     "passkey_needed",
     "passkey_refused",
+    "person_not_found",
     "proof_needed",
 }
-"""Codes for a proof that is wrong or not there, and for a message that never failed: whoever asks."""
+"""Codes for a proof that is wrong or not there, a message that never failed, an account that is not: whoever asks."""
 
 WITH_ACCOUNTS = {
     name
@@ -94,7 +95,7 @@ class Market:
             return found | {"order_id": await self._sale()}
         if operation == "POST /api/payments":
             return found | {"order_id": await self._order()}
-        if operation.endswith("/api/tickets/gates"):
+        if operation.endswith(("/api/tickets/gates", "/api/tickets/attendees")):
             return found | {"item_id": await self._event(self.owner)}
         if operation == "GET /api/tickets/pdf":
             return found | {"order_id": (await self._ticket()).partition("-")[0]}

@@ -158,6 +158,41 @@ async def test_what_dies_is_started_again(echoes: Stack, name: str) -> None:
 
 
 @pytest.mark.servers
+@pytest.mark.parametrize(
+    ("service", "path", "language", "kind", "says"),
+    [
+        ("web", "/items/1", "de-AT", "text/html; charset=utf-8", "Diese Seite versucht es von selbst noch einmal."),
+        ("web", "/", "fr", "text/html; charset=utf-8", "This page tries again by itself."),
+        ("items", "/api/items", "de", "application/problem+json", '"code": "unavailable"'),
+    ],
+)
+async def test_in_place_of_a_service_that_is_away_the_gateway_answers_in_souks_words(
+    echoes: Stack, service: str, path: str, language: str, kind: str, says: str
+) -> None:
+    supervisor = echoes.supervisors[service]
+    supervisor.release()
+    await supervisor.child.stop()
+    async with httpx.AsyncClient(base_url=echoes.url, headers={"Accept-Language": language}) as client:
+        answer = await client.get(path)
+    await supervisor.start()
+
+    assert answer.status_code == 502
+    assert (answer.headers["content-type"], answer.headers["retry-after"]) == (kind, "5")
+    assert says in answer.text
+    assert ('http-equiv="refresh"' in answer.text) == (service == "web")
+    await echoes.ready()
+    assert (await ask(echoes, path))["service"] == service
+
+
+@pytest.mark.servers
+async def test_what_a_service_says_about_being_unavailable_is_not_replaced(echoes: Stack) -> None:
+    async with httpx.AsyncClient(base_url=echoes.url) as client:
+        answer = await client.get("/api/items", headers={"Echo-Status": "503"})
+
+    assert (answer.status_code, answer.json()["service"]) == (503, "items")
+
+
+@pytest.mark.servers
 async def test_what_keeps_dying_is_tried_again_ever_later_and_each_time_a_line_says_so(
     echoes: Stack, said: Said
 ) -> None:

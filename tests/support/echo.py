@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers every GET."""
+    """Answers every GET, with the status that it asks for."""
 
     protocol_version = "HTTP/1.1"
 
@@ -21,7 +21,7 @@ class Echo(BaseHTTPRequestHandler):
             "variables": sorted(os.environ),
         }
         body = json.dumps(received).encode()
-        self.send_response(200)
+        self.send_response(int(self.headers.get("Echo-Status", 200)))
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Request-ID", "1")
         self.end_headers()

@@ -90,6 +90,7 @@ class CancelReason(StrEnum):
     BUYER = "buyer"
     EXPIRED = "expired"
     WITHDRAWN = "withdrawn"
+    OPERATOR = "operator"
     PAYMENT_FAILED = "payment_failed"
 
 

@@ -28,6 +28,7 @@ Kind = Literal[
     "passkeys_changed",
     "roles_changed",
     "key_rotated",
+    "operator_acted",
     "exported",
     "erased",
 ]

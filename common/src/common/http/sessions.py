@@ -197,6 +197,17 @@ class Sessions:
         elif self.passkeys_only:
             raise PasskeyNeeded("add a passkey first")
 
+    def check_operator(self, session: Session, *, fresh: bool = False) -> None:
+        """Raise `OperatorOnly` unless its user is an operator, and `SessionOver` with outdated roles.
+
+        Then as `check_proof`.
+        """
+        if self.is_outdated(session):
+            raise SessionOver("your roles have changed; refresh the session")
+        if OPERATOR not in session.user.roles:
+            raise OperatorOnly("this is for operators only")
+        self.check_proof(session, fresh=fresh)
+
     def receive(self, event: Event) -> None:
         """Keep what auth has announced."""
         match event:
@@ -326,12 +337,8 @@ async def proved_operator(request: Request) -> User:
 
 
 async def _operator(request: Request, *, fresh: bool) -> User:
-    session, sessions = await current_session(request), _sessions(request)
-    if sessions.is_outdated(session):
-        raise SessionOver("your roles have changed; refresh the session")
-    if OPERATOR not in session.user.roles:
-        raise OperatorOnly("this is for operators only")
-    sessions.check_proof(session, fresh=fresh)
+    session = await current_session(request)
+    _sessions(request).check_operator(session, fresh=fresh)
     return session.user
 
 

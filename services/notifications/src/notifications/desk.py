@@ -5,6 +5,7 @@ from datetime import time as time_of_day
 from typing import Literal
 
 from common.clock import now
+from common.errors import IdempotencyKeyReused
 from common.events import Event, OrderPaid
 from common.ids import minted_at
 from common.telemetry import current_cause
@@ -36,6 +37,14 @@ class MailDesk:
         if is_news(event):
             await self._mails.add(mail, now())
             self._mailer.wake()
+
+    async def take_message(self, mail: Mail) -> None:
+        """An operator asks for this mail; again, with the same words, is once. Raises `IdempotencyKeyReused`."""
+        await self._mails.add(mail, now())
+        stored = await self._mails.get(mail.id)
+        if stored and (stored.user_id, stored.facts) != (mail.user_id, mail.facts):
+            raise IdempotencyKeyReused("this Idempotency-Key came with another message")
+        self._mailer.wake()
 
     async def tell_seller(self, event: OrderPaid) -> None:
         """The event is a sale, which its seller hears of as the settings say."""

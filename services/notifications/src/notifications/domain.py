@@ -30,6 +30,7 @@ class Kind(StrEnum):
     SOLD = "sold"
     SALES_OF_A_DAY = "sales_of_a_day"
     TICKET_OFFERED = "ticket_offered"
+    OPERATOR_MESSAGE = "operator_message"
 
 
 class MailState(StrEnum):
@@ -116,6 +117,11 @@ def ticket_offer(event: TicketTransferOffered) -> Mail:
     """Somebody is offered a ticket, in the language of who offers it. Tickets is asked for the address at sending."""
     facts = event.model_dump(include={"request_id", "item_title"})
     return Mail.about(Kind.TICKET_OFFERED, event.request_id, event.holder_id, facts)
+
+
+def operator_message(key: str, user_id: str, order_id: str, text: str) -> Mail:
+    """What an operator has written to the buyer or the seller of an order. `key` stands for this message alone."""
+    return Mail.about(Kind.OPERATOR_MESSAGE, key, user_id, {"order_id": order_id, "text": text})
 
 
 def _order(order: OrderState) -> Facts:

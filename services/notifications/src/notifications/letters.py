@@ -14,6 +14,7 @@ from common.events import PasskeyChange
 from common.i18n import money, translations
 from common.languages import LANGUAGES
 from common.mail_tokens import MailTokens, Purpose
+from common.order_numbers import readable_number
 from notifications.domain import Facts, Kind
 
 LOCALES = Path(__file__).parent / "locale"
@@ -296,6 +297,21 @@ def ticket_offered(to: Letters, words: Words, facts: Facts) -> Letter:
     )
 
 
+def operator_message(to: Letters, words: Words, facts: Facts) -> Letter:
+    """What an operator has typed, in their words."""
+    _ = words.gettext
+    number = readable_number(facts["order_id"])
+    return Letter(
+        _("A message about order {number}").format(number=number),
+        [
+            _("the people who run Souk write to you about order {number}:").format(number=number),
+            *(line.strip() for line in facts["text"].splitlines() if line.strip()),
+        ],
+        button=(_("Go to Souk"), to.link("/")),
+        remarks=[_("Nobody from Souk will ever ask for your password or for the number of your card.")],
+    )
+
+
 WRITERS: Mapping[Kind, Callable[[Letters, Words, Facts], Letter]] = {
     Kind.WELCOME: welcome,
     Kind.VERIFY_EMAIL: verify_email,
@@ -312,6 +328,7 @@ WRITERS: Mapping[Kind, Callable[[Letters, Words, Facts], Letter]] = {
     Kind.SOLD: sold,
     Kind.SALES_OF_A_DAY: sales_of_a_day,
     Kind.TICKET_OFFERED: ticket_offered,
+    Kind.OPERATOR_MESSAGE: operator_message,
 }
 
 

@@ -1,19 +1,47 @@
-"""HTTP routes of notifications, for operators. No rules, no queries."""
+"""HTTP routes of notifications, most of them for operators. No rules, no queries."""
 
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Request, status
+from pydantic import BaseModel, Field, StringConstraints
 
-from common.errors import Unauthenticated
-from common.http.dependencies import Provided
+from common.errors import IdempotencyKeyReused, NotFound, Unauthenticated
+from common.http.dependencies import IdempotencyKey, Provided
+from common.http.network import network_of_caller
+from common.http.paging import EXAMPLE_ID, Body
 from common.http.problems import problems
 from common.http.sessions import CurrentUser, Operator, OperatorOnly
-from notifications.domain import Facts, Kind, MailState
-from notifications.store import MailStore
+from common.ids import new_id
+from common.security_log import note
+from common.text import TEXT
+from notifications.desk import MailDesk
+from notifications.domain import Facts, Kind, MailState, operator_message
+from notifications.store import MailStore, PersonStore
 
 router = APIRouter(prefix="/api/notifications", tags=["notifications"])
+
+MOST_TEXT = 2_000
+"""Characters of a message."""
+
+
+class PersonNotFound(NotFound):
+    """Nobody has this id, or they have deleted their account."""
+
+    code = "person_not_found"
+
+
+class NewMessage(Body):
+    """What an operator writes to somebody about an order: plain text, shown as it is."""
+
+    user_id: Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$"), Field(examples=[EXAMPLE_ID])]
+    order_id: Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$"), Field(examples=[EXAMPLE_ID])]
+    text: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_TEXT),
+        TEXT,
+        Field(examples=["The doors open an hour later."]),
+    ]
 
 
 class FailedMail(BaseModel):
@@ -42,6 +70,28 @@ class OwnMail(BaseModel):
 async def own_mails(user: CurrentUser, mails: Annotated[MailStore, Provided(MailStore)]) -> list[OwnMail]:
     """The thousand newest mails to the caller. They are kept for 30 days."""
     return [OwnMail.model_validate(mail) for mail in await mails.to(user.id, 1_000)]
+
+
+@router.post(
+    "/messages",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=problems(OperatorOnly, PersonNotFound, IdempotencyKeyReused),
+)
+async def send_message(
+    body: NewMessage,
+    request: Request,
+    operator: Operator,
+    people: Annotated[PersonStore, Provided(PersonStore)],
+    desk: Annotated[MailDesk, Provided(MailDesk)],
+    idempotency_key: IdempotencyKey = None,
+) -> None:
+    """For operators: mail somebody what is typed here. Who wrote to whom about which order is in the security log."""
+    if await people.is_erased(body.user_id) or await people.find(body.user_id) is None:
+        raise PersonNotFound("nobody has this account")
+    key = f"{operator.id}:{idempotency_key or new_id()}"
+    await desk.take_message(operator_message(key, body.user_id, body.order_id, body.text))
+    what = f"wrote to user {body.user_id} about order {body.order_id}"
+    note("operator_acted", operator.id, network_of_caller(request), what)
 
 
 @router.get("/failed", responses=problems(OperatorOnly))

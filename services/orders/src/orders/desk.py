@@ -60,9 +60,9 @@ class ReservationDesk:
         assert order is not None  # noqa: S101 - placing answers with an order or an error
         return order
 
-    async def cancel(self, order_id: str) -> Order:
-        """Cancel an order for its buyer. Raises `OrderAlreadyPaid`."""
-        return await self._change(order_id, lambda order, stock: order.cancel(stock, CancelReason.BUYER, now()))
+    async def cancel(self, order_id: str, reason: CancelReason = CancelReason.BUYER) -> Order:
+        """Cancel an order for its buyer, or for another reason. Raises `OrderAlreadyPaid`."""
+        return await self._change(order_id, lambda order, stock: order.cancel(stock, reason, now()))
 
     async def expire(self, order_id: str) -> Order:
         """Expire an order whose hold is over."""

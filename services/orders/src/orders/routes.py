@@ -13,14 +13,17 @@ from common.http.network import network_of_caller
 from common.http.paging import EXAMPLE_ID, Body, Cursor, Limit, Page, page_of
 from common.http.problems import problems
 from common.http.sessions import (
+    OPERATOR,
     CurrentSession,
     CurrentUser,
     EmailNotVerified,
     PasskeyNeeded,
     ProofNeeded,
+    Session,
     Sessions,
     VerifiedUser,
 )
+from common.security_log import note
 from orders.commands import PlaceOrder
 from orders.desk import ReservationDesk
 from orders.domain import (
@@ -52,6 +55,7 @@ OrderInPath = Annotated[str, Path(description="The order's id.", examples=[EXAMP
 ItemIds = Annotated[
     list[ItemId], Query(min_length=1, max_length=100, description="Up to 100 items.", examples=[[EXAMPLE_ID]])
 ]
+TheSessions = Annotated[Sessions, Provided(Sessions)]
 Desk = Annotated[ReservationDesk, Provided(ReservationDesk)]
 
 
@@ -195,11 +199,19 @@ async def show_order(order_id: OrderInPath, user: CurrentUser, store: Store) -> 
     return OrderView.of(await _own(order_id, user.id, store))
 
 
-@router.delete("/{order_id}", responses=problems(OrderNotFound, OrderAlreadyPaid))
-async def cancel_order(order_id: OrderInPath, user: CurrentUser, store: Store, desk: Desk) -> OrderView:
-    """Give the units back. Cancelling what is cancelled or expired changes nothing."""
-    await _own(order_id, user.id, store)
-    return OrderView.of(await desk.cancel(order_id))
+@router.delete("/{order_id}", responses=problems(OrderNotFound, PasskeyNeeded, ProofNeeded, OrderAlreadyPaid))
+async def cancel_order(
+    order_id: OrderInPath, request: Request, session: CurrentSession, sessions: TheSessions, store: Store, desk: Desk
+) -> OrderView:
+    """Its buyer, or an operator, gives the units back. Cancelling what is cancelled or expired changes nothing."""
+    reason = CancelReason.BUYER
+    if (order := await store.get(order_id)) is None or order.buyer_id != session.user.id:
+        _check_operator(session, sessions)
+        reason = CancelReason.OPERATOR
+    cancelled = await desk.cancel(order_id, reason)
+    if reason is CancelReason.OPERATOR:
+        _note(f"cancelled order {order_id}", session, request)
+    return OrderView.of(cancelled)
 
 
 @router.post(
@@ -209,23 +221,41 @@ async def cancel_order(order_id: OrderInPath, user: CurrentUser, store: Store, d
 )
 async def refund_order(
     order_id: OrderInPath,
+    request: Request,
     session: CurrentSession,
-    sessions: Annotated[Sessions, Provided(Sessions)],
+    sessions: TheSessions,
     settings: Annotated[OrdersSettings, Provided(OrdersSettings)],
     store: Store,
 ) -> OrderView:
-    """The seller gives the money back; the order is `refunded` once it has arrived. Much money needs a fresh proof."""
+    """The seller, or an operator who is not its buyer, gives the money back. Much money needs a fresh proof.
+
+    The order is `refunded` once the money has arrived.
+    """
 
     def decide(order: Order) -> None:
-        if session.user.id not in {order.seller_id, order.buyer_id}:
-            raise OrderNotFound("there is no such order")
-        if session.user.id != order.seller_id:
+        if session.user.id == order.buyer_id:
             raise NotSeller("only the seller can refund an order")
+        if session.user.id != order.seller_id:
+            _check_operator(session, sessions)
         if order.total > settings.refunds_proved_above:
             sessions.check_proof(session)
         order.request_refund()
 
-    return OrderView.of(await store.change(order_id, decide))
+    order = await store.change(order_id, decide)
+    if session.user.id != order.seller_id:
+        _note(f"refunded order {order_id}", session, request)
+    return OrderView.of(order)
+
+
+def _check_operator(session: Session, sessions: Sessions) -> None:
+    """Raise `OrderNotFound` unless the caller is an operator: to others there is no order that is not theirs."""
+    if OPERATOR not in session.user.roles:
+        raise OrderNotFound("there is no such order")
+    sessions.check_operator(session)
+
+
+def _note(what: str, session: Session, request: Request) -> None:
+    note("operator_acted", session.user.id, network_of_caller(request), what)
 
 
 async def _own(order_id: str, buyer_id: str, store: OrderStore) -> Order:

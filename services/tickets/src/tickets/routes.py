@@ -14,6 +14,7 @@ from common.http.problems import problems
 from common.http.sessions import CurrentUser, User
 from common.languages import preferred_language
 from common.mail_tokens import MailTokens, Purpose
+from tickets.attendees.routes import router as attendees
 from tickets.domain import OfferIsOver, TicketNotFound, TicketNotValid, TooManyOffers, parsed_ticket_id
 from tickets.door.routes import router as door
 from tickets.papers import calendar, pdf, svg
@@ -22,6 +23,7 @@ from tickets.views import TicketView, Views
 
 router = APIRouter(prefix="/api/tickets", tags=["tickets"])
 router.include_router(door)  # First: `/{ticket_id}` would match its paths.
+router.include_router(attendees)
 
 Bookings = Annotated[BookingStore, Provided(BookingStore)]
 People = Annotated[PersonStore, Provided(PersonStore)]

@@ -17,6 +17,9 @@ from common.outbox import Outbox, Relay, retry_stale
 from common.records import Record, RecordsQuery
 from tickets.domain import Booking, TicketNotFound
 
+NOT_REVOKED = {"$expr": {"$not": [{"$in": ["$sale.payment_id", "$returned"]}]}}
+"""The orders whose money has not gone back."""
+
 MOST_LISTED = 200
 """Orders whose tickets are listed for their holder, the newest."""
 
@@ -33,6 +36,7 @@ class BookingStore:
         """Create an index for each query."""
         await self._bookings.create_index([("tickets.holder_id", 1), ("_id", DESCENDING)], name="held")
         await self._bookings.create_index([("sale.item_id", 1), ("number", 1)], name="number")
+        await self._bookings.create_index([("sale.item_id", 1), ("_id", DESCENDING)], name="attendees")
 
     async def find(self, order_id: str) -> Booking | None:
         """The tickets of an order, if there are any."""
@@ -59,7 +63,7 @@ class BookingStore:
 
     async def counts(self, item_id: str) -> tuple[int, int]:
         """How many tickets of an event have admitted somebody, and how many are not revoked."""
-        live = {"sale.item_id": item_id, "$expr": {"$not": [{"$in": ["$sale.payment_id", "$returned"]}]}}
+        live = {"sale.item_id": item_id, **NOT_REVOKED}
         used = {"$filter": {"input": "$tickets", "cond": {"$ne": ["$$this.admissions", []]}}}
         totals = {"_id": None, "used": {"$sum": {"$size": used}}, "live": {"$sum": {"$size": "$tickets"}}}
         async for found in await self._bookings.aggregate([{"$match": live}, {"$group": totals}]):
@@ -70,6 +74,12 @@ class BookingStore:
         """The orders of an event."""
         found = self._bookings.find({"sale.item_id": item_id}, WITHOUT_PENDING)
         return [Booking.from_document(document) async for document in found]
+
+    async def attending(self, item_id: str, limit: int, cursor: str | None) -> list[Booking]:
+        """The orders of an event whose tickets are not revoked, the newest first; with `cursor` those before it."""
+        wanted = {"sale.item_id": item_id, **NOT_REVOKED, **({"_id": {"$lt": cursor}} if cursor else {})}
+        found = self._bookings.find(wanted, WITHOUT_PENDING).sort("_id", DESCENDING).limit(limit)
+        return [Booking.from_document(document) for document in await found.to_list()]
 
     async def numbered(self, item_id: str, number: str) -> str | None:
         """The order of an event that has this number. None if it is not exactly one."""

@@ -19,11 +19,13 @@ from web.live import stream
 from web.live.updates import LISTENED, LiveUpdates
 from web.pages import (
     accounts,
+    attendees,
     browsing,
     catalogue,
     crawlers,
     documentation,
     my_data,
+    operator_actions,
     operators,
     orders,
     proofs,
@@ -103,8 +105,10 @@ for pages in (
     selling,
     orders,
     sales,
+    attendees,
     tickets,
     operators,
+    operator_actions,
     documentation,
 ):
     router.include_router(pages.router, default_response_class=HTMLResponse, tags=["pages"])

@@ -210,6 +210,11 @@ class Api:
         """Refund an order in full."""
         await self.send("POST", "orders", order_id, "refund")
 
+    async def message(self, user_id: str, order_id: str, text: str, key: str) -> None:
+        """For operators: mail somebody a text about an order. A second call with the same `key` sends nothing more."""
+        body = {"user_id": user_id, "order_id": order_id, "text": text}
+        await self.send("POST", "notifications", "messages", json=body, headers={"Idempotency-Key": key})
+
     async def pay(self, order_id: str, method: str, key: str) -> None:
         """Pay an order. A second call with the same `key` is the same payment."""
         body = {"order_id": order_id, "payment_method": method}

@@ -70,10 +70,17 @@ class Snapshot(BaseModel):
     payments: list[PaymentSnapshot]
 
 
+class TheirOrder(OrderSnapshot):
+    """An order, and whose it is."""
+
+    buyer_id: str
+    seller_id: str
+
+
 class OrderHistory(BaseModel):
     """Everything that happened to an order. `snapshots[n]` is the state after `timeline[n]`."""
 
-    order: OrderSnapshot | None
+    order: TheirOrder | None
     timeline: list[TimelineEntry] = Field(validation_alias="story")
     snapshots: list[Snapshot] = Field(validation_alias="states")
 

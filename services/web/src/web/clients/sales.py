@@ -84,3 +84,14 @@ async def sales(api: Api, chosen: Chosen, cursor: str | None = None, limit: int 
 async def totals(api: Api, chosen: Chosen) -> SalesTotals:
     """What the visitor has sold on the chosen days; in the last thirty, if none are."""
     return SalesTotals.model_validate_json((await api.get("orders", "sales", "totals", **chosen.params)).content)
+
+
+async def buyers(api: Api, item_id: str, cursor: str | None, last: str) -> dict[str, str]:
+    """The names of who has bought an item, by paid order: of those after `cursor`, down to that with the id `last`."""
+    names: dict[str, str] = {}
+    while True:
+        found = await sales(api, Chosen(item_id, "paid"), cursor, limit=100)
+        names |= {order.id: order.buyer_name for order in found.items if order.buyer_name}
+        if found.next is None or found.next <= last:
+            return names
+        cursor = found.next

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, TypeAdapter
 
+from common.http.paging import Page
 from web.clients.api import Api
 
 
@@ -57,6 +58,17 @@ class Door(BaseModel):
     extras: list[Extra]
 
 
+class Attendee(BaseModel):
+    """A ticket of an event, and who has it. Tickets knows the name of a holder who has not bought it."""
+
+    number: str
+    order_id: str
+    holder_name: str | None
+    bought: bool
+    status: str
+    first_admitted_at: datetime | None
+
+
 TICKETS = TypeAdapter(list[Ticket])
 
 
@@ -88,6 +100,12 @@ async def accept(api: Api, token: str) -> Ticket:
 async def door(api: Api, item_id: str) -> Door:
     """The door of one of the visitor's events."""
     return Door.model_validate_json((await api.get("tickets", "gates", item_id=item_id)).content)
+
+
+async def attendees(api: Api, item_id: str, cursor: str | None, limit: int) -> Page[Attendee]:
+    """The tickets of up to `limit` orders of one of the visitor's events, the newest orders first."""
+    answer = await api.get("tickets", "attendees", item_id=item_id, cursor=cursor, limit=limit)
+    return Page[Attendee].model_validate_json(answer.content)
 
 
 async def open_gate(api: Api, item_id: str, name: str) -> str:

@@ -1,6 +1,7 @@
 """For operators: the history of an order, payments in trouble, dead letters, and the reconciliation."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
@@ -54,6 +55,7 @@ SECURITY_KINDS: dict[SecurityKind, str] = {
     "passkeys_changed": N_("Passkeys changed"),
     "roles_changed": N_("Rights changed"),
     "key_rotated": N_("Signing key changed"),
+    "operator_acted": N_("Operator acted"),
     "exported": N_("Data exported"),
     "erased": N_("Account erased"),
 }
@@ -99,12 +101,28 @@ async def order(
     Changes of the stock are entries only if `stock` says so.
     """
     visitor.require_user()
+    return await order_page(visitor, order_id, at, stock=stock)
+
+
+async def order_page(
+    visitor: Visitor,
+    order_id: str,
+    at: int | None = None,
+    *,
+    stock: bool = False,
+    status: int = 200,
+    errors: dict[str, str] | None = None,
+    typed: Mapping[str, str] | None = None,
+    to: Sequence[str] = ("buyer",),
+) -> Response:
+    """The history of an order, and what an operator can do about it. `typed` is a message to `to` that has errors."""
     history = await audit.order_history(visitor.api, order_id)
     shown = shown_of(history.timeline, stock=stock)
     last = len(shown) - 1
     at = last if at is None else min(at, last)
     return visitor.render(
         "operator/order.html",
+        status,
         id=order_id,
         order=history.order,
         lines=lines_of([history.timeline[n] for n in shown], visitor.i18n),
@@ -114,6 +132,9 @@ async def order(
         stock=stock,
         status_of=status_of,
         payment_statuses=PAYMENT_STATUS,
+        errors=errors or {},
+        typed=typed or {},
+        to=to,
     )
 
 

@@ -9,14 +9,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import StreamingResponse
 
+from common.errors import Unavailable
 from common.http.paging import KnownId, Page
 from common.i18n import major_units
 from web.clients import sales
-from web.clients.api import Api
+from web.clients.api import Api, Refused
+from web.clients.models import Item
 from web.clients.sales import Chosen, Sale
 from web.pages.forms import Form, expected
 from web.pages.search import or_none
-from web.pages.visitor import CurrentVisitor
+from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering.chart import charts_of
 from web.rendering.i18n import I18n
 from web.rendering.order_summary import STATUS, status_of, tone_of
@@ -56,6 +58,7 @@ async def my_sales(visitor: CurrentVisitor, chosen: ChosenSales, cursor: str | N
         "my_sales.html",
         found=found,
         totals=totals,
+        event=await _event(visitor, chosen.item_id),
         charts=charts_of(totals, visitor.i18n),
         chosen=chosen,
         statuses=STATUS,
@@ -64,6 +67,15 @@ async def my_sales(visitor: CurrentVisitor, chosen: ChosenSales, cursor: str | N
         status_of=status_of,
         tone_of=tone_of,
     )
+
+
+async def _event(visitor: Visitor, item_id: str | None) -> Item | None:
+    """The event whose orders are shown, if they are those of one."""
+    try:
+        item = await visitor.api.item(item_id) if item_id else None
+    except (Refused, Unavailable):
+        return None
+    return item if item and item.is_event else None
 
 
 @router.get("/my/sales.csv")

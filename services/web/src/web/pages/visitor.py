@@ -48,6 +48,9 @@ NOTES = {
     "replayed": N_("The messages are with their handlers again."),
     "refund_retried": N_("The refund is tried again."),
     "refund_settled": N_("The refund is settled. Your name and the reason are kept."),
+    "refund_asked": N_("The refund is under way."),
+    "order_cancelled": N_("The order is cancelled."),
+    "message_sent": N_("Your message is on its way."),
     "discarded": N_("The messages are discarded. The reason is kept."),
 }
 """What a page says at its top, by the `note` in its address: what the form before it did."""

@@ -168,6 +168,9 @@ def _cancelled(order: Order, states: Sequence[str], i18n: I18n) -> OrderSummary:
     match order.cancel_reason:
         case "withdrawn":
             headline, text = _("The seller has withdrawn this"), _("Your hold has ended.")
+        case "operator":
+            headline = _("Souk has cancelled this order")
+            text = _("What we held for you is back on sale.")
         case "payment_failed":
             tone = Tone.BAD
             headline = _("Your payment did not go through")
