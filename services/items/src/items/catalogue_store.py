@@ -47,7 +47,7 @@ MOST_LOOKED_AT = 4_000
 """Items of a list that are looked at for frequent words, before those that have the rarest word are."""
 
 FREQUENT = 0.2
-"""The share of items from which on words narrow nothing down."""
+"""The share of items from which on words are frequent."""
 
 MOST_SAMPLED = 500
 """Items, the newest, that tell which words are frequent."""
@@ -144,10 +144,9 @@ class CatalogueStore:
         """
         both = {"$match": _both(facts, words)}
         ends = [*rest, {"$unset": ["pending", *UNSEEN]}]
-        share = _share(words)
-        if share >= FREQUENT:
+        share, narrowed = _share(words), self._sample.share_of(wanted.facts())
+        if self._frequent(words, wanted.facts()):
             return await self._read([both, {"$sort": order}, *ends])
-        narrowed = self._sample.share_of(wanted.facts())
         fewest = FEWEST_RANKED if wanted.sort is Sort.RELEVANCE else limit
         if fewest / share / narrowed <= min(MOST_LOOKED_AT, self._size * words[0].share):
             looked_at = {"$limit": ceil(MOST_LOOKED_AT * narrowed)}
@@ -155,6 +154,10 @@ class CatalogueStore:
             if len(found := await self._read(along)) >= limit:
                 return found
         return await self._read([{"$match": words[0].query}, APART, both, {"$sort": order}, *ends])
+
+    def _frequent(self, words: Sequence[Word], facts: Document) -> bool:
+        """Whether so many items have the words that their own index is of no use, or that of the facts is of more."""
+        return _share(words) >= FREQUENT or words[0].share >= self._sample.share_of(facts)
 
     async def _read(self, stages: Sequence[Document]) -> list[Document]:
         return await (await self._items.aggregate(stages)).to_list()
@@ -189,7 +192,7 @@ class CatalogueStore:
 
     async def _grouped(self, words: Sequence[Word], facts: Document, most: int, names: Sequence[str]) -> Counts:
         """How many match, and of each of these facets, read in one go."""
-        narrow = [{"$match": words[0].query}, APART] if _share(words) < FREQUENT else []
+        narrow = [] if self._frequent(words, facts) else [{"$match": words[0].query}, APART]
         groups: dict[str, list[Document]] = {
             name: [
                 {"$group": {"_id": f"${FACETS[name]}", "name": {"$min": f"${name}"}, "items": {"$sum": 1}}},
