@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from fastapi import APIRouter
-
 from common.bus.connection import Bus
 from common.directory import Directory
 from common.http.app import Running, create_app, serve
@@ -16,11 +14,10 @@ from common.outbox import Relay
 from common.settings import load
 from items.catalogue_store import CatalogueStore
 from items.consumers import consumers
-from items.favourites.routes import router as favourites
+from items.favourites.routes import router
 from items.favourites.store import FavouriteStore
 from items.pictures import PictureConverter
 from items.records import records
-from items.routes import router
 from items.settings import ItemsSettings
 from items.store import ItemStore
 
@@ -54,11 +51,7 @@ async def start() -> AsyncIterator[Running]:
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 
-routes = APIRouter()
-routes.include_router(favourites)  # First: /api/items/favourites is not the id of an item.
-routes.include_router(router)
-
-app = create_app("items", routes, start, away=AWAY, max_body=MAX_BODY, larger_bodies={PICTURES: MAX_PICTURE})
+app = create_app("items", router, start, away=AWAY, max_body=MAX_BODY, larger_bodies={PICTURES: MAX_PICTURE})
 
 if __name__ == "__main__":
     serve(app, ItemsSettings, "items")

@@ -1,4 +1,4 @@
-"""Keep items, and list what one keeps. Nobody sees what somebody else keeps."""
+"""Keep items, and list what one keeps; all routes of items. Nobody sees what somebody else keeps."""
 
 from collections.abc import Awaitable
 from typing import Annotated
@@ -15,8 +15,9 @@ from common.mongo.client import Document
 from items.domain import ItemNotFound
 from items.favourites.store import FavouriteStore, TooManyFavourites
 from items.routes import ItemInPath, Items, ItemView
+from items.routes import router as items
 
-router = APIRouter(prefix="/api/items", tags=["items"])
+own = APIRouter(prefix="/api/items", tags=["items"])
 
 Favourites = Annotated[FavouriteStore, Provided(FavouriteStore)]
 
@@ -27,7 +28,7 @@ class FavouriteView(ItemView):
     kept_at: AwareDatetime
 
 
-@router.get("/favourites", responses=problems(Unauthenticated))
+@own.get("/favourites", responses=problems(Unauthenticated))
 async def list_favourites(
     user: CurrentUser,
     favourites: Favourites,
@@ -45,7 +46,7 @@ async def list_favourites(
     return await page_of(find, limit, FavouriteView.model_validate, lambda item: str(item["place"]))
 
 
-@router.put(
+@own.put(
     "/{item_id}/favourite",
     status_code=status.HTTP_204_NO_CONTENT,
     responses=problems(Unauthenticated, ItemNotFound, TooManyFavourites),
@@ -56,7 +57,12 @@ async def keep_item(item_id: ItemInPath, user: CurrentUser, store: Items, favour
     await favourites.keep(user.id, item_id, now)
 
 
-@router.delete("/{item_id}/favourite", status_code=status.HTTP_204_NO_CONTENT, responses=problems(Unauthenticated))
+@own.delete("/{item_id}/favourite", status_code=status.HTTP_204_NO_CONTENT, responses=problems(Unauthenticated))
 async def let_item_go(item_id: ItemInPath, user: CurrentUser, favourites: Favourites) -> None:
     """Keep an item no longer. What is not kept stays as it is."""
     await favourites.let_go(user.id, item_id)
+
+
+router = APIRouter()
+router.include_router(own)  # First: /api/items/favourites is not the id of an item.
+router.include_router(items)
