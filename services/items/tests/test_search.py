@@ -9,6 +9,7 @@ from common.events import StockChanged, UserErased, UserRegistered
 from common.mongo.client import Database
 from items.catalogue_store import CatalogueStore
 from items.search import Sort, Wanted, key_of, near, searched, words_of
+from items.store import ItemStore
 from tests.support.sessions import person
 
 from .conftest import Shop
@@ -218,3 +219,29 @@ async def test_tags_are_few_short_and_each_one_once(shop: Shop) -> None:
     for tags in (["a", "b", "c", "d", "e", "f"], ["x" * 31], [""], "jazz"):
         answer = await shop.call("PATCH", f"/{item['id']}", shop.seller, json={"tags": tags})
         assert answer.status_code == 422, tags
+
+
+async def test_a_ranking_reads_few_items_however_many_have_the_word(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MongoDB keeps what was good for the first words of a search for all later ones: see docs/decisions/search.md."""
+    for name, number in (("MOST_RANKED", 20), ("FEWEST_RANKED", 10), ("MOST_LOOKED_AT", 100)):
+        monkeypatch.setattr(f"items.catalogue_store.{name}", number)
+    every = {"mostly": 2, "often": 10, "seldom": 200, "once": 2000}
+    rows: list[dict[str, Any]] = [{"_id": f"{n:04}", "status": "listed", "seller_words": []} for n in range(2000)]
+    for n, row in enumerate(rows):
+        row["words"] = row["names"] = [word for word, distance in every.items() if n % distance == 0]
+    await db.items.insert_many(rows)
+    await ItemStore(db, None).prepare()  # type: ignore[arg-type]  # nothing is published
+    catalogue = CatalogueStore(db)
+    await catalogue.prepare()
+    await db.command("profile", 2)
+
+    async def read(word: str) -> int:
+        await catalogue.page(Wanted(words=(word,), sort=Sort.RELEVANCE), 5)
+        last = await db["system.profile"].find({"ns": f"{db.name}.items"}).sort("$natural", -1).limit(1).to_list()
+        return int(last[0]["docsExamined"])
+
+    most = {"mostly": 40, "often": 100, "seldom": 10, "once": 1}
+    for word in ("once", "once", *most, *reversed(most)):
+        assert await read(word) <= most[word], word

@@ -20,7 +20,18 @@ async def test_a_file_has_everything_and_only_of_whoever_asks(visitors: Visitors
     assert (data["account"]["email"], data["account"]["name"]) == (email, "Ada")
     assert [item["title"] for item in data["items"]] == [LAMP["title"]]
     assert set(data) == {
-        *("exported_at", "account", "sessions", "events", "mails", "items", "orders", "sales", "payments"),
+        *(
+            "exported_at",
+            "account",
+            "sessions",
+            "events",
+            "mails",
+            "items",
+            "favourites",
+            "orders",
+            "sales",
+            "payments",
+        ),
     }
     refused = await (await visitors.anybody()).http.get("/api/users/me/export")
     assert (refused.status_code, refused.json()["code"]) == (401, "not_signed_in")

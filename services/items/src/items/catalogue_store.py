@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from math import ceil, prod
 
 from bson.regex import Regex
 from cachetools import TTLCache
@@ -12,7 +13,7 @@ from pymongo import DESCENDING
 
 from common.batching import Batcher
 from common.mongo.client import AWAY, WITHOUT_PENDING, Database, Document
-from items.search import Sort, Wanted, begins, near, relevance
+from items.search import SAMPLED, SHOWN, Sample, Sort, Wanted, begins, near, relevance
 
 INDEXES = {
     "price": [("status", 1), ("price", 1), ("_id", DESCENDING)],
@@ -39,7 +40,20 @@ MOST_FOUND = 1_000
 """Items that are counted at most, in all and for each facet: of all, and of those that a search finds."""
 
 MOST_RANKED = 1_000
-"""Items that are sorted by relevance at most: the newest."""
+FEWEST_RANKED = 200
+"""Items that are sorted by relevance at most, the newest; and at least, of words that so many have."""
+
+MOST_LOOKED_AT = 4_000
+"""Items of a list that are looked at for frequent words, before those that have the rarest word are."""
+
+FREQUENT = 0.2
+"""The share of items from which on words are frequent."""
+
+MOST_SAMPLED = 500
+"""Items, the newest, that tell which words are frequent."""
+
+APART: Document = {"$limit": 2**31 - 1}
+"""A stage that leaves nothing out. MongoDB chooses an index for what is before it, never for what is behind."""
 
 MOST_FACETS = 20
 
@@ -47,7 +61,7 @@ FACETS_AGE = 5.0
 """Seconds for which a process gives the same counts for the same list."""
 
 KNOWN_AGE = 30.0
-"""Seconds after which a process reads again which words there are, for words with mistakes."""
+"""Seconds after which a process reads again which words there are, and which are frequent."""
 
 FACETS = {"category": "category", "city": "city_key", "kind": "kind"}
 """Facets, and by which field each groups items."""
@@ -56,6 +70,14 @@ UNSEEN = ("words", "names", "seller_words", "city_key")
 """Fields that only searches look at."""
 
 SEEN = {**WITHOUT_PENDING, **dict.fromkeys(UNSEEN, 0)}
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a search: the query for items that have it, and about which share of all items does."""
+
+    query: Document
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +97,7 @@ class CatalogueStore:
         self._counted: TTLCache[Wanted, Counts] = TTLCache(maxsize=1_000, ttl=FACETS_AGE)
         self._names: Sequence[str] = ()
         self._sellers: Sequence[str] = ()
+        self._sample, self._size = Sample(), 0
         self._known_until = 0.0
         self._learning = asyncio.Lock()
 
@@ -88,22 +111,56 @@ class CatalogueStore:
         if wanted.nobody:
             return []
         field, direction = LISTED_IN[wanted.sort]
-        query = _both(wanted.facts(), await self._words(wanted))
         later = _later(field, direction, after) if after else {}
+        words = await self._words(wanted)
         if wanted.sort is Sort.RELEVANCE:
             ranked: list[Document] = [
-                {"$match": query},
-                {"$sort": {"_id": DESCENDING}},
                 {"$limit": MOST_RANKED},
                 {"$set": {"relevance": relevance(wanted.words)}},
                 {"$match": later},
                 {"$sort": {"relevance": DESCENDING, "_id": DESCENDING}},
                 {"$limit": limit},
-                {"$unset": ["pending", *UNSEEN]},
             ]
-            return [document async for document in await self._items.aggregate(ranked)]
-        order = [("_id", DESCENDING)] if field == "_id" else [(field, direction), ("_id", DESCENDING)]
-        return await self._items.find({"$and": [query, later]}, SEEN).sort(order).limit(limit).to_list()
+            return await self._found(wanted, words, wanted.facts(), {"_id": DESCENDING}, limit, ranked)
+        order = {field: direction, "_id": DESCENDING}
+        facts = {"$and": [wanted.facts(), later]}
+        if words:
+            return await self._found(wanted, words, facts, order, limit, [{"$limit": limit}])
+        return await self._items.find(facts, SEEN).sort(list(order.items())).limit(limit).to_list()
+
+    async def _found(
+        self,
+        wanted: Wanted,
+        words: Sequence[Word],
+        facts: Document,
+        order: Document,
+        limit: int,
+        rest: Sequence[Document],
+    ) -> list[Document]:
+        """Items with these words, in an order, after the stages of the `rest`, which leave `limit` of them.
+
+        MongoDB would use for all words what was good for the first ones. So it chooses only among indexes that are
+        good: those of the list for words that many items have, and the index of words for others.
+        """
+        both = {"$match": _both(facts, words)}
+        ends = [*rest, {"$unset": ["pending", *UNSEEN]}]
+        share, narrowed = _share(words), self._sample.share_of(wanted.facts())
+        if self._frequent(words, wanted.facts()):
+            return await self._read([both, {"$sort": order}, *ends])
+        fewest = FEWEST_RANKED if wanted.sort is Sort.RELEVANCE else limit
+        if fewest / share / narrowed <= min(MOST_LOOKED_AT, self._size * words[0].share):
+            looked_at = {"$limit": ceil(MOST_LOOKED_AT * narrowed)}
+            along: list[Document] = [{"$match": facts}, {"$sort": order}, looked_at, both, *ends]
+            if len(found := await self._read(along)) >= limit:
+                return found
+        return await self._read([{"$match": words[0].query}, APART, both, {"$sort": order}, *ends])
+
+    def _frequent(self, words: Sequence[Word], facts: Document) -> bool:
+        """Whether so many items have the words that their own index is of no use, or that of the facts is of more."""
+        return _share(words) >= FREQUENT or words[0].share >= self._sample.share_of(facts)
+
+    async def _read(self, stages: Sequence[Document]) -> list[Document]:
+        return await (await self._items.aggregate(stages)).to_list()
 
     async def facets(self, wanted: Wanted) -> Counts:
         """How many items are wanted, and how many there would be for each other value of a facet.
@@ -126,15 +183,16 @@ class CatalogueStore:
             # A facet that is chosen is of a longer list: of what there would be without that choice.
             chosen = [name for name in FACETS if getattr(wanted, name) is not None]
             whole, *others = await asyncio.gather(
-                self._grouped(_both(wanted.facts(), words), most, [name for name in FACETS if name not in chosen]),
-                *(self._grouped(_both(wanted.facts(but=name), words), most, [name]) for name in chosen),
+                self._grouped(words, wanted.facts(), most, [name for name in FACETS if name not in chosen]),
+                *(self._grouped(words, wanted.facts(but=name), most, [name]) for name in chosen),
             )
             facets = whole.facets | {name: other.facets[name] for name, other in zip(chosen, others, strict=True)}
             known = self._counted[wanted] = Counts(whole.total, {name: facets[name] for name in FACETS})
         return known
 
-    async def _grouped(self, query: Document, most: int, names: Sequence[str]) -> Counts:
+    async def _grouped(self, words: Sequence[Word], facts: Document, most: int, names: Sequence[str]) -> Counts:
         """How many match, and of each of these facets, read in one go."""
+        narrow = [] if self._frequent(words, facts) else [{"$match": words[0].query}, APART]
         groups: dict[str, list[Document]] = {
             name: [
                 {"$group": {"_id": f"${FACETS[name]}", "name": {"$min": f"${name}"}, "items": {"$sum": 1}}},
@@ -145,17 +203,24 @@ class CatalogueStore:
             for name in names
         }
         counted: Document = {"total": [{"$count": "items"}], **groups}
-        stages: list[Document] = [{"$match": query}, {"$limit": most}, {"$facet": counted}]
-        [found] = await (await self._items.aggregate(stages)).to_list()
+        stages: list[Document] = [*narrow, {"$match": _both(facts, words)}, {"$limit": most}, {"$facet": counted}]
+        [found] = await self._read(stages)
         total = found["total"][0]["items"] if found["total"] else 0
         return Counts(total, {name: {group["name"]: group["items"] for group in found[name]} for name in names})
 
-    async def _words(self, wanted: Wanted) -> list[Document]:
-        """The query for each word that is wanted."""
+    async def _words(self, wanted: Wanted) -> list[Word]:
+        """The words that are wanted, the rarest one first."""
         if wanted.words:
             await self._learn_words()
-        names, sellers = self._names, self._sellers
-        return [_matching(word, near(word, names), of_seller=begins(word, sellers)) for word in wanted.words]
+        return sorted(map(self._word, wanted.words), key=lambda word: word.share)
+
+    def _word(self, word: str) -> Word:
+        """What stands for a word: what begins so, and what it may be meant to be. Sellers' names count as well."""
+        others = near(word, self._names)
+        wanted = {"$in": [Regex(f"^{word}"), *others]}  # Python's own has a flag that keeps it from the index.
+        either: Document = {"$or": [{"words": wanted}, {"seller_words": wanted}]}
+        query = either if begins(word, self._sellers) else {"words": wanted}
+        return Word(query, min(1.0, sum(map(self._sample.share_with, (word, *others)))))
 
     async def _learn_words(self) -> None:
         """Read which words there are in titles and places, and in sellers' names, at most every `KNOWN_AGE` seconds."""
@@ -165,15 +230,10 @@ class CatalogueStore:
             self._known_until = time.monotonic() + KNOWN_AGE  # Before: while the server hangs, one call waits for it.
             self._names = sorted(filter(None, await self._items.distinct("names")))
             self._sellers = sorted(filter(None, await self._items.distinct("seller_words")))
-
-
-def _matching(word: str, others: Iterable[str], *, of_seller: bool) -> Document:
-    """The query for items that have a word which begins with `word`, or one of the `others`.
-
-    With `of_seller`, the seller's name counts, too.
-    """
-    wanted = {"$in": [Regex(f"^{word}"), *others]}  # Python's own would come with a flag that keeps it from the index.
-    return {"$or": [{"words": wanted}, {"seller_words": wanted}]} if of_seller else {"words": wanted}
+            shown = {"_id": 0, **dict.fromkeys(("words", "seller_words", *SAMPLED), 1)}
+            newest = self._items.find({"status": {"$in": SHOWN}}, shown).sort("_id", DESCENDING)
+            self._sample = Sample(await newest.limit(MOST_SAMPLED).to_list())
+            self._size = await self._items.estimated_document_count()
 
 
 def _rounded(starts_from: datetime | None) -> datetime | None:
@@ -181,8 +241,12 @@ def _rounded(starts_from: datetime | None) -> datetime | None:
     return starts_from and starts_from - timedelta(seconds=starts_from.timestamp() % FACETS_AGE)
 
 
-def _both(facts: Document, words: Sequence[Document]) -> Document:
-    return {"$and": [facts, *words]} if words else facts
+def _share(words: Sequence[Word]) -> float:
+    return prod(word.share for word in words)
+
+
+def _both(facts: Document, words: Sequence[Word]) -> Document:
+    return {"$and": [facts, *(word.query for word in words)]}
 
 
 def _later(field: str, direction: int, after: Document) -> Document:

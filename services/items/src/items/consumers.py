@@ -3,6 +3,7 @@
 from common.bus.consumers import Consumers
 from common.directory import Directory
 from common.events import StockChanged, UserErased, UserRegistered
+from items.favourites.store import FavouriteStore
 from items.store import ItemStore
 
 consumers = Consumers("items")
@@ -16,9 +17,10 @@ async def name_seller(event: UserRegistered, store: ItemStore, directory: Direct
 
 
 @consumers.on(UserErased)
-async def forget_seller(event: UserErased, store: ItemStore) -> None:
-    """Withdraw what they sell, and forget their name, whatever comes later."""
+async def forget_seller(event: UserErased, store: ItemStore, favourites: FavouriteStore) -> None:
+    """Withdraw what they sell, and forget their name and what they keep, whatever comes later."""
     await store.forget_seller(event.user_id)
+    await favourites.forget(event.user_id)
 
 
 @consumers.on(StockChanged)

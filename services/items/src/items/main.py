@@ -14,9 +14,10 @@ from common.outbox import Relay
 from common.settings import load
 from items.catalogue_store import CatalogueStore
 from items.consumers import consumers
+from items.favourites.routes import router
+from items.favourites.store import FavouriteStore
 from items.pictures import PictureConverter
 from items.records import records
-from items.routes import router
 from items.settings import ItemsSettings
 from items.store import ItemStore
 
@@ -42,8 +43,10 @@ async def start() -> AsyncIterator[Running]:
         store = ItemStore(db, relay)
         catalogue = CatalogueStore(db)
         await store.prepare()
+        kept = FavouriteStore(db)
         await catalogue.prepare()
-        parts = [store, catalogue, converter, Directory(bus), sessions]
+        await kept.prepare()
+        parts = [store, catalogue, kept, converter, Directory(bus), sessions]
         async with store.sweeping(), records.answering(bus, parts), bus.consuming(consumers, parts):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 

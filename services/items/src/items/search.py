@@ -31,6 +31,9 @@ LONGEST_WORD = 40
 SHOWN = [ItemStatus.LISTED, ItemStatus.PAUSED]
 """What everybody sees."""
 
+SAMPLED = ("category", "city_key", "kind", "currency")
+"""The facts of a sample."""
+
 MOST_NEAR = 8
 """Known words that may stand for one with a mistake."""
 
@@ -127,6 +130,25 @@ def near(word: str, known: Sequence[str]) -> list[str]:
         return []
     found = process.extract(word, known, scorer=OSA.distance, score_cutoff=mistakes, limit=MOST_NEAR)
     return [match for match, _, _ in found]
+
+
+class Sample:
+    """How many items a search has to look at, as some items tell that stand for all."""
+
+    def __init__(self, items: Sequence[Query] = ()) -> None:
+        self._items = items
+        self._words = sorted(word for item in items for word in {*item.get("words", ()), *item.get("seller_words", ())})
+
+    def share_with(self, word: str) -> float:
+        """About which share of all items has a word that begins so: above 0, at most 1."""
+        found = bisect_left(self._words, f"{word}\U0010ffff") - bisect_left(self._words, word)
+        return min(1.0, (found + 1) / (len(self._items) + 1))
+
+    def share_of(self, facts: Query) -> float:
+        """About which share of all items has these values of `SAMPLED`: above 0, at most 1."""
+        known = {name: facts[name] for name in SAMPLED if name in facts}
+        found = sum(all(item.get(name) == value for name, value in known.items()) for item in self._items)
+        return (found + 1) / (len(self._items) + 1)
 
 
 def relevance(words: Iterable[str]) -> Query:

@@ -1,5 +1,6 @@
 """Look at an item, and order it."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from math import ceil
@@ -13,6 +14,7 @@ from common.ids import new_id
 from web.clients.api import Refused
 from web.clients.models import Item
 from web.pages.forms import Form
+from web.pages.keeping import is_wish, keep, keeps
 from web.pages.purchase import Purchase
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering.categories import CATEGORIES
@@ -27,11 +29,14 @@ MAX_QUANTITY = 10
 
 
 @router.get("/items/{item_id}")
-async def show_item(item_id: KnownId, visitor: CurrentVisitor, purchase: str = "") -> Response:
-    """One item, and the `purchase` that was begun here."""
+async def show_item(item_id: KnownId, visitor: CurrentVisitor, purchase: str = "", wish: str = "") -> Response:
+    """One item, and the `purchase` that was begun here. A `wish` to keep it, from before they signed in, comes true."""
+    if visitor.user and is_wish(visitor, item_id, wish):
+        return await keep(visitor, item_id, f"/items/{item_id}")
     begun = Purchase.kept(visitor, purchase)
-    [item] = await counted(visitor, [await visitor.api.item(item_id)])
-    return item_page(visitor, item, begun=begun)
+    item, kept = await asyncio.gather(visitor.api.item(item_id), keeps(visitor, item_id))
+    [item] = await counted(visitor, [item])
+    return item_page(visitor, item, begun=begun, kept=kept)
 
 
 @router.post("/items/{item_id}/order")
@@ -74,8 +79,12 @@ def item_page(
     quantity: str = "1",
     error: str = "",
     begun: Purchase | None = None,
+    kept: bool | None = None,
 ) -> Response:
-    """The page of an item, with the typed quantity and why it can't be ordered, or with a purchase that was begun."""
+    """The page of an item, with the typed quantity and why it can't be ordered, or with a purchase that was begun.
+
+    `kept` is whether the visitor keeps it, None if the page does not say so.
+    """
     typed = begun or Purchase(item.id, quantity, new_id(), "")
     summary = shortened(plain(item.description) or item.title)
     return visitor.render(
@@ -84,6 +93,7 @@ def item_page(
         item=item,
         typed=typed,
         error=error,
+        kept=kept,
         most=MAX_QUANTITY,
         categories=CATEGORIES,
         summary=summary,

@@ -48,6 +48,7 @@ PARTS = (
     Part("events", ("audit", "mine"), paged=False),
     Part("mails", ("notifications", "mails"), paged=False),
     Part("items", ("items",), of_seller=True),
+    Part("favourites", ("items", "favourites")),
     Part("orders", ("orders",)),
     Part("sales", ("orders", "sales")),
     Part("payments", ("payments",)),

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from http.cookies import SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
@@ -39,7 +39,7 @@ class Purchase:
     def kept(cls, visitor: Visitor, sealed: str) -> "Purchase | None":
         """The purchase that this visitor has begun, as `address` kept it. None for any other text."""
         words = _csrf(visitor).unseal(visitor.visit, sealed) if visitor.visit and sealed else None
-        return cls(*words) if words else None
+        return cls(*words) if words and len(words) == len(fields(cls)) else None
 
     def address(self, visitor: Visitor) -> str:
         """The page of the item, with this purchase in its address: no link of somebody else's can make one."""

@@ -45,6 +45,7 @@ NOTES = {
     "paused": N_("Your item is paused: everybody sees it, and nobody can order it."),
     "resumed": N_("Your item is on sale again."),
     "pictures": N_("The pictures are saved."),
+    "too_many_favourites": N_("You have saved as many things as one can. Let one of them go first."),
     "replayed": N_("The messages are with their handlers again."),
     "refund_retried": N_("The refund is tried again."),
     "refund_settled": N_("The refund is settled. Your name and the reason are kept."),

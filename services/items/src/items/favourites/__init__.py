@@ -1,0 +1,1 @@
+"""The items that people keep, to find them again."""

@@ -1,0 +1,47 @@
+"""Keep an item: at once, or once one has signed in."""
+
+from contextlib import suppress
+
+from fastapi import Response
+
+from common.errors import Unavailable
+from web.clients import favourites
+from web.clients.api import Refused
+from web.pages.visitor import Visitor
+from web.security.csrf import Csrf
+
+
+async def keep(visitor: Visitor, item_id: str, back: str) -> Response:
+    """Keep an item for a signed-in visitor, and lead back; to the item if they keep too many."""
+    try:
+        await favourites.keep(visitor.api, item_id)
+    except Refused as refused:
+        if refused.reason != "too_many_favourites":
+            raise
+        return visitor.redirect(f"/items/{item_id}?note=too_many_favourites")
+    return visitor.redirect(back)
+
+
+async def keeps(visitor: Visitor, item_id: str) -> bool:
+    """Whether the visitor keeps this item. The page of an item does not fail for want of that."""
+    with suppress(Refused, Unavailable):
+        return visitor.user is not None and item_id in await favourites.kept(visitor.api, [item_id])
+    return False
+
+
+def wish(visitor: Visitor, item_id: str) -> str:
+    """The page of an item, with the wish to keep it in its address: no link of somebody else's can make one."""
+    return f"/items/{item_id}?wish={_csrf(visitor).seal(visitor.visit or '', _words(item_id))}"
+
+
+def is_wish(visitor: Visitor, item_id: str, sealed: str) -> bool:
+    """Whether this visitor wanted to keep this item, as `wish` says it."""
+    return bool(visitor.visit and sealed) and _csrf(visitor).unseal(visitor.visit or "", sealed) == _words(item_id)
+
+
+def _words(item_id: str) -> list[str]:
+    return ["keep", item_id]
+
+
+def _csrf(visitor: Visitor) -> Csrf:
+    return visitor.request.app.state.parts[Csrf]  # type: ignore[no-any-return]
