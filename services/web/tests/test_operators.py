@@ -1,5 +1,7 @@
 """What operators find, read and ask for, without a browser."""
 
+import pytest
+
 from services.web.tests.conftest import Visitors, listed, ordered, shows
 from tests.support.waiting import eventually
 
@@ -22,6 +24,7 @@ async def test_an_operator_finds_an_order_in_a_table_and_reads_it_without_noise(
     assert "orders.stock_changed" in (await operator.get(f"{story}?stock=true")).answer.text
 
 
+@pytest.mark.timeout(400)
 async def test_an_operator_has_the_books_checked_at_once(visitors: Visitors) -> None:
     operator = await visitors.new("Ola", "operator")
     await shows(operator, "/operator/books", "Checked in")

@@ -59,9 +59,7 @@ class Checker:
         ]
         self._grace = grace
 
-    async def check(
-        self, progress: Progress = lambda _name, _count: None, *, known: Report | None = None
-    ) -> Report:
+    async def check(self, progress: Progress = lambda _name, _count: None, *, known: Report | None = None) -> Report:
         """Check everything. Raises `Unavailable` if a service does not answer.
 
         What `known`, an earlier report, names as a violation has lasted already: it is not waited for.
