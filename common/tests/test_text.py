@@ -1,11 +1,12 @@
 """What a line and a text that people type may contain."""
 
+import re
 from typing import Annotated
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from common.text import LINE, TEXT
+from common.text import LINE, SOME_TEXT, TEXT
 
 LINES = TypeAdapter(Annotated[str, LINE])
 TEXTS = TypeAdapter(Annotated[str, TEXT])
@@ -33,3 +34,12 @@ def test_anything_else_is_welcome(text: str) -> None:
 @pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "a\tb", "\r\n"])
 def test_a_text_has_lines_and_tabs_as_browsers_send_them(text: str) -> None:
     assert TEXTS.validate_python(text) == text
+
+
+@pytest.mark.parametrize("text", ["a", " a ", "\r\n\ta\n b\t\r", " \u00e9 "])
+def test_the_document_says_that_some_text_is_more_than_white_space(text: str) -> None:
+    assert re.search(SOME_TEXT.pattern, text)
+    blank = re.sub(r"\S", " ", text)
+    assert not blank.strip()
+    assert re.search(TEXT.pattern, blank)
+    assert not re.search(SOME_TEXT.pattern, blank)

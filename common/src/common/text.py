@@ -1,7 +1,7 @@
 """What people may type: `LINE` is for titles and names, `TEXT` for descriptions, as in `Annotated[str, LINE]`.
-`TIME_ZONE` is the IANA name of a time zone, as in `Europe/Berlin`.
+`SOME_TEXT` has something in it. `TIME_ZONE` is the IANA name of a time zone, as in `Europe/Berlin`.
 
-Control characters (C0, DEL and C1) have no place in either, but a `TEXT` may have tabs and ends of lines. Both are for
+Control characters (C0, DEL and C1) have no place in any, but a text may have tabs and ends of lines. These are for
 requests only: what was stored before this rule existed must still load.
 """
 
@@ -55,5 +55,7 @@ class _Characters(AfterValidator):
 LINE = _Characters(
     _line, r"^[\t-\r ]*[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?[\t-\r ]*$"
 )
-TEXT = _Characters(_text, r"^[\t-\r]*(?:[^\x00-\x08\x0b-\x1f\x7f-\x9f]|\r\n)*[\t-\r]*$")
+_ALLOWED = r"(?:[^\x00-\x08\x0b-\x1f\x7f-\x9f]|\r\n)*[\t-\r]*$"
+TEXT = _Characters(_text, rf"^[\t-\r]*{_ALLOWED}")
+SOME_TEXT = _Characters(_text, rf"^[\t-\r ]*[^\s\x00-\x1f\x7f-\x9f]{_ALLOWED}")
 TIME_ZONE = AfterValidator(_time_zone)

@@ -14,7 +14,7 @@ from common.http.problems import problems
 from common.http.sessions import CurrentUser, Operator, OperatorOnly
 from common.ids import new_id
 from common.security_log import note
-from common.text import TEXT
+from common.text import SOME_TEXT
 from notifications.desk import MailDesk
 from notifications.domain import Facts, Kind, MailState, operator_message
 from notifications.store import MailStore, PersonStore
@@ -39,7 +39,7 @@ class NewMessage(Body):
     text: Annotated[
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_TEXT),
-        TEXT,
+        SOME_TEXT,
         Field(examples=["The doors open an hour later."]),
     ]
 
