@@ -8,7 +8,6 @@ from common.errors import Unavailable
 from web.clients import favourites
 from web.clients.api import Refused
 from web.pages.visitor import Visitor
-from web.security.csrf import Csrf
 
 
 async def keep(visitor: Visitor, item_id: str, back: str) -> Response:
@@ -31,17 +30,13 @@ async def keeps(visitor: Visitor, item_id: str) -> bool:
 
 def wish(visitor: Visitor, item_id: str) -> str:
     """The page of an item, with the wish to keep it in its address: no link of somebody else's can make one."""
-    return f"/items/{item_id}?wish={_csrf(visitor).seal(visitor.visit or '', _words(item_id))}"
+    return f"/items/{item_id}?wish={visitor.seal(_words(item_id))}"
 
 
 def is_wish(visitor: Visitor, item_id: str, sealed: str) -> bool:
     """Whether this visitor wanted to keep this item, as `wish` says it."""
-    return bool(visitor.visit and sealed) and _csrf(visitor).unseal(visitor.visit or "", sealed) == _words(item_id)
+    return visitor.unseal(sealed) == _words(item_id)
 
 
 def _words(item_id: str) -> list[str]:
     return ["keep", item_id]
-
-
-def _csrf(visitor: Visitor) -> Csrf:
-    return visitor.request.app.state.parts[Csrf]  # type: ignore[no-any-return]

@@ -16,7 +16,6 @@ from web.clients.api import Api, Refused
 from web.clients.models import Order
 from web.pages.forms import Fields
 from web.pages.visitor import Visitor, api_of, local
-from web.security.csrf import Csrf
 
 _AMOUNT = re.compile("[0-9]{1,14}")
 
@@ -38,12 +37,12 @@ class Purchase:
     @classmethod
     def kept(cls, visitor: Visitor, sealed: str) -> "Purchase | None":
         """The purchase that this visitor has begun, as `address` kept it. None for any other text."""
-        words = _csrf(visitor).unseal(visitor.visit, sealed) if visitor.visit and sealed else None
+        words = visitor.unseal(sealed)
         return cls(*words) if words and len(words) == len(fields(cls)) else None
 
     def address(self, visitor: Visitor) -> str:
         """The page of the item, with this purchase in its address: no link of somebody else's can make one."""
-        return f"/items/{self.item_id}?purchase={_csrf(visitor).seal(visitor.visit or '', astuple(self))}"
+        return f"/items/{self.item_id}?purchase={visitor.seal(astuple(self))}"
 
     async def place(self, api: Api) -> Order:
         """Place the order. Raises `Refused` or `Unavailable`."""
@@ -70,7 +69,3 @@ def _access_token(visitor: Visitor, cookies: Sequence[str]) -> str | None:
     name = cookie_name(COOKIE, secure=visitor.settings.cookie_secure)
     found = [parsed[name].value for text in cookies if name in (parsed := SimpleCookie(text))]
     return found[0] if found else None
-
-
-def _csrf(visitor: Visitor) -> Csrf:
-    return visitor.request.app.state.parts[Csrf]  # type: ignore[no-any-return]

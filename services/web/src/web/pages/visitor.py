@@ -123,8 +123,19 @@ class Visitor:
         """A token for a form on this page."""
         if self.visit is None:
             self.visit = self._new_visit = new_visit()
-        csrf: Csrf = self.request.app.state.parts[Csrf]
-        return csrf.token(self.visit, self.user_id)
+        return self._csrf.token(self.visit, self.user_id)
+
+    def seal(self, words: Sequence[str]) -> str:
+        """`words` for the address of a page, which no link of somebody else's can make."""
+        return self._csrf.seal(self.visit or "", words)
+
+    def unseal(self, sealed: str) -> list[str] | None:
+        """What `seal` was given for this visitor. None for anything else."""
+        return self._csrf.unseal(self.visit, sealed) if self.visit and sealed else None
+
+    @property
+    def _csrf(self) -> Csrf:
+        return self.request.app.state.parts[Csrf]  # type: ignore[no-any-return]
 
     def render(self, template: str, status: int = 200, **context: Any) -> Response:
         """A page in the visitor's language."""
