@@ -135,6 +135,8 @@ class Order(Aggregate):
     cancel_reason: CancelReason | None = None
     accepted_payment: str | None = None
     """The authorized payment that is being captured. Until that is over, the order neither expires nor is cancelled."""
+    accepted_version: int | None = None
+    """The version that accepted the payment that is being captured, or was. The bus may lose that news."""
     failed_payment: str | None = None
     """The accepted payment that failed, and ended the order."""
     payment_id: str | None = None
@@ -285,7 +287,7 @@ class Order(Aggregate):
         if self.awaits_payment or payment_id == self.accepted_payment:
             self.payment_failure = reason
         if payment_id == self.accepted_payment:
-            self.accepted_payment, self.failed_payment = None, payment_id
+            self.accepted_payment, self.accepted_version, self.failed_payment = None, None, payment_id
             self._end(stock, CancelReason.PAYMENT_FAILED)
 
     def request_refund(self) -> None:
@@ -319,7 +321,7 @@ class Order(Aggregate):
             OrderPaymentRejected(**state, payment_id=payment_id, reason=REJECT_REASONS[self.status])
             for payment_id in self.rejected_payments
         )
-        return [self._as_event(state), *rejected, *self._requests(state)]
+        return [*self._acceptance(state), self._as_event(state), *rejected, *self._requests(state)]
 
     def _as_event(self, state: dict[str, Any]) -> Event:
         match self.status:
@@ -331,6 +333,12 @@ class Order(Aggregate):
                 return OrderPaymentAccepted(**state, payment_id=self.accepted_payment)
             case OrderStatus.AWAITING_PAYMENT:
                 return OrderPlaced(**state)
+
+    def _acceptance(self, state: dict[str, Any]) -> list[Event]:
+        if self.payment_id and self.accepted_version:
+            said = {**state, "order_version": self.accepted_version}
+            return [OrderPaymentAccepted(**said, payment_id=self.payment_id)]
+        return []
 
     def _requests(self, state: dict[str, Any]) -> list[Event]:
         if self.status is OrderStatus.PAID and self.refund_requested:
@@ -365,7 +373,7 @@ class Order(Aggregate):
 
     def _accept(self, payment_id: str) -> None:
         self.status = OrderStatus.AWAITING_PAYMENT
-        self.accepted_payment = payment_id
+        self.accepted_payment, self.accepted_version = payment_id, self.next_version
         self.payment_failure = None
         self.held_by = hold_key(self.buyer_id, self.item_id)
         self.counts_for, self.lapsed_at = self.counts_for or (self.buyer_id,), None
