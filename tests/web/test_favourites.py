@@ -26,13 +26,22 @@ async def test_what_is_saved_a_gallery_and_a_receipt_are_accessible(
     await page.goto("/my/favourites")
     await accessible(page)
 
-    for path in (gone, item):
-        await page.goto(f"/items/{path}")
-        heart = page.get_by_role("button", name="Save for later")
+    shop = f"/sellers/{seller.user.id}"
+    for path in (shop, f"/items/{gone}", f"/items/{item}"):
+        await page.goto(path)
+        heart = page.get_by_role("button", name="Save for later").first
         await expect(heart).to_have_attribute("aria-pressed", "false")
         await heart.focus()
         await page.keyboard.press("Enter")
         await expect(heart).to_have_attribute("aria-pressed", "true")
+        assert page.url.endswith(path)
+        if path == shop:
+            await accessible(page)
+            await expect(heart).to_be_focused()
+            await page.reload()
+            await expect(heart).to_have_attribute("aria-pressed", "true")
+            await heart.click()
+            await expect(heart).to_have_attribute("aria-pressed", "false")
     await expect(page.locator(".strip img")).to_have_count(2)
     await accessible(page)
     ok(await seller.http.delete(f"/api/items/{gone}"))

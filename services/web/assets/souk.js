@@ -249,6 +249,32 @@ async function sendPictures(form) {
   start();
 }
 
+// A heart on a card turns where it is. Where it leads elsewhere, one follows: to sign in again, or to why it is not kept.
+document.addEventListener("submit", (event) => {
+  if (!("inPlace" in event.target.dataset)) return;
+  event.preventDefault();
+  turn(event.submitter, event.target);
+});
+
+async function turn(heart, form) {
+  if (heart.ariaBusy) return;
+  heart.ariaBusy = "true";
+  const page = heart.closest("[data-item]").querySelector("a").href;
+  const data = new URLSearchParams(new FormData(form, heart));
+  data.set("back", new URL(page).pathname);
+  const kept = heart.value === "yes";
+  try {
+    const { url } = await fetch(heart.formAction, { method: "post", body: data });
+    if (url !== page) return location.assign(url);
+    heart.setAttribute("aria-pressed", kept);
+    heart.value = kept ? "no" : "yes";
+  } catch {
+    location.assign(page); // The browser says what is wrong with the connection.
+  } finally {
+    heart.ariaBusy = null;
+  }
+}
+
 // A thumbnail turns the stage; without a script its link does, and the page moves too.
 document.addEventListener("click", (event) => {
   const shown = event.target.closest(".strip a");

@@ -9,7 +9,7 @@ from common.events import Category, Currency
 from common.http.dependencies import Now
 from common.http.paging import KnownId
 from web.clients.models import FoundItems, Item
-from web.pages.catalogue import counted
+from web.pages.catalogue import shown
 from web.pages.search import KINDS, SORTS, Search, Sort, strip, today, weekend
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering.categories import CATEGORIES
@@ -52,12 +52,14 @@ async def show_seller(seller_id: KnownId, visitor: CurrentVisitor) -> Response:
     """What a seller has on sale. Raises `NotFound` for everybody who has not."""
     cursor = visitor.request.query_params.get("cursor", "")
     found = await visitor.api.items(seller_id=seller_id, cursor=cursor or None)
-    on_sale = await counted(visitor, [item for item in found.items if item.listed])
+    on_sale, kept = await shown(visitor, [item for item in found.items if item.listed])
     if not on_sale and not cursor:
         raise NotFound("nobody with this id sells anything")
     name = next((item.seller_name for item in on_sale if item.seller_name), None)
     onward = f"/sellers/{seller_id}?{urlencode({'cursor': found.next})}" if found.next else ""
-    return visitor.render("seller.html", name=name, seller_id=seller_id, items=on_sale, onward=onward, first=not cursor)
+    return visitor.render(
+        "seller.html", name=name, seller_id=seller_id, items=on_sale, kept=kept, onward=onward, first=not cursor
+    )
 
 
 async def _results(visitor: Visitor, search: Search, now: Now) -> Response:
@@ -66,6 +68,7 @@ async def _results(visitor: Visitor, search: Search, now: Now) -> Response:
     found = await visitor.api.items(cursor=cursor or None, **filters)
     if search.city and found.items:
         search = search.but(city=found.items[0].city or search.city)  # As its name is written, not as it was typed.
+    items, kept = await shown(visitor, found.items)
     day = today(now, visitor.i18n)
     return visitor.render(
         "front.html",
@@ -73,7 +76,8 @@ async def _results(visitor: Visitor, search: Search, now: Now) -> Response:
         search=search,
         headline=headline(search, visitor.i18n),
         count=count(found, search, visitor.i18n),
-        items=sold_out_last(await counted(visitor, found.items), search.sort),
+        items=sold_out_last(items, search.sort),
+        kept=kept,
         onward=search.address(found.next) if found.next else "",
         facets={name: found.facets.get(name, {}) for name in ("category", "kind")},
         cities=_cities(found, search),

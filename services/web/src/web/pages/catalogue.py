@@ -14,7 +14,7 @@ from common.ids import new_id
 from web.clients.api import Refused
 from web.clients.models import Item
 from web.pages.forms import Form
-from web.pages.keeping import is_wish, keep, keeps
+from web.pages.keeping import is_wish, keep, kept_among
 from web.pages.purchase import Purchase
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering.categories import CATEGORIES
@@ -34,9 +34,9 @@ async def show_item(item_id: KnownId, visitor: CurrentVisitor, purchase: str = "
     if visitor.user and is_wish(visitor, item_id, wish):
         return await keep(visitor, item_id, f"/items/{item_id}")
     begun = Purchase.kept(visitor, purchase)
-    item, kept = await asyncio.gather(visitor.api.item(item_id), keeps(visitor, item_id))
+    item, kept = await asyncio.gather(visitor.api.item(item_id), kept_among(visitor, [item_id]))
     [item] = await counted(visitor, [item])
-    return item_page(visitor, item, begun=begun, kept=kept)
+    return item_page(visitor, item, begun=begun, kept=item_id in kept)
 
 
 @router.post("/items/{item_id}/order")
@@ -55,6 +55,11 @@ async def order_item(item_id: KnownId, visitor: CurrentVisitor, form: Form) -> R
         [item] = await counted(visitor, [at_price(await visitor.api.item(item_id), refused)])
         return item_page(visitor, item, refused.status, quantity, refusal(refused, item, visitor.i18n))
     return visitor.redirect(f"/orders/{order.id}")
+
+
+async def shown(visitor: Visitor, items: Sequence[Item]) -> tuple[list[Item], set[str]]:
+    """The items as `counted` has them, and which of them the visitor keeps."""
+    return await asyncio.gather(counted(visitor, items), kept_among(visitor, [item.id for item in items]))
 
 
 async def counted(visitor: Visitor, items: Sequence[Item]) -> list[Item]:

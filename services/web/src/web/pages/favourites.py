@@ -25,12 +25,14 @@ async def my_favourites(visitor: CurrentVisitor, cursor: str | None = None) -> R
 
 @router.post("/items/{item_id}/favourite")
 async def turn_favourite(item_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:
-    """Keep an item, or let it go, and lead back. Who is not signed in keeps it once they are."""
+    """Keep an item, or let it go, and lead back to it. Who is not signed in keeps it once they are."""
     here = f"/items/{item_id}"
     if not visitor.user:
         visitor.require_known()
         return visitor.redirect(f"/signin?next={quote(wish(visitor, item_id), safe='')}")
+    page = local(form.text("back"), here)
+    back = here if page == here else f"{page}#item-{item_id}"
     if form.text("keep") != "yes":
         await favourites.let_go(visitor.api, item_id)
-        return visitor.redirect(local(form.text("back"), here))
-    return await keep(visitor, item_id, local(form.text("back"), here))
+        return visitor.redirect(back)
+    return await keep(visitor, item_id, back)
