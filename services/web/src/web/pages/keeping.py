@@ -32,13 +32,9 @@ async def kept_among(visitor: Visitor, item_ids: Sequence[str]) -> set[str]:
 
 def wish(visitor: Visitor, item_id: str) -> str:
     """The page of an item, with the wish to keep it in its address: no link of somebody else's can make one."""
-    return f"/items/{item_id}?wish={visitor.seal(_words(item_id))}"
+    return f"/items/{item_id}?wish={visitor.seal('wish', [item_id])}"
 
 
 def is_wish(visitor: Visitor, item_id: str, sealed: str) -> bool:
     """Whether this visitor wanted to keep this item, as `wish` says it."""
-    return visitor.unseal(sealed) == _words(item_id)
-
-
-def _words(item_id: str) -> list[str]:
-    return ["keep", item_id]
+    return visitor.unseal("wish", sealed) == [item_id]

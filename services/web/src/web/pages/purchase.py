@@ -37,12 +37,12 @@ class Purchase:
     @classmethod
     def kept(cls, visitor: Visitor, sealed: str) -> "Purchase | None":
         """The purchase that this visitor has begun, as `address` kept it. None for any other text."""
-        words = visitor.unseal(sealed)
+        words = visitor.unseal("purchase", sealed)
         return cls(*words) if words and len(words) == len(fields(cls)) else None
 
     def address(self, visitor: Visitor) -> str:
         """The page of the item, with this purchase in its address: no link of somebody else's can make one."""
-        return f"/items/{self.item_id}?purchase={visitor.seal(astuple(self))}"
+        return f"/items/{self.item_id}?purchase={visitor.seal('purchase', astuple(self))}"
 
     async def place(self, api: Api) -> Order:
         """Place the order. Raises `Refused` or `Unavailable`."""

@@ -14,7 +14,7 @@ from common.ids import new_id
 from web.clients.api import Api, Services
 from web.rendering.i18n import N_, I18n, choose_locale, i18n_for
 from web.rendering.templates import Templates
-from web.security.csrf import VISIT_COOKIE, Csrf, new_visit
+from web.security.csrf import VISIT_COOKIE, Csrf, Purpose, new_visit
 from web.settings import WebSettings
 
 LANGUAGE_COOKIE = "language"
@@ -125,13 +125,13 @@ class Visitor:
             self.visit = self._new_visit = new_visit()
         return self._csrf.token(self.visit, self.user_id)
 
-    def seal(self, words: Sequence[str]) -> str:
+    def seal(self, purpose: Purpose, words: Sequence[str]) -> str:
         """`words` for the address of a page, which no link of somebody else's can make."""
-        return self._csrf.seal(self.visit or "", words)
+        return self._csrf.seal(self.visit or "", purpose, words)
 
-    def unseal(self, sealed: str) -> list[str] | None:
-        """What `seal` was given for this visitor. None for anything else."""
-        return self._csrf.unseal(self.visit, sealed) if self.visit and sealed else None
+    def unseal(self, purpose: Purpose, sealed: str) -> list[str] | None:
+        """What `seal` was given for this visitor and this purpose. None for anything else."""
+        return self._csrf.unseal(self.visit, purpose, sealed) if self.visit and sealed else None
 
     @property
     def _csrf(self) -> Csrf:

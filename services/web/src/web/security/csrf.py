@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import Literal
 
 from itsdangerous import BadSignature, URLSafeSerializer
 
@@ -10,6 +11,9 @@ from common.errors import Forbidden
 
 VISIT_COOKIE = "visit"
 FIELD = "form_token"
+
+Purpose = Literal["purchase", "wish"]
+"""What sealed words are for: what one signs in for is never taken for something else."""
 
 
 class StaleForm(Forbidden):
@@ -35,14 +39,14 @@ class Csrf:
         except BadSignature:
             raise StaleForm("this form belongs to another visit") from None
 
-    def seal(self, visit: str, words: Sequence[str]) -> str:
+    def seal(self, visit: str, purpose: Purpose, words: Sequence[str]) -> str:
         """`words` for the address of a page, which no link of another visit can bring back."""
-        return str(self._signer(f"words:{visit}").dumps(list(words)))
+        return str(self._signer(f"words:{purpose}:{visit}").dumps(list(words)))
 
-    def unseal(self, visit: str, sealed: str) -> list[str] | None:
-        """What `seal` was given for this visit. None for anything else."""
+    def unseal(self, visit: str, purpose: Purpose, sealed: str) -> list[str] | None:
+        """What `seal` was given for this visit and this purpose. None for anything else."""
         try:
-            return list(self._signer(f"words:{visit}").loads(sealed))
+            return list(self._signer(f"words:{purpose}:{visit}").loads(sealed))
         except BadSignature:
             return None
 
