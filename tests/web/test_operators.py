@@ -158,3 +158,43 @@ async def test_a_refund_that_failed_is_settled_by_hand(opened: Open, people: Peo
     await expect(page.get_by_text("The refund is settled.")).to_be_visible()
     await expect(failed).to_have_count(0)
     await recorded(operator, refunded, "payments.refunded")
+
+
+async def test_the_actions_about_an_order_and_the_list_of_attendees_are_accessible(
+    opened: Open, people: People, size: dict[str, Any]
+) -> None:
+    operator, seller, buyer = [
+        await people.new(name, *roles) for name, roles in (("Ola", ("operator",)), ("Sid", ()), ("Bo", ()))
+    ]
+    when = {"kind": "event", "starts_at": "2030-06-07T18:00:00Z", "timezone": "Europe/Berlin"}
+    offer = {"title": "A night in the lighthouse", "price": 1250, "currency": "EUR", "quantity": 5, **when}
+    item = ok(await seller.http.post("/api/items", json=offer), 201)["id"]
+    paid, held = [(await place(buyer, item))["id"] for _ in range(2)]
+    await pay(buyer, paid)
+    await recorded(operator, paid, "orders.paid")
+    await recorded(operator, held, "orders.placed")
+    page = await opened("/signin", **size)
+    await signed_in(page, operator)
+    for order_id, action in ((paid, "Refund"), (held, "Cancel the order")):
+        await page.goto(f"/operator/orders/{order_id}")
+        for panel in (action, "Write to the buyer or the seller"):
+            await page.locator("summary", has_text=panel).press("Enter")
+        await expect(page.get_by_label("Message")).to_be_visible()
+        await accessible(page)
+    await page.get_by_label("the buyer").uncheck()
+    await page.get_by_label("Message").fill("The doors open later.")
+    await page.get_by_role("button", name="Send the message").click()
+    await expect(page.get_by_role("group", name="Who gets it")).to_have_accessible_description("Choose who gets it.")
+    await accessible(page)
+
+    async def listed() -> bool:
+        answer = await seller.http.get("/api/tickets/attendees", params={"item_id": item})
+        return bool(answer.is_success and answer.json()["items"])
+
+    await signed_in(page, seller)
+    await page.goto(f"/items/{item}/attendees")
+    await accessible(page)
+    await eventually(listed, 60)
+    await page.reload()
+    await expect(page.get_by_role("rowheader", name="Bo")).to_be_visible()
+    await accessible(page)
