@@ -146,7 +146,7 @@ async def test_every_state_is_accessible(opened: Open, people: People, size: dic
 
     page = await opened("/signin", **size)
     await signed_in(page, buyer)
-    for path in (*(f"/orders/{order['id']}" for order in orders.values()), "/my/orders", f"/items/{item}"):
+    for path in (*(f"/orders/{order['id']}" for order in orders.values()), "/my/orders", "/my/data", f"/items/{item}"):
         await page.goto(path)
         await accessible(page)
     await page.locator("nav .menu summary").click()

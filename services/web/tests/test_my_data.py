@@ -1,7 +1,12 @@
 """People take their data along, and delete their account."""
 
-from services.web.tests.conftest import LAMP, Visitors, listed
+from typing import Any
+
+from infra.local.stack.stack import Stack
+from services.web.tests.conftest import LAMP, Visitors, listed, ordered
+from tests.support.authenticator import Authenticator
 from tests.support.sessions import person
+from tests.support.waiting import eventually
 from web.pages.my_data import PAGE
 
 
@@ -24,6 +29,7 @@ async def test_a_file_has_everything_and_only_of_whoever_asks(visitors: Visitors
             "exported_at",
             "account",
             "sessions",
+            "passkeys",
             "events",
             "mails",
             "items",
@@ -31,10 +37,34 @@ async def test_a_file_has_everything_and_only_of_whoever_asks(visitors: Visitors
             "orders",
             "sales",
             "payments",
+            "tickets",
         ),
     }
     refused = await (await visitors.anybody()).http.get("/api/users/me/export")
     assert (refused.status_code, refused.json()["code"]) == (401, "not_signed_in")
+
+
+async def test_passkeys_and_tickets_are_in_the_file_and_no_key_is(stack: Stack, visitors: Visitors) -> None:
+    ada, email = await visitors.anybody(), person("ada").email
+    await ada.send(await ada.get("/signup"), "/signup", name="Ada", email=email, password="long enough")
+    device = Authenticator(stack.public_url)
+    options = (await ada.http.post("/api/users/passkeys/options")).json()
+    added = {"credential": device.create(options), "name": "Ada's phone"}
+    assert (await ada.http.post("/api/users/passkeys", json=added)).status_code == 201
+    concert = {"kind": "event", "starts_at": "2030-06-07T20:00", "timezone": "Europe/Berlin"}
+    order = await ordered(ada, await listed(await visitors.new("Sella"), **concert))
+    paid = {"order_id": order.path.rpartition("/")[2], "payment_method": "pm_card_visa"}
+    assert (await ada.http.post("/api/payments", json=paid)).status_code == 201
+
+    async def taken_along() -> dict[str, Any]:
+        data: dict[str, Any] = (await ada.http.get("/api/users/me/export")).json()
+        return data if data["tickets"] else {}
+
+    data = await eventually(taken_along, 60)
+    [passkey] = data["passkeys"]
+    assert (passkey["name"], passkey["last_used_at"]) == ("Ada's phone", None)
+    assert set(passkey) == {"id", "name", "created_at", "last_used_at"}
+    assert [ticket["order_id"] for ticket in data["tickets"]] == [paid["order_id"]] * 2
 
 
 async def test_a_list_that_is_longer_than_a_page_is_complete(visitors: Visitors) -> None:

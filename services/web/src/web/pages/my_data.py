@@ -45,6 +45,7 @@ class Part:
 
 PARTS = (
     Part("sessions", ("users", "sessions"), paged=False),
+    Part("passkeys", ("users", "passkeys"), paged=False),
     Part("events", ("audit", "mine"), paged=False),
     Part("mails", ("notifications", "mails"), paged=False),
     Part("items", ("items",), of_seller=True),
@@ -52,6 +53,7 @@ PARTS = (
     Part("orders", ("orders",)),
     Part("sales", ("orders", "sales")),
     Part("payments", ("payments",)),
+    Part("tickets", ("tickets",), paged=False),
 )
 
 
