@@ -26,10 +26,10 @@ dev: $(READY) $(PAGES) ## Start all of Souk on this machine (PORT=8080 DATA_DIR=
 	@$(BIN)/python -m infra.local
 
 operator: $(READY) ## Make somebody an operator of the running Souk (EMAIL=a@b.c), or no longer (REVOKE=1)
-	@$(BIN)/python -m infra.local.commands.operator
+	@$(BIN)/python -m infra.local.commands.accounts operator
 
 reset-passkeys: $(READY) ## Remove the passkeys and recovery codes of somebody who has lost them all (EMAIL=a@b.c)
-	@$(BIN)/python -m infra.local.commands.reset_passkeys
+	@$(BIN)/python -m infra.local.commands.accounts reset-passkeys
 
 rotate-keys: $(READY) ## Sign the sessions of the running Souk (PORT=8080 DATA_DIR=.data) with a new key; logs nobody out
 	@$(BIN)/python -m infra.local.commands.rotate_keys
