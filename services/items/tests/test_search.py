@@ -179,6 +179,16 @@ async def test_a_list_says_how_many_there_are_and_would_be(shop: Shop) -> None:
     assert await counts(q="?!") == (0, {"category": {}, "city": {}, "kind": {}})
 
 
+async def test_a_list_says_where_counting_stopped(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("items.catalogue_store.MOST_FOUND", 2)
+    for number in range(3):
+        await shop.offer(title=f"Evening {number}")
+
+    for words, expected in (({"q": "evening"}, (2, True)), ({"q": "2"}, (1, False)), ({}, (3, False))):
+        page = (await shop.call("GET", params=words)).json()
+        assert (page["total"], page["total_is_bound"]) == expected
+
+
 async def test_what_is_still_to_come_is_counted_once_for_many_requests(db: Database) -> None:
     catalogue, noon = CatalogueStore(db), datetime(2090, 5, 1, 12, tzinfo=UTC)
 

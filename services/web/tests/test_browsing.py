@@ -7,7 +7,10 @@ import pytest
 
 from common.events import Category, Currency, ItemKind
 from services.web.tests.conftest import Visitors, listed, ordered, shows
+from web.clients.models import FoundItems
+from web.pages.browsing import count
 from web.pages.search import Search, Sort, weekend
+from web.rendering.i18n import i18n_for
 
 WEDNESDAY = date(2026, 12, 2)
 
@@ -33,6 +36,12 @@ def test_an_address_says_the_whole_search() -> None:
         chosen_sort=Sort.PRICE_DOWN,
     )
     assert Search.of(dict(parse_qsl(urlsplit(search.address()).query))) == search
+
+
+def test_a_list_says_how_many_there_are_or_that_there_may_be_more() -> None:
+    english = i18n_for("en")
+    for bound, expected in ((False, "1,000 offers"), (True, "1,000 or more")):
+        assert count(FoundItems(items=[], next=None, total=1000, total_is_bound=bound), english) == expected
 
 
 def test_a_category_and_a_city_alone_have_pages_of_their_own() -> None:

@@ -85,6 +85,8 @@ class Counts:
     """How many items a list has, and how many there would be for each value of a facet, most first."""
 
     total: int
+    is_bound: bool
+    """Whether counting stopped there: there may be more."""
     facets: dict[str, dict[str, int]]
 
 
@@ -145,7 +147,7 @@ class CatalogueStore:
         both = {"$match": _both(facts, words)}
         ends = [*rest, {"$unset": ["pending", *UNSEEN]}]
         share, narrowed = _share(words), self._sample.share_of(wanted.facts())
-        if self._frequent(words, wanted.facts()):
+        if _frequent(words, narrowed):
             return await self._read([both, {"$sort": order}, *ends])
         fewest = FEWEST_RANKED if wanted.sort is Sort.RELEVANCE else limit
         if fewest / share / narrowed <= min(MOST_LOOKED_AT, self._size * words[0].share):
@@ -154,10 +156,6 @@ class CatalogueStore:
             if len(found := await self._read(along)) >= limit:
                 return found
         return await self._read([{"$match": words[0].query}, APART, both, {"$sort": order}, *ends])
-
-    def _frequent(self, words: Sequence[Word], facts: Document) -> bool:
-        """Whether so many items have the words that their own index is of no use, or that of the facts is of more."""
-        return _share(words) >= FREQUENT or words[0].share >= self._sample.share_of(facts)
 
     async def _read(self, stages: Sequence[Document]) -> list[Document]:
         return await (await self._items.aggregate(stages)).to_list()
@@ -177,7 +175,7 @@ class CatalogueStore:
 
     async def _counts_of(self, wanted: Wanted) -> Counts:
         if wanted.nobody:
-            return Counts(0, {name: {} for name in FACETS})
+            return Counts(0, False, {name: {} for name in FACETS})
         if (known := self._counted.get(wanted)) is None:
             words, most = await self._words(wanted), MOST_FOUND if wanted.words else MOST_COUNTED
             # A facet that is chosen is of a longer list: of what there would be without that choice.
@@ -187,12 +185,12 @@ class CatalogueStore:
                 *(self._grouped(words, wanted.facts(but=name), most, [name]) for name in chosen),
             )
             facets = whole.facets | {name: other.facets[name] for name, other in zip(chosen, others, strict=True)}
-            known = self._counted[wanted] = Counts(whole.total, {name: facets[name] for name in FACETS})
+            known = self._counted[wanted] = Counts(whole.total, whole.is_bound, {name: facets[name] for name in FACETS})
         return known
 
     async def _grouped(self, words: Sequence[Word], facts: Document, most: int, names: Sequence[str]) -> Counts:
         """How many match, and of each of these facets, read in one go."""
-        narrow = [] if self._frequent(words, facts) else [{"$match": words[0].query}, APART]
+        narrow = [] if _frequent(words, self._sample.share_of(facts)) else [{"$match": words[0].query}, APART]
         groups: dict[str, list[Document]] = {
             name: [
                 {"$group": {"_id": f"${FACETS[name]}", "name": {"$min": f"${name}"}, "items": {"$sum": 1}}},
@@ -206,7 +204,8 @@ class CatalogueStore:
         stages: list[Document] = [*narrow, {"$match": _both(facts, words)}, {"$limit": most}, {"$facet": counted}]
         [found] = await self._read(stages)
         total = found["total"][0]["items"] if found["total"] else 0
-        return Counts(total, {name: {group["name"]: group["items"] for group in found[name]} for name in names})
+        facets = {name: {group["name"]: group["items"] for group in found[name]} for name in names}
+        return Counts(total, total >= most, facets)
 
     async def _words(self, wanted: Wanted) -> list[Word]:
         """The words that are wanted, the rarest one first."""
@@ -243,6 +242,14 @@ def _rounded(starts_from: datetime | None) -> datetime | None:
 
 def _share(words: Sequence[Word]) -> float:
     return prod(word.share for word in words)
+
+
+def _frequent(words: Sequence[Word], narrowed: float) -> bool:
+    """Whether the words' own index is of no use, since so many items have them, or less than that of the facts.
+
+    `narrowed` is the share of items that the facts leave.
+    """
+    return _share(words) >= FREQUENT or words[0].share >= narrowed
 
 
 def _both(facts: Document, words: Sequence[Word]) -> Document:

@@ -191,6 +191,7 @@ class ItemPage(Page[ItemView]):
     """
 
     total: int
+    total_is_bound: Annotated[bool, Field(description="Whether counting stopped at `total`: there may be more.")]
     facets: Mapping[str, Mapping[str, int]] = Field(examples=[{"category": {"music": 3}, "city": {"Berlin": 2}}])
 
 
@@ -208,7 +209,9 @@ async def list_items(browse: Annotated[Browse, Query()], catalogue: Lists, user:
     page, counts = await asyncio.gather(
         page_of(find, browse.limit, ItemView.of, browse.place_of), catalogue.facets(wanted)
     )
-    return ItemPage(items=page.items, next=page.next, total=counts.total, facets=counts.facets)
+    return ItemPage(
+        items=page.items, next=page.next, total=counts.total, total_is_bound=counts.is_bound, facets=counts.facets
+    )
 
 
 @router.post(

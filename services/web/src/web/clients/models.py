@@ -107,6 +107,7 @@ class FoundItems(Page[Item]):
     """A page of items. `total` and `facets`, numbers of items by value, are of the whole list, up to a bound."""
 
     total: int = 0
+    total_is_bound: bool = False
     facets: Mapping[str, Mapping[str, int]] = {}
 
 

@@ -17,9 +17,6 @@ from web.rendering.i18n import I18n
 
 router = APIRouter()
 
-MOST_COUNTED = (1_000, 10_000)
-"""Where items stops to count: in a search for words, and in other lists."""
-
 TYPED = ("from", "to", "price_min", "price_max")
 """Fields of the form with more filters, but the currency."""
 
@@ -75,7 +72,7 @@ async def _results(visitor: Visitor, search: Search, now: Now) -> Response:
         q=search.q,
         search=search,
         headline=headline(search, visitor.i18n),
-        count=count(found, search, visitor.i18n),
+        count=count(found, visitor.i18n),
         items=sold_out_last(items, search.sort),
         kept=kept,
         onward=search.address(found.next) if found.next else "",
@@ -109,10 +106,10 @@ def headline(search: Search, i18n: I18n) -> str:
     return i18n.gettext("What fits your filters") if search.parameters else i18n.gettext("New on the market")
 
 
-def count(found: FoundItems, search: Search, i18n: I18n) -> str:
+def count(found: FoundItems, i18n: I18n) -> str:
     """How many items there are."""
     number = i18n.number(found.total)
-    if found.total >= MOST_COUNTED[0 if search.q else 1]:
+    if found.total_is_bound:
         return i18n.gettext("%(number)s or more") % {"number": number}
     return i18n.ngettext("%(number)s offer", "%(number)s offers", found.total) % {"number": number}
 
