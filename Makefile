@@ -22,7 +22,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 ##@ Run
 
-dev: $(READY) $(PAGES) ## Start all of Souk on this machine (PORT=8080 DATA_DIR=.data HOLD_SECONDS=900); Ctrl-C stops it
+dev: $(READY) $(PAGES) ## Start all of Souk on this machine (PORT=8080 DATA_DIR=.data HOLD_SECONDS=900; TRACES=1 shows traces); Ctrl-C stops it
 	@$(BIN)/python -m infra.local
 
 operator: $(READY) ## Make somebody an operator of the running Souk (EMAIL=a@b.c), or no longer (REVOKE=1)

@@ -27,6 +27,7 @@ async def run() -> None:
         log_level=env.log_level,
         log_format=env.log_format or terminal.log_format,
         servers=env.servers,
+        traces=env.traces,
         say=terminal.say,
     )
     running = asyncio.create_task(keep_open(stack, terminal))

@@ -42,6 +42,8 @@ class StackEnv(Env):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_format: LogFormat | None = None
     """By default `text` on a terminal, else `json`."""
+    traces: bool = False
+    """Whether the page /dev/traces shows what each request leads to."""
 
 
 def read(kind: type[E]) -> E:

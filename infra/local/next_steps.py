@@ -15,6 +15,8 @@ async def next_steps(stack: Stack) -> list[str]:
         lines = ["  it holds the items and orders of `make seed`", *how_to_sign_in()]
     else:
         lines = [f"  next: make seed{variables}   (items, orders and people to sign in as; about half a minute)"]
+    if any(viewer.name == "traces" for viewer in stack.viewers):
+        lines.append(f"  traces: {stack.public_url}/dev/traces")
     return [*lines, f"  make operator EMAIL=...{variables}   (gives an account the operator's pages)"]
 
 

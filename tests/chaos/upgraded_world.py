@@ -18,7 +18,7 @@ from tests.support.revision import commands_of
 from tests.support.waiting import eventually
 
 READERS_FIRST = ("audit", "web", "expiration", "orders", "payments")
-"""The order of an upgrade (docs/operations.md). The other services go first."""
+"""The order of an upgrade (docs/upgrades.md). The other services go first."""
 
 LAST = ("auth",)
 """Its events have no names any more, which older readers need: it goes when there are none (decisions/privacy.md)."""

@@ -96,6 +96,7 @@ async def test_a_paid_order_is_one_trace(
     assert found["payments: POST /api/payments"].span.parent_span_id.hex() == BROWSER
     assert found["payments: POST /api/payments"].attributes["http.response.status_code"] == 201
     assert found["orders: process payments.captured"].attributes["messaging.destination.name"] == "payments.captured"
+    assert found["orders: process payments.captured"].attributes["souk.order_id"] == order_id
     captured = spans[found["orders: process payments.captured"].span.parent_span_id.hex()]
     assert captured.service == "payments", "the event was caused there"
 

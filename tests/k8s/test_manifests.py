@@ -54,8 +54,12 @@ def test_only_development_has_a_mailbox(rendered: dict[str, Objects]) -> None:
     with_mailbox = {name for name, objects in rendered.items() if "mailbox" in json.dumps(objects)}
     assert with_mailbox == {"dev"}
     assert {name for name, objects in rendered.items() if "/dev/mail" in json.dumps(objects)} == {"dev"}
+    assert not any(
+        "devtraces" in (text := json.dumps(objects)) or "/dev/traces" in text for objects in rendered.values()
+    )
     lean = (ROOT / "infra/docker/Dockerfile").read_text().split("FROM scratch AS service")[1].split("FROM ")[0]
     assert "mail" not in lean
+    assert "devtraces" not in lean
 
 
 @pytest.mark.parametrize(

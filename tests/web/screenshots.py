@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +18,10 @@ from infra.local.commands.seed import seed
 from infra.local.commands.trade import PASSWORD
 from infra.local.stack.stack import Stack
 from tests.support import browser
-from tests.support.browsing import live
+from tests.support.browsing import live, opening
 from tests.support.sessions import Tokens, person
 from tests.support.waiting import eventually
+from tests.web.test_traces import opened_trace, paid
 
 FOLDER = Path(__file__).parents[2] / "README.assets"
 SIZES: Mapping[str, Any] = {
@@ -63,6 +64,13 @@ async def story(stack: Stack, client: httpx.AsyncClient) -> tuple[str, str]:
 
     await eventually(released, 30)
     return operator, f"/operator/orders/{orders[0]}"
+
+
+async def trace(stack: Stack, chromium: Browser) -> str:
+    """Pay an order in a browser. Return the page with its trace."""
+    async with opening(chromium, stack) as open_page, AsyncExitStack() as exits:
+        page = await opened_trace(stack, await paid(stack, open_page, exits), open_page)
+        return page.url.removeprefix(stack.url)
 
 
 class Town:
@@ -190,11 +198,11 @@ def covers(pictures: Pictures) -> None:
 
 
 @asynccontextmanager
-async def souk(hold_seconds: int) -> AsyncIterator[tuple[Stack, httpx.AsyncClient]]:
+async def souk(hold_seconds: int, traces: bool = False) -> AsyncIterator[tuple[Stack, httpx.AsyncClient]]:
     """A new Souk, and a client of its gateway."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         async with (
-            Stack(Path(folder), say=lambda *_: None, hold_seconds=hold_seconds) as stack,
+            Stack(Path(folder), say=lambda *_: None, hold_seconds=hold_seconds, traces=traces) as stack,
             httpx.AsyncClient(base_url=stack.url, timeout=30) as client,
         ):
             yield stack, client
@@ -209,6 +217,8 @@ async def main() -> None:
         covers(pictures)
         async with souk(hold_seconds=5) as (stack, client):
             pictures |= await take(chromium, stack.url, {"story": await story(stack, client)})
+        async with souk(hold_seconds=900, traces=True) as (stack, _):
+            pictures |= await take(chromium, stack.url, {"trace": ("", await trace(stack, chromium))})
         write(pictures)
         await chromium.close()
     print(f"{sum(p.stat().st_size for p in FOLDER.glob('*.webp')) / 1000:.0f} kB in {FOLDER}")  # noqa: T201

@@ -60,6 +60,9 @@ def read_routes(route_map: Path = ROUTE_MAP) -> list[Route]:
 MAILBOX_ROUTES = (Route("/dev/mail", "mailbox"), Route("/dev/mail.json", "mailbox"))
 """To the mails that a laptop receives. The route map has no such route: no cluster for people has a mailbox."""
 
+TRACES_ROUTES = (Route("/dev/traces", "traces"),)
+"""To the traces of a laptop, where they are on."""
+
 
 def static_config(port: int, dynamic: Path) -> dict[str, Any]:
     """Return the configuration that Traefik starts with."""

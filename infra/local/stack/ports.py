@@ -14,6 +14,7 @@ OFFSETS = {
     "nats monitoring": 93,
     "mailbox": 94,
     "smtp": 95,
+    "traces": 96,
 }
 """Two stacks whose gateways are 100 ports apart can run side by side."""
 

@@ -14,7 +14,7 @@ from nats.errors import Error as NatsError
 from common.bus.provision import Refused, provision
 from common.telemetry import LogFormat
 from infra.bus import PROVISIONER, durables
-from infra.local.stack.gateway import MAILBOX_ROUTES, Gateway, read_routes
+from infra.local.stack.gateway import MAILBOX_ROUTES, TRACES_ROUTES, Gateway, read_routes
 from infra.local.stack.keys import Keys
 from infra.local.stack.lock import lock
 from infra.local.stack.ports import Ports
@@ -49,11 +49,13 @@ class Stack:
         commands: Mapping[str, Sequence[str]] | None = None,
         env: Mapping[str, Mapping[str, str]] | None = None,
         servers: Mapping[str, str] | None = None,
+        traces: bool = False,
         say: Say = print,
     ) -> None:
         """`port` 0 takes free ports. `replicas`, `commands` and additional `env` are by name of the service.
 
-        `servers` (mongod, nats, redis) are URLs of servers that run already and are not started here.
+        `servers` (mongod, nats, redis) are URLs of servers that run already and are not started here. With
+        `traces`, every service sends its spans to a page of this stack.
         """
         self.data_dir = data_dir.resolve()
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,6 +69,7 @@ class Stack:
         self._ports = Ports(port)
         self._gateway_port = self._ports.of("gateway")
         self._smtp_port = self._ports.of("smtp")
+        self._traces_port = self._ports.of("traces") if traces else None
         self.keys = Keys(self.data_dir / "secrets")
         self.servers = self._make_servers()
         self.services = [
@@ -75,13 +78,15 @@ class Stack:
             for replica in range((replicas or {}).get(service.name, 1))
         ]
         self.mailbox = self._make_mailbox()
+        self.viewers = [self.mailbox, *self._make_traces()]
+        """What shows a developer what Souk sends."""
         self.gateway = self._make_gateway()
         self.supervisors = {child.name: Supervisor(child, self._say_souk) for child in self.children}
 
     @property
     def children(self) -> list[Child]:
         """Every process of the stack, in the order of their start."""
-        return [*self.servers.values(), self.mailbox, *self.services, self.gateway]
+        return [*self.servers.values(), *self.viewers, *self.services, self.gateway]
 
     @property
     def url(self) -> str:
@@ -134,7 +139,7 @@ class Stack:
             self._check_ports()
             await self._start(list(self.servers.values()))
             await self._provision()
-            await self._start([self.mailbox, *self.services])
+            await self._start([*self.viewers, *self.services])
             await self._start([self.gateway])
         except BaseException:
             await self._stop()
@@ -188,7 +193,7 @@ class Stack:
 
     @property
     def _last_wrote(self) -> float:
-        return max(program.last_wrote for program in (self.mailbox, *self.services, self.gateway))
+        return max(program.last_wrote for program in (*self.viewers, *self.services, self.gateway))
 
     def _check_ports(self) -> None:
         needed = {child.name: child.port for child in self.children}
@@ -215,11 +220,18 @@ class Stack:
         command = [sys.executable, "-m", "infra.devmail"]
         return Program(name, self.data_dir / name, port, command, env | {"PORT": str(port)}, self._say)
 
+    def _make_traces(self) -> list[Program]:
+        if self._traces_port is None:
+            return []
+        env = {"LOG_LEVEL": "WARNING", "LOG_FORMAT": self._log_format, "PORT": str(self._traces_port)}
+        command = [sys.executable, "-m", "infra.devtraces"]
+        return [Program("traces", self.data_dir / "traces", self._traces_port, command, env, self._say)]
+
     def _make_gateway(self) -> Gateway:
-        ports = {"mailbox": [self.mailbox.port]}
+        ports = {viewer.name: [viewer.port] for viewer in self.viewers}
         for program in self.services:
             ports.setdefault(_service_of(program), []).append(program.port)
-        routes = [*MAILBOX_ROUTES, *read_routes()]
+        routes = [*MAILBOX_ROUTES, *(TRACES_ROUTES if self._traces_port else ()), *read_routes()]
         return Gateway(self.data_dir / "gateway", self._gateway_port, routes, ports, self._say)
 
     def _env(self, service: Service) -> dict[str, str]:
@@ -230,6 +242,9 @@ class Stack:
             "NATS_URL": self.nats_url(service.name),
             "JWT_PUBLIC_KEYS": self.keys.public_keys,
         }
+        if self._traces_port:
+            env["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{self._traces_port}"
+            env["OTEL_BSP_SCHEDULE_DELAY"] = "500"  # milliseconds
         match service.uses:
             case "mongod":
                 env["MONGO_URL"] = self.mongo_url(service.name)
@@ -287,7 +302,7 @@ class Stack:
         for supervisor in self.supervisors.values():
             supervisor.release()
         await self.gateway.stop()
-        await _stop_all([*self.services, self.mailbox])
+        await _stop_all([*self.services, *self.viewers])
         await _stop_all(self.servers.values())
         self._lock.close()
 

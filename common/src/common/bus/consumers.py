@@ -146,7 +146,7 @@ class Consumer(DurableSubscription):
             await self.dead_letter(msg, message, "was tried again and again and never finished", past.count)
             return
         with working(
-            self.service, f"process {message.subject}", _cause_of(message), "CONSUMER", self._attributes(message)
+            self.service, f"process {message.subject}", _cause_of(message), "CONSUMER", self._attributes(message, event)
         ):
             try:
                 await self._present(msg, event, past)
@@ -164,14 +164,16 @@ class Consumer(DurableSubscription):
                 await msg.ack()
                 HANDLED.labels(self.name).inc()
 
-    def _attributes(self, message: Message) -> dict[str, str]:
-        return {
+    def _attributes(self, message: Message, event: Event) -> dict[str, str]:
+        attributes = {
             "messaging.system": "nats",
             "messaging.operation.type": "process",
             "messaging.destination.name": message.subject,
             "messaging.consumer.group.name": self.reader,
             "messaging.message.id": message.headers.get("ce-id", ""),
         }
+        order_id = getattr(event, "order_id", None)
+        return {**attributes, "souk.order_id": order_id} if order_id else attributes
 
     async def _present(self, msg: Msg, event: Event, past: Past) -> None:
         """Call the handler; while a server that it needs is away, keep the message and try again."""
