@@ -4,6 +4,7 @@ The server sends a snapshot in chunks, some of which must be acknowledged before
 Restoring sends the same chunks back.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from typing import Any
 import nats
 from nats.aio.client import Client
 
-from infra.local.backup.archive import NoBackup, private
+from infra.local.backup.archive import NoBackup, Say, private
 from infra.servers.nats import NatsServer
 
 ANSWER_SECONDS = 10.0
@@ -29,7 +30,14 @@ TRIES = 20
 async def connected(bus: NatsServer, user: str) -> AsyncIterator[Client]:
     """Connect without reconnecting: when the connection breaks, so does the copy. `OSError` if nothing answers."""
     await bus.answers()  # nats-py would keep trying
-    client = await nats.connect(bus.url_for(user), allow_reconnect=False, max_reconnect_attempts=1, error_cb=_ignore)
+    async with connected_to(bus.url_for(user)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def connected_to(url: str) -> AsyncIterator[Client]:
+    """Connect in the same way to a bus that answers at this URL."""
+    client = await nats.connect(url, allow_reconnect=False, max_reconnect_attempts=1, error_cb=_ignore)
     try:
         yield client
     finally:
@@ -38,6 +46,18 @@ async def connected(bus: NatsServer, user: str) -> AsyncIterator[Client]:
 
 async def _ignore(_: Exception) -> None:
     """Errors are also raised by the call that caused them."""
+
+
+async def save_streams(client: Client, folder: Path, say: Say) -> dict[str, dict[str, Any]]:
+    """Write a snapshot of every stream into the new `folder` and return their `config` and `state`, by name."""
+    await asyncio.to_thread(folder.mkdir, mode=0o700)
+    saved: dict[str, dict[str, Any]] = {}
+    # Dead letters last: a message that was acknowledged because it became one must be among them.
+    names = [info.config.name or "" for info in await client.jetstream().streams_info()]
+    for name in sorted(names, key=lambda name: (name == "DEAD_LETTERS", name)):
+        saved[name] = await save_stream(client, name, folder / name)
+        say(f"stream {name} copied: {saved[name]['state']['messages']} events")
+    return saved
 
 
 async def save_stream(client: Client, name: str, file: Path) -> dict[str, Any]:
@@ -72,6 +92,13 @@ async def _snapshot(client: Client, name: str, file: Path) -> dict[str, Any]:
     finally:
         await chunks.unsubscribe()
     return {"config": answer["config"], "state": answer["state"]}
+
+
+async def load_streams(client: Client, folder: Path, streams: dict[str, dict[str, Any]], say: Say) -> None:
+    """Restore every stream, with its consumers and what each has acknowledged, on one server."""
+    for name, stream in streams.items():
+        await load_stream(client, name, folder / name, {**stream, "config": {**stream["config"], "num_replicas": 1}})
+        say(f"stream {name}: {stream['state']['messages']} events")
 
 
 async def load_stream(client: Client, name: str, file: Path, snapshot: dict[str, Any]) -> None:
