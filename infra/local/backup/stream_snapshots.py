@@ -25,6 +25,9 @@ CHUNK = 128 * 1024
 
 TRIES = 20
 
+_COMPLETE = "204"
+"""The status of the last, empty chunk, if any full one went before it. Another is that of an error."""
+
 
 @asynccontextmanager
 async def connected(bus: NatsServer, user: str) -> AsyncIterator[Client]:
@@ -87,7 +90,7 @@ async def _snapshot(client: Client, name: str, file: Path) -> dict[str, Any]:
                 content.write(chunk.data)
                 if chunk.reply:
                     await chunk.respond(b"")
-        if chunk.headers:
+        if chunk.headers and chunk.headers.get("Status") != _COMPLETE:
             raise NoBackup(f"the bus aborted the snapshot of {name}: {chunk.headers}")
     finally:
         await chunks.unsubscribe()
