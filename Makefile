@@ -15,7 +15,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-package souk-common $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev operator reset-passkeys rotate-keys seed backup restore reconcile rebuild republish unname secrets bench \
+.PHONY: help dev operator reset-passkeys rotate-keys seed backup restore drill reconcile rebuild republish unname secrets bench \
 	bench-quick bench-compare bench-hung chaos prove-upgrade fuzz check scan sbom test prove test-k8s test-cluster test-images test-compose test-common \
 	$(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams manifests documents \
 	release-documents images base-images lock clean
@@ -42,6 +42,9 @@ backup: $(READY) ## Copy all data of the running Souk (PORT=8080 DATA_DIR=.data)
 
 restore: $(READY) ## Make the data of a Souk (DATA_DIR=new folder) out of a backup (FROM=...); make dev then starts it
 	@$(BIN)/python -m infra.local.backup.restore
+
+drill: $(READY) ## Prove a backup (FROM=...): restore it into an empty place, start Souk there, and check its books
+	@$(BIN)/python -m infra.local.backup.drill
 
 reconcile: $(READY) ## Check whether the books of the running Souk balance (PORT=8080 DATA_DIR=.data GRACE=30)
 	@$(BIN)/python -m infra.local.commands.reconcile

@@ -2,10 +2,13 @@
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from infra.local.backup import restore_cluster
 from infra.local.backup.cluster import DATABASES, ClusterEnv
+from infra.local.backup.remote import RemoteEnv
 from infra.local.backup.restore import RestoreEnv
 from infra.services import ROOT
 from tests.k8s.environment import resolved
@@ -14,6 +17,12 @@ from tests.k8s.objects import Object, Objects
 VARIANT = "prod with backup"
 STORAGE = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"}
 HELPERS = {"NATS_PASSWORD", "MONGO_PASSWORD"}
+OUTSIDE = ("FROM", "TO", "AWS_ENDPOINT_URL")
+JOBS: dict[str, type[RemoteEnv]] = {
+    "backup": ClusterEnv,
+    "restore": restore_cluster.RestoreEnv,
+    "restore-drill": RestoreEnv,
+}
 
 
 def job(objects: Objects, name: str) -> tuple[Object, dict[str, str]]:
@@ -22,28 +31,34 @@ def job(objects: Objects, name: str) -> tuple[Object, dict[str, str]]:
     return spec["containers"][0], objects.one("ConfigMap", "backup")["data"]
 
 
-@pytest.mark.parametrize(("name", "kind"), [("backup", ClusterEnv), ("restore-drill", RestoreEnv)])
-def test_a_job_has_what_it_reads(
-    name: str, kind: type[ClusterEnv | RestoreEnv], rendered: dict[str, Objects], secrets: Objects
-) -> None:
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_has_what_it_reads(name: str, rendered: dict[str, Objects], secrets: Objects) -> None:
     objects = rendered[VARIANT]
     container, settings = job(objects, name)
     [pod] = [pod for pod in objects.pods if pod.name == name]
     variables = {**settings, **resolved(container, pod, secrets)}
-    known = {str(field.validation_alias or known).upper() for known, field in kind.model_fields.items()}
-    assert set(variables) - known - STORAGE - HELPERS == {"TO" if name == "restore-drill" else "FROM"}
-    assert set(variables) >= STORAGE
-    if name == "backup":
-        assert "BACKUP_IDENTITY" not in variables, "what makes backups cannot open them"
-        address = variables["MONGO_URL"]
-        hosts = {re.sub(".*@|:.*", "", address.replace("SERVICE", database)) for database in DATABASES}
-        assert hosts == {f"{pod.name}-svc" for pod in objects.pods if pod.kind == "MongoDBCommunity"}
-    else:
-        assert {urls for urls in variables.values() if "://" in urls and "127.0.0.1" not in urls} == {
-            variables["FROM"],
-            variables["TO"],
-            variables["AWS_ENDPOINT_URL"],
-        }
+    fields = JOBS[name].model_fields
+    known = {str(field.validation_alias or known).upper() for known, field in fields.items()}
+    assert set(variables) - known - STORAGE - HELPERS == {"FROM" if name == "backup" else "TO"}
+    assert set(variables) >= STORAGE | {known.upper() for known, field in fields.items() if field.is_required()} - {
+        "SOURCE"
+    }
+    addresses = {url for url in variables.values() if "://" in url} - {variables[key] for key in OUTSIDE}
+    match name:
+        case "restore-drill":
+            assert {urlsplit(url).hostname for url in addresses} == {"127.0.0.1"}
+        case _:
+            hosts = {urlsplit(url.replace("SERVICE", service)).hostname for url in addresses for service in DATABASES}
+            made = {f"{pod.name}-svc" for pod in objects.pods if pod.kind == "MongoDBCommunity"}
+            assert hosts == {*made, "nats"}
+    assert ("BACKUP_IDENTITY" in variables) == (name != "backup"), "what makes backups cannot open them"
+
+
+def test_a_restore_has_the_password_of_each_database(rendered: dict[str, Objects]) -> None:
+    [pod] = [pod for pod in rendered[VARIANT].pods if pod.name == "restore"]
+    [sources] = [volume["projected"]["sources"] for volume in pod.spec["volumes"] if "projected" in volume]
+    given = [(one["secret"]["name"], one["secret"]["items"]) for one in sources]
+    assert sorted(given) == [(name, [{"key": "MONGO_PASSWORD", "path": name}]) for name in sorted(DATABASES)]
 
 
 def test_the_jobs_are_of_the_release(rendered: dict[str, Objects]) -> None:

@@ -256,6 +256,7 @@ async def test_a_server_from_outside_is_not_backed_up_here(tmp_path: Path) -> No
     [
         ("create", "no Souk runs on the data in {folder}: start it with `make dev`"),
         ("restore", "which backup? Name its folder with FROM=..."),
+        ("drill", "NOT PROVEN: which backup? Name it with FROM=..."),
     ],
 )
 def test_the_commands_say_what_is_missing(command: str, sentence: str, tmp_path: Path) -> None:

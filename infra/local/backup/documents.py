@@ -1,9 +1,10 @@
 """Databases as documents: what a database that is reached only over the network has at one moment, read after it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -11,9 +12,10 @@ from bson import decode_file_iter
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import PyMongoError
 
-from common.mongo.client import Database
-from infra.local.backup.archive import files_in, private
+from common.mongo.client import Database, database
+from infra.local.backup.archive import NoBackup, Say, files_in, private
 
 _AT_ONCE = 1_000
 _RAW = CodecOptions(document_class=RawBSONDocument)
@@ -48,18 +50,35 @@ async def moment(database: Database) -> AsyncIterator[Moment]:
         yield Moment(database, sorted(names), session)
 
 
-async def load_documents(database: Database, folder: Path) -> int:
-    """Write what `Moment.save` wrote into an empty database; return how many documents. Services make their indexes."""
+async def load_databases(names: Sequence[str], folder: Path, url_for: Callable[[str], str], say: Say) -> None:
+    """Write databases that `Moment.save` wrote below `folder` where they are empty. Services make their indexes.
+
+    Raises `NoBackup` if MongoDB refuses them; before anything is written if one of them has a document already.
+    """
+    try:
+        async with AsyncExitStack() as exits:
+            opened = {name: await exits.enter_async_context(database(url_for(name))) for name in names}
+            for db in opened.values():
+                await _refuse_documents(db)
+            for name, db in opened.items():
+                say(f"database {name}: {await _load(db, folder / name)} documents")
+    except PyMongoError as error:
+        raise NoBackup(f"MongoDB refused the documents: {error}") from error
+
+
+async def _refuse_documents(database: Database) -> None:
+    for name in await database.list_collection_names():
+        if await database[name].find_one({}, projection={"_id": 1}):
+            raise NoBackup(f"database {database.name} has documents in {name}, and nothing is written over them")
+
+
+async def _load(database: Database, folder: Path) -> int:
+    """Return how many documents there were."""
     count = 0
     for file in files_in(folder):
-        collection = database[file.stem]
         with file.open("rb") as content:
-            batch: list[RawBSONDocument] = []
-            for document in decode_file_iter(content, codec_options=_RAW):
-                batch.append(document)
-                if len(batch) == _AT_ONCE:
-                    count += len((await collection.insert_many(batch)).inserted_ids)
-                    batch = []
-            if batch:
-                count += len((await collection.insert_many(batch)).inserted_ids)
+            documents = decode_file_iter(content, codec_options=_RAW)
+            while batch := list(islice(documents, _AT_ONCE)):
+                await database[file.stem].insert_many(batch)
+                count += len(batch)
     return count

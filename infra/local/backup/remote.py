@@ -2,10 +2,10 @@
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -35,7 +35,7 @@ def is_remote(place: str) -> bool:
     return place.startswith(SCHEME)
 
 
-def send(env: RemoteEnv, to: str, create: Callable[[Path], Awaitable[Manifest]]) -> str:
+def send(env: RemoteEnv, to: str, create: Callable[[Path], Coroutine[Any, Any, Manifest]]) -> str:
     """Create a backup, store it below `to`, remove what is superfluous, and return what was done. Raises `NoBackup`."""
     if env.backup_recipient is None:
         raise NoBackup("for whom is the backup encrypted? Name the public key of age with BACKUP_RECIPIENT=age1...")
@@ -43,18 +43,14 @@ def send(env: RemoteEnv, to: str, create: Callable[[Path], Awaitable[Manifest]])
     store.names()  # what refuses us does it before anybody waits
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "sealed"
-        manifest = asyncio.run(_run(create, Path(scratch) / "backup"))
+        manifest = asyncio.run(create(Path(scratch) / "backup"))
         seal(Path(scratch) / "backup", file, env.backup_recipient)
         name = name_of(manifest.taken_at)
         store.put(file, name)
         size = file.stat().st_size
-    gone = store.prune(name, env.keep_daily, env.keep_weekly)
+    gone = store.prune(manifest.taken_at, env.keep_daily, env.keep_weekly)
     removed = f"; removed {', '.join(gone)}" if gone else ""
     return f"ready: {to.rstrip('/')}/{name} ({size / 1e6:.1f} MB), read again and found the same{removed}"
-
-
-async def _run(create: Callable[[Path], Awaitable[Manifest]], folder: Path) -> Manifest:
-    return await create(folder)
 
 
 @contextmanager

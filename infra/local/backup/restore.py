@@ -6,18 +6,15 @@ Deadlines are not restored: expiration finds its Redis empty and reads the strea
 
 import asyncio
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from nats.errors import Error as NatsError
 from pydantic import Field
-from pymongo.errors import PyMongoError
 
-from common.mongo.client import database
 from infra.bus import PROVISIONER
 from infra.local.backup.archive import Manifest, NoBackup, Say, copy_folder, whole
 from infra.local.backup.create import own_servers, tell
-from infra.local.backup.documents import load_documents
+from infra.local.backup.documents import load_databases
 from infra.local.backup.remote import RemoteEnv, fetched
 from infra.local.backup.stream_snapshots import connected, load_streams
 from infra.local.env import Env, Unusable, read
@@ -54,22 +51,11 @@ async def _restore_databases(manifest: Manifest, source: Path, mongo: MongoServe
     except StartFailed as failed:
         raise NoBackup(f"the backup is of mongod {manifest.mongod}; this one cannot read it: {failed}") from None
     try:
-        await load_databases(manifest, source, mongo.url_for, say)
+        await load_databases(manifest.databases, source / "databases", mongo.url_for, say)
     finally:
         await mongo.stop()
     if size:
         say(f"databases: {size / 1e6:.0f} MB")
-
-
-async def load_databases(manifest: Manifest, source: Path, url_for: Callable[[str], str], say: Say) -> None:
-    """Write the databases that the backup has as documents. Raises `NoBackup` if MongoDB refuses them."""
-    for name in manifest.databases:
-        try:
-            async with database(url_for(name)) as db:
-                count = await load_documents(db, source / "databases" / name)
-        except PyMongoError as error:
-            raise NoBackup(f"MongoDB refused the documents of {name}: {error}") from error
-        say(f"database {name}: {count} documents")
 
 
 async def _restore_streams(manifest: Manifest, source: Path, bus: NatsServer, say: Say) -> None:

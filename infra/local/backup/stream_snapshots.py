@@ -6,7 +6,7 @@ Restoring sends the same chunks back.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -97,8 +97,21 @@ async def _snapshot(client: Client, name: str, file: Path) -> dict[str, Any]:
     return {"config": answer["config"], "state": answer["state"]}
 
 
+async def unused(client: Client, names: Iterable[str]) -> list[str]:
+    """Return which of these streams are there. Raises `NoBackup` if one of them has ever had an event."""
+    there = {info.config.name: info.state.last_seq for info in await client.jetstream().streams_info()}
+    found = [name for name in names if name in there]
+    for name in found:
+        if there[name]:
+            raise NoBackup(f"stream {name} has been in use, and nothing is written over it")
+    return found
+
+
 async def load_streams(client: Client, folder: Path, streams: dict[str, dict[str, Any]], say: Say) -> None:
-    """Restore every stream, with its consumers and what each has acknowledged, on one server."""
+    """Restore every stream, with its consumers and what each has acknowledged, on one server.
+
+    `provision` then makes the copies that it should have.
+    """
     for name, stream in streams.items():
         await load_stream(client, name, folder / name, {**stream, "config": {**stream["config"], "num_replicas": 1}})
         say(f"stream {name}: {stream['state']['messages']} events")
