@@ -8,8 +8,8 @@ import pytest
 
 from infra.local.backup import restore_cluster
 from infra.local.backup.cluster import DATABASES, ClusterEnv
+from infra.local.backup.drill import DrillEnv
 from infra.local.backup.remote import RemoteEnv
-from infra.local.backup.restore import RestoreEnv
 from infra.services import ROOT
 from tests.k8s.environment import resolved
 from tests.k8s.objects import Object, Objects
@@ -17,11 +17,13 @@ from tests.k8s.objects import Object, Objects
 VARIANT = "prod with backup"
 STORAGE = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"}
 HELPERS = {"NATS_PASSWORD", "MONGO_PASSWORD"}
+OTHERS = {"backup": {"FROM", "WITHOUT"}, "restore": {"TO", "WITHOUT"}, "restore-drill": {"TO"}}
+"""What the other jobs read of the ConfigMap that they share."""
 OUTSIDE = ("FROM", "TO", "AWS_ENDPOINT_URL")
 JOBS: dict[str, type[RemoteEnv]] = {
     "backup": ClusterEnv,
     "restore": restore_cluster.RestoreEnv,
-    "restore-drill": RestoreEnv,
+    "restore-drill": DrillEnv,
 }
 
 
@@ -39,7 +41,7 @@ def test_a_job_has_what_it_reads(name: str, rendered: dict[str, Objects], secret
     variables = {**settings, **resolved(container, pod, secrets)}
     fields = JOBS[name].model_fields
     known = {str(field.validation_alias or known).upper() for known, field in fields.items()}
-    assert set(variables) - known - STORAGE - HELPERS == {"FROM" if name == "backup" else "TO"}
+    assert set(variables) - known - STORAGE - HELPERS == OTHERS[name]
     assert set(variables) >= STORAGE | {known.upper() for known, field in fields.items() if field.is_required()} - {
         "SOURCE"
     }
