@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,20 @@ import yaml
 from bson import decode_all, encode
 
 from common.bus.provision import provision
+from common.bus.streams import EVERY_STREAM
 from common.mongo.client import database
 from infra.bus import durables
-from infra.local.backup.archive import Manifest, NoBackup
+from infra.local.backup.archive import Manifest
 from infra.local.backup.cluster import DATABASES, back_up_servers
 from infra.local.backup.create import own_servers
 from infra.local.backup.drill import drill
 from infra.local.backup.remote import fetched, send
 from infra.local.backup.restore import restore
-from infra.local.backup.restore_cluster import restore_servers
 from infra.local.backup.stream_snapshots import connected_to
+from infra.local.stack.program import passed_on
 from infra.local.stack.stack import Stack
 from infra.servers.mongo import MongoServer
-from infra.servers.nats import NatsServer
+from infra.servers.nats import NatsServer, NatsUser
 from infra.servers.process import Child
 from infra.services import ROOT
 from tests.local.test_backup import STOCK, backup, damage, keep_buying, quietly, some_paid
@@ -113,33 +115,83 @@ async def running(*servers: Child) -> AsyncIterator[None]:
 
 
 @pytest.mark.servers
-async def test_a_cluster_is_restored_where_it_is_empty_and_never_over_data(tmp_path: Path) -> None:
+async def test_a_cluster_is_restored_where_it_is_empty_and_never_over_data(
+    storage: ObjectStorage, tmp_path: Path
+) -> None:
     mongo, bus = MongoServer(tmp_path / "mongo"), NatsServer(tmp_path / "nats")
-    empty, unused = MongoServer(tmp_path / "empty"), NatsServer(tmp_path / "unused")
-    urls = {name: mongo.url_for(name) for name in DATABASES}
-    said: list[str] = []
+    empty = MongoServer(tmp_path / "empty", users=dict.fromkeys(DATABASES, "secret-1"))
+    unused = NatsServer(tmp_path / "unused")
+    env = keys()
+    assert env.backup_identity
+    identity = env.backup_identity.get_secret_value()
+    passwords = tmp_path / "passwords"
+    passwords.mkdir()
+    for name in DATABASES:
+        (passwords / name).write_text("secret-1")
+
+    async def restored(mongo_url: str, nats_url: str) -> tuple[int | None, str]:
+        servers = {"MONGO_URL": mongo_url, "NATS_URL": nats_url, "PASSWORDS": str(passwords)}
+        return await run(
+            "infra.local.backup.restore_cluster", **storage.variables, **servers, FROM=PLACE, BACKUP_IDENTITY=identity
+        )
+
     async with running(mongo, bus, empty, unused):
         for url in (bus.url, unused.url):
             await provision(url, durables())
-        async with connected_to(bus.url) as client, database(urls["orders"]) as orders:
+        async with connected_to(bus.url) as client, database(mongo.url_for("orders")) as orders:
             await client.jetstream().publish("orders.counted", b"")
             await orders.numbers.insert_many([{"_id": number} for number in range(2_500)])
-        manifest = await back_up_servers(urls, bus.url, tmp_path / "backup", quietly)
+        servers = {"MONGO_URL": mongo.url_for("SERVICE"), "NATS_URL": bus.url}
+        recipient = str(env.backup_recipient)
+        code, said = await run(
+            "infra.local.backup.cluster", **storage.variables, **servers, TO=PLACE, BACKUP_RECIPIENT=recipient
+        )
+        assert code == 0, said
 
-        used = ((mongo, bus, "stream ORDERS has been in use"), (mongo, unused, "orders has documents in numbers"))
-        for databases, streams, sentence in used:
-            with pytest.raises(NoBackup, match=sentence):
-                await restore_servers(tmp_path / "backup", databases.url_for, streams.url, quietly)
-        await restore_servers(tmp_path / "backup", empty.url_for, unused.url, said.append)
+        assert await refusal(restored(mongo.url_for("SERVICE"), bus.url)) == "stream ORDERS has been in use"
+        assert (
+            await refusal(restored(mongo.url_for("SERVICE"), unused.url)) == "database orders has documents in numbers"
+        )
+        login = f"mongodb://SERVICE:PASSWORD@127.0.0.1:{empty.port}/SERVICE?replicaSet=rs0&authSource=SERVICE"
+        code, said = await restored(login, unused.url)
+        assert code == 0, said
+        assert "database orders: 2500 documents" in said
         await provision(unused.url, durables())  # finds all as it should be
 
-        assert "database orders: 2500 documents" in said
         async with connected_to(unused.url) as client, database(empty.url_for("orders")) as orders:
             assert await orders.numbers.count_documents({}) == 2_500
-            streams_there = await client.jetstream().streams_info()
-        assert {info.config.name: info.state.messages for info in streams_there} == {
-            name: 1 if name == "ORDERS" else 0 for name in manifest.streams
-        }
+            streams = {info.config.name: info.state.messages for info in await client.jetstream().streams_info()}
+        assert streams == {name: 1 if name == "ORDERS" else 0 for name in EVERY_STREAM}
+
+
+async def refusal(done: Awaitable[tuple[int | None, str]]) -> str:
+    """The beginning of the sentence with which a command ended."""
+    code, said = await done
+    assert code == 1
+    return said.splitlines()[-1].partition(",")[0]
+
+
+@pytest.mark.servers
+async def test_a_backup_that_is_ended_lets_people_write_again_at_once(storage: ObjectStorage, tmp_path: Path) -> None:
+    may_ask_for_no_stream = NatsUser("backup", "secret-1", asks=("nothing",))
+    mongo, bus = MongoServer(tmp_path / "mongo"), NatsServer(tmp_path / "nats", users=[may_ask_for_no_stream])
+    async with running(mongo, bus), mongo.administrator() as client:
+        servers = {"MONGO_URL": mongo.url_for("SERVICE"), "NATS_URL": bus.url_for("backup")}
+        where = {"TO": PLACE, "BACKUP_RECIPIENT": str(keys().backup_recipient)}
+        backup = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "infra.local.backup.cluster"),
+            env=passed_on() | storage.variables | servers | where,
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert backup.stdout
+        assert await backup.stdout.readline() == b"writes are paused\n"
+        assert (await client.admin.command("currentOp")).get("fsyncLock")
+        backup.terminate()
+        _, said = await backup.communicate()
+        assert (backup.returncode, said) == (1, b"stopped; no backup was kept, and writes have resumed\n")
+        assert not (await client.admin.command("currentOp")).get("fsyncLock")
 
 
 async def test_a_drill_says_that_a_damaged_backup_proves_nothing(backup: Path) -> None:

@@ -5,6 +5,7 @@ fixed: to that one moment. Their documents are read afterwards, while people buy
 """
 
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -83,6 +84,8 @@ class ClusterEnv(RemoteEnv):
 
 def main() -> int:
     """Return the exit code: 1 with a sentence on what is in the way."""
+    # As the first process of a container it would not hear SIGTERM, and its end would end who holds the lock.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         env = read(ClusterEnv)
         urls = {name: env.mongo_url.get_secret_value().replace("SERVICE", name) for name in DATABASES}
@@ -93,6 +96,9 @@ def main() -> int:
         print(send(env, env.to, create))
     except (NoBackup, OSError, Unusable) as error:
         print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; no backup was kept, and writes have resumed", file=sys.stderr)
         return 1
     return 0
 
