@@ -10,6 +10,7 @@ from infra.local.backup import restore_cluster
 from infra.local.backup.cluster import DATABASES, ClusterEnv
 from infra.local.backup.drill import DrillEnv
 from infra.local.backup.remote import RemoteEnv
+from infra.local.stack.program import PASSED_ON
 from infra.services import ROOT
 from tests.k8s.environment import resolved
 from tests.k8s.objects import Object, Objects
@@ -74,3 +75,4 @@ def test_the_image_has_every_service() -> None:
     [path] = re.findall(r"PYTHONPATH=(/app:\S+)", dockerfile)
     services = sorted(file.parent.name for file in Path(ROOT / "services").glob("*/pyproject.toml"))
     assert path.split(":")[2:] == [f"/app/services/{name}/src" for name in services]
+    assert "PYTHONPATH" in PASSED_ON, "the services that the drill starts would not be found"
