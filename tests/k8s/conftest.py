@@ -15,6 +15,13 @@ PROVIDERS = {
 }
 
 
+STORAGE = {"AWS_ACCESS_KEY_ID": "souk", "AWS_SECRET_ACCESS_KEY": "secret-1"}
+BACKUPS = {
+    "backup": {"NATS_PASSWORD": "secret-1", "MONGO_PASSWORD": "secret-1", **STORAGE},
+    "restore-drill": {"BACKUP_IDENTITY": "AGE-SECRET-KEY-1", **STORAGE},
+}
+
+
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Objects]:
     """Every variant by its name."""
@@ -29,6 +36,8 @@ def secrets(rendered: dict[str, Objects]) -> Objects:
         one["data"] = {
             key: base64.b64decode(value).decode().removeprefix(DEVELOPMENT) for key, value in one["data"].items()
         }
+    for name, data in BACKUPS.items():
+        found.append({"kind": "Secret", "metadata": {"name": name}, "data": dict(data)})
     for name, keys in PROVIDERS.items():
         found.one("Secret", name)["data"] |= keys
     return found

@@ -77,6 +77,11 @@ def expected(objects: Objects) -> set[Edge]:
         tcp |= {("prometheus", pod.name, 9216) for pod in objects.pods if pod.kind == "MongoDBCommunity"}
     for pod in (pod for pod in objects.pods if pod.kind == "MongoDBCommunity"):
         tcp |= {(pod.name, pod.name, 27017), *((pod.name, API_SERVER.name, port) for port in (443, 6443))}
+    if any(objects.of("CronJob")):
+        tcp |= {(job, INTERNET.name, 443) for job in ("backup", "restore", "restore-drill")}
+        for job in ("backup", "restore"):
+            tcp |= {(job, "nats", 4222)}
+            tcp |= {(job, pod.name, 27017) for pod in objects.pods if pod.kind == "MongoDBCommunity"}
     if any(e.get("value") == "stripe" for e in objects.service("payments")["env"]):
         tcp |= {("payments", INTERNET.name, 443)}
     if any(pod.name == "mailbox" for pod in objects.pods):

@@ -20,6 +20,7 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
     "prod": ("prod",),
     "prod with gateway-api": ("prod", "gateway-api"),
     "prod with observability": ("prod", "observability", "traces"),
+    "prod with backup": ("prod", "backup"),
 }
 """By name: an overlay, and components that are added to it."""
 
@@ -67,7 +68,7 @@ class Objects(list[Object]):
     @property
     def pods(self) -> list[Pod]:
         """What every workload runs."""
-        own = [_pod(one) for one in self.of("Deployment", "StatefulSet", "Job")]
+        own = [_pod(one) for one in self.of("Deployment", "StatefulSet", "Job", "CronJob")]
         return own + [_operated(one) for one in self.of("MongoDBCommunity")]
 
     @property
@@ -81,10 +82,16 @@ def _hashed(one: Object, name: str) -> str:
     return own if own.rpartition("-")[0] == name and one["kind"] in {"ConfigMap", "Secret"} else name
 
 
+def workload(one: Object) -> Object:
+    """The spec with the template of the pods."""
+    found: Object = one["spec"]["jobTemplate"]["spec"] if one["kind"] == "CronJob" else one["spec"]
+    return found
+
+
 def _pod(one: Object) -> Pod:
-    meta, spec = one["metadata"], one["spec"]["template"]["spec"]
+    template = workload(one)["template"]
+    meta, spec, labels = one["metadata"], template["spec"], template["metadata"]["labels"]
     ports = {p["name"]: p["containerPort"] for c in spec["containers"] for p in c.get("ports", [])}
-    labels = one["spec"]["template"]["metadata"]["labels"]
     return Pod(meta["name"], one["kind"], meta["namespace"], labels, spec, ports)
 
 

@@ -34,12 +34,26 @@ def databases(objects: Objects) -> Iterator[str]:
             yield f"{name} lets in by {spec['security']['authentication']['modes']}"
         for user in spec["users"]:
             secrets += [user["scramCredentialsSecretName"]]
+            if user["name"] == "backup":
+                yield from _reads_only(name, service.name, user, spec)
+                continue
             if user["passwordSecretRef"] != {"name": service.name, "key": "MONGO_PASSWORD"}:
                 yield f"{name}: {user['name']} has the password of {user['passwordSecretRef']['name']}"
             if user["roles"] != [{"name": "readWrite", "db": service.name}]:
                 yield f"{name}: {user['name']} may do more than read and write {service.name}"
         yield from _admitted(name, spec["statefulSet"]["spec"]["template"]["spec"])
     yield from (f"the credentials {name} are of several users" for name in set(secrets) if secrets.count(name) > 1)
+
+
+def _reads_only(name: str, database: str, user: Object, spec: Object) -> Iterator[str]:
+    """Backups read one database and lock it for a moment, with a password that no service has."""
+    if user["passwordSecretRef"] != {"name": "backup", "key": "MONGO_PASSWORD"}:
+        yield f"{name}: backup has the password of {user['passwordSecretRef']['name']}"
+    if user["roles"] != [{"name": "read", "db": database}, {"name": "lockWrites", "db": "admin"}]:
+        yield f"{name}: backup may do more than read {database} and lock it"
+    allowed = [{"resource": {"cluster": True}, "actions": ["fsync", "unlock"]}]
+    if [role["privileges"] for role in spec["security"]["roles"]] != [allowed]:
+        yield f"{name}: a role may do more than lock writes"
 
 
 def _admitted(name: str, spec: Object) -> Iterator[str]:

@@ -220,7 +220,23 @@ MUTATIONS: list[Mutation] = [
 ]
 
 
+BACKUP_MUTATIONS: list[tuple[Callable[[Object], Any], str]] = [
+    (lambda spec: spec["users"][1]["roles"][0].update(name="readWrite"), "backup may do more than read orders"),
+    (lambda spec: spec["users"][1]["roles"][0].update(db="payments"), "backup may do more than read orders"),
+    (lambda spec: spec["users"][1]["passwordSecretRef"].update(name="orders"), "backup has the password of orders"),
+    (lambda spec: spec["security"]["roles"][0]["privileges"][0]["actions"].append("shutdown"), "a role may do more"),
+    (lambda spec: spec["users"][1].update(scramCredentialsSecretName="orders-mongo"), "orders-mongo are of several"),
+]
+"""What would give the user of the backups more rights than it needs."""
+
+
+def _changed(change: Callable[[Object], Any]) -> Callable[[Objects], Any]:
+    return lambda objects: change(_database(objects, "orders"))
+
+
 def cases() -> Iterator[tuple[str, str, Callable[[Objects], Any], str]]:
     """Each mutation with the variant that it breaks."""
     for check, mutate, reported in MUTATIONS:
         yield check, mutate.__dict__.get("variant", "prod"), mutate, reported
+    for change, reported in BACKUP_MUTATIONS:
+        yield "databases", "prod with backup", _changed(change), reported

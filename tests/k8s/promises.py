@@ -95,7 +95,7 @@ def _overridden(objects: Objects, pod: Pod) -> list[Object]:
 def probed(objects: Objects) -> Iterator[str]:
     """Every container has the three probes; those of Souk's services ask the right paths."""
     right = {"startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
-    for pod in (pod for pod in objects.pods if pod.kind != "Job"):
+    for pod in (pod for pod in objects.pods if pod.kind not in {"Job", "CronJob"}):
         for container in pod.containers:
             ports = {port["name"] for port in container.get("ports", [])}
             for probe, path in right.items():

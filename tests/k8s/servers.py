@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from infra.bus import backup_user
 from infra.k8s.derived import table, users_conf
 from tests.k8s.objects import Objects
 
@@ -9,7 +10,8 @@ from tests.k8s.objects import Objects
 def bus(objects: Objects) -> Iterator[str]:
     """The users are those of a laptop; what is acknowledged is on disk; each member has a copy of each stream."""
     conf = objects.one("ConfigMap", "nats")["data"]
-    if conf["users.conf"] != users_conf():
+    more = [backup_user("$BACKUP")] if any(objects.of("CronJob")) else []
+    if conf["users.conf"] != users_conf(*more):
         yield "users.conf is out of date: run `make manifests`"
     if "sync_interval: always" not in conf["nats.conf"]:
         yield "the bus acknowledges what is not on the disk yet"

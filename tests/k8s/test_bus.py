@@ -13,7 +13,7 @@ HARD_TO_READ = ("-starts-like-a-number", "12k", "0x1F", "true", "plain_Text-9")
 """Passwords that nats-server would read as something else without quotes."""
 
 
-@pytest.mark.parametrize("variant", ["dev", "prod"])
+@pytest.mark.parametrize("variant", ["dev", "prod", "prod with backup"])
 @pytest.mark.parametrize("password", HARD_TO_READ)
 def test_the_bus_accepts_its_configuration_with_any_password(
     variant: str, password: str, rendered: dict[str, Objects], secrets: Objects, tmp_path: Path

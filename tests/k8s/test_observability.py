@@ -27,6 +27,8 @@ RUNBOOK = (ROOT / "docs/alerts.md").read_text()
 
 OTHERS = {
     "up",
+    "kube_cronjob_status_last_schedule_time",
+    "kube_cronjob_status_last_successful_time",
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
     # nats-exporter 0.17 with -jsz=all
@@ -35,9 +37,9 @@ OTHERS = {
     "jetstream_server_total_message_bytes",
     "jetstream_server_total_streams",
 }
-"""Metrics of Prometheus, of the operating system, and of the exporter of the bus."""
+"""Metrics of Prometheus, of kube-state-metrics, of the operating system, and of the exporter of the bus."""
 
-NAME = re.compile(r"\b(?:souk|jetstream|process)_[a-z_]+|\bup\b|\bsouk:[a-z_:0-9]+[a-z0-9]")
+NAME = re.compile(r"\b(?:souk|jetstream|kube|process)_[a-z_]+|\bup\b|\bsouk:[a-z_:0-9]+[a-z0-9]")
 
 
 def exposed() -> set[str]:

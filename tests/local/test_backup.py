@@ -1,6 +1,7 @@
 """A backup of a running Souk becomes another Souk, in which nothing is sold twice and no money is lost."""
 
 import asyncio
+import os
 import stat
 import subprocess
 import sys
@@ -18,10 +19,12 @@ from common.mongo.client import Document, database
 from infra.local.backup.archive import Manifest, NoBackup, files_in
 from infra.local.backup.create import back_up
 from infra.local.backup.restore import restore
+from infra.local.backup.stream_snapshots import CHUNK, connected_to, load_streams, save_streams
 from infra.local.backup.write_lock import writes_locked
 from infra.local.stack.program import passed_on
 from infra.local.stack.stack import Stack
 from infra.servers.mongo import MongoServer
+from infra.servers.nats import NatsServer
 from infra.services import ROOT
 from tests.journeys.test_crashes import all_handled
 from tests.support.people import People, Person
@@ -110,6 +113,27 @@ async def settled(stack: Stack) -> int:
     ledger = await contents(stack, "payments", "sandbox_charges")
     assert {c["_id"]: c["amount"] for c in ledger if c.get("captured_at")} == paid
     return len(paid)
+
+
+@pytest.mark.servers
+async def test_a_stream_larger_than_one_chunk_comes_back(tmp_path: Path) -> None:
+    first, second = NatsServer(tmp_path / "first"), NatsServer(tmp_path / "second")
+    events = [os.urandom(CHUNK // 2) for _ in range(5)]
+    for bus in (first, second):
+        await bus.start()
+    try:
+        async with connected_to(first.url) as client:
+            await client.jetstream().add_stream(name="ORDERS", subjects=["orders.>"])
+            for event in events:
+                await client.jetstream().publish("orders.placed", event)
+            saved = await save_streams(client, tmp_path / "streams", quietly)
+        async with connected_to(second.url) as client:
+            await load_streams(client, tmp_path / "streams", saved, quietly)
+            restored = [await client.jetstream().get_msg("ORDERS", number) for number in range(1, 6)]
+    finally:
+        await first.stop()
+        await second.stop()
+    assert [message.data for message in restored] == events
 
 
 @pytest_asyncio.fixture
@@ -232,6 +256,7 @@ async def test_a_server_from_outside_is_not_backed_up_here(tmp_path: Path) -> No
     [
         ("create", "no Souk runs on the data in {folder}: start it with `make dev`"),
         ("restore", "which backup? Name its folder with FROM=..."),
+        ("drill", "NOT PROVEN: which backup? Name it with FROM=..."),
     ],
 )
 def test_the_commands_say_what_is_missing(command: str, sentence: str, tmp_path: Path) -> None:

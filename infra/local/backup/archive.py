@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -15,6 +15,9 @@ from infra.servers.server import write_private
 _BLOCK = 1 << 20
 _EMPTY = bytes(_BLOCK)
 _MANIFEST = "manifest.json"
+
+Say = Callable[[str], None]
+"""Takes a line about the progress."""
 
 
 class NoBackup(RuntimeError):
@@ -31,6 +34,8 @@ class Manifest(BaseModel):
     nats: str
     streams: dict[str, dict[str, Any]]
     """`config` and `state` of each stream, by name."""
+    databases: list[str] = []
+    """Databases that are there as documents; without any, the files of the server are."""
     files: dict[str, str] = {}
     """SHA-256 of every file, by its path in the folder."""
 

@@ -8,7 +8,6 @@ acknowledged only after its reader's write. So the streams hold nothing that Mon
 import asyncio
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from nats.errors import Error as NatsError
 from pymongo.errors import ConnectionFailure, PyMongoError
 
 from infra.bus import BACKUP
-from infra.local.backup.archive import Manifest, NoBackup, copy_folder, files_in, whole
-from infra.local.backup.stream_snapshots import connected, save_stream
+from infra.local.backup.archive import Manifest, NoBackup, Say, copy_folder, files_in, whole
+from infra.local.backup.remote import RemoteEnv, is_remote, send
+from infra.local.backup.stream_snapshots import connected, save_streams
 from infra.local.backup.write_lock import writes_locked
 from infra.local.commands.running import NothingRuns, running_stack
 from infra.local.env import Env, Unusable, read
@@ -27,8 +27,6 @@ from infra.servers.nats import NatsServer
 
 LEFT_OUT = ("mongod.lock", "WiredTiger.lock", "WiredTigerPreplog.")
 """Name prefixes of database files that belong to the running process, or are preallocated and empty."""
-
-Say = Callable[[str], None]
 
 
 def own_servers(stack: Stack) -> tuple[MongoServer, NatsServer]:
@@ -61,7 +59,6 @@ async def back_up(stack: Stack, to: Path, say: Say) -> Manifest:
 
 async def _copy(stack: Stack, mongo: MongoServer, bus: NatsServer, to: Path, say: Say) -> Manifest:
     copy_folder(stack.data_dir / "secrets", to / "secrets")
-    (to / "streams").mkdir(mode=0o700)
     async with mongo.administrator() as administrator:
         version = (await administrator.server_info())["version"]
     async with connected(bus, BACKUP) as client:
@@ -72,26 +69,25 @@ async def _copy(stack: Stack, mongo: MongoServer, bus: NatsServer, to: Path, say
             say("writes are paused")
             size = await asyncio.to_thread(copy_folder, mongo.folder / "data", to / "mongo", LEFT_OUT)
             say(f"databases copied: {size / 1e6:.0f} MB")
-            # Dead letters last: a message that was acknowledged because it became one must be among them.
-            names = [info.config.name or "" for info in await client.jetstream().streams_info()]
-            for name in sorted(names, key=lambda name: (name == "DEAD_LETTERS", name)):
-                stream = manifest.streams[name] = await save_stream(client, name, to / "streams" / name)
-                say(f"stream {name} copied: {stream['state']['messages']} events")
+            manifest.streams = await save_streams(client, to / "streams", say)
         say(f"writes resumed after {time.monotonic() - began:.1f} s")
     return manifest
 
 
-class BackupEnv(Env):
-    """Where the backup goes."""
+class BackupEnv(RemoteEnv, Env):
+    """Where the backup goes: a new folder, or `s3://bucket/folder`."""
 
-    to: Path | None = None
+    to: str | None = None
 
 
 def main() -> int:
     """Return the exit code: 1 with a sentence on what is in the way."""
     try:
-        to = (read(BackupEnv).to or Path(f".backups/{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}")).resolve()
-        asyncio.run(back_up(running_stack(), to, lambda line: print(line, flush=True)))
+        env, stack = read(BackupEnv), running_stack()
+        if env.to and is_remote(env.to):
+            return _send(env, env.to, stack)
+        to = Path(env.to or f".backups/{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}").resolve()
+        asyncio.run(back_up(stack, to, tell))
     except NothingRuns as error:
         print(f"{error}; of a stack that is stopped, a copy of the folder is a backup", file=sys.stderr)
         return 1
@@ -104,6 +100,19 @@ def main() -> int:
     size = sum(file.stat().st_blocks * 512 for file in files_in(to))
     print(f"ready: {to} ({size / 1e6:.0f} MB). It contains the stack's secrets: keep it where nobody else can read it")
     return 0
+
+
+def _send(env: BackupEnv, to: str, stack: Stack) -> int:
+    async def create(folder: Path) -> Manifest:
+        return await back_up(stack, folder, tell)
+
+    print(send(env, to, create))
+    return 0
+
+
+def tell(line: str) -> None:
+    """Print a line about the progress."""
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

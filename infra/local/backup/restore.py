@@ -12,9 +12,11 @@ from nats.errors import Error as NatsError
 from pydantic import Field
 
 from infra.bus import PROVISIONER
-from infra.local.backup.archive import Manifest, NoBackup, copy_folder, whole
-from infra.local.backup.create import Say, own_servers
-from infra.local.backup.stream_snapshots import connected, load_stream
+from infra.local.backup.archive import Manifest, NoBackup, Say, copy_folder, whole
+from infra.local.backup.create import own_servers, tell
+from infra.local.backup.documents import load_databases
+from infra.local.backup.remote import RemoteEnv, fetched
+from infra.local.backup.stream_snapshots import connected, load_streams
 from infra.local.env import Env, Unusable, read
 from infra.local.stack.stack import Stack
 from infra.servers.mongo import MongoServer
@@ -27,7 +29,8 @@ async def restore(source: Path, target: Path, say: Say) -> Manifest:
     with whole(target) as making:
         say(f"checking {source}")
         manifest = await asyncio.to_thread(Manifest.of, source)
-        copy_folder(source / "secrets", making / "secrets")
+        if (source / "secrets").is_dir():  # a cluster keeps them elsewhere
+            copy_folder(source / "secrets", making / "secrets")
         mongo, bus = own_servers(Stack(making))
         await _restore_databases(manifest, source, mongo, say)
         try:
@@ -38,15 +41,21 @@ async def restore(source: Path, target: Path, say: Say) -> Manifest:
 
 
 async def _restore_databases(manifest: Manifest, source: Path, mongo: MongoServer, say: Say) -> None:
-    """Copy the files and check that MongoDB starts on them."""
+    """Copy the files and check that MongoDB starts on them, or fill one that is new."""
     mongo.folder.mkdir(mode=0o700)
-    size = await asyncio.to_thread(copy_folder, source / "mongo", mongo.folder / "data")
+    size = 0
+    if not manifest.databases:
+        size = await asyncio.to_thread(copy_folder, source / "mongo", mongo.folder / "data")
     try:
         await mongo.start()
     except StartFailed as failed:
         raise NoBackup(f"the backup is of mongod {manifest.mongod}; this one cannot read it: {failed}") from None
-    await mongo.stop()
-    say(f"databases: {size / 1e6:.0f} MB")
+    try:
+        await load_databases(manifest.databases, source / "databases", mongo.url_for, say)
+    finally:
+        await mongo.stop()
+    if size:
+        say(f"databases: {size / 1e6:.0f} MB")
 
 
 async def _restore_streams(manifest: Manifest, source: Path, bus: NatsServer, say: Say) -> None:
@@ -54,17 +63,15 @@ async def _restore_streams(manifest: Manifest, source: Path, bus: NatsServer, sa
     await bus.start()
     try:
         async with connected(bus, PROVISIONER) as client:
-            for name, stream in manifest.streams.items():
-                await load_stream(client, name, source / "streams" / name, stream)
-                say(f"stream {name}: {stream['state']['messages']} events")
+            await load_streams(client, source / "streams", manifest.streams, say)
     finally:
         await bus.stop()
 
 
-class RestoreEnv(Env):
-    """The folder of the backup."""
+class RestoreEnv(RemoteEnv, Env):
+    """The backup: its folder, its address `s3://bucket/folder/name`, or a folder of such, whose newest is meant."""
 
-    source: Path | None = Field(default=None, validation_alias="FROM")
+    source: str | None = Field(default=None, validation_alias="FROM")
 
 
 def main() -> int:
@@ -74,7 +81,8 @@ def main() -> int:
         target = env.data_dir.resolve()
         if env.source is None:
             raise NoBackup("which backup? Name its folder with FROM=...")
-        manifest = asyncio.run(restore(env.source.resolve(), target, lambda line: print(line, flush=True)))
+        with fetched(env, env.source, tell) as source:
+            manifest = asyncio.run(restore(source, target, tell))
     except (MissingBinary, NoBackup, OSError, StartFailed, Unusable) as error:
         print(error, file=sys.stderr)
         return 1

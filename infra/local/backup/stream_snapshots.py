@@ -4,8 +4,9 @@ The server sends a snapshot in chunks, some of which must be acknowledged before
 Restoring sends the same chunks back.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import nats
 from nats.aio.client import Client
 
-from infra.local.backup.archive import NoBackup, private
+from infra.local.backup.archive import NoBackup, Say, private
 from infra.servers.nats import NatsServer
 
 ANSWER_SECONDS = 10.0
@@ -24,12 +25,22 @@ CHUNK = 128 * 1024
 
 TRIES = 20
 
+_COMPLETE = "204"
+"""The status of the last, empty chunk, if any full one went before it. Another is that of an error."""
+
 
 @asynccontextmanager
 async def connected(bus: NatsServer, user: str) -> AsyncIterator[Client]:
     """Connect without reconnecting: when the connection breaks, so does the copy. `OSError` if nothing answers."""
     await bus.answers()  # nats-py would keep trying
-    client = await nats.connect(bus.url_for(user), allow_reconnect=False, max_reconnect_attempts=1, error_cb=_ignore)
+    async with connected_to(bus.url_for(user)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def connected_to(url: str) -> AsyncIterator[Client]:
+    """Connect in the same way to a bus that answers at this URL."""
+    client = await nats.connect(url, allow_reconnect=False, max_reconnect_attempts=1, error_cb=_ignore)
     try:
         yield client
     finally:
@@ -38,6 +49,18 @@ async def connected(bus: NatsServer, user: str) -> AsyncIterator[Client]:
 
 async def _ignore(_: Exception) -> None:
     """Errors are also raised by the call that caused them."""
+
+
+async def save_streams(client: Client, folder: Path, say: Say) -> dict[str, dict[str, Any]]:
+    """Write a snapshot of every stream into the new `folder` and return their `config` and `state`, by name."""
+    await asyncio.to_thread(folder.mkdir, mode=0o700)
+    saved: dict[str, dict[str, Any]] = {}
+    # Dead letters last: a message that was acknowledged because it became one must be among them.
+    names = [info.config.name or "" for info in await client.jetstream().streams_info()]
+    for name in sorted(names, key=lambda name: (name == "DEAD_LETTERS", name)):
+        saved[name] = await save_stream(client, name, folder / name)
+        say(f"stream {name} copied: {saved[name]['state']['messages']} events")
+    return saved
 
 
 async def save_stream(client: Client, name: str, file: Path) -> dict[str, Any]:
@@ -67,11 +90,31 @@ async def _snapshot(client: Client, name: str, file: Path) -> dict[str, Any]:
                 content.write(chunk.data)
                 if chunk.reply:
                     await chunk.respond(b"")
-        if chunk.headers:
+        if chunk.headers and chunk.headers.get("Status") != _COMPLETE:
             raise NoBackup(f"the bus aborted the snapshot of {name}: {chunk.headers}")
     finally:
         await chunks.unsubscribe()
     return {"config": answer["config"], "state": answer["state"]}
+
+
+async def unused(client: Client, names: Iterable[str]) -> list[str]:
+    """Return which of these streams are there. Raises `NoBackup` if one of them has ever had an event."""
+    there = {info.config.name: info.state.last_seq for info in await client.jetstream().streams_info()}
+    found = [name for name in names if name in there]
+    for name in found:
+        if there[name]:
+            raise NoBackup(f"stream {name} has been in use, and nothing is written over it")
+    return found
+
+
+async def load_streams(client: Client, folder: Path, streams: dict[str, dict[str, Any]], say: Say) -> None:
+    """Restore every stream, with its consumers and what each has acknowledged, on one server.
+
+    `provision` then makes the copies that it should have.
+    """
+    for name, stream in streams.items():
+        await load_stream(client, name, folder / name, {**stream, "config": {**stream["config"], "num_replicas": 1}})
+        say(f"stream {name}: {stream['state']['messages']} events")
 
 
 async def load_stream(client: Client, name: str, file: Path, snapshot: dict[str, Any]) -> None:

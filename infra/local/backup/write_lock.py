@@ -1,18 +1,22 @@
-"""A lock on all writes to MongoDB while its files are copied.
+"""A lock on all writes to MongoDB while a backup fixes its moment.
 
 `fsyncLock` outlives the connection that asked for it: a backup that is killed would leave the database locked
 forever. So a separate process holds the lock, and releases it as soon as the backup ends, however it ends.
 """
 
 import asyncio
+import contextlib
+import json
 import select
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-from pymongo.errors import PyMongoError
+from pymongo import AsyncMongoClient
+from pymongo.errors import OperationFailure, PyMongoError
 
 from infra.local.backup.archive import NoBackup
 from infra.servers.mongo import MongoServer
@@ -26,12 +30,25 @@ LOCK_SECONDS = 15.0
 
 _LOCKED = b"locked\n"
 
+_NOT_LOCKED = (None, 20)
+"""Codes of the answer that nothing was locked: MongoDB 6.0 gives none, others say IllegalOperation."""
+
+Client = AsyncMongoClient[dict[str, Any]]
+
+
+class _NotLocked(PyMongoError):
+    """Nothing was locked."""
+
 
 @asynccontextmanager
-async def writes_locked(mongo: MongoServer) -> AsyncIterator[None]:
-    """Lock writes to MongoDB; reads go on. Raises `NoBackup` if the lock was lost before the end."""
+async def writes_locked(mongo: MongoServer | Sequence[str]) -> AsyncIterator[None]:
+    """Lock writes to a server, or to all servers at these URLs, each named once; reads go on.
+
+    Raises `NoBackup` if a lock was lost before the end. The URLs need a user that may `fsync` and `unlock`.
+    """
+    where = {"folder": str(mongo.folder), "port": mongo.port} if isinstance(mongo, MongoServer) else {"urls": [*mongo]}
     holder = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "infra.local.backup.write_lock", str(mongo.folder), str(mongo.port)),
+        *(sys.executable, "-m", "infra.local.backup.write_lock"),
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -40,6 +57,7 @@ async def writes_locked(mongo: MongoServer) -> AsyncIterator[None]:
     )
     assert holder.stdin  # noqa: S101 - it is a pipe
     assert holder.stdout  # noqa: S101
+    holder.stdin.write(json.dumps(where).encode() + b"\n")  # not an argument: everybody can read those
     try:
         if await _says_locked(holder.stdout):
             yield
@@ -57,25 +75,59 @@ async def _says_locked(output: asyncio.StreamReader) -> bool:
         raise NoBackup(f"MongoDB could not be locked within {LOCK_SECONDS:.0f} s") from None
 
 
-async def hold(mongo: MongoServer) -> None:
-    """Lock MongoDB, print that, and unlock it when standard input ends. `TimeoutError` after `LONGEST_SECONDS`."""
-    async with mongo.administrator() as client:
-        await client.admin.command("fsync", lock=True)
-        try:
-            sys.stdout.buffer.write(_LOCKED)
-            sys.stdout.flush()
-            ended, _, _ = await asyncio.to_thread(select.select, [sys.stdin], [], [], LONGEST_SECONDS)
-        finally:
-            await client.admin.command("fsyncUnlock")
+async def hold(clients: Sequence[Client]) -> None:
+    """Lock them all, print that, and unlock them when standard input ends. `TimeoutError` after `LONGEST_SECONDS`."""
+    for client in clients:
+        await _release(client)
+    asked = (client.admin.command("fsync", lock=True) for client in clients)
+    locked = await asyncio.gather(*asked, return_exceptions=True)
+    try:
+        for failed in (result for result in locked if isinstance(result, BaseException)):
+            raise failed
+        sys.stdout.buffer.write(_LOCKED)
+        sys.stdout.flush()
+        ended, _, _ = await asyncio.to_thread(select.select, [sys.stdin], [], [], LONGEST_SECONDS)
+    finally:
+        held = [client for client, result in zip(clients, locked, strict=True) if not isinstance(result, BaseException)]
+        unlocked = await asyncio.gather(*(_unlock(client) for client in held), return_exceptions=True)
+    for lost in (result for result in unlocked if isinstance(result, BaseException)):
+        raise lost
     if not ended:
         raise TimeoutError(f"the copy took longer than {LONGEST_SECONDS:.0f} s, so writes were allowed again")
 
 
+async def _release(client: Client) -> None:
+    """Unlock what a backup left locked because its whole machine was lost."""
+    with contextlib.suppress(_NotLocked):
+        while True:
+            await _unlock(client)
+
+
+async def _unlock(client: Client) -> None:
+    try:
+        await client.admin.command("fsyncUnlock")
+    except OperationFailure as error:
+        if error.code in _NOT_LOCKED:
+            raise _NotLocked(str(error)) from error
+        raise
+
+
+async def hold_there(where: dict[str, Any]) -> None:
+    """Do `hold` with the servers of a message of `writes_locked`."""
+    async with AsyncExitStack() as exits:
+        if "urls" in where:
+            clients: list[Client] = [AsyncMongoClient(url, serverSelectionTimeoutMS=5_000) for url in where["urls"]]
+        else:
+            clients = [MongoServer(Path(where["folder"]), where["port"], users={}).administrator()]
+        for client in clients:
+            await exits.enter_async_context(client)
+        await hold(clients)
+
+
 def main() -> int:
     """Return the exit code: 0 if nothing was written from the lock to the end of the input."""
-    folder, port = sys.argv[1:]
     try:
-        asyncio.run(hold(MongoServer(Path(folder), int(port), users={})))
+        asyncio.run(hold_there(json.loads(sys.stdin.readline())))
     except (PyMongoError, TimeoutError) as error:
         print(error, file=sys.stderr)
         return 1

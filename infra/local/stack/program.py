@@ -13,7 +13,7 @@ from infra.local.stack import probe
 from infra.servers.process import Child, spawn
 from infra.services import ROOT
 
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "DOCKER_HOST", "NO_COLOR")
+PASSED_ON = ("PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "DOCKER_HOST", "NO_COLOR")
 """Variables of this process that every program gets."""
 
 _KEPT_LINES = 200

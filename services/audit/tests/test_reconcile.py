@@ -33,6 +33,27 @@ def test_a_report_without_violations_says_so() -> None:
     assert reconcile.lines_of(report_of())[-1] == "the books balance"
 
 
+def test_rules_that_are_not_judged_do_not_count(
+    environment: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [
+        Violation(rule=rule, subject={"payment": "p1"}, expected="a charge", found="none", since=now())
+        for rule in (Rule.CHARGES_END, Rule.MONEY_BALANCES)
+    ]
+
+    async def check(_: int) -> Report:
+        return report_of(*found)
+
+    monkeypatch.setattr(reconcile, "check", check)
+    for without, code in (("charges_end, money_balances", 0), ("charges_end", 1), ("", 1)):
+        monkeypatch.setenv("WITHOUT", without)
+        assert reconcile.main([]) == code
+        assert ("not judged: charges_end" in capsys.readouterr().out) == bool(without)
+    monkeypatch.setenv("WITHOUT", "charges")
+    assert reconcile.main([]) == 2
+    assert capsys.readouterr().err.startswith("WITHOUT is 'charges', but ")
+
+
 def test_where_a_service_does_not_answer_the_command_says_so(
     environment: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,18 +1,18 @@
-"""`python -m audit.reconcile [--grace SECONDS]`: check all records of the running Souk and print what is wrong.
+"""`python -m audit.reconcile [--grace SECONDS] [--without RULES]`: check all records of the running Souk.
 
-It runs in audit's environment, with audit's own credentials.
+It prints what is wrong. It runs in audit's environment, with audit's own credentials.
 """
 
 import asyncio
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict
 
 from audit.reconciliation.checker import reconcile
-from audit.reconciliation.findings import Money, Report
+from audit.reconciliation.findings import Money, Report, Rule
 from audit.settings import AuditSettings
 from common.bus.connection import BusError
 from common.errors import SoukError
@@ -33,6 +33,20 @@ class Arguments(BaseSettings):
     )
 
     grace: Annotated[int, Field(ge=1, le=3600, description="seconds that a difference may last (GRACE)")] = 30
+    without: Annotated[tuple[Rule, ...], NoDecode, Field(description="rules that are not judged (WITHOUT)")] = ()
+
+    @field_validator("without", mode="before")
+    @classmethod
+    def _separated(cls, names: object) -> object:
+        """The variable separates them by commas."""
+        return [name.strip() for name in names.split(",")] if isinstance(names, str) else names
+
+
+def judged(report: Report, without: Collection[Rule]) -> Report:
+    """The report as if these rules were none."""
+    totals = {rule: count for rule, count in report.totals.items() if rule not in without}
+    violations = [violation for violation in report.violations if violation.rule not in without]
+    return report.model_copy(update={"totals": totals, "violations": violations})
 
 
 def table(rows: Sequence[Sequence[str | int]]) -> list[str]:
@@ -92,15 +106,18 @@ async def check(grace: int) -> Report:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 without violations, 1 with some, 2 with a sentence if something cannot be read."""
     try:
-        grace = CliApp.run(Arguments, cli_args=None if arguments is None else list(arguments)).grace
-        report = asyncio.run(check(grace))
+        asked = CliApp.run(Arguments, cli_args=None if arguments is None else list(arguments))
+        report = judged(asyncio.run(check(asked.grace)), asked.without)
     except ValidationError as error:
         [problem, *_] = error.errors()
-        print(f"GRACE is {problem['input']!r}, but {problem['msg'].removeprefix('Input ')}", file=sys.stderr)  # noqa: T201
+        name, reason = str(problem["loc"][0]).upper(), problem["msg"].removeprefix("Input ")
+        print(f"{name} is {problem['input']!r}, but {reason}", file=sys.stderr)  # noqa: T201
         return 2
     except UNAVAILABLE as error:
         print(f"cannot check: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
         return 2
+    if asked.without:
+        print(f"not judged: {', '.join(asked.without)}")  # noqa: T201
     print("\n".join(lines_of(report)))  # noqa: T201
     return 0 if report.ok else 1
 
