@@ -125,7 +125,7 @@ async def test_old_backups_go_only_once_a_newer_one_is_there(storage: ObjectStor
 
 
 @pytest.mark.servers
-async def test_an_upload_that_was_interrupted_is_no_backup(storage: ObjectStorage) -> None:
+async def test_an_upload_that_was_interrupted_is_no_backup(storage: ObjectStorage, tmp_path: Path) -> None:
     env = keys()
     await asyncio.to_thread(send, env, PLACE, one_file)
     [good] = ObjectStore(PLACE).names()
@@ -139,7 +139,7 @@ async def test_an_upload_that_was_interrupted_is_no_backup(storage: ObjectStorag
 
     assert await asyncio.to_thread(newest) == f"reading {good}"
     with pytest.raises(NoBackup, match=f"no whole backup {later}"):
-        await asyncio.to_thread(ObjectStore(PLACE).get, later, Path("nowhere"))
+        await asyncio.to_thread(ObjectStore(PLACE).get, later, tmp_path / "got")
 
 
 @pytest.mark.servers
