@@ -9,12 +9,19 @@ import pytest_asyncio
 from infra.local.stack.stack import Stack
 from tests.support.people import People
 
+ONE_NETWORK = {
+    "auth": {"SIGNIN_FAILURES_PER_NETWORK": "600", "SIGNUPS_PER_NETWORK": "600", "MAILS_PER_NETWORK": "600"},
+}
+"""All tests come from one network: what one of them guesses must not be held against the next."""
+
 
 @pytest_asyncio.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """Souk with holds of 15 minutes. No test may make a service log a stack trace."""
     lines: list[str] = []
-    async with Stack(tmp_path_factory.mktemp("souk"), say=lambda _, line: lines.append(line)) as running:
+    async with Stack(
+        tmp_path_factory.mktemp("souk"), env=ONE_NETWORK, say=lambda _, line: lines.append(line)
+    ) as running:
         yield running
     assert [line for line in lines if "Traceback" in line] == []
 
@@ -22,7 +29,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
 @pytest_asyncio.fixture(scope="session")
 async def hasty_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """Souk with holds of 12 seconds: short, but enough to pay on a busy machine."""
-    async with Stack(tmp_path_factory.mktemp("hasty"), hold_seconds=12) as running:
+    async with Stack(tmp_path_factory.mktemp("hasty"), hold_seconds=12, env=ONE_NETWORK) as running:
         yield running
 
 

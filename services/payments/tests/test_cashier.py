@@ -105,9 +105,9 @@ async def test_a_payment_whose_process_died_before_it_saved_the_answer_is_finish
 
     assert (await workshop.payments.get(payment.id)).status is status
     assert await workshop.db.sandbox_charges.count_documents({}) == 1
-    authorized = int(status is PaymentStatus.AUTHORIZED)
-    assert len(await events.published(PaymentAuthorized, authorized)) == authorized
-    assert len(await events.published(PaymentFailed, 0)) == (status is PaymentStatus.FAILED)
+    for kind, moved in ((PaymentAuthorized, PaymentStatus.AUTHORIZED), (PaymentFailed, PaymentStatus.FAILED)):
+        published = int(status is moved)
+        assert len(await events.published(kind, published)) == published
 
 
 @pytest.mark.parametrize("asked", [False, True])
