@@ -1,8 +1,9 @@
-"""`make manifests`: write what the manifests and skaffold.yaml derive from the registry of services."""
+"""`make manifests`: write what manifests, skaffold.yaml and Dockerfile derive from the registry of services."""
 
 import importlib
 import json
 import re
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from common.bus.provision import write_table
 from infra.bus import PROVISIONER, TABLE, backup_user, bus_users
 from infra.k8s.dashboards import dashboards
 from infra.servers.nats import NatsUser, accounts
-from infra.services import NAMES, ROOT
+from infra.services import NAMES, ROOT, SERVICES
 
 USERS = (*NAMES, PROVISIONER)
 
@@ -51,6 +52,15 @@ ARTIFACT = """\
 
 LEAN = "      - {{ op: replace, path: /build/artifacts/{index}/docker/target, value: service }}\n"
 
+READER = """\
+  - target: {{ kind: MongoDBCommunity, name: {name}-mongo }}
+    patch: |
+      - {{ op: replace, path: /spec/users/1/roles/0/db, value: {name} }}
+      - {{ op: replace, path: /spec/users/1/scramCredentialsSecretName, value: {name}-mongo-backup }}
+"""
+
+OWNER = "                  - secret: {{ name: {name}, items: [{{ key: MONGO_PASSWORD, path: {name} }}] }}\n"
+
 
 def users_conf(*more: NatsUser) -> str:
     """Who may do what on the cluster's bus: the same as on a laptop's. The passwords are variables."""
@@ -88,15 +98,41 @@ def skaffold(text: str) -> str:
     return re.sub(r"(^.* path: /build/artifacts/\d+/docker/target,.*\n)+", lean, text, flags=re.MULTILINE)
 
 
+def readers(text: str) -> str:
+    """The text of the backup's kustomization.yaml with a user of each database that may read it, and lock it."""
+    return re.sub(r"(?<=target: \{ kind: MongoDBCommunity \}\n).*", _of_databases(READER), text, flags=re.DOTALL)
+
+
+def owners(text: str) -> str:
+    """The text of restore.yaml with the password of each database's owner."""
+    return re.sub(r"(?<=                sources:\n).*", _of_databases(OWNER), text, flags=re.DOTALL)
+
+
+def _of_databases(template: str) -> str:
+    return "".join(template.format(name=service.name) for service in SERVICES if service.uses == "mongod")
+
+
+def dockerfile(text: str) -> str:
+    """The text of the Dockerfile, whose image of the backup has every service."""
+    path = ":".join(["/app", "/app/common/src", *(f"/app/services/{name}/src" for name in sorted(NAMES))])
+    return re.sub(r"PYTHONPATH=/app:\S+", f"PYTHONPATH={path}", text)
+
+
+def _edited(file: Path, edit: Callable[[str], str]) -> dict[Path, str]:
+    return {file: edit(file.read_text())}
+
+
 def derived() -> dict[Path, str]:
     """The text that each file should have."""
-    file = ROOT / "skaffold.yaml"
     return {
         TABLE: table(),
         NATS / "users.conf": users_conf(),
         BACKUP_COMPONENT / "users.conf": users_conf(backup_user("$BACKUP")),
         NATS / "passwords.yaml": passwords(),
-        file: skaffold(file.read_text()),
+        **_edited(ROOT / "skaffold.yaml", skaffold),
+        **_edited(ROOT / "infra/docker/Dockerfile", dockerfile),
+        **_edited(BACKUP_COMPONENT / "kustomization.yaml", readers),
+        **_edited(BACKUP_COMPONENT / "restore.yaml", owners),
         **{DASHBOARDS / name: text for name, text in dashboards().items()},
     }
 
