@@ -6,7 +6,6 @@ fixed: to that one moment. Their documents are read afterwards, while people buy
 
 import asyncio
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -20,12 +19,12 @@ from pymongo.errors import PyMongoError
 
 from common.mongo.client import database
 from infra.local.backup.archive import Manifest, NoBackup, Say, whole
-from infra.local.backup.create import tell
+from infra.local.backup.create import report, tell
 from infra.local.backup.documents import moment
 from infra.local.backup.remote import RemoteEnv, send
 from infra.local.backup.stream_snapshots import connected_to, save_streams
 from infra.local.backup.write_lock import writes_locked
-from infra.local.env import Unusable, read
+from infra.local.env import read
 from infra.services import SERVICES
 
 DATABASES = tuple(service.name for service in SERVICES if service.uses == "mongod")
@@ -86,21 +85,14 @@ def main() -> int:
     """Return the exit code: 1 with a sentence on what is in the way."""
     # As the first process of a container it would not hear SIGTERM, and its end would end who holds the lock.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        env = read(ClusterEnv)
-        urls = {name: env.mongo_url.get_secret_value().replace("SERVICE", name) for name in DATABASES}
+    return report(_back_up)
 
-        async def create(folder: Path) -> Manifest:
-            return await back_up_servers(urls, env.nats_url.get_secret_value(), folder, tell)
 
-        print(send(env, env.to, create))
-    except (NoBackup, OSError, Unusable) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; no backup was kept, and writes have resumed", file=sys.stderr)
-        return 1
-    return 0
+def _back_up() -> str:
+    env = read(ClusterEnv)
+    urls = {name: env.mongo_url.get_secret_value().replace("SERVICE", name) for name in DATABASES}
+    nats_url = env.nats_url.get_secret_value()
+    return send(env, env.to, lambda folder: back_up_servers(urls, nats_url, folder, tell))
 
 
 if __name__ == "__main__":

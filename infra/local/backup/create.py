@@ -8,6 +8,7 @@ acknowledged only after its reader's write. So the streams hold nothing that Mon
 import asyncio
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -82,31 +83,32 @@ class BackupEnv(RemoteEnv, Env):
 
 def main() -> int:
     """Return the exit code: 1 with a sentence on what is in the way."""
+    return report(_back_up)
+
+
+def _back_up() -> str:
     try:
         env, stack = read(BackupEnv), running_stack()
-        if env.to and is_remote(env.to):
-            return _send(env, env.to, stack)
-        to = Path(env.to or f".backups/{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}").resolve()
-        asyncio.run(back_up(stack, to, tell))
     except NothingRuns as error:
-        print(f"{error}; of a stack that is stopped, a copy of the folder is a backup", file=sys.stderr)
-        return 1
+        raise NoBackup(f"{error}; of a stack that is stopped, a copy of the folder is a backup") from error
+    if env.to and is_remote(env.to):
+        return send(env, env.to, lambda folder: back_up(stack, folder, tell))
+    to = Path(env.to or f".backups/{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}").resolve()
+    asyncio.run(back_up(stack, to, tell))
+    size = sum(file.stat().st_blocks * 512 for file in files_in(to))
+    return f"ready: {to} ({size / 1e6:.0f} MB). It contains the stack's secrets: keep it where nobody else can read it"
+
+
+def report(make: Callable[[], str]) -> int:
+    """Print what `make` returns about its backup, or what is in the way; return the exit code."""
+    try:
+        print(make())
     except (NoBackup, OSError, Unusable) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; no backup was kept, and writes have resumed", file=sys.stderr)
         return 1
-    size = sum(file.stat().st_blocks * 512 for file in files_in(to))
-    print(f"ready: {to} ({size / 1e6:.0f} MB). It contains the stack's secrets: keep it where nobody else can read it")
-    return 0
-
-
-def _send(env: BackupEnv, to: str, stack: Stack) -> int:
-    async def create(folder: Path) -> Manifest:
-        return await back_up(stack, folder, tell)
-
-    print(send(env, to, create))
     return 0
 
 
