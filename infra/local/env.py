@@ -54,5 +54,8 @@ def read(kind: type[E]) -> E:
         raise Unusable("\n".join(_sentence(**problem) for problem in error.errors())) from None
 
 
-def _sentence(*, loc: tuple[int | str, ...], input: object, msg: str, **_: object) -> str:  # noqa: A002 - pydantic's
-    return f"{str(loc[0]).upper()} is {input!r}, but {msg.removeprefix('Input ')}"
+def _sentence(*, type: str, loc: tuple[int | str, ...], input: object, msg: str, **_: object) -> str:  # noqa: A002 - pydantic's
+    name = str(loc[0]).upper()
+    if type == "missing":  # Its `input` would be all the others, also those that are secret.
+        return f"{name} is missing"
+    return f"{name} is {input!r}, but {msg.removeprefix('Input ')}"

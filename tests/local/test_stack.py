@@ -19,6 +19,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from common.mongo.client import database
+from infra.local.backup.cluster import ClusterEnv
 from infra.local.env import Env, Unusable, read
 from infra.local.stack.gateway import Route, read_routes
 from infra.local.stack.keys import Keys
@@ -441,6 +442,15 @@ def test_a_port_is_a_number_that_leaves_room_above_it(value: str, monkeypatch: p
     monkeypatch.setenv("PORT", value)
     with pytest.raises(Unusable, match=f"PORT is {value!r}, but should be "):
         read(Env)
+
+
+def test_a_missing_variable_is_named_and_no_other_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TO", "s3://souk-backups")
+    monkeypatch.setenv("NATS_URL", "nats://backup:made-up@nats:4222")
+    monkeypatch.delenv("MONGO_URL", raising=False)
+    with pytest.raises(Unusable) as refused:
+        read(ClusterEnv)
+    assert str(refused.value) == "MONGO_URL is missing"
 
 
 async def failure(**variables: str) -> tuple[int | None, str]:
