@@ -28,7 +28,7 @@ MADE_UP = {
     "services/web/assets/gate-door.js": {"3ea6cf17f95e", "6a40fbb3bd3c"},  # two alphabets
     "tests/k8s/conftest.py": {"3cbcd90adc4b"},
     "tests/local/test_cluster_backup.py": {"112bb7913047", "83a5b8a7b2e1"},
-    "tests/local/test_stack.py": {"1a91d62f7ca6"},
+    "tests/local/test_stack.py": {"1a91d62f7ca6", "ff2f456a1a26"},
 }
 """Files with made-up secrets, and the beginning of the SHA-1 of each: that of another one is not known."""
 
