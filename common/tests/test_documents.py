@@ -56,6 +56,12 @@ async def show(name: str, user: OptionalUser, legs: Annotated[int | None, Query(
     return name
 
 
+@router.get("/sat-on")
+async def sat_on(name: str) -> str:
+    """Name one."""
+    return name
+
+
 @router.delete("/chairs/{name}")
 async def burn(name: str, operator: Operator) -> None:
     """Burn one."""
@@ -111,6 +117,10 @@ def test_a_route_need_not_say_what_its_dependencies_and_the_middleware_answer() 
         "503": ["unavailable"],
     }
     assert codes("get", "/api/chairs/{name}") == {"422": ["validation_failed"], "503": ["unavailable"]}
+    assert codes("get", "/api/sat-on") == {
+        "422": ["validation_failed"],
+        "503": ["unavailable"],
+    }  # The name may be missing.
 
 
 def test_a_session_is_needed_or_welcome_or_neither() -> None:

@@ -475,6 +475,17 @@ async def test_what_another_site_sends_with_a_cookie_changes_nothing(
 
 
 @pytest.mark.parametrize(
+    "authorization", ["Basic x", "Bearer", "Bearerx y", "", "Bearer any"], ids=lambda value: value or "empty"
+)
+async def test_no_authorization_lets_another_site_use_a_cookie(authorization: str, client: httpx.AsyncClient) -> None:
+    headers = {"Origin": "http://evil.test", "Authorization": authorization, "Cookie": "session=any; refresh=any"}
+
+    refused = await client.post("/api/chairs", json={"title": "Chair"}, headers=headers)
+
+    assert (refused.status_code, refused.json()["code"]) == (403, "cross_site")
+
+
+@pytest.mark.parametrize(
     "headers",
     [
         {},

@@ -1,11 +1,13 @@
 """State and events in one guarded write; every event reaches the bus, whatever dies on the way."""
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import bson
 import pytest
 from pymongo import ASCENDING
 from pymongo.errors import DuplicateKeyError
@@ -331,6 +333,35 @@ async def test_two_sweepers_at_once_publish_each_event_once(
     assert len(await events.published(StockChanged, 50)) == 50
 
 
+async def test_a_backlog_of_large_events_is_swept_without_holding_all_of_it(db: Database, relay: Relay) -> None:
+    count, note = 1_200, "x" * 60_000
+    for _ in range(count // 50):
+        shelves = [Shelf.new() for _ in range(50)]
+        await db.shelves.insert_many(
+            [{"_id": shelf.id, "name": shelf.name, "pending": [large_event(shelf, note)]} for shelf in shelves]
+        )
+
+    tracemalloc.start()
+    try:
+        while await relay.sweep():
+            """There may be more."""
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert await nothing_pending(db)
+    assert peak < count * len(note) * 0.8
+
+
+def large_event(shelf: Shelf, note: str) -> dict[str, Any]:
+    """An old event of this shelf, with a long text."""
+    shelf.put()
+    [event] = shelf.recorded
+    envelope = replace(Envelope.of(event), time=datetime.now(UTC) - timedelta(minutes=1))
+    stored = envelope.to_document()
+    return {**stored, "body": f'{stored["body"][:-1]},"note":"{note}"}}'}
+
+
 async def test_what_was_written_a_moment_ago_is_left_to_its_writer(db: Database, relay: Relay, events: Events) -> None:
     shelf = Shelf.new()
     shelf.put()
@@ -387,6 +418,41 @@ async def test_while_the_bus_is_away_commands_succeed_and_their_events_leave_whe
     assert sorted(event.item_id for event in published if isinstance(event, StockChanged)) == sorted(
         shelf.id for shelf in (*shelves, late)
     )
+
+
+async def test_many_small_changes_of_one_document_stay_far_below_what_mongodb_takes(
+    db: Database, nats_server: Callable[[], NatsServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_DOCUMENT_BYTES", 40_000)
+    monkeypatch.setattr(module, "MUCH_WAITS", 10_000, raising=False)
+    monkeypatch.setattr(module, "SWEEP_AFTER", timedelta(0))
+    server = nats_server()
+    await server.start()
+    try:
+        async with (
+            Bus.connected(server.url, "orders") as bus,
+            Relay.running(bus, db.shelves, sweep_every=0.05) as relay,
+        ):
+            outbox = Outbox(db.shelves, relay)
+            shelf = Shelf.new()
+            await outbox.save(shelf)
+            await server.kill()
+            await eventually(lambda: is_connected(bus, False))
+
+            async def put_often() -> None:
+                for _ in range(500):
+                    await outbox.update(loading(db, shelf), Shelf.put)
+
+            with pytest.raises(Unavailable, match="wait for the bus"):
+                await put_often()
+            before = await kept(db, shelf)
+            await outbox.update(loading(db, shelf), Shelf.put, command=False)
+            assert len(bson.encode(before)) >= 40_000
+            assert (await kept(db, shelf))["count"] == before["count"] + 1
+            await server.start()
+            await eventually(lambda: nothing_pending(db), seconds=30)
+    finally:
+        await server.stop()
 
 
 async def is_connected(bus: Bus, connected: bool) -> bool:

@@ -69,6 +69,7 @@ async def test_a_hung_member_delays_only_what_it_asked_for_and_makes_no_dead_let
         assert await events.dead_letters(0) == []
 
 
+@pytest.mark.prove
 async def test_a_member_that_was_hung_takes_messages_again(bus_url: str, events: Events, tmp_path: Path) -> None:
     async with Member(bus_url, tmp_path).running() as member, Bus.connected(bus_url, "orders") as orders:
         member.send(signal.SIGSTOP)

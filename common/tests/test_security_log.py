@@ -1,9 +1,13 @@
 """The security log of a process: what it says of a flood, and how its entries get onto the bus."""
 
+import asyncio
 import json
 import logging
+from contextlib import suppress
+from typing import Any
 
 import pytest
+from nats.js.api import PubAck
 
 from common import security_log
 from common.bus.security import publishing
@@ -91,4 +95,26 @@ async def test_entries_are_published_in_order_and_the_last_ones_at_the_end(event
         for _ in range(5):
             log.note("exported", user_id)
     assert await published() == ["signed_in 1", "exported 1", "exported 4"]
+    assert not log.waiting
+
+
+async def test_leaving_ends_although_a_cancellation_is_lost_that_comes_with_an_answer(
+    events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, answers, right = SecurityLog(), asyncio.Event(), events.js.publish
+
+    async def lose_a_cancellation(*args: Any, **kwargs: Any) -> PubAck:
+        """As `asyncio.wait_for` on Python 3.11, by which the client waits for the answer."""
+        answer = await right(*args, **kwargs)
+        answers.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.1)
+        return answer
+
+    monkeypatch.setattr(events.js, "publish", lose_a_cancellation)
+    log.note("denied", "ada")
+    async with asyncio.timeout(10):
+        async with publishing(log, events.js, "auth"):
+            await answers.wait()
+
     assert not log.waiting

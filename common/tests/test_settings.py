@@ -22,11 +22,17 @@ VALUES = {
     "MONGO_URL": "mongodb://x:the-database-password@127.0.0.1/x",
 }
 
+TAKEN = (
+    *("ENV", "HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "NATS_REPLICAS", "HOLD_SECONDS", "SECRETS_DIR"),
+    *("TLS_CERT_FILE", "TLS_KEY_FILE"),
+)
+"""Those that have a default."""
+
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """All required settings, and no others."""
-    for name in ("ENV", "HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "NATS_REPLICAS", "HOLD_SECONDS", "SECRETS_DIR"):
+    for name in TAKEN:
         monkeypatch.delenv(name, raising=False)
     for name, value in VALUES.items():
         monkeypatch.setenv(name, value)
@@ -50,6 +56,8 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         "env": "dev",
         "host": "127.0.0.1",
         "port": 8123,
+        "tls_cert_file": None,
+        "tls_key_file": None,
         "log_level": "INFO",
         "log_format": None,
         "nats_url": SecretStr(VALUES["NATS_URL"]),

@@ -1,11 +1,13 @@
 """A message's tries are counted when a handler began, whatever else the bus, the servers and the replicas do."""
 
 import asyncio
+import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import nats
 import pytest
 
 from common.bus import consumers as bus_consumers
@@ -15,6 +17,7 @@ from common.bus.consumers import Consumers, RetryLater
 from common.bus.envelope import Envelope
 from common.bus.provision import provision
 from common.events import StockChanged
+from infra.servers.nats import NatsServer
 from tests.support.bus import Events
 from tests.support.member import AWAY, DEADLY, Member
 from tests.support.waiting import eventually
@@ -73,6 +76,39 @@ async def test_asking_for_a_later_call_uses_no_try(bus_url: str, events: Events)
         await events.handled("ORDERS")
     assert calls == 8
     assert await events.dead_letters(0) == []
+
+
+async def test_a_bus_that_goes_away_before_a_call_asks_for_a_later_one_uses_no_try(
+    nats_server: Callable[[], NatsServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    server, calls = nats_server(), 0
+    await server.start()
+
+    async def handle(_: StockChanged) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            await server.kill()  # The try is on record as begun.
+        if calls <= 2:
+            raise RetryLater(0.05)
+
+    async def is_waiting() -> bool:
+        return "waiting for the bus to record a try" in caplog.text
+
+    try:
+        async with items(server.url, handle) as bus:
+            await bus.publish(stocks(1))
+            await eventually(is_waiting, 20)
+            await server.start()
+            connection = await nats.connect(server.url)
+            events = Events(connection.jetstream(timeout=10))
+            await events.handled("ORDERS")
+            letters = await events.dead_letters(0)
+            await connection.close()
+        assert (calls, letters) == (3, [])
+    finally:
+        await server.stop()
 
 
 async def test_a_call_that_takes_too_long_uses_no_try(
@@ -172,6 +208,7 @@ async def dead_or_lettered(member: Member, events: Events) -> bool:
     return member.is_dead or bool(await events.dead_letters(0))
 
 
+@pytest.mark.prove
 async def test_killing_a_process_that_waits_for_a_server_uses_no_try(
     bus_url: str, events: Events, tmp_path: Path
 ) -> None:

@@ -146,8 +146,8 @@ class SessionEnd(StrEnum):
 class PasskeyChange(StrEnum):
     """What has changed about signing in without a password.
 
-    `copied`: a passkey was refused, because its counter shows that somebody has a copy of it. `reset`: whoever runs
-    Souk has removed all of them, and the codes.
+    `copied`: a passkey was refused, because its counter shows that somebody has a copy of it. `reset`: all of
+    them, and the codes, are gone, because the password was reset by mail, or by whoever runs Souk.
     """
 
     ADDED = "added"
@@ -313,6 +313,8 @@ class ItemState(Event):
     quantity: Quantity
     status: ItemStatus
     pictures: tuple[Id, ...] = ()
+    focal_points: dict[Id, tuple[int, int]] = {}
+    """Of pictures that have one: percent from the left and from the top."""
     limit_per_buyer: Quantity | None = None
     sale_starts_at: AwareDatetime | None = None
     sale_ends_at: AwareDatetime | None = None
@@ -450,18 +452,35 @@ class PaymentRefunded(PaymentState, subject="payments.refunded"):
     """The money of a payment went back to the buyer. Owner: payments.
 
     If a refund had failed and an operator paid it by other means, `settled_by` is their address and `settlement` their
-    reason.
+    reason. `refunded_before` is the part that had gone back before, as was published.
     """
 
     reason: str
     settled_by: str | None = None
     settlement: str | None = None
+    refunded_before: MinorUnits = 0
+
+
+class PaymentPartlyRefunded(PaymentState, subject="payments.partly_refunded"):
+    """A part of the money of a payment went back at the provider: `refunded_amount` in all. Owner: payments.
+
+    Everything else stays as it is. Before, `refunded_before` was published. The amount becomes less only if the refund
+    of a part fails later: then `failure` is the reason.
+    """
+
+    refunded_amount: MinorUnits
+    refunded_before: MinorUnits = 0
+    failure: str | None = None
 
 
 class PaymentRefundFailed(PaymentState, subject="payments.refund_failed"):
-    """The provider could not give the money back, so it is still here: an operator settles it. Owner: payments."""
+    """The provider could not give the money back, so it is still here: an operator settles it. Owner: payments.
+
+    All but `refunded_amount`, which went back nevertheless.
+    """
 
     reason: str
+    refunded_amount: MinorUnits = 0
 
 
 class PaymentRefundRetried(PaymentState, subject="payments.refund_retried"):
@@ -542,7 +561,8 @@ class TicketTransferred(TicketState, subject="tickets.transferred"):
 class TicketAdmitted(TicketState, subject="tickets.admitted"):
     """Somebody was admitted at a gate. Owner: tickets.
 
-    `again`: the ticket was used already, at a gate that this one could not ask.
+    `again`: nobody should have been, but the gate could not ask: the ticket was used already, revoked, or given away.
+    `generation` is that of the code, so it may be older than that of the holder.
     """
 
     gate_id: Id

@@ -14,6 +14,7 @@ class Purpose(StrEnum):
     VERIFY_EMAIL = "verify_email"
     RESET_PASSWORD = "reset_password"  # noqa: S105 - the name of a purpose
     CHANGE_EMAIL = "change_email"
+    UNDO_EMAIL = "undo_email"
     ACCEPT_TICKET = "accept_ticket"
 
 

@@ -23,16 +23,22 @@ from common.batching import Batcher
 from common.bus.connection import Bus
 from common.bus.envelope import Envelope
 from common.errors import StaleWrite, Unavailable
-from common.mongo.client import AWAY, TIMEOUT, WITHOUT_PENDING, Collection, Document, newest, write_all
+from common.mongo.client import (
+    AWAY,
+    DUPLICATE_KEY,
+    TIMEOUT,
+    WITHOUT_PENDING,
+    Collection,
+    Document,
+    newest,
+    write_all,
+)
 from common.telemetry import BEHIND, BEHIND_FOR, RELAYED, Cause
 
 log = logging.getLogger(__name__)
 
 HAS_PENDING = {"pending.0": {"$exists": True}}
 """The filter of the partial index, and the sweeper's query. MongoDB uses the index only if they are the same."""
-
-DUPLICATE_KEY = 11000
-"""MongoDB's error code."""
 
 SWEEP_AFTER = timedelta(seconds=TIMEOUT + 2)
 """The sweeper publishes events older than this: a crash or a lost acknowledgement left them behind.
@@ -56,10 +62,13 @@ MAX_PENDING_BYTES = 64 * 1024 * 1024
 """Bytes of unpublished events at which new commands are refused."""
 
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
-"""Bytes of a document at which it takes no large event of a command. MongoDB's own limit is 16 MB."""
+"""Bytes of a document at which it takes no event of a command. MongoDB's own limit is 16 MB."""
 
 LARGE = 1_024
-"""Characters of an event that is large: `MAX_PENDING` smaller ones fit into one document."""
+"""Characters of an event before which the size of its document is always looked at."""
+
+MUCH_WAITS = 1024 * 1024
+"""Bytes of unpublished events from which on the size of the document is looked at before a smaller one, too."""
 
 UPDATE_ATTEMPTS = 10
 """How often an update is tried until it gives up against faster writers."""
@@ -160,8 +169,13 @@ class Relay:
         Only commands call this. What records how something ended (money came, a hold is over) is always saved.
         """
         events = self._behind.events + len(self._publisher)
-        if events >= MAX_PENDING or self._behind.bytes + self._queued_bytes >= MAX_PENDING_BYTES:
+        if events >= MAX_PENDING or self.waiting_bytes >= MAX_PENDING_BYTES:
             raise Unavailable("too many events wait for the bus; try again later")
+
+    @property
+    def waiting_bytes(self) -> int:
+        """About how many bytes of events wait, as far as this process knows."""
+        return self._behind.bytes + self._queued_bytes
 
     def send(self, outgoing: Sequence[Outgoing]) -> None:
         """Publish soon, without waiting: the events are stored, and the sweeper publishes those that fail here."""
@@ -308,7 +322,8 @@ class Outbox:
                 await self._confirm(aggregate)
                 return aggregate
             envelopes = self.envelopes(aggregate)
-            if command and any(len(envelope.body) >= LARGE for envelope in envelopes):
+            much = self.relay.waiting_bytes >= MUCH_WAITS
+            if command and (much or any(len(envelope.body) >= LARGE for envelope in envelopes)):
                 await self._check_size(aggregate)
             await self._save(aggregate, envelopes)
             return aggregate

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import dropwhile
 
 from pydantic import ValidationError
 from pymongo.read_concern import ReadConcern
@@ -36,6 +37,10 @@ class Stated:
     collection: Collection
     kind: type[Aggregate]
     stream: str
+    every_version: tuple[str, str] | None = None
+    """If every version has its event: the fields of events with the id and the version. What lost one is stated again,
+    also if the stream has the newest: else nobody would know whether the missing one is yet to come.
+    """
 
 
 def digest_of(event: Event) -> bytes:
@@ -47,33 +52,43 @@ def digest_of(event: Event) -> bytes:
 async def republish(bus: Bus, stated: Stated) -> tuple[int, int]:
     """Publish what the documents say and the stream lacks; return the numbers of documents and of events published.
 
-    Holds 16 bytes for each event of the stream in memory. Raises `Unavailable` if the bus does not store an event.
+    Holds 16 bytes for each event of the stream in memory, and the id of each document with `every_version`. Raises
+    `Unavailable` if the bus does not store an event.
     """
-    known = await _said(bus, stated.stream)
+    known = await _said(bus, stated)
     documents = published = 0
     batch: list[Envelope] = []
     majority = stated.collection.with_options(read_concern=ReadConcern("majority"))
     async with majority.find({}, WITHOUT_PENDING) as found:
         async for document in found:
             documents += 1
-            for event in stated.kind.from_document(document).restated():
-                if (digest := digest_of(event)) not in known:
-                    batch.append(Envelope.of(event, event_id=f"restated-{digest.hex()}"))
+            events = [(digest_of(event), event) for event in stated.kind.from_document(document).restated()]
+            # From the first that the stream lacks: what was told after it must come after it again.
+            for digest, event in dropwhile(lambda one: one[0] in known, events):
+                batch.append(Envelope.of(event, event_id=f"restated-{digest.hex()}"))
             if len(batch) >= PUBLISH_BATCH:
                 published += await _publish(bus, batch)
                 batch = []
     return documents, published + await _publish(bus, batch)
 
 
-async def _said(bus: Bus, stream: str) -> set[bytes]:
-    """Digests of the events that the stream has."""
+async def _said(bus: Bus, stated: Stated) -> set[bytes]:
+    """Digests of the events that the stream has; not of those before which a version is missing."""
     known: set[bytes] = set()
-    async with aclosing(bus.stored_messages(stream)) as messages:
+    whole_up_to: dict[str, int] = {}
+    async with aclosing(bus.stored_messages(stated.stream)) as messages:
         async for message in messages:
             try:
-                known.add(digest_of(message.event()))
+                event = message.event()
             except (ValidationError, KeyError):
                 continue  # Not an event. Its consumers have dead-lettered it.
+            if stated.every_version and hasattr(event, stated.every_version[1]):
+                key, version = (getattr(event, name) for name in stated.every_version)
+                before = whole_up_to.get(key, 0)
+                if version > before + 1 and not event.restated:
+                    continue
+                whole_up_to[key] = max(before, version)
+            known.add(digest_of(event))
     return known
 
 

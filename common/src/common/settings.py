@@ -6,6 +6,7 @@ What holds a password or a private key is a `SecretStr`, which no log and no tra
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ import jwt
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-S = TypeVar("S", bound="Settings")
+S = TypeVar("S", bound="Listening")
 
 DEVELOPMENT = "dev_"
 """How a password begins that the laptop's stack or `make secrets` has made."""
@@ -24,23 +25,41 @@ EX_CONFIG = 78
 """Exit code for a wrong configuration, as in sysexits.h."""
 
 
-class Settings(BaseSettings):
-    """Settings of every service. Each service adds its own; a setting without a default is required."""
+class WrongSetting(ValueError):
+    """A setting names what cannot be used. The message says which setting, and why."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name}: {why}")
+        self.name = name
+        self.why = why
+
+
+class Listening(BaseSettings):
+    """Settings of every process that answers HTTP."""
 
     model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
 
-    env: Literal["dev", "prod"] = "dev"
-    """`prod` is where real people buy: nothing that is for development is accepted there."""
     host: str = "127.0.0.1"
     port: int = 8000
+    tls_cert_file: Path | None = None
+    """The certificate that callers see, as PEM. Without it the process listens in the clear."""
+    tls_key_file: Path | None = None
+    """The key of the certificate, as PEM without a passphrase."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(_secrets_dir=os.environ.get("SECRETS_DIR"), **values)
+
+
+class Settings(Listening):
+    """Settings of every service. Each service adds its own; a setting without a default is required."""
+
+    env: Literal["dev", "prod"] = "dev"
+    """`prod` is where real people buy: nothing that is for development is accepted there."""
     log_level: str = "INFO"
     log_format: Literal["text", "json"] | None = None
     """By default `text` if standard output is a terminal, else `json`."""
     nats_url: SecretStr
     nats_replicas: int = 1
-
-    def __init__(self, **values: Any) -> None:
-        super().__init__(_secrets_dir=os.environ.get("SECRETS_DIR"), **values)
 
     @field_validator("*")
     @classmethod
@@ -137,6 +156,15 @@ def load(kind: type[S]) -> S:
     except ValidationError as error:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"]).upper()
-            why = "is missing" if problem["type"] == "missing" else f"is wrong: {problem['msg']}"
-            print(f"setting {name} {why}; set the environment variable or a file in SECRETS_DIR", file=sys.stderr)  # noqa: T201
+            _complain(name, "is missing" if problem["type"] == "missing" else f"is wrong: {problem['msg']}")
         raise SystemExit(EX_CONFIG) from None
+
+
+def refused(wrong: WrongSetting) -> SystemExit:
+    """Print which setting is wrong. Raise what is returned, to exit with status 78."""
+    _complain(wrong.name, f"is wrong: {wrong.why}")
+    return SystemExit(EX_CONFIG)
+
+
+def _complain(name: str, what: str) -> None:
+    print(f"setting {name} {what}; set the environment variable or a file in SECRETS_DIR", file=sys.stderr)  # noqa: T201

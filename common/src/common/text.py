@@ -1,5 +1,6 @@
 """What people may type: `LINE` is for titles and names, `TEXT` for descriptions, as in `Annotated[str, LINE]`.
-`SOME_TEXT` has something in it. `TIME_ZONE` is the IANA name of a time zone, as in `Europe/Berlin`.
+`SOME_TEXT` has something in it. `TIME_ZONE` is the IANA name of a time zone, as in `Europe/Berlin`. `CALENDAR` is for a
+day or a time in a query, which is not a number of seconds.
 
 Control characters (C0, DEL and C1) have no place in any, but a text may have tabs and ends of lines. These are for
 requests only: what was stored before this rule existed must still load.
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, GetJsonSchemaHandler
+from pydantic import AfterValidator, BeforeValidator, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _CONTROL_IN_TEXT = re.compile(r"(?!\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -34,6 +36,12 @@ def _time_zone(value: str) -> str:
     if value not in _time_zones():
         raise ValueError("it is not the name of a time zone, as in Europe/Berlin")
     return value
+
+
+def _begins_with_a_day(value: object) -> object:
+    if isinstance(value, str) and not _DAY.match(value):
+        raise ValueError("write a day as 2027-05-01, and a time as 2027-05-01T18:00:00Z")
+    return value  # Pydantic would take "86400" as well, as the second of January 1970.
 
 
 @cache
@@ -59,3 +67,4 @@ _ALLOWED = r"(?:[^\x00-\x08\x0b-\x1f\x7f-\x9f]|\r\n)*[\t-\r]*$"
 TEXT = _Characters(_text, rf"^[\t-\r]*{_ALLOWED}")
 SOME_TEXT = _Characters(_text, rf"^[\t-\r ]*[^\s\x00-\x1f\x7f-\x9f]{_ALLOWED}")
 TIME_ZONE = AfterValidator(_time_zone)
+CALENDAR = BeforeValidator(_begins_with_a_day)

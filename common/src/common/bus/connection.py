@@ -14,6 +14,8 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from pydantic import ValidationError
 
+from common.bus.address import address
+from common.bus.archive import Archive
 from common.bus.consumer_lag import ConsumerLag, consumer_lags
 from common.bus.consumers import RETRY_DELAYS, Consumer, Consumers, arguments_of
 from common.bus.dead_letter_replay import DeadLetterReplay
@@ -60,6 +62,7 @@ class Bus:
         self._away: tuple[type[Exception], ...] = (*away, BusError, Unavailable)
         self._js: JetStreamContext = client.jetstream(timeout=ACK_TIMEOUT, publish_async_max_pending=2_000)
         self._publisher = Publisher(client, self._js, service)
+        self._archive = Archive(self._js, self.request)
 
     @classmethod
     def of(
@@ -144,6 +147,7 @@ class Bus:
                 tries,
                 delays=self._delays,
                 away=self._away,
+                archive=self._archive,
             )
             for handler, wanted in consumers.subscriptions
         ]
@@ -157,7 +161,7 @@ class Bus:
 
     def listening(
         self, receive: Callable[[Event], None], *events: type[Event], past: float = 0
-    ) -> contextlib.AbstractAsyncContextManager[None]:
+    ) -> contextlib.AbstractAsyncContextManager[Listener]:
         """Call `receive` with every new event of these types (of one stream), in every process that listens.
 
         Before entering is over, it has got those of the last `past` seconds. There is no durable consumer, no
@@ -191,17 +195,21 @@ class Bus:
         return await consumer_lags(self._js, STREAMS)
 
     async def stored_message(self, stream: str, sequence: int) -> Message | None:
-        """A message of a stream; None if the stream no longer has it."""
-        return await read_one(self._js, stream, sequence)
+        """A message of a stream, or of its archive; None if neither has it."""
+        return await read_one(self._js, stream, sequence) or await self._archive.find(stream, sequence)
 
-    def stored_messages(self, stream: str, *subjects: str) -> AsyncGenerator[Message, None]:
-        """Every message of a stream (with one of `subjects`, if any is given), from the first to the newest now."""
-        return read_all(self._client, self._js, stream, subjects)
+    def stored_messages(self, stream: str, *subjects: str, archived: bool = True) -> AsyncGenerator[Message, None]:
+        """Every message of a stream (with one of `subjects`, if any is given), from the first to the newest now.
 
-    async def stored_events(self, *events: type[E]) -> AsyncGenerator[E, None]:
-        """Every event of these types (of one stream), from the first to the newest now, in order."""
+        Those that the stream has no longer come from the archive, unless they need not be `archived`.
+        """
+        return read_all(self._client, self._js, stream, subjects, archive=self._archive if archived else None)
+
+    async def stored_events(self, *events: type[E], archived: bool = True) -> AsyncGenerator[E, None]:
+        """Every event of these types (of one stream), from the first to the newest now, in order, see above."""
         [stream] = {event.stream for event in events}
-        async with aclosing(self.stored_messages(stream, *(event.subject for event in events))) as messages:
+        subjects = [event.subject for event in events]
+        async with aclosing(self.stored_messages(stream, *subjects, archived=archived)) as messages:
             async for message in messages:
                 try:
                     yield cast("E", message.event())
@@ -224,7 +232,7 @@ async def _connect(url: str, service: str, on_reconnect: Callable[[], None]) -> 
         log.warning("bus: %s", error or type(error).__name__)
 
     client = await nats.connect(
-        url.split(","),
+        **address(url),
         name=service,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.25,

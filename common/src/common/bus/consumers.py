@@ -16,6 +16,8 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from pydantic import ValidationError
 
+from common.bus.archive import Archive
+from common.bus.archive_delivery import deliver_archived, has_not_begun
 from common.bus.durables import ACK_WAIT, Durable
 from common.bus.message import Message
 from common.bus.subscription import DurableSubscription, StreamFilter, delivered
@@ -120,6 +122,7 @@ class Consumer(DurableSubscription):
         *,
         delays: Sequence[float],
         away: tuple[type[Exception], ...],
+        archive: Archive,
     ) -> None:
         """A handler that fails with one of `away` is called again until it does not; no dead letter comes of that."""
         super().__init__(service, handler.__name__, wanted)
@@ -128,23 +131,52 @@ class Consumer(DurableSubscription):
         self._tries = tries
         self._delays = delays
         self._away = away
+        self._archive = archive
+        self._reading: list[asyncio.Task[None]] = []
         self._waiting = 0
+
+    async def _begin(self, durable: Durable) -> None:
+        """See `DurableSubscription`. What is in the archive comes first, if the durable is new."""
+        if await has_not_begun(self._js, self._archive, durable):
+            self._reading.append(asyncio.create_task(self._begin_in_archive(durable)))
+        else:
+            await super()._begin(durable)
+
+    async def _begin_in_archive(self, durable: Durable) -> None:
+        await deliver_archived(self._archive, durable, self.handle, self._tries)
+        while True:
+            try:
+                return await super()._begin(durable)
+            except NatsError as error:
+                log.warning("cannot begin with %s yet: %s", durable.name, error or type(error).__name__)
+                await asyncio.sleep(TIMED_OUT_DELAY)
+
+    async def stop(self) -> None:
+        """See `DurableSubscription`. The next start reads the archive again."""
+        while reading := [task for task in self._reading if not task.done()]:
+            for task in reading:  # Python 3.11 may lose a cancellation that arrives together with a message.
+                task.cancel()
+            await asyncio.wait(reading, timeout=0.1)
+        await super().stop()
 
     async def _take(self, msg: Msg) -> None:
         await self.handle(msg, delivered(msg))
 
-    async def handle(self, msg: Msg, message: Message) -> None:
-        """Call the handler with `message`; then acknowledge `msg`, ask for it again, or make it a dead letter."""
+    async def handle(self, msg: Msg, message: Message) -> bool:
+        """Call the handler with `message`; then acknowledge `msg`, ask for it again, or make it a dead letter.
+
+        Returns whether the handler has ended without an error.
+        """
         try:
             event = self._wanted.decode(message)
         except ValidationError as error:
             await self.dead_letter(msg, message, f"{type(error).__name__}: {error}")
-            return
+            return False
         past = await self._tries.before(self.name, msg)
         if past.in_doubt and past.count > len(self._delays):
             # It never finished and never failed either: handling this message ends the process.
             await self.dead_letter(msg, message, "was tried again and again and never finished", past.count)
-            return
+            return False
         with working(
             self.service, f"process {message.subject}", _cause_of(message), "CONSUMER", self._attributes(message, event)
         ):
@@ -153,7 +185,9 @@ class Consumer(DurableSubscription):
             except RetryLater as later:
                 await self._hand_back(msg, past, later.delay)
             except asyncio.CancelledError:
-                await self._hand_back(msg, past, 0)
+                with contextlib.suppress(NatsError):  # There is no time to wait for the bus.
+                    await self._tries.ended(self.name, msg, past.count)
+                    await msg.nak(delay=0)
                 raise
             except HandlerTimeout as error:
                 await self._hand_back(msg, past, TIMED_OUT_DELAY)
@@ -163,6 +197,8 @@ class Consumer(DurableSubscription):
             else:
                 await msg.ack()
                 HANDLED.labels(self.name).inc()
+                return True
+        return False
 
     def _attributes(self, message: Message, event: Event) -> dict[str, str]:
         attributes = {
@@ -213,8 +249,8 @@ class Consumer(DurableSubscription):
             raise HandlerTimeout(f"took longer than {HANDLER_TIMEOUT:g} s") from error
 
     async def _hand_back(self, msg: Msg, past: Past, delay: float) -> None:
-        """Ask for the message again. The try that has just ended does not count."""
-        await self._tries.ended(self.name, msg, past.count)
+        """Ask for the message again. The try that has just ended does not count. Waits for the bus."""
+        await self._tries.undo(self.name, msg, past)
         await msg.nak(delay=delay)
 
     async def _failed(self, msg: Msg, message: Message, error: Exception, tries: int) -> None:

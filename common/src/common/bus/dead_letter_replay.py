@@ -12,6 +12,7 @@ from common.bus.consumers import REPLAYS, Consumer
 from common.bus.message import Message
 from common.bus.subscription import DurableSubscription, StreamFilter, delivered
 from common.clock import now
+from common.errors import Unavailable
 from common.events import DeadLetterReplayed
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class DeadLetterReplay(DurableSubscription):
     async def _hand_over(self, msg: Msg, request: Message, replay: DeadLetterReplayed, consumer: Consumer) -> None:
         try:
             message = await self._find(replay.source_stream, replay.source_sequence)
-        except NatsError as error:
+        except (NatsError, Unavailable) as error:
             log.warning("could not read the message to replay yet: %s", error)
             await msg.nak(delay=1)
             return

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -53,9 +54,11 @@ class Listener:
         self._past = timedelta(seconds=past)
         self._next = 0
         self._looked = 0.0
+        self.complete_at = -math.inf
+        """What the stream had at this time (monotonic) has all been passed on."""
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator["Listener"]:
         """Listen. No event is missed from the moment of entering on, and those of the past have been received."""
         self._next = await self._newest() + 1
         if self._past:
@@ -64,7 +67,7 @@ class Listener:
             await self._catch_up()
         task = asyncio.create_task(self._run())
         try:
-            yield
+            yield self
         finally:
             while not task.done():  # Python 3.11 loses a cancellation that arrives with a message: cancel again.
                 task.cancel()
@@ -111,11 +114,12 @@ class Listener:
 
     async def _catch_up(self) -> None:
         """Pass on what the stream has and the news did not bring."""
-        self._looked = time.monotonic()
+        began = self._looked = time.monotonic()
         self._next = min(self._next, await self._newest() + 1)  # A stream that was lost begins again.
         async with aclosing(read_all(self._client, self._js, self._stream, (), self._next)) as missed:
             async for message in missed:
                 self._pass_on(message)
+        self.complete_at = began
 
     def _pass_on(self, message: Message) -> None:
         self._next = message.sequence + 1

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
+from common.repeated import repeated
 from common.security_log import SecurityLog
 
 log = logging.getLogger(__name__)
@@ -23,26 +24,22 @@ PATIENCE = 2.0
 @asynccontextmanager
 async def publishing(security_log: SecurityLog, js: JetStreamContext, service: str) -> AsyncIterator[None]:
     """Publish its entries, in order, while inside, and the last ones on leaving. Without the bus, they wait."""
-    task = asyncio.create_task(_run(security_log, js, service))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        security_log.close_window(early=True)
-        with contextlib.suppress(NatsError, TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                await _publish(security_log, js, service)
 
-
-async def _run(security_log: SecurityLog, js: JetStreamContext, service: str) -> None:
-    while True:
-        await asyncio.sleep(EVERY)
+    async def publish(_over: asyncio.Event) -> None:
         security_log.close_window()
         try:
             await _publish(security_log, js, service)
         except NatsError as error:
             log.info("the security log waits for the bus: %s", error or type(error).__name__)
+
+    try:
+        async with repeated(publish, EVERY):
+            yield
+    finally:
+        security_log.close_window(early=True)
+        with contextlib.suppress(NatsError, TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await _publish(security_log, js, service)
 
 
 async def _publish(security_log: SecurityLog, js: JetStreamContext, service: str) -> None:

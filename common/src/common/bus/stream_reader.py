@@ -5,7 +5,8 @@ Any member that has the stream answers a direct get, also one that lags behind. 
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 from nats.aio.client import Client
@@ -14,6 +15,7 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
+from common.bus.archive import Archive
 from common.bus.message import Message
 
 FETCH_TIMEOUT = 5.0
@@ -43,23 +45,50 @@ async def read_one(js: JetStreamContext, stream: str, sequence: int) -> Message 
     return Message(stream, sequence, found.subject, found.time, found.headers or {}, found.data or b"")
 
 
+async def in_batches(messages: AsyncIterator[Message], size: int) -> AsyncGenerator[list[Message], None]:
+    """The messages, `size` at a time; the last ones may be fewer."""
+    batch: list[Message] = []
+    async for message in messages:
+        batch.append(message)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
 async def read_all(
-    client: Client, js: JetStreamContext, stream: str, subjects: Sequence[str], start: int = 1
+    client: Client,
+    js: JetStreamContext,
+    stream: str,
+    subjects: Sequence[str],
+    start: int = 1,
+    archive: Archive | None = None,
 ) -> AsyncGenerator[Message, None]:
-    """Every message of a stream (with one of `subjects`, if any is given), from `start` to the newest now."""
+    """Every message of a stream (with one of `subjects`, if any is given), from `start` to the newest now.
+
+    With an `archive`, those that the stream no longer has come from there.
+    """
     wanted = subjects[0] if len(subjects) == 1 else f"{stream.lower()}.>"
     newest = (await js.stream_info(stream)).state.last_seq
     answers = await client.subscribe(client.new_inbox())
     try:
         while start <= newest:
-            count = 0
-            async for message in _batch(client, answers, stream, wanted, start):
+            batch = [message async for message in _batch(client, answers, stream, wanted, start)]
+            # Asked afterwards: events may have left the stream before it answered.
+            if archive and start < (kept := await archive.ends(stream)):
+                async with aclosing(archive.read(stream, subjects, start, min(kept, newest + 1))) as archived:
+                    async for message in archived:
+                        yield message
+                start = kept
+                continue
+            for message in batch:
                 if message.sequence > newest:
                     return
-                count, start = count + 1, message.sequence + 1
+                start = message.sequence + 1
                 if len(subjects) < 2 or message.subject in subjects:
                     yield message
-            if not count:
+            if not batch:
                 if not await _has_more(js, stream, wanted, start, newest):
                     return
                 await asyncio.sleep(LAG_PAUSE)

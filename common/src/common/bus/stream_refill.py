@@ -6,16 +6,16 @@ under their own subject (a subject transform) and refuses a batch that would not
 
 import contextlib
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.api import StreamConfig, SubjectTransform
 from nats.js.errors import NotFoundError
 
+from common.bus.address import connected_to
 from common.bus.message import Message
 from common.bus.stream_reader import read_all
 from common.bus.streams import stream_config
@@ -43,6 +43,10 @@ class Refilled:
         self.name = stream
         self.last = 0
         """The sequence number of its newest message."""
+        self.gaps = False
+        """Whether a place before that one is empty."""
+        self.archived = 0
+        """The number up to which its messages are in the archive and not in the stream. Set it before `find`."""
 
     async def find(self) -> bool:
         """Look at the stream; return whether it is being refilled. One that is not there has no message."""
@@ -51,26 +55,24 @@ class Refilled:
         except NotFoundError:
             return False
         self.last = found.state.last_seq
+        self.gaps = found.state.messages != self.last - self.archived
         return found.config.subject_transform is not None
 
-    async def messages(self, limit: int | None = None) -> list[Message]:
-        """What the stream holds, or the first `limit` messages of it; nothing if there is no stream."""
-        found: list[Message] = []
+    async def read(self) -> AsyncGenerator[Message, None]:
+        """What the stream holds, oldest first; nothing if there is no stream."""
         with contextlib.suppress(NotFoundError):
             async with aclosing(read_all(self._client, self._js, self.name, ())) as messages:
                 async for message in messages:
-                    found.append(message)
-                    if len(found) == limit:
-                        break
-        return found
+                    yield message
 
     async def open(self) -> None:
         """Create the stream anew, without messages and durables. From now on it takes old messages and nothing else.
 
         What it takes is not passed on as news, and may be deleted until it is closed.
         """
-        await self._create(self._refillable().evolve(deny_delete=False))
-        self.last = 0
+        first = self.archived + 1 if self.archived else None
+        await self._create(self._refillable().evolve(deny_delete=False, first_seq=first))
+        self.last = self.archived
 
     async def shut(self) -> None:
         """Take no more messages from services; those that the stream has stay."""
@@ -154,14 +156,5 @@ async def refilling(url: str, stream: str, replicas: int) -> AsyncIterator[Refil
 
     If the refill fails, the stream stays closed for the services: their events wait, and the next refill goes on.
     """
-    client = await nats.connect(
-        url.split(","), name="refill", allow_reconnect=False, max_reconnect_attempts=1, error_cb=_ignore
-    )
-    try:
+    async with connected_to(url, "refill") as client:
         yield Refilled(client, stream, replicas)
-    finally:
-        await client.close()
-
-
-async def _ignore(_: Exception) -> None:
-    """Errors are also raised by the call that caused them."""

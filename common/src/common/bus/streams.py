@@ -42,6 +42,24 @@ FORGETFUL: Mapping[str, Mapping[str, int]] = {
 }
 """Streams that drop their oldest messages, and when."""
 
+SHARES: Mapping[str, int] = {
+    "ORDERS": 28,
+    "PAYMENTS": 22,
+    "ITEMS": 10,
+    "TICKETS": 8,
+    "DEAD_LETTERS": 6,
+    "EXPIRATION": 5,
+    "USERS": 5,
+    RETRIES: 3,
+    TRIES: 3,
+    SECURITY: 3,
+    "LETTERS": 1,
+}
+"""Percent of the bus's room that each stream may fill. The server reserves it: no other stream gets it."""
+
+SHARE = 5
+"""Percent for a stream that is not named there."""
+
 COMPARED = (
     *("subjects", "storage", "retention", "discard", "max_age", "max_msgs", "max_bytes", "max_msgs_per_subject"),
     *("duplicate_window", "allow_atomic", "allow_direct", "republish", "mirror", "sources", "subject_transform"),
@@ -50,10 +68,16 @@ COMPARED = (
 """The settings of a stream on which a promise depends. Of copies there may be more."""
 
 
-def stream_config(name: str, replicas: int = 1) -> StreamConfig:
-    """Streams keep everything, to be read again: a full disk refuses new messages.
+def byte_budget(name: str, room: int) -> int:
+    """How many of the bytes that JetStream may store in all are for this stream."""
+    return room * SHARES.get(name, SHARE) // 100
+
+
+def stream_config(name: str, replicas: int = 1, room: int | None = None) -> StreamConfig:
+    """Streams keep everything, to be read again: one that is full refuses new messages.
 
     Only those in `FORGETFUL` drop the oldest. What any other has stored it passes on under `news.`, to whoever listens.
+    With a `room`, the bytes that JetStream may store, each has its budget of it (docs/decisions/years.md).
     """
     subjects = f"{name.lower()}.>"
     config = StreamConfig(
@@ -66,6 +90,7 @@ def stream_config(name: str, replicas: int = 1) -> StreamConfig:
         duplicate_window=120,
         allow_atomic=True,
         allow_direct=True,
+        max_bytes=None if room is None else byte_budget(name, room),
     )
     if limits := FORGETFUL.get(name):
         return config.evolve(discard=DiscardPolicy.OLD, **limits)
@@ -73,11 +98,14 @@ def stream_config(name: str, replicas: int = 1) -> StreamConfig:
 
 
 def differences(found: StreamConfig, wanted: StreamConfig) -> list[str]:
-    """A sentence for each setting of a stream that is other than it should be."""
+    """A sentence for each setting of a stream that is other than it should be. Where no budget is wanted, any will do.
+
+    A service does not know the budgets: too small a one refuses events, which wait in the outbox, and loses none.
+    """
     wrong = [
         f"{field} is {_set(found, field)!r} and should be {_set(wanted, field)!r}"
         for field in COMPARED
-        if _set(found, field) != _set(wanted, field)
+        if _set(found, field) != _set(wanted, field) and not (field == "max_bytes" and wanted.max_bytes is None)
     ]
     if (found.num_replicas or 1) < (wanted.num_replicas or 1):
         wrong.append(f"num_replicas is {found.num_replicas} and should be {wanted.num_replicas}")

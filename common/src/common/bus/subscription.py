@@ -96,9 +96,14 @@ class DurableSubscription(ABC):
         """Take messages from now on. What was read before this start is not read again."""
         self._client = client
         self._js = js
-        self._pullers = [Puller(client, js, durable, self._take) for durable in self.durables]
-        for puller in self._pullers:
-            await puller.start()
+        for durable in self.durables:
+            await self._begin(durable)
+
+    async def _begin(self, durable: Durable) -> None:
+        """Take the messages of one durable from now on."""
+        puller = Puller(self._client, self._js, durable, self._take)
+        self._pullers.append(puller)
+        await puller.start()
 
     async def stop(self) -> None:
         """Take no more messages; finish those in hand within 10 seconds. The rest goes to another replica."""

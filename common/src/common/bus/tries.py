@@ -20,7 +20,10 @@ from nats.js.errors import NotFoundError
 log = logging.getLogger(__name__)
 
 TRIES = "TRIES"
-"""The stream of the records, one for each message and handler: `tries.orders.follow_item.ITEMS.7`."""
+"""The stream of the records, one for each message and handler: `tries.orders.follow_item.ITEMS.7`.
+
+Archived messages are delivered in batches, and each batch has one too: `tries.orders.follow_item.ITEMS.from.7`.
+"""
 
 PAUSE = 0.5
 """Seconds until the next attempt to read or write a record while the bus is away."""
@@ -50,11 +53,28 @@ class Tries:
         """The tries of a message until now. Waits for the bus."""
         if msg.metadata.num_delivered == 1:
             return FIRST
+        return await self._read(self._subject(handler, msg)) or Past(0, in_doubt=True)
+
+    async def begin_batch(self, handler: str, stream: str, start: int) -> bool:
+        """Record that the messages of the batch from `start` on begin. Returns whether all may be first deliveries.
+
+        They are not if the batch has begun before, and one of them may have ended the process. Waits for the bus.
+        """
+        subject = self._batch(handler, stream, start)
+        past = await self._read(subject)
+        await self._write_surely(subject, 0, ended=False)
+        return past is None or not past.in_doubt
+
+    async def end_batch(self, handler: str, stream: str, start: int) -> None:
+        """Record that every message of a batch was handled. Waits for the bus."""
+        await self._write_surely(self._batch(handler, stream, start), 0, ended=True)
+
+    async def _read(self, subject: str) -> Past | None:
         while True:
             try:
-                record = json.loads((await self._js.get_last_msg(TRIES, self._subject(handler, msg))).data or b"")
+                record = json.loads((await self._js.get_last_msg(TRIES, subject)).data or b"")
             except NotFoundError:
-                return Past(0, in_doubt=True)
+                return None
             except NatsError as error:
                 await self._wait(error)
             else:
@@ -72,22 +92,32 @@ class Tries:
             yield
 
     async def _begin(self, handler: str, msg: Msg, count: int) -> None:
-        while True:
-            try:
-                return await self._write(handler, msg, count, ended=False)
-            except NatsError as error:  # The record may be there. To give up now would count a try that never began.
-                await self._wait(error)
+        # If the bus goes away, the record may be there. To give up now would count a try that never began.
+        await self._write_surely(self._subject(handler, msg), count, ended=False)
+
+    async def undo(self, handler: str, msg: Msg, past: Past) -> None:
+        """Record that the last try does not count. Waits for the bus."""
+        await self._write_surely(self._subject(handler, msg), past.count, ended=True)
 
     async def ended(self, handler: str, msg: Msg, count: int) -> None:
         """Record that the last try ended, and that now `count` have failed."""
-        await self._write(handler, msg, count, ended=True)
+        await self._write(self._subject(handler, msg), count, ended=True)
 
-    async def _write(self, handler: str, msg: Msg, count: int, *, ended: bool) -> None:
-        record = json.dumps({"count": count, "ended": ended}).encode()
-        await self._js.publish(self._subject(handler, msg), record)
+    async def _write_surely(self, subject: str, count: int, *, ended: bool) -> None:
+        while True:
+            try:
+                return await self._write(subject, count, ended=ended)
+            except NatsError as error:
+                await self._wait(error)
+
+    async def _write(self, subject: str, count: int, *, ended: bool) -> None:
+        await self._js.publish(subject, json.dumps({"count": count, "ended": ended}).encode())
 
     def _subject(self, handler: str, msg: Msg) -> str:
         return f"tries.{self._service}.{handler}.{msg.metadata.stream}.{msg.metadata.sequence.stream}"
+
+    def _batch(self, handler: str, stream: str, start: int) -> str:
+        return f"tries.{self._service}.{handler}.{stream}.from.{start}"
 
     async def _wait(self, error: NatsError) -> None:
         log.info("waiting for the bus to record a try: %s", error or type(error).__name__)

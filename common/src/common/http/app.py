@@ -16,6 +16,7 @@ from common.http.middleware import HeadMiddleware, RequestMiddleware
 from common.http.operations import operations
 from common.http.problems import add_problem_handlers
 from common.http.road import Road
+from common.http.tls import context_factory
 from common.http.traces import traced
 from common.metrics import loop_watched
 from common.settings import Settings, load
@@ -112,6 +113,7 @@ def serve(app: FastAPI, kind: type[Settings], service: str) -> None:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=10,
+        ssl_context_factory=context_factory(settings),
     )
     server = _Server(config)
     server.run()

@@ -163,7 +163,9 @@ def _drop_null(parameter: Json) -> None:
 
 
 def _can_be_wrong(parameter: Json) -> bool:
-    """Whether there are texts that do not fit: any fits a string without a pattern, a length or a list of values."""
+    """Whether it can be missing, or there are texts that do not fit. Any fits a string of which no more is said."""
+    if parameter.get("required") and parameter["in"] != "path":
+        return True
     schema = parameter["schema"]
     return schema.get("type") != "string" or bool(set(schema) - {"type", "title", "description", "examples", "default"})
 

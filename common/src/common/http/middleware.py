@@ -195,9 +195,9 @@ def _in_time(receive: Receive, length: int) -> Receive:
 def _from_another_site(given: Mapping[bytes, bytes]) -> bool:
     """Whether a browser says that a page of another origin caused the request: it may carry a cookie that is not meant.
 
-    A request with `Authorization` carries no such thing, and one without these headers comes from no browser.
+    One with a bearer token and no cookie carries no such thing, and one without these headers comes from no browser.
     """
-    if b"authorization" in given:
+    if given.get(b"authorization", b"")[:7].lower() == b"bearer " and b"cookie" not in given:
         return False
     if site := given.get(b"sec-fetch-site"):
         return site not in OWN_SITE

@@ -134,6 +134,10 @@ def public_jwk(key: Ed25519PublicKey) -> dict[str, str]:
     return {**jwk, "kid": kid, "use": "sig", "alg": ALGORITHM}
 
 
+DEVICE_COOKIE = "device"
+"""The cookie of a device that somebody has signed in on."""
+
+
 def cookie_name(name: str, *, secure: bool) -> str:
     """The name of a cookie on the wire: with https, one that no other host of the same site can set (RFC 6265bis)."""
     return f"__Host-{name}" if secure else name

@@ -42,6 +42,9 @@ NOT_READY = {
 driver tries a call once more after one of the others.
 """
 
+NO_SPACE = "No space left on device"
+"""In the message of an error that has no code of its own: what needs a new file does not fit on the disk."""
+
 WITHOUT_PENDING: Mapping[str, int] = {"pending": 0}
 """The projection of every load: only the relay reads `pending`."""
 
@@ -76,7 +79,7 @@ class MemberNotReady(ConnectionFailure):
 
 
 class Client(AsyncMongoClient[Document]):
-    """A client whose calls raise `MemberNotReady` for an error with one of the codes `NOT_READY`."""
+    """A client whose calls raise `MemberNotReady` for an error with one of the codes `NOT_READY`, or of a full disk."""
 
     async def _retry_internal(self, *args: Any, **options: Any) -> Any:
         # The one method that all calls go through, reads, writes and commits. The driver has no public place for this.
@@ -86,7 +89,13 @@ class Client(AsyncMongoClient[Document]):
             if error.code in NOT_READY:
                 labels = (error.details or {}).get("errorLabels")  # By these, a transaction is tried again.
                 raise MemberNotReady(f"{NOT_READY[error.code]}: {error}", labels) from error
+            if NO_SPACE in str(error):
+                raise MemberNotReady(f"the disk is full: {error}") from error
             raise
+
+
+DUPLICATE_KEY = 11000
+"""MongoDB's error code."""
 
 
 async def write_all(
@@ -94,15 +103,30 @@ async def write_all(
 ) -> BulkWriteResult:
     """One bulk write, in which each write stands for itself.
 
-    Raises `BulkWriteError` if some were refused, and `WTimeoutError` if the majority has not confirmed what was written
-    or refused: the driver's error for both is the first one, which does not mean that the server is away.
+    Raises `BulkWriteError` if some were refused, `MemberNotReady` if the disk is full, and `WTimeoutError` if the
+    majority has not confirmed what was written or refused: the driver's error for each is the first one, which does not
+    mean that the server is away.
     """
     try:
         return await collection.bulk_write(writes, ordered=False)
     except BulkWriteError as error:
-        if (error.details or {}).get("writeConcernErrors"):
+        details = error.details or {}
+        if any(NO_SPACE in problem["errmsg"] for problem in details.get("writeErrors", [])):
+            raise MemberNotReady("the disk is full") from error
+        if details.get("writeConcernErrors"):
             raise WTimeoutError("not yet known to the majority") from error
         raise
+
+
+async def write_unless_there(collection: Collection, write: InsertOne[Document] | UpdateOne) -> bool:
+    """One write; False if a unique index refuses it, because of what the majority has. Raises as `write_all`."""
+    try:
+        await write_all(collection, [write])
+    except BulkWriteError as error:
+        if any(problem["code"] != DUPLICATE_KEY for problem in (error.details or {}).get("writeErrors", [])):
+            raise
+        return False
+    return True
 
 
 def look_up(collection: Collection, fields: Mapping[str, int] = WITHOUT_PENDING) -> Batcher[str, Document | None]:
