@@ -70,7 +70,7 @@ def moved(kind: type[Event], version: int) -> Any:
         "amount": 1000,
         "currency": Currency.EUR,
     }
-    state |= {"reason": "told", "dispute": DisputeStatus.OPEN}
+    state |= {"reason": "told", "dispute": DisputeStatus.OPEN, "refunded_amount": 300}
     return kind(**{**state, "payment_version": version})
 
 
@@ -79,8 +79,11 @@ def payment(status: PaymentStatus = PaymentStatus.CAPTURED, **changes: Any) -> P
     return record.model_copy(update=changes)
 
 
-def charge(captured: bool = True, refunded: bool = False, amount: int = 1000) -> ChargeRecord:
-    return ChargeRecord(id="p", amount=amount, currency="EUR", captured=captured, refunded=refunded)
+def charge(captured: bool = True, refunded: bool = False, amount: int = 1000, part: int = 0) -> ChargeRecord:
+    back = amount if refunded else part
+    return ChargeRecord(
+        id="p", amount=amount, currency="EUR", captured=captured, refunded=refunded, refunded_amount=back
+    )
 
 
 def stock(**changes: Any) -> StockRecord:

@@ -29,6 +29,9 @@ from common.events import (
     OrderPlaced,
     PaymentAuthorized,
     PaymentCaptured,
+    TicketAdmitted,
+    TicketsIssued,
+    TicketsRevoked,
 )
 from common.ids import new_id
 from common.mongo.client import Database
@@ -225,6 +228,32 @@ async def test_the_word_of_orders_about_a_payment_is_read_with_the_payment(marke
 
     await market.publish(OrderPaymentAccepted.model_validate({**told, "order_version": 2, "payment_id": "p"}))
     assert (await market.check()).ok
+
+
+async def test_tickets_are_read_and_compared_with_what_was_published_about_them(market: Market) -> None:
+    order_id, item_id = new_id(), new_id()
+    sale = {"order_id": order_id, "item_id": item_id, "buyer_id": "b", "seller_id": "s", "quantity": 1}
+    where: dict[str, Any] = {"ticket_id": f"{order_id}-1", "order_id": order_id, "item_id": item_id, "holder_id": "b"}
+    where |= {"generation": 1, "gate_id": "g", "gate": "North", "at": now()}
+    ticket = {"unit": 1, "generation": 1, "admissions": [{"gate_id": "g", "device": "d", "seq": 1}], "strays": []}
+    booking = {"version": 3, "sale": {"payment_id": "p"}, "returned": ["p"], "tickets": [ticket]}
+    market.rows["tickets.bookings"][order_id] = booking
+    await market.publish(TicketsIssued.model_validate({**sale, "tickets_version": 1}))
+    await market.publish(TicketAdmitted.model_validate({**where, "tickets_version": 2}))
+    await market.publish(TicketsRevoked.model_validate({**sale, "tickets_version": 3}))
+    right = await market.check()
+    assert right.ok
+    assert right.counts["tickets"] == 1
+
+    booking["version"] = 4
+    await market.publish(TicketAdmitted.model_validate({**where, "tickets_version": 4, "gate": "South"}))
+    await market.publish(TicketsIssued.model_validate({**sale, "order_id": "nobody", "tickets_version": 1}))
+
+    report = await market.check(grace=0.3)
+    found = {(v.rule, v.subject.get("ticket", v.subject["order"])) for v in report.violations}
+    assert (Rule.ADMITTED_ONCE, f"{order_id}-1") in found
+    assert (Rule.BOOKS_AGREE, "nobody") in found  # Its tickets were issued, and are not there.
+    assert "one admission" in [v.expected for v in report.violations]
 
 
 async def test_money_is_counted_by_currency(market: Market) -> None:

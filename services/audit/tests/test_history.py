@@ -24,6 +24,7 @@ from common.events import (
     PaymentCaptured,
     PaymentDisputed,
     PaymentFailed,
+    PaymentPartlyRefunded,
     PaymentProcessing,
     PaymentRefunded,
     PaymentRefundFailed,
@@ -246,6 +247,26 @@ def test_an_expired_order_that_accepts_a_payment_is_held_again_and_ends_if_the_p
     last = shown[-1].order
     assert last
     assert (last.cancel_reason, last.accepted_payment, last.late_payment) == ("payment_failed", None, "accepted")
+
+
+def test_a_part_that_went_back_leaves_everything_else_as_it_was() -> None:
+    captured = entry("captured", 3, payment(PaymentCaptured, 2))
+    paid = entry("paid", 4, order(OrderPaid, 2, payment_id="payment"), "captured")
+    part = entry("part", 5, payment(PaymentPartlyRefunded, 3, refunded_amount=300))
+    opened = entry("opened", 6, payment(PaymentDisputed, 4, reason="fraudulent", dispute=DisputeStatus.OPEN))
+    more = entry("more", 7, payment(PaymentPartlyRefunded, 5, refunded_amount=400, refunded_before=300))
+    won = entry("won", 8, payment(PaymentDisputed, 6, reason="fraudulent", dispute=DisputeStatus.WON))
+
+    told = [LATE[0], captured, paid, part, opened, more, won]
+    shown = [snapshot.payments["payment"] for snapshot in snapshots_of(timeline_of(told))[-4:]]
+
+    assert statuses(*told)[-4:] == [
+        ("paid", ["captured"]),
+        ("paid", ["disputed"]),
+        ("paid", ["disputed"]),
+        ("paid", ["captured"]),
+    ]
+    assert [(one.refunded_amount, one.amount) for one in shown] == [(300, 1400), (300, 1400), (400, 1400), (400, 1400)]
 
 
 def test_a_refund_that_fails_and_a_dispute_are_what_happened_to_the_payment_later() -> None:

@@ -16,6 +16,7 @@ from common.events import (
     PaymentCaptured,
     PaymentDisputed,
     PaymentFailed,
+    PaymentPartlyRefunded,
     PaymentRefunded,
     PaymentRefundFailed,
     PaymentReleased,
@@ -33,6 +34,7 @@ AUTHORIZED = moved(PaymentAuthorized, 2)
         (payment(), [moved(PaymentCaptured, 2)]),
         (payment(PaymentStatus.REFUND_DUE, version=3), [moved(PaymentCaptured, 2)]),
         (payment(PaymentStatus.REFUNDED, version=4), [moved(PaymentRefunded, 4), moved(PaymentCaptured, 2)]),
+        (payment(version=3, refunded_amount=300), [moved(PaymentCaptured, 2), moved(PaymentPartlyRefunded, 3)]),
         (payment(PaymentStatus.FAILED), [moved(PaymentFailed, 2)]),
         (payment(PaymentStatus.AUTHORIZED), [AUTHORIZED]),
         (payment(PaymentStatus.CAPTURE_DUE, version=3), [AUTHORIZED, ACCEPTED]),
@@ -59,6 +61,8 @@ def test_a_payment_that_is_what_was_published_is_right(record: PaymentRecord, lo
         (payment(PaymentStatus.REFUNDED, version=4), [moved(PaymentCaptured, 2)], Rule.EVENTS_KEPT, False),
         (payment(PaymentStatus.PROCESSING), [moved(PaymentCaptured, 2)], Rule.BOOKS_AGREE, True),
         (payment(), [moved(PaymentCaptured, 2), moved(PaymentRefunded, 4)], Rule.BOOKS_AGREE, False),
+        (payment(refunded_amount=300), [moved(PaymentCaptured, 2)], Rule.EVENTS_KEPT, False),
+        (payment(version=3), [moved(PaymentCaptured, 2), moved(PaymentPartlyRefunded, 3)], Rule.EVENTS_KEPT, False),
         (payment(PaymentStatus.AUTHORIZED), [], Rule.EVENTS_KEPT, False),
         (payment(PaymentStatus.RELEASED, version=4), [AUTHORIZED], Rule.EVENTS_KEPT, False),
         (payment(PaymentStatus.REFUND_FAILED, version=7), [moved(PaymentRefunded, 6)], Rule.EVENTS_KEPT, False),
@@ -144,6 +148,44 @@ def test_what_an_operator_has_to_settle_is_found_and_its_money_is_where_the_reco
     assert findings[0].expected.startswith("an operator settles")
 
 
+PART = "300 EUR went back, as the gateway says"
+
+
+@pytest.mark.parametrize(
+    ("status", "buys", "where"),
+    [
+        (PaymentStatus.CAPTURED, paid(), Money(charged=1000, refunded=300, sellers=700)),
+        (
+            PaymentStatus.REFUND_FAILED,
+            paid(status=OrderStatus.REFUNDED),
+            Money(charged=1000, refunded=300, in_transit=700),
+        ),
+        (PaymentStatus.DISPUTED, paid(), Money(charged=1000, refunded=300, disputed=700)),
+    ],
+)
+def test_a_part_that_went_back_is_the_buyers_and_the_rest_is_where_the_records_say(
+    status: PaymentStatus, buys: OrderRecord, where: Money
+) -> None:
+    dispute = DisputeStatus.LOST if status is PaymentStatus.DISPUTED else None
+    partly = payment(status, refunded_amount=300, dispute=dispute)
+
+    money, findings = check_charge(partly, buys, charge(part=300), NOW)
+    _, unheard = check_charge(payment(status, dispute=dispute), buys, charge(part=300), NOW)
+
+    assert (money, money.difference) == (where, 0)
+    assert PART not in {finding.expected for finding in findings}
+    assert PART in {finding.expected for finding in unheard}
+
+
+def test_the_rest_of_a_refund_that_an_operator_paid_by_other_means_balances() -> None:
+    settled = payment(PaymentStatus.REFUNDED, settled_by="ola@souk.test", refunded_amount=300)
+
+    money, findings = check_charge(settled, paid(status=OrderStatus.REFUNDED), charge(part=300), NOW)
+
+    assert findings == []
+    assert (money.refunded, money.difference) == (1000, 0)
+
+
 @pytest.mark.parametrize("buys", [paid(), paid(status=OrderStatus.REFUNDED)])
 def test_a_lost_dispute_is_final_and_its_money_stays_with_the_bank(buys: OrderRecord) -> None:
     lost = payment(PaymentStatus.DISPUTED, dispute=DisputeStatus.LOST)
@@ -216,6 +258,8 @@ def test_a_charge_that_ends_nowhere_or_twice_is_found(
     [
         (payment(), paid(), charge(refunded=True)),
         (payment(), paid(), charge(amount=999)),
+        (payment(), paid(), charge(part=300)),
+        (payment(refunded_amount=300), paid(), charge()),
         (payment(), paid(), None),
         (payment(PaymentStatus.REFUNDED), paid(), charge(refunded=True)),
         (payment(PaymentStatus.REFUNDED), order(), charge()),

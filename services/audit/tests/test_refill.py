@@ -146,3 +146,29 @@ async def test_what_is_put_back_is_no_news(
         await eventually(hears)
     assert set(map(type, heard)) == {ItemListed}
     assert [event for event in heard if event != new] == []
+
+
+@pytest.mark.parametrize("lost", [slice(0, 2), slice(4, 6)], ids=["beginning", "middle"])
+async def test_events_that_a_damaged_disk_lost_are_back_in_their_places(
+    audit: World, known: list[Entry], items: Refilled, db: Database, lost: slice
+) -> None:
+    """A block of the bus that cannot be read leaves gaps; the events behind it are there."""
+    await lose_every_stream(audit.events)
+
+    async def rest() -> AsyncIterator[Message]:
+        for entry in known:
+            if entry not in known[lost]:
+                yield entry.to_message()
+
+    await items.open()
+    await items.put(rest())
+    await items.close()
+    later = audit.item()
+    await audit.events.deliver(later, event_id=later.item_id)
+
+    assert await refill_events(items, EventLog(db)) == 9
+
+    *older, newest = await stored(audit.events, "ITEMS")
+    assert older == known
+    assert (newest.id, newest.sequence) == (later.item_id, 11)
+    assert await refill_events(items, EventLog(db)) == 0

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 from audit.security.domain import Noted
 from audit.security.store import SecurityStore
 from common.clock import now
+from common.events import UserErased, UserVerified
 from common.ids import new_id
 from common.mongo.client import Database
 from common.security_log import Kind, SecurityEntry
+from tests.support.sessions import person
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -43,6 +45,19 @@ async def test_operators_see_the_newest_first_by_kind_and_by_person(audit: "Worl
         assert refused.status_code == 422, path
 
 
+async def test_of_an_erased_person_no_network_is_kept(audit: "World") -> None:
+    ada, bea = new_id(), new_id()
+    for user_id in (ada, bea):
+        await noted(audit, "auth", "signed_in", user_id, network="192.0.2.0/24")
+
+    await audit.events.deliver(UserErased(user_id=ada, account_version=2))
+    late = await noted(audit, "auth", "session_ended", ada, network="192.0.2.0/24")
+
+    seen = (await audit.get("/security"))["items"]
+    networks = {(entry["user_id"], entry["id"] == late.id): entry["network"] for entry in seen}
+    assert networks == {(ada, False): None, (ada, True): None, (bea, False): "192.0.2.0/24"}
+
+
 async def test_an_entry_that_comes_twice_is_one(audit: "World") -> None:
     user_id = new_id()
     entry = await noted(audit, "auth", "signed_in", user_id)
@@ -76,3 +91,33 @@ async def test_a_flood_of_one_kind_pushes_no_other_out(db: Database) -> None:
 
     assert len(await store.page("sign_in_failed", None, 100, None)) == 10
     assert len(await store.page("roles_changed", None, 100, None)) == 1
+
+
+async def test_somebody_sees_what_the_log_has_about_them_and_nothing_else(audit: "World") -> None:
+    ada, bea = person("Ada"), person("Bea")
+    first, second = [await noted(audit, "auth", "signed_in", ada.id, network="192.0.2.0/24") for _ in range(2)]
+    await noted(audit, "auth", "signed_in", bea.id)
+
+    async def mine(**query: Any) -> Any:
+        headers = audit.tokens.headers(ada)
+        return (await audit.http.get("/api/audit/mine/security", params=query, headers=headers)).json()
+
+    page = await mine(limit=1)
+    assert [entry["id"] for entry in page["items"]] == [second.id]
+    assert [entry["id"] for entry in (await mine(cursor=page["next"]))["items"]] == [first.id]
+
+
+async def test_the_events_before_the_last_one_that_was_seen_are_complete(audit: "World") -> None:
+    ada = person("Ada")
+    for version in range(5):
+        await audit.events.deliver(UserVerified(user_id=ada.id, account_version=version + 1))
+
+    async def versions(**query: Any) -> tuple[list[int], str]:
+        headers = audit.tokens.headers(ada)
+        found = (await audit.http.get("/api/audit/mine", params=query, headers=headers)).json()
+        return [event["fields"]["account_version"] for event in found], found[1]["id"] if len(found) > 1 else ""
+
+    newest, second = await versions()
+    assert newest == [5, 4, 3, 2, 1]
+    assert (await versions(before=second))[0] == [3, 2, 1]
+    assert (await versions(before="none"))[0] == []

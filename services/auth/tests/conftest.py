@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 
 from auth.main import app
 from common.clock import now
@@ -22,7 +24,23 @@ def keys() -> Tokens:
 
 
 @pytest.fixture
-def environment(mongo_url: str, bus_url: str, keys: Tokens, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def real_hashes() -> None:
+    """For a test that needs hashes as they are in production, or the time that they take."""
+
+
+@pytest.fixture
+def quick_hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Argon2 with a hundredth of its work, except for tests that use `real_hashes`."""
+    if "real_hashes" in request.fixturenames:
+        return
+    quick = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=1024, parallelism=1),))
+    monkeypatch.setattr(PasswordHash, "recommended", lambda: quick)
+
+
+@pytest.fixture
+def environment(
+    quick_hashes: None, mongo_url: str, bus_url: str, keys: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> pytest.MonkeyPatch:
     """What auth must be told; a test may set more before it asks for `auth`."""
     monkeypatch.setenv("MONGO_URL", mongo_url)
     monkeypatch.setenv("NATS_URL", bus_url)

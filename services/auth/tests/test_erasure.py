@@ -15,6 +15,7 @@ from auth.main import app
 from common.bus.connection import Bus
 from common.directory import Directory
 from common.events import SessionEnded, UserErased
+from common.http.sessions import COOKIE
 from common.ids import new_id
 from common.mongo.client import Database
 from tests.support.bus import Events
@@ -124,6 +125,8 @@ async def test_a_command_deletes_who_came_back_with_a_backup(
     auth: httpx.AsyncClient, db: Database, events: Events
 ) -> None:
     user = await signed_up(auth)
+    await auth.post("/api/users/password-reset", json={"email": ADA["email"]})
+    await auth.post("/api/users/signin", json={"email": ADA["email"], "password": "not this one"})
 
     assert await erase_by_id(user["id"])
     assert not await erase_by_id(user["id"])
@@ -131,6 +134,22 @@ async def test_a_command_deletes_who_came_back_with_a_backup(
     await events.published(UserErased, 2)  # The running auth does the rest.
     assert [word in await everything(db) for word in (b"quux", b"Firefox")] == [False, False]
     assert [ended.user_id for ended in await events.published(SessionEnded)] == [user["id"]]
+    [noted] = await events.messages("SECURITY", "security.auth.erased")
+    assert user["id"].encode() in noted.data
+
+
+async def test_what_others_have_typed_goes_with_the_address(auth: httpx.AsyncClient, db: Database) -> None:
+    await signed_up(auth)
+    bea = await auth.post("/api/users/signup", json=ADA | {"email": "bea@souk.test", "name": "Bea"})
+    token = {"Authorization": f"Bearer {bea.cookies[COOKIE]}"}
+    asked = {"password": ADA["password"], "new_email": ADA["email"]}
+    assert (await auth.post("/api/users/email", json=asked, headers=token)).status_code == 202
+    signed_in = {"email": ADA["email"], "password": ADA["password"]}
+    assert (await auth.post("/api/users/signin", json=signed_in)).status_code == 200
+
+    assert await erase(auth) == (204, None)
+
+    assert b"quux" not in await everything(db)
 
 
 def test_an_erased_account_says_so_again_after_the_bus_has_lost_everything() -> None:

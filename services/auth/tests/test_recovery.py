@@ -1,7 +1,6 @@
 """Addresses are proved, passwords replaced and addresses changed by links that work once."""
 
 import asyncio
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -114,26 +113,6 @@ async def test_a_new_password_ends_every_session_and_proves_the_address(
     assert (await auth.get("/api/users/currentuser")).json()["current_user"]["verified"] is True
 
 
-async def test_an_unknown_address_gets_the_same_answer_and_the_same_writes(
-    auth: httpx.AsyncClient, events: Events, db: Database
-) -> None:
-    await signed_up(auth)
-
-    async def timed(email: str) -> tuple[httpx.Response, float]:
-        began = time.perf_counter()
-        answer = await auth.post("/api/users/password-reset", json={"email": email})
-        return answer, time.perf_counter() - began
-
-    known = [await timed(ADA["email"]) for _ in range(5)]
-    unknown = [await timed("nobody@souk.test") for _ in range(5)]
-
-    assert {(a.status_code, a.content) for a, _ in known + unknown} == {(202, b"null")}
-    ratio = sorted(s for _, s in unknown)[2] / sorted(s for _, s in known)[2]
-    assert 0.2 < ratio < 5, ratio
-    assert await db.requests.count_documents({"purpose": "reset_password"}) == 10
-    assert len(await events.published(PasswordResetRequested, 5)) == 5
-
-
 async def test_an_address_gets_five_mails_an_hour_whoever_asks(
     auth: httpx.AsyncClient, events: Events, db: Database
 ) -> None:
@@ -215,7 +194,12 @@ async def test_in_production_a_sign_up_does_not_tell_whether_there_is_an_account
 
 
 @pytest.mark.parametrize(
-    "password", ["1234567890", "passwordpassword", "adalovelace1", "ada@souk.test", "Ada Lovelace", "qwertyuiop"]
+    "password",
+    [
+        *("1234567890", "passwordpassword", "adalovelace1", "ada@souk.test", "Ada Lovelace", "qwertyuiop"),
+        *("Password2024!", "Summer2024!", "Hallo12345!", "P@ssw0rd2024", "!!Welcome99", "Souk123456"),
+        *("adalovelac", "lovelaceada", "Lovelac2024"),
+    ],
 )
 async def test_a_password_that_is_guessed_first_is_refused_with_the_reason(
     auth: httpx.AsyncClient, password: str
@@ -242,6 +226,8 @@ async def test_a_password_that_is_guessed_first_is_refused_with_the_reason(
             "\u041eperator",
             "So\u0301uk",
         ),
+        *("S\u034fouk", "So\ufe0fuk", "Sou\u180bk", "Souk\U000e0100", "\ua731\u1d0f\u1d1c\u1d0b", "S\u00f8uk"),
+        *("SoukSupport", "Souk-Support", "OfficialSouk", "Operators", "SOUK24", "24 souk", "S0uk Team", "Souk1 2"),
         *("A\u200bda", "A\u202eda", "\u2067Ada", "Ada\ufeff", "A\u00adda", "\u3164", "A\u2028da"),
     ],
 )
@@ -253,7 +239,11 @@ async def test_a_name_that_misleads_is_refused(auth: httpx.AsyncClient, name: st
 
 
 @pytest.mark.parametrize(
-    "name", ["Zo\u00eb", "\u0410\u043d\u043d\u0430", "\u674e\u5c0f\u9f99", "O'Souki", "Souka Operatorson"]
+    "name",
+    [
+        *("Zo\u00eb", "\u0410\u043d\u043d\u0430", "\u674e\u5c0f\u9f99", "O'Souki", "Souka Operatorson"),
+        *("Soukaina El Idrissi", "Soukeyna", "\u00d8yvind S\u00f8rensen", "Marsouk", "R2D2", "Ella 3"),
+    ],
 )
 async def test_other_names_are_welcome(auth: httpx.AsyncClient, name: str) -> None:
     assert (await auth.post("/api/users/signup", json=ADA | {"name": name})).status_code == 201

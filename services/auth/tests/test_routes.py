@@ -151,6 +151,7 @@ async def test_nothing_secret_is_answered_or_published(auth: httpx.AsyncClient, 
         assert ADA["password"] not in text
 
 
+@pytest.mark.usefixtures("real_hashes")
 async def test_an_old_hash_is_replaced_at_the_next_sign_in(auth: httpx.AsyncClient, db: Database) -> None:
     await sign_up(auth)
     weak = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),)).hash(ADA["password"])
@@ -224,6 +225,17 @@ async def test_accounts_are_not_mass_produced_from_one_address(environment: pyte
     assert int(answers[2].headers["retry-after"]) >= 1
 
 
+async def test_accounts_are_not_mass_produced_from_many_addresses(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SIGNUPS_OVERALL", "1")
+    async with running(app) as auth:
+        answers = [await sign_up(auth, email=f"{n}@souk.test") for n in range(3)]
+
+    assert [a.status_code for a in answers] == [201, 201, 429]
+    assert answers[2].json()["code"] == "too_many_signups"
+    assert int(answers[2].headers["retry-after"]) >= 1
+
+
+@pytest.mark.usefixtures("real_hashes")
 async def test_when_too_many_hash_at_once_the_rest_is_told_to_come_back(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("PASSWORD_BACKLOG", "2")
     async with running(app) as auth:
@@ -233,6 +245,7 @@ async def test_when_too_many_hash_at_once_the_rest_is_told_to_come_back(environm
     assert {a.json()["code"] for a in answers if a.status_code == 503} == {"unavailable"}
 
 
+@pytest.mark.usefixtures("real_hashes")
 async def test_an_address_that_has_much_to_hash_leaves_room_for_the_others(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("PASSWORD_BACKLOG", "4")
     environment.setenv("PASSWORDS_PER_NETWORK", "2")

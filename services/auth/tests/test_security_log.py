@@ -12,6 +12,7 @@ import pytest
 from auth.sessions.store import SessionStore
 from common.http.sessions import REFRESH_COOKIE
 from common.mongo.client import Database
+from tests.support.authenticator import Authenticator, encoded
 from tests.support.bus import Events
 from tests.support.waiting import eventually
 
@@ -44,6 +45,49 @@ async def test_a_sign_in_is_noted_good_or_bad_without_the_address_that_was_tried
     bad = await noted("sign_in_failed")
     assert (bad["user_id"], bad["count"]) == (ola, 1)
     assert "@" not in json.dumps(bad)
+
+
+async def test_whatever_else_is_guessed_is_noted_as_well(auth: httpx.AsyncClient, noted: Noted) -> None:
+    ola, device = (await auth.post("/api/users/signup", json=OLA)).json()["id"], Authenticator()
+    made = device.create((await auth.post("/api/users/passkeys/options")).json())
+    assert (await auth.post("/api/users/passkeys", json={"credential": made, "name": "Phone"})).status_code == 201
+    options = (await auth.post("/api/users/passkeys/signin/options")).json()
+
+    for path, body, guessed in (
+        ("password/prove", {"password": "wrong"}, "a password asked for again"),
+        ("recovery-codes/signin", {"email": OLA["email"], "code": "7q4k-m2xd-9p3r"}, "a recovery code"),
+        ("passkeys/signin", {"credential": device.get(options, signature=encoded(bytes(70)))}, "a passkey"),
+    ):
+        assert (await auth.post(f"/api/users/{path}", json=body)).status_code == 401
+
+        async def is_noted(guessed: str = guessed) -> bool:
+            bad = await noted("sign_in_failed")
+            return (bad["user_id"], bad.get("detail")) == (ola, guessed)
+
+        await eventually(is_noted, 5, why=f"{guessed} is not noted")
+
+
+async def test_a_change_of_passkeys_or_codes_is_noted_with_its_network(auth: httpx.AsyncClient, noted: Noted) -> None:
+    ola, device = (await auth.post("/api/users/signup", json=OLA)).json()["id"], Authenticator()
+
+    async def is_noted(change: str) -> None:
+        async def there() -> bool:
+            last = await noted("passkeys_changed")
+            return (last["user_id"], last.get("detail"), last.get("network")) == (ola, change, "127.0.0.0/24")
+
+        await eventually(there, 5, why=f"{change} is not noted")
+
+    codes = (await auth.post("/api/users/recovery-codes")).json()["codes"]
+    await is_noted("codes_made")
+    await auth.post("/api/users/recovery-codes/signin", json={"email": OLA["email"], "code": codes[0]})
+    await is_noted("code_used")
+    made = device.create((await auth.post("/api/users/passkeys/options")).json())
+    passkey = (await auth.post("/api/users/passkeys", json={"credential": made, "name": "Phone"})).json()["id"]
+    await is_noted("added")
+    options = (await auth.post("/api/users/passkeys/prove/options")).json()
+    await auth.post("/api/users/passkeys/prove", json={"credential": device.get(options)})
+    assert (await auth.delete(f"/api/users/passkeys/{passkey}")).status_code == 204
+    await is_noted("removed")
 
 
 async def test_a_session_that_ends_is_noted_with_the_reason(auth: httpx.AsyncClient, noted: Noted) -> None:

@@ -1,6 +1,7 @@
 """Sessions over HTTP: they are refreshed, seen and ended, and a token that comes twice ends them."""
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -16,6 +17,7 @@ from common.http.sessions import COOKIE, REFRESH_COOKIE
 from common.mongo.client import Database
 from tests.support.bus import Events
 from tests.support.serving import running
+from tests.support.sessions import Tokens
 from tests.support.waiting import eventually
 
 ADA = {"email": "ada@souk.test", "password": "correct horse", "name": "Ada"}
@@ -131,6 +133,22 @@ async def test_an_answer_is_repeated_for_thirty_seconds_and_only_for_its_key(
     await is_over(auth, second)  # without the key
 
     await is_over(auth, third)
+
+
+async def test_a_replica_that_signs_with_another_key_repeats_the_same_answer(
+    environment: pytest.MonkeyPatch, keys: Tokens
+) -> None:
+    async with running(app) as auth:
+        first = await sign_up(auth)
+        second = (await refresh(auth, first, "k")).cookies[REFRESH_COOKIE]
+    rotated = Tokens()
+    both = json.loads(keys.jwk_set)["keys"] + json.loads(rotated.jwk_set)["keys"]
+    environment.setenv("JWT_PUBLIC_KEYS", json.dumps({"keys": both}))
+    environment.setenv("JWT_PRIVATE_KEY", rotated.private_pem)
+
+    async with running(app) as auth:
+        assert (await refresh(auth, first, "k")).cookies[REFRESH_COOKIE] == second
+        assert (await refresh(auth, second, "k2")).status_code == 200
 
 
 async def test_after_thirty_seconds_a_repetition_is_a_reuse(auth: httpx.AsyncClient, clock: Any) -> None:

@@ -49,6 +49,7 @@ class Service(Child):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak memory of a process")
+@pytest.mark.prove
 async def test_a_backlog_drains_in_the_order_of_the_deadlines_and_in_little_memory(
     redis: Redis, redis_url: str, bus_url: str, tmp_path: Path
 ) -> None:

@@ -11,7 +11,9 @@ import pytest_asyncio
 from common.bus.provision import provision
 from common.http.sessions import User
 from common.mongo.client import Database
+from items.catalogue_store import CatalogueStore
 from items.consumers import consumers
+from items.index.feed import IndexFeed
 from items.main import app
 from tests.support.bus import Events
 from tests.support.serving import running
@@ -61,6 +63,26 @@ class Shop:
         answer = await self.call("GET", user=user, params=params)
         assert answer.status_code == 200, answer.text
         return [item["title"] for item in answer.json()["items"]]
+
+
+@pytest.fixture(params=["index", "mongodb"])
+def answered_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Who looks for words and counts lists: each test runs with both, and with no other in disguise."""
+
+    async def away(*_: object) -> bool:
+        return False
+
+    async def by_mongodb(store: CatalogueStore, *args: Any) -> Any:
+        assert not (store._index and args[1]), "MongoDB was asked for words"
+        return await found(store, *args)
+
+    found = CatalogueStore._found
+
+    if request.param == "mongodb":
+        monkeypatch.setattr(IndexFeed, "up_to_date", away)
+    else:
+        monkeypatch.setattr(CatalogueStore, "_found", by_mongodb)
+    return str(request.param)
 
 
 @pytest_asyncio.fixture

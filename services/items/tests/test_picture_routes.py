@@ -17,6 +17,8 @@ from tests.support.waiting import eventually
 from .conftest import Shop
 from .drawing import BLUE, KINDS, RED, encoded, flag, is_like, opened
 
+SIZES = ("small", "medium", "large")
+
 PICTURE = encoded(flag(800, 400), "PNG")
 
 
@@ -39,11 +41,11 @@ async def test_a_picture_that_is_added_is_shown_to_everybody(kind: str, shop: Sh
     path = f"/api/items/{item['id']}/pictures/{picture['id']}"
     assert shown == item | {
         "version": 2,
-        "pictures": [{"id": picture["id"], "small": f"{path}/small", "large": f"{path}/large"}],
+        "pictures": [{"id": picture["id"], **{size: f"{path}/{size}" for size in SIZES}, "x": 50, "y": 50}],
     }
     assert await shop.item(item["id"]) == shown
     assert (await shop.call("GET")).json()["items"] == [shown]
-    for size, measures in {"small": (480, 240), "large": (1600, 800)}.items():
+    for size, measures in {"small": (480, 240), "medium": (960, 480), "large": (1600, 800)}.items():
         image = opened((await shop.http.get(picture[size])).content)
         assert (image.format, image.size) == ("WEBP", measures)
         assert is_like(image, (0.1, 0.5), RED)
@@ -96,9 +98,46 @@ async def test_a_picture_that_is_removed_is_gone(shop: Shop) -> None:
     assert (gone.status_code, gone.json()["code"]) == (404, "picture_not_found")
     assert gone.headers["cache-control"] == "no-store"
     assert (await shop.http.get(second["small"])).status_code == 200
-    assert await files(shop) == 2
+    assert await files(shop) == 3
     again = await shop.call("DELETE", f"/{item['id']}/pictures/{first['id']}", shop.seller)
     assert (again.status_code, again.json()["code"]) == (404, "picture_not_found")
+
+
+async def test_its_seller_says_which_point_of_a_picture_stays_visible(shop: Shop) -> None:
+    item = await shop.offer()
+    await shop.upload(item["id"], PICTURE)
+    first, second = (await shop.upload(item["id"], PICTURE)).json()["pictures"]
+    path = f"/{item['id']}/pictures/{first['id']}/focal-point"
+
+    for _ in range(2):  # The same point again is no change.
+        answer = await shop.call("PUT", path, shop.seller, json={"x": 0, "y": 100})
+        assert (answer.status_code, answer.json()["pictures"]) == (200, [{**first, "x": 0, "y": 100}, second])
+    assert await shop.item(item["id"]) == answer.json()
+    assert answer.json()["version"] == 4
+    [*_, changed] = await shop.events.published(ItemChanged, 3)
+    assert changed.focal_points == {first["id"]: (0, 100)}
+
+    assert (await shop.call("PUT", path, person("Eve"), json={"x": 1, "y": 1})).status_code == 403
+    for wrong in ({"x": 101, "y": 0}, {"x": 1.5, "y": 0}, {"x": 5}):
+        assert (await shop.call("PUT", path, shop.seller, json=wrong)).status_code == 422
+    nothing = await shop.call("PUT", path.replace(first["id"], "nothing"), shop.seller, json={"x": 1, "y": 1})
+    assert (nothing.status_code, nothing.json()["code"]) == (404, "picture_not_found")
+
+    await shop.call("DELETE", f"/{item['id']}/pictures/{first['id']}", shop.seller)
+    document = await shop.db.items.find_one({"_id": item["id"]})
+    assert document
+    assert document["focal_points"] == {}
+
+
+async def test_a_picture_of_before_there_was_a_medium_size_is_shown_larger(shop: Shop) -> None:
+    item = await shop.offer()
+    [picture] = (await shop.upload(item["id"], PICTURE)).json()["pictures"]
+    await shop.db["pictures.files"].delete_one({"filename": "medium"})
+
+    shown = await shop.http.get(picture["medium"])
+    assert shown.content == (await shop.http.get(picture["large"])).content
+    again = await shop.http.get(picture["medium"], headers={"If-None-Match": shown.headers["etag"]})
+    assert again.status_code == 304
 
 
 async def test_a_picture_is_found_under_its_own_item_and_sizes_only(shop: Shop) -> None:

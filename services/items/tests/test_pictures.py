@@ -21,7 +21,7 @@ PLACE = {1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 36.0)}
 def test_each_format_becomes_two_sizes_of_webp(kind: str) -> None:
     sizes = sizes_of(encoded(flag(2400, 1200), kind))
 
-    for name, size in {"small": (480, 240), "large": (1600, 800)}.items():
+    for name, size in {"small": (480, 240), "medium": (960, 480), "large": (1600, 800)}.items():
         image = opened(sizes[name])
         assert (image.format, image.size, image.mode) == ("WEBP", size, "RGB")
         assert is_like(image, (0.1, 0.5), RED)

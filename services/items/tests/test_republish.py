@@ -41,3 +41,26 @@ async def test_each_item_is_stated_again_as_it_is(shop: Shop, bus_url: str) -> N
         known = before[event.item_id, event.item_version]
         assert (event.restated, event.model_copy(update={"restated": False})) == (True, known)
         assert "restated" not in known.model_dump_json()
+
+
+async def test_what_changed_after_the_loss_is_stated_again_because_a_version_before_it_is_lost(
+    shop: Shop, bus_url: str
+) -> None:
+    kept, edited = [(await shop.offer())["id"] for _ in range(2)]
+    await shop.call("PATCH", f"/{edited}", shop.seller, json={"price": 99})
+    first = await published(shop.events)
+    config = (await shop.events.js.stream_info("ITEMS")).config
+    await shop.events.js.delete_stream("ITEMS")
+    await shop.events.js.add_stream(config)
+    for event in first:
+        if event.item_version == 1:  # audit kept it
+            await shop.events.deliver(event)
+    await shop.call("PATCH", f"/{edited}", shop.seller, json={"price": 98})
+    await shop.events.published(ItemChanged)
+    [items] = stated(shop.db)
+    async with Bus.connected(bus_url, "items") as bus:
+        assert await republish(bus, items) == (2, 1)
+        assert await republish(bus, items) == (2, 0)
+
+    told = [(e.item_id, e.item_version, e.restated) for e in await published(shop.events)]
+    assert sorted(told) == sorted([(kept, 1, False), (edited, 1, False), (edited, 3, False), (edited, 3, True)])

@@ -37,7 +37,7 @@ async def test_an_item_that_is_offered_is_there_for_everybody(shop: Shop) -> Non
         "created_at": item["created_at"],
         "in_effect": False,
         "kind": "thing",
-        **dict.fromkeys(("starts_at", "ends_at", "doors_at", "venue", "city", "timezone", "category")),
+        **dict.fromkeys(("starts_at", "ends_at", "doors_at", "venue", "city", "timezone", "category", "over_at")),
         "tags": [],
     }
     assert await shop.item(item["id"]) == item

@@ -19,6 +19,9 @@ from common.events import (
     EmailChangeRequested,
     OrderCancelled,
     OrderPaid,
+    PaymentPartlyRefunded,
+    PaymentRefunded,
+    RolesChanged,
     TicketTransferOffered,
     UserErased,
     UserRegistered,
@@ -40,7 +43,7 @@ from .receiving import Receiver, text_of
 ADA = UserRegistered(user_id="ada", email="ada@souk.test", name="Ada", language="de")
 SID = UserRegistered(user_id="sid", email="sid@souk.test", name="Sid")
 PAID = OrderPaid(
-    order_id="o1",
+    order_id="a1",
     order_version=3,
     buyer_id="ada",
     seller_id="sid",
@@ -124,10 +127,36 @@ async def test_an_event_that_comes_twice_or_early_is_one_mail(
         assert b"r1." not in message.data  # No event holds a token.
 
 
+async def test_the_buyer_is_told_once_of_each_part_that_goes_back_and_then_of_the_rest(
+    service: httpx.AsyncClient, events: Events, receiver: Receiver, db: Database
+) -> None:
+    state = {"payment_id": "p1", "order_id": "a1", "buyer_id": "ada", "amount": 2500, "currency": "EUR"}
+
+    def part(version: int, before: int, amount: int) -> PaymentPartlyRefunded:
+        more = {"payment_version": version, "refunded_before": before, "refunded_amount": amount}
+        return PaymentPartlyRefunded.model_validate(state | more)
+
+    rest = {"payment_version": 7, "refunded_before": 400, "reason": "requested_by_seller"}
+    await events.deliver(ADA)
+    for event in (part(5, 700, 400), part(3, 0, 300), part(4, 300, 700), part(3, 0, 300)):
+        await events.deliver(event)
+    await events.deliver(PaymentRefunded.model_validate(state | rest))
+
+    assert await subjects(receiver, 3) == {
+        "ada@souk.test: Erstattung: 3,00\xa0€",
+        "ada@souk.test: Erstattung: 4,00\xa0€",
+        "ada@souk.test: Erstattung: 21,00\xa0€",
+    }
+    assert await db.mails.count_documents({}) == 3
+    [second] = [text_of(mail) for mail in receiver.taken if "4,00" in mail["Subject"]]
+    assert "7,00\xa0€ von 25,00\xa0€" in second
+    assert "gehört weiter dir" in second
+
+
 async def test_the_buyer_gets_a_receipt_and_the_seller_a_digest_at_the_end_of_the_day(
     service: httpx.AsyncClient, events: Events, receiver: Receiver, db: Database
 ) -> None:
-    for event in (ADA, SID, PAID, PAID, PAID.model_copy(update={"order_id": "o2"})):
+    for event in (ADA, SID, PAID, PAID, PAID.model_copy(update={"order_id": "a2"})):
         await events.deliver(event)
     await subjects(receiver, 2)
     digest = await db.mails.find_one({"kind": "sales_of_a_day"})
@@ -140,6 +169,23 @@ async def test_the_buyer_gets_a_receipt_and_the_seller_a_digest_at_the_end_of_th
     assert sum(subject.startswith("sid@souk.test: Your sales of") for subject in found) == 1
     [mail] = [mail for mail in receiver.taken if mail["To"] == "sid@souk.test"]
     assert "4 × A lamp: €50.00" in text_of(mail)
+
+
+async def test_who_becomes_an_operator_or_is_no_longer_one_is_told_once(
+    service: httpx.AsyncClient, events: Events, receiver: Receiver
+) -> None:
+    await events.deliver(ADA)
+    given = RolesChanged(user_id="ada", account_version=2, roles=("operator",), at=datetime.now(UTC))
+    await events.deliver(given)
+    await events.deliver(given)
+    await events.deliver(given.model_copy(update={"account_version": 3, "roles": ()}))
+
+    assert await subjects(receiver, 2) == {
+        "ada@souk.test: Du bist jetzt Betreiber von Souk",
+        "ada@souk.test: Du bist nicht mehr Betreiber von Souk",
+    }
+    assert len(receiver.taken) == 2
+    assert any("https://souk.test/operator" in text_of(mail) for mail in receiver.taken)
 
 
 async def test_sellers_may_hear_of_each_sale(
@@ -157,12 +203,12 @@ async def test_of_the_endings_of_a_hold_only_expiry_is_told(
     service: httpx.AsyncClient, events: Events, receiver: Receiver, db: Database
 ) -> None:
     await events.deliver(ADA)
-    for order, reason in (("o1", CancelReason.BUYER), ("o2", CancelReason.EXPIRED)):
+    for order, reason in (("a1", CancelReason.BUYER), ("a2", CancelReason.EXPIRED)):
         state = PAID.model_dump(exclude={"payment_id", "restated"}) | {"order_id": order}
         await events.deliver(OrderCancelled(**state, reason=reason))
 
     await subjects(receiver, 1)
-    assert [mail["_id"] async for mail in db.mails.find()] == ["order_expired:o2"]
+    assert [mail["_id"] async for mail in db.mails.find()] == ["order_expired:a2"]
 
 
 async def test_nobody_gets_a_mail_about_what_is_long_past_or_only_stated_again(
@@ -190,7 +236,7 @@ async def test_only_operators_see_what_has_failed(
 
     async def shown() -> bool:
         answer = (await service.get("/api/notifications/failed", headers=operator)).json()
-        return [(mail["id"], mail["reason"]) for mail in answer] == [("order_paid:o1", "550 5.1.1 nobody is there")]
+        return [(mail["id"], mail["reason"]) for mail in answer] == [("order_paid:a1", "550 5.1.1 nobody is there")]
 
     await eventually(shown)
 
@@ -205,7 +251,7 @@ async def test_an_erased_person_gets_no_mail_and_none_is_kept(
 
     await events.deliver(UserErased(user_id="ada", account_version=2))
     await events.deliver(ADA)  # Late, and from a revision that named people.
-    await events.deliver(PAID.model_copy(update={"order_id": "o2"}))
+    await events.deliver(PAID.model_copy(update={"order_id": "a2"}))
 
     async def dropped() -> bool:
         return await db.mails.count_documents({"user_id": "ada"}) == 0
@@ -217,26 +263,44 @@ async def test_an_erased_person_gets_no_mail_and_none_is_kept(
     assert await db.mails.count_documents({"user_id": "sid"}) == 1  # The digest of another person stays.
 
 
+async def test_no_mail_to_the_address_of_an_erased_person_is_kept_whoever_asked_for_it(
+    service: httpx.AsyncClient, events: Events, receiver: Receiver, bus_url: str, db: Database
+) -> None:
+    async def changes(request_ids: list[str]) -> dict[str, AddressChange]:
+        return {key: AddressChange(email="sid@souk.test", new_email="Ada@souk.test") for key in request_ids}
+
+    await events.deliver(ADA)
+    await events.deliver(SID)
+    async with Bus.connected(bus_url, "auth") as bus, answering(bus, {ADDRESS_CHANGES: changes}):
+        await events.deliver(EmailChangeRequested(user_id="sid", request_id="r1"))
+    await subjects(receiver, 1)
+    assert await db.mails.count_documents({"to": "Ada@souk.test"}) == 1
+
+    await events.deliver(UserErased(user_id="ada", account_version=2))
+
+    assert await db.mails.count_documents({}) == 0
+
+
 async def test_a_ticket_goes_to_the_address_that_tickets_says_and_nowhere_once_the_offer_is_over(
     service: httpx.AsyncClient, events: Events, receiver: Receiver, bus_url: str, db: Database
 ) -> None:
     async def recipients(request_ids: list[str]) -> dict[str, Recipient]:
-        return {key: Recipient(email="cleo@souk.test") for key in request_ids if key == "o1-1-cafe"}
+        return {key: Recipient(email="cleo@souk.test") for key in request_ids if key == "a1-1-cafe"}
 
     def offered(request_id: str) -> TicketTransferOffered:
-        ticket = {"ticket_id": "o1-1", "order_id": "o1", "tickets_version": 2, "item_id": "i1", "generation": 1}
+        ticket = {"ticket_id": "a1-1", "order_id": "a1", "tickets_version": 2, "item_id": "i1", "generation": 1}
         more = {"holder_id": "ada", "request_id": request_id, "item_title": "A concert"}
         return TicketTransferOffered.model_validate(ticket | more)
 
     async with Bus.connected(bus_url, "tickets") as tickets, answering(tickets, {RECIPIENTS: recipients}):
         await events.deliver(ADA)
-        await events.deliver(offered("o1-1-over"))
-        await events.deliver(offered("o1-1-cafe"))
+        await events.deliver(offered("a1-1-over"))
+        await events.deliver(offered("a1-1-cafe"))
         await subjects(receiver, 1)
 
         async def told() -> list[Any]:
             mails = [(mail["_id"], mail["state"], mail["to"]) async for mail in db.mails.find()]
-            return mails if mails == [("ticket_offered:o1-1-cafe", "sent", None)] else []
+            return mails if mails == [("ticket_offered:a1-1-cafe", "sent", None)] else []
 
         await eventually(told, why="one is sent, the other dropped, and no address is stored")
     assert [mail["To"] for mail in receiver.taken] == ["cleo@souk.test"]
@@ -256,6 +320,10 @@ async def test_tickets_go_with_a_receipt_as_soon_as_they_are_issued(
     [attached] = mail.iter_attachments()
     assert (attached.get_filename(), attached.get_content_type()) == ("tickets.pdf", "application/pdf")
     assert attached.get_content() == pdf
+    for part in ("plain", "html"):
+        body = mail.get_body((part,))
+        assert body is not None
+        assert "Die Tickets liegen bei" in body.get_content()
     assert "A lamp" in text_of(mail)
 
 

@@ -1,4 +1,4 @@
-"""What mails about passkeys say, in every language, as consumers have taken it down."""
+"""What mails say, in every language, as consumers have taken it down."""
 
 import json
 
@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from common.events import PasskeyChange
 from common.languages import LANGUAGES
 from common.mail_tokens import MailTokens
+from common.order_numbers import readable_number
 from notifications.domain import Kind
 from notifications.letters import Letters, words_of
 
@@ -34,3 +35,16 @@ def test_a_message_of_an_operator_is_shown_as_it_was_typed() -> None:
     letter = Letters("https://souk.test", tokens, tokens).write(Kind.OPERATOR_MESSAGE, words_of("en"), facts)
 
     assert letter.lines[1:] == ["Hello {name},", "{number} <b>100 %</b>"]
+
+
+@pytest.mark.parametrize("kind", [Kind.ORDER_PAID, Kind.ORDER_EXPIRED, Kind.PAYMENT_REFUNDED, Kind.SOLD])
+def test_the_number_of_an_order_can_be_read_out(kind: Kind) -> None:
+    tokens = MailTokens(SecretStr("a key for mails of tests"))
+    order = "0193a1f27b4c7d5e8f60718293a4b5c6"
+    facts = {"order_id": order, "item_id": "i1", "item_title": "A lamp", "quantity": 2, "unit_price": 1250}
+    facts |= {"currency": "EUR", "total": 2500, "amount": 2500}
+
+    letter = Letters("https://souk.test", tokens, tokens).write(kind, words_of("en"), facts)
+
+    assert ("Order", readable_number(order)) in letter.rows
+    assert order not in str(letter.rows)

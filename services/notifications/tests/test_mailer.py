@@ -24,10 +24,10 @@ from .receiving import LOST, Receiver, text_of
 
 RECEIPT = Mail.about(
     Kind.ORDER_PAID,
-    "o1",
+    "a1",
     "ada",
     {
-        "order_id": "o1",
+        "order_id": "a1",
         "item_id": "i1",
         "item_title": "A <b>lamp</b>",
         "quantity": 2,
@@ -177,7 +177,7 @@ async def test_a_refused_recipient_is_final_and_said(db: Database, receiver: Rec
         failed = await ended(db, MailState.FAILED)
 
     assert failed["reason"] == "550 5.1.1 nobody is there"
-    assert [mail["_id"] for mail in await MailStore(db).failed(10)] == ["order_paid:o1"]
+    assert [mail["_id"] for mail in await MailStore(db).failed(10)] == ["order_paid:a1"]
     assert receiver.taken == []
 
 

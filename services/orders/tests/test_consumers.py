@@ -143,6 +143,17 @@ async def test_a_failed_refund_is_shown_until_the_money_is_back(orders: World) -
     assert (await orders.get(f"/{order['id']}", buyer)).json()["refund_failure"] is None
 
 
+async def test_a_failed_refund_is_shown_although_the_news_of_the_money_comes_after_it(orders: World) -> None:
+    buyer = person()
+    order = await orders.placed(await orders.listed(), buyer=buyer)
+
+    for event in (orders.refund_failed(order, "p"), orders.captured(order, "p")):
+        await orders.events.deliver(event)
+
+    shown = (await orders.get(f"/{order['id']}", buyer)).json()
+    assert (shown["status"], shown["refund_failure"]) == ("paid", "account_closed")
+
+
 async def test_late_money_finishes_the_order_while_stock_is_free(orders: World) -> None:
     item = await orders.listed(quantity=1)
     order = await orders.placed(item)

@@ -1,6 +1,7 @@
 """The rules, without any server."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -251,10 +252,39 @@ def test_only_a_paid_order_is_refunded_and_then_its_units_go_on_sale_again() -> 
     order.request_refund()
     order.request_refund()
     assert [type(event) for event in order.recorded] == [OrderRefundRequested]
-    order.refunded(item, "payment")
-    order.refunded(item, "payment")
+    order.refunded(item, "payment", payment_version=2)
+    order.refunded(item, "payment", payment_version=2)
 
     assert (order.status, item.free) == (OrderStatus.REFUNDED, 5)
+
+
+@pytest.mark.parametrize("story", list(permutations(["captured", "refunded", "failed", "again"])))
+def test_the_newest_news_of_a_refund_counts_in_whatever_order_it_comes(story: tuple[str, ...]) -> None:
+    item = stock()
+    order = place(item, quantity=2)
+
+    for news in story:
+        order.settle(item, "payment")  # Each of them says that the money had come.
+        match news:
+            case "refunded":
+                order.refunded(item, "payment", payment_version=3)
+            case "failed":
+                order.refund_failed("payment", "account_closed", payment_version=4)
+            case "again":
+                order.refunded(item, "payment", payment_version=6)
+
+    assert (order.status, order.refund_failure, item.free) == (OrderStatus.REFUNDED, None, 5)
+
+
+def test_late_news_of_a_refund_does_not_hide_that_it_failed() -> None:
+    item = stock()
+    order = place(item, quantity=2)
+    order.settle(item, "payment")
+
+    order.refund_failed("payment", "account_closed", payment_version=4)
+    order.refunded(item, "payment", payment_version=3)
+
+    assert (order.status, order.refund_failure) == (OrderStatus.REFUNDED, "account_closed")
 
 
 def test_the_refund_of_a_rejected_payment_leaves_the_order_alone() -> None:
@@ -263,7 +293,7 @@ def test_the_refund_of_a_rejected_payment_leaves_the_order_alone() -> None:
     place(item, buyer="somebody else")
     order.settle(item, "payment")
 
-    order.refunded(item, "payment")
+    order.refunded(item, "payment", payment_version=2)
 
     assert (order.status, item.taken) == (OrderStatus.EXPIRED, 1)
 
@@ -299,7 +329,7 @@ def test_whatever_happens_in_whatever_order_units_are_taken_exactly_while_an_ord
                 case ["fail", payment]:
                     order.payment_failed(item, payment, "refused")
                 case ["back", payment]:
-                    order.refunded(item, payment)
+                    order.refunded(item, payment, payment_version=2)
                 case ["refund"]:
                     order.request_refund()
         except (OrderAlreadyPaid, OrderNotPaid):
@@ -356,7 +386,7 @@ def test_an_order_and_its_stock_state_again_what_they_are_with_the_version_that_
     assert isinstance(requested, OrderRefundRequested)
     assert requested.payment_id == paid.payment_id == "payment"
 
-    returned.refunded(shelf, "payment")
+    returned.refunded(shelf, "payment", payment_version=2)
     returned.saved()
     [paid] = returned.restated()
     assert isinstance(paid, OrderPaid)

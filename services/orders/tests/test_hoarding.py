@@ -254,7 +254,7 @@ async def test_the_limit_of_the_seller_counts_what_is_held_and_paid_but_not_what
     await sale.hold("cy", 3)
 
     await sale.store.change(first.id, Order.request_refund)
-    await sale.desks[0].refunded(first.id, f"payment of {first.id}")
+    await sale.desks[0].refunded(first.id, f"payment of {first.id}", 2)
     await sale.hold("bo", 2)
 
 

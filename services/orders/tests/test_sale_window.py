@@ -3,7 +3,8 @@
 from datetime import datetime, timedelta
 
 from common.clock import now
-from common.events import ItemChanged, ItemListed, ItemStatus, ItemWithdrawn
+from common.event_times import UNENDED
+from common.events import ItemChanged, ItemKind, ItemListed, ItemStatus, ItemWithdrawn
 from common.ids import new_id
 from tests.support.clock import Clock
 from tests.support.sessions import person
@@ -88,3 +89,28 @@ async def test_a_draft_is_as_good_as_unknown_and_what_is_paused_sells_again_when
     await turned(orders, item, 4, ItemStatus.LISTED)
     assert (await orders.place(item, 1, buyer)).status_code == 201
     assert (await orders.place(item, 1, buyer, **{"Idempotency-Key": key})).json()["code"] == "item_paused"
+
+
+async def test_nobody_orders_an_event_that_is_over_and_who_holds_it_may_still_pay(orders: World) -> None:
+    clock = Clock(now())
+    begins = clock.now + MINUTE
+    ended, unended = new_id(), new_id()
+    for item, times in ((ended, {"ends_at": begins + 2 * MINUTE}), (unended, {})):
+        event = {"kind": ItemKind.EVENT, "starts_at": begins, **times}
+        await orders.events.deliver(orders.item(ItemListed, item, 1).model_copy(update=event))
+
+    with clock.shown():
+        clock.advance(3 * MINUTE - timedelta(milliseconds=1))  # It runs, and somebody stands at the box office.
+        held = await orders.placed(ended)
+        clock.advance(timedelta(milliseconds=1))
+        late = await orders.place(ended)
+        clock.advance(UNENDED - 2 * MINUTE - timedelta(milliseconds=1))
+        still = await orders.place(unended)
+        clock.advance(timedelta(milliseconds=1))
+        later = await orders.place(unended)
+        await orders.events.deliver(orders.captured(held, "late"))
+
+    assert (late.status_code, late.json()["code"]) == (409, "sale_over")
+    assert still.status_code == 201
+    assert (later.status_code, later.json()["code"]) == (409, "sale_over")
+    assert (await orders.order(held["id"]))["status"] == "paid"

@@ -2,8 +2,10 @@
 
 from datetime import date, timedelta
 
+import pytest
+
 from common.clock import now
-from common.events import ItemKind, ItemListed
+from common.events import ItemChanged, ItemKind, ItemListed
 from common.ids import new_id
 from tests.support.sessions import person
 
@@ -50,15 +52,15 @@ async def test_sales_are_chosen_and_added_up(orders: World) -> None:
 async def test_a_buyer_sees_what_is_open_upcoming_and_past(orders: World) -> None:
     buyer, when = person(), now() + timedelta(days=2)
     thing, coming, over = await orders.listed(), new_id(), new_id()
-    for event, ends_at in ((coming, when), (over, now() - timedelta(hours=1))):
-        listed = orders.item(ItemListed, event, 1).model_copy(
-            update={"kind": ItemKind.EVENT, "starts_at": ends_at - timedelta(hours=3), "ends_at": ends_at}
-        )
-        await orders.events.deliver(listed)
+    for event in (coming, over):
+        times = {"kind": ItemKind.EVENT, "starts_at": when - timedelta(hours=3), "ends_at": when}
+        await orders.events.deliver(orders.item(ItemListed, event, 1).model_copy(update=times))
     bought = [await orders.placed(item, 1, buyer) for item in (thing, coming, over)]
     for order in bought:
         await orders.events.deliver(orders.captured(order, new_id()))
     held = await orders.placed(coming, 1, buyer)
+    past = {"kind": ItemKind.EVENT, "starts_at": now() - timedelta(hours=4), "ends_at": now() - timedelta(hours=1)}
+    await orders.events.deliver(orders.item(ItemChanged, over, 2).model_copy(update=past))
 
     async def found(**state: str) -> list[str]:
         return [order["id"] for order in (await orders.get("", buyer, **state)).json()["items"]]
@@ -69,7 +71,13 @@ async def test_a_buyer_sees_what_is_open_upcoming_and_past(orders: World) -> Non
     assert await found(state="past") == [old_ticket, old_thing]
     assert len(await found()) == 4
 
-    await orders.events.deliver(
-        listed.model_copy(update={"item_id": over, "item_version": 2, "starts_at": when, "ends_at": None})
-    )
+    put_off = {"kind": ItemKind.EVENT, "starts_at": when}
+    await orders.events.deliver(orders.item(ItemChanged, over, 3).model_copy(update=put_off))
     assert await found(state="upcoming") == [old_ticket, ticket]  # It was put off.
+
+
+@pytest.mark.parametrize("path", ["/sales", "/sales/totals"])
+async def test_a_number_is_no_day(orders: World, path: str) -> None:
+    for name in ("from", "to"):
+        answer = await orders.get(path, SELLER, **{name: "86400"})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, name)

@@ -46,6 +46,7 @@ from payments.main import start
 from payments.routes import router
 from payments.settings import PaymentsSettings
 from payments.store import DueStore, PaymentStore
+from services.payments.tests.providers import sandbox_money
 from tests.support.bus import Events
 from tests.support.documented import compared
 from tests.support.sessions import Tokens, person
@@ -201,8 +202,7 @@ class World:
 
     async def money(self) -> int:
         """What the sandbox has moved to us by now and not back, over all charges."""
-        moved = {"captured_at": {"$lte": datetime.now(UTC)}, "refunded_at": None}
-        return sum(charge["amount"] for charge in await self.db.sandbox_charges.find(moved).to_list())
+        return await sandbox_money(self.db)
 
 
 @dataclass

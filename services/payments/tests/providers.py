@@ -20,8 +20,9 @@ from common.ids import new_id
 from common.mongo.client import Database
 from infra.servers.process import free_port
 from payments.gateways.port import PaymentGateway, Processing
-from payments.gateways.sandbox import SandboxGateway, signature
+from payments.gateways.sandbox import REFERENCE, SandboxGateway, signature
 from payments.gateways.sandbox_remote import RemoteSandbox
+from payments.gateways.sandbox_store import SandboxLedger
 from payments.gateways.stripe import StripeGateway
 from services.payments.tests.localstripe import localstripe_for
 from services.payments.tests.stripe_fake import SECRET_KEY, FakeStripe
@@ -49,6 +50,8 @@ class Provider:
     """Money taken and not given back."""
     signed: Callable[[str, datetime, str], tuple[bytes, Mapping[str, str]]]
     """A webhook call about a charge, signed at a time with a secret."""
+    refund_by_hand: Callable[[str, int], Awaitable[object]]
+    """Give so much of a charge back in the provider's dashboard. It takes the charge's reference."""
     loses_the_answer: str = ""
     refuses_the_capture: str = ""
     finish: Callable[[Processing], Awaitable[None]] = _by_itself
@@ -85,8 +88,11 @@ async def remote_sandbox_provider(place: Place) -> AsyncIterator[Provider]:
 
 def _sandbox(gateway: PaymentGateway, db: Database) -> Provider:
     async def balance() -> int:
-        moved = {"captured_at": {"$lte": datetime.now(UTC)}, "refunded_at": None}
-        return sum(charge["amount"] for charge in await db.sandbox_charges.find(moved).to_list())
+        return await sandbox_money(db)
+
+    async def refund_by_hand(reference: str, amount: int) -> None:
+        payment_id, now = reference.removeprefix(REFERENCE), datetime.now(UTC)
+        assert await SandboxLedger(db.sandbox_charges).refund_part(payment_id, amount, now)
 
     def signed(reference: str, at: datetime, secret: str) -> tuple[bytes, Mapping[str, str]]:
         body = b'{"id": "evt_1", "type": "charge.updated", "reference": "%b"}' % reference.encode()
@@ -94,7 +100,14 @@ def _sandbox(gateway: PaymentGateway, db: Database) -> Provider:
         return body, {"sandbox-signature": f"t={seconds},v1={signature(secret, seconds, body)}"}
 
     cards = ("pm_card_visa", "pm_card_declined", "pm_card_duplicate")
-    return Provider(gateway, *cards, balance, signed, "pm_card_lost", "pm_card_capture_fails")
+    return Provider(gateway, *cards, balance, signed, refund_by_hand, "pm_card_lost", "pm_card_capture_fails")
+
+
+async def sandbox_money(db: Database) -> int:
+    """What the sandbox has taken by now and not given back, over all charges."""
+    moved = {"captured_at": {"$lte": datetime.now(UTC)}, "refunded_at": None}
+    charges = await db.sandbox_charges.find(moved).to_list()
+    return sum(charge["amount"] - charge.get("part_refunded", 0) for charge in charges)
 
 
 @asynccontextmanager
@@ -108,10 +121,13 @@ async def small_stripe_provider(place: Place) -> AsyncIterator[Provider]:
     async def finish(answer: Processing) -> None:
         stripe.authenticate(answer.client_secret or "")
 
+    async def refund_by_hand(reference: str, amount: int) -> None:
+        stripe.refund_by_hand(reference, amount)
+
     url, timeout = f"http://127.0.0.1:{port}", timedelta(seconds=1.5)
     opened = StripeGateway.open(SECRET_KEY, SECRET, url, place.db, timeout=timeout)
     async with place.serve(stripe.app, port), opened as gateway:
-        stripe_there = _stripe(gateway, balance, finish)
+        stripe_there = _stripe(gateway, balance, finish, refund_by_hand)
         yield replace(stripe_there, loses_the_answer="pm_card_lost", refuses_the_capture="pm_card_captureFails")
 
 
@@ -128,7 +144,7 @@ async def localstripe_provider(place: Place) -> AsyncIterator[Provider]:
             await account.raw_request_async("post", path, client_secret=answer.client_secret, success="true")
 
         async with StripeGateway.open("sk_test_123", SECRET, url, place.db) as gateway:
-            stripe = _stripe(gateway, partial(_money_in, account, new_id()), finish)
+            stripe = _stripe(gateway, partial(_money_in, account, new_id()), finish, partial(_refund_by_hand, account))
             yield replace(stripe, declined="pm_card_chargeCustomerFail", slow=slow.id)
 
 
@@ -138,7 +154,8 @@ async def real_stripe_provider(place: Place) -> AsyncIterator[Provider]:
     key = os.environ["STRIPE_TEST_KEY"]
     url = "https://api.stripe.com"
     async with account_at(key, url) as account, StripeGateway.open(key, SECRET, url, place.db) as gateway:
-        yield _stripe(gateway, partial(_money_in, account, new_id()), _by_itself)
+        money = partial(_money_in, account, new_id())
+        yield _stripe(gateway, money, _by_itself, partial(_refund_by_hand, account))
 
 
 @asynccontextmanager
@@ -153,6 +170,7 @@ def _stripe(
     gateway: PaymentGateway,
     balance: Callable[[], Awaitable[int]],
     finish: Callable[[Processing], Awaitable[None]],
+    refund_by_hand: Callable[[str, int], Awaitable[object]],
 ) -> Provider:
     def signed(reference: str, at: datetime, secret: str) -> tuple[bytes, Mapping[str, str]]:
         thing = {"id": reference, "object": "payment_intent"}
@@ -160,7 +178,11 @@ def _stripe(
         return FakeStripe().signed(event, at.timestamp(), secret)
 
     cards = ("pm_card_visa", "pm_card_visa_chargeDeclined", "pm_card_authenticationRequired")
-    return Provider(gateway, *cards, balance, signed, finish=finish)
+    return Provider(gateway, *cards, balance, signed, refund_by_hand, finish=finish)
+
+
+async def _refund_by_hand(account: StripeClient, reference: str, amount: int) -> None:
+    await account.v1.refunds.create_async({"payment_intent": reference, "amount": amount})
 
 
 async def _money_in(account: StripeClient, begun: str) -> int:
@@ -192,6 +214,9 @@ honours_keys = all_but("localstripe")
 
 tells_which_failed = all_but("localstripe")
 """localstripe does not say which intent a declined card was for."""
+
+refunds_the_rest = all_but("localstripe")
+"""localstripe gives the whole amount back once more where Stripe gives what is left."""
 
 finishes_slow_charges = all_but("real")
 """Stripe's own test cards that wait for the buyer need him, and a browser."""

@@ -431,6 +431,8 @@ def test_a_payment_states_again_where_its_money_is() -> None:
         lambda: payment.capture("ch", NOW),
         lambda: payment.owe_refund("sold_out", NOW),
         lambda: payment.refunded(0),
+        lambda: payment.refund_failed("closed_account", NOW),
+        lambda: payment.disputed(DisputeStatus.OPEN, "fraudulent", NOW),
     ]
     for step in steps:
         step()
@@ -445,8 +447,10 @@ def test_a_payment_states_again_where_its_money_is() -> None:
         [PaymentCaptured],
         [PaymentCaptured],
         [PaymentRefunded],
+        [PaymentCaptured, PaymentRefundFailed],
+        [PaymentCaptured, PaymentRefundFailed, PaymentDisputed],
     ]
     assert [[type(event) for event in events] for events in stated] == kinds
-    [refunded] = stated[-1]
+    [refunded] = stated[6]
     assert isinstance(refunded, PaymentRefunded)
     assert (refunded.payment_version, refunded.reason, refunded.restated) == (7, "sold_out", True)

@@ -35,6 +35,7 @@ from services.payments.tests.providers import (
     finishes_slow_charges,
     honours_keys,
     loses_answers,
+    refunds_the_rest,
     refuses_captures,
     tells_which_failed,
 )
@@ -305,10 +306,48 @@ async def test_a_refund_gives_the_money_back(provider: Provider) -> None:
 
     refunds = await provider.gateway.refund(returned.payment_id, reference)
 
-    assert refunds == Refunds(returned=True)
+    assert refunds == Refunds(returned=True, amount=900)
     found = await provider.gateway.retrieve(reference)
     assert found == Found(returned.payment_id, Captured(reference), refunds)
     assert await provider.balance() == 70
+
+
+async def test_parts_that_go_back_in_the_dashboard_are_told(provider: Provider) -> None:
+    kept, returned = a_charge(provider.good, amount=70), a_charge(provider.good)
+    await captured(provider, kept)
+    reference = await captured(provider, returned)
+
+    for amount, so_far in ((300, 300), (150, 450)):
+        await provider.refund_by_hand(reference, amount)
+        found = await provider.gateway.retrieve(reference)
+        assert found == Found(returned.payment_id, Captured(reference), Refunds(amount=so_far))
+    assert await provider.balance() == 70 + 450
+
+
+@refunds_the_rest
+async def test_a_refund_after_a_part_moves_only_the_rest_however_often_it_is_asked_for(provider: Provider) -> None:
+    kept, returned = a_charge(provider.good, amount=70), a_charge(provider.good)
+    await captured(provider, kept)
+    reference = await captured(provider, returned)
+    await provider.refund_by_hand(reference, 300)
+
+    await provider.gateway.refund(returned.payment_id, reference)
+    refunds = await provider.gateway.refund(returned.payment_id, reference)
+
+    assert refunds == Refunds(returned=True, amount=900)
+    assert await provider.balance() == 70
+
+
+async def test_parts_that_make_up_the_whole_are_a_refund(provider: Provider) -> None:
+    charge = a_charge(provider.good)
+    reference = await captured(provider, charge)
+
+    for amount in (300, 600):
+        await provider.refund_by_hand(reference, amount)
+
+    found = await provider.gateway.retrieve(reference)
+    assert found == Found(charge.payment_id, Captured(reference), Refunds(returned=True, amount=900))
+    assert await provider.balance() == 0
 
 
 @honours_keys

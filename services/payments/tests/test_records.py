@@ -22,7 +22,7 @@ async def test_the_sandbox_shows_where_the_money_of_each_charge_is(sandbox: Sand
         ChargeRecord("a", 900, "EUR", captured=True, refunded=False),
         ChargeRecord("b", 900, "EUR", captured=False, refunded=False),
         ChargeRecord("c", 900, "EUR", captured=False, refunded=False),
-        ChargeRecord("d", 900, "EUR", captured=True, refunded=True),
+        ChargeRecord("d", 900, "EUR", captured=True, refunded=True, refunded_amount=900),
     ]
     assert await sandbox.charges("", 10, None) == entries
     assert await sandbox.charges("b", 1, None) == entries[2:3]

@@ -254,7 +254,7 @@ async def test_a_capture_and_a_refund_have_a_way_on_after_an_error_that_stripe_r
     with pytest.raises(GatewayUnavailable):
         await gateway.refund(charge.payment_id, reference)
 
-    assert await gateway.refund(charge.payment_id, reference) == Refunds(returned=True)
+    assert await gateway.refund(charge.payment_id, reference) == Refunds(returned=True, amount=900)
     assert stripe.balance() == 0
     assert len(stripe.refunds) == 1
 
@@ -267,7 +267,7 @@ async def test_a_refund_is_one_refund_even_when_its_key_is_forgotten(
     await gateway.refund(charge.payment_id, reference)
     stripe.kept.clear()
 
-    assert await gateway.refund(charge.payment_id, reference) == Refunds(returned=True)
+    assert await gateway.refund(charge.payment_id, reference) == Refunds(returned=True, amount=900)
 
     assert len(stripe.refunds) == 1
 
@@ -284,19 +284,21 @@ async def test_a_refund_that_fails_is_not_taken_for_one_and_the_next_attempt_is_
     returned = await gateway.refund(charge.payment_id, reference, attempt=1)
 
     assert failed == [Refunds(returned=False, failures=1, reason="unknown")] * 2
-    assert returned == Refunds(returned=True, failures=1, reason="unknown")
+    assert returned == Refunds(returned=True, failures=1, reason="unknown", amount=900)
     assert len(stripe.refunds) == 2
 
 
-async def test_part_of_the_money_sent_back_by_hand_is_no_refund(stripe: FakeStripe, gateway: StripeGateway) -> None:
+async def test_part_of_the_money_sent_back_by_hand_is_not_taken_for_all(
+    stripe: FakeStripe, gateway: StripeGateway
+) -> None:
     charge = a_charge()
     reference = await captured(gateway, charge)
 
     stripe.refund_by_hand(reference, 400)
     found = await gateway.retrieve(reference)
 
-    assert found == Found(charge.payment_id, Captured(reference))
-    assert await gateway.refund(charge.payment_id, reference) == Refunds(returned=True)
+    assert found == Found(charge.payment_id, Captured(reference), Refunds(amount=400))
+    assert await gateway.refund(charge.payment_id, reference) == Refunds(returned=True, amount=900)
     assert stripe.balance() == 0
 
 

@@ -5,18 +5,20 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 from stripe import Dispute, PaymentIntent, Refund, StripeClient
 
-from common.events import PaymentDisputed, PaymentRefunded, PaymentRefundFailed, ProviderCalled
+from common.events import PaymentDisputed, PaymentPartlyRefunded, PaymentRefunded, PaymentRefundFailed, ProviderCalled
 from common.ids import new_id
 from common.mongo.client import Database
 from common.records import RecordsQuery
 from infra.servers.process import free_port
 from payments.domain import Payment
+from payments.gateways import stripe_ledger
 from payments.gateways.port import ChargeRecord, ChargesUnlisted, Hear
 from payments.gateways.stripe import StripeGateway
 from payments.gateways.stripe_ledger import StripeLedger
@@ -122,6 +124,21 @@ async def test_a_refund_of_which_no_webhook_call_told_is_found(
     assert len(await events.published(PaymentRefunded)) == 1
 
 
+async def test_a_part_that_went_back_and_of_which_no_webhook_call_told_is_found_and_listed(
+    workshop: "Workshop", stripe: FakeStripe, opened: Open, events: Events
+) -> None:
+    async with opened(0.05) as gateway:
+        payment = await paid(workshop, gateway)
+        stripe.refund_by_hand(payment.reference, 300)
+
+        async with gateway.watching(workshop.cashier(gateway).hear, time.time()):
+            [part] = await events.published(PaymentPartlyRefunded)
+            [charge] = await complete(gateway)
+
+    assert part.refunded_amount == 300
+    assert charge == ChargeRecord(payment.id, 700, "EUR", captured=True, refunded=False, refunded_amount=300)
+
+
 async def test_a_refund_and_a_dispute_of_long_ago_that_change_are_found(
     workshop: "Workshop", stripe: FakeStripe, opened: Open, events: Events
 ) -> None:
@@ -194,6 +211,42 @@ async def test_a_replica_that_dies_while_it_reads_is_followed_by_another(
             await becomes(workshop, payment, PaymentStatus.REFUNDED)
 
 
+async def test_a_charge_that_cannot_be_read_keeps_no_other_from_being_heard_and_is_read_later(
+    workshop: "Workshop", stripe: FakeStripe, opened: Open, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stripe_ledger, "READ_AGAIN", timedelta(0), raising=False)
+    async with opened(0.05) as gateway:
+        broken, healthy = await paid(workshop, gateway), await paid(workshop, gateway)
+        for payment in (broken, healthy):
+            stripe.refund_by_hand(payment.reference)
+        readable = asyncio.Event()
+
+        async def hear(reference: str) -> None:
+            if reference == broken.reference and not readable.is_set():
+                raise ValueError("Stripe says something that nobody expected")
+            await workshop.cashier(gateway).hear(reference)
+
+        async def all_lists_are_read() -> bool:
+            # No lease lasts.
+            await db.stripe_lists.update_many({"tries": {"$gte": 1}}, {"$currentDate": {"read_at": True}})
+            return await db.stripe_lists.count_documents({"complete": True}) == len(LISTS)
+
+        async with gateway.watching(hear, time.time()):
+            await eventually(all_lists_are_read)
+            assert (await workshop.payments.get(healthy.id)).status is PaymentStatus.REFUNDED
+            assert (await workshop.payments.get(broken.id)).status is PaymentStatus.CAPTURED
+            assert await db.stripe_lists.find_one({"_id": broken.reference})
+
+            readable.set()
+            await db.stripe_lists.update_many({}, {"$currentDate": {"read_at": True}})
+            await becomes(workshop, broken, PaymentStatus.REFUNDED)
+            await eventually(lambda: none_set_aside(db))
+
+
+async def none_set_aside(db: Database) -> bool:
+    return await db.stripe_lists.count_documents({}) == len(LISTS)
+
+
 async def test_a_long_history_is_read_day_by_day_and_page_by_page(
     workshop: "Workshop", stripe: FakeStripe, opened: Open
 ) -> None:
@@ -230,7 +283,8 @@ async def test_the_list_says_where_the_money_is_as_stripe_sees_it(
         shown = await show_charges(RecordsQuery(ids=[disputed.id]), cashier)
 
     assert charges[kept.id] == ChargeRecord(kept.id, 700, "EUR", captured=True, refunded=False)
-    assert charges[returned.id] == ChargeRecord(returned.id, 700, "EUR", captured=True, refunded=True)
+    back = ChargeRecord(returned.id, 700, "EUR", captured=True, refunded=True, refunded_amount=700)
+    assert charges[returned.id] == back
     assert charges[disputed.id] == ChargeRecord(disputed.id, 700, "EUR", captured=True, refunded=False, disputed=True)
     assert some == [charges[returned.id]]
     assert shown == [charges[disputed.id].as_dict()]
@@ -266,4 +320,4 @@ async def test_what_was_read_earlier_and_is_stored_later_changes_nothing(db: Dat
 
     [charge] = await ledger.charges("", 10, None)
 
-    assert charge == ChargeRecord(payment_id, 900, "EUR", captured=True, refunded=True, disputed=False)
+    assert charge == ChargeRecord(payment_id, 900, "EUR", captured=True, refunded=True, refunded_amount=900)

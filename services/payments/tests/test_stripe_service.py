@@ -13,6 +13,7 @@ from common.events import (
     OrderPlaced,
     PaymentAuthorized,
     PaymentDisputed,
+    PaymentPartlyRefunded,
     PaymentProcessing,
     PaymentRefunded,
     PaymentRefundFailed,
@@ -211,6 +212,51 @@ async def test_a_refund_in_the_dashboard_is_a_refund(world: "World", stripe: Fak
     refunded = await world.becomes(payment["id"], "refunded")
     assert refunded["reason"] == "refunded_by_provider"
     assert len(await events.published(PaymentRefunded)) == 1
+
+
+async def test_a_part_refunded_in_the_dashboard_is_told_once_and_the_seller_refunds_the_rest(
+    world: "World", stripe: FakeStripe, events: Events
+) -> None:
+    order = await world.placed_order()
+    payment = await paid(world, order)
+    reference = stripe.reference_of(payment["id"])
+
+    stripe.refund_by_hand(reference, 300)
+    await events.published(PaymentPartlyRefunded)
+    stripe.refund_by_hand(reference, 200)
+    both = await events.published(PaymentPartlyRefunded, 2)
+
+    assert [(part.refunded_before, part.refunded_amount) for part in both] == [(0, 300), (300, 500)]
+    shown = await world.becomes(payment["id"], "captured")
+    assert (shown["refunded_amount"], stripe.balance()) == (500, 750)
+    assert (await trouble(world))["items"] == []
+
+    await world.refund_requested(order, payment["id"])
+
+    await world.becomes(payment["id"], "refunded")
+    assert [refund["amount"] for refund in stripe.refunds.values()] == [300, 200, 750]
+    assert len(await events.published(PaymentPartlyRefunded, 2)) == 2
+
+
+async def test_when_the_rest_does_not_arrive_an_operator_sees_what_did_and_only_the_rest_is_refunded_again(
+    world: "World", stripe: FakeStripe
+) -> None:
+    order = await world.placed_order()
+    payment = await paid(world, order)
+    reference = stripe.reference_of(payment["id"])
+    stripe.refund_by_hand(reference, 300)
+    await world.refund_requested(order, payment["id"])
+    await world.becomes(payment["id"], "refunded")
+
+    stripe.fail_refund(reference)
+    await world.becomes(payment["id"], "refund_failed")
+    [shown] = (await trouble(world))["items"]
+    await operate(world, f"{payment['id']}/refund/retry")
+
+    await world.becomes(payment["id"], "refunded")
+    assert shown["refunded_amount"] == 300
+    assert [refund["amount"] for refund in stripe.refunds.values()] == [300, 950, 950]
+    assert stripe.balance() == 0
 
 
 async def test_what_no_webhook_call_tells_is_found_in_the_lists(world: "World", stripe: FakeStripe) -> None:

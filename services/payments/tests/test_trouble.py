@@ -1,13 +1,24 @@
 """What becomes of money that had arrived: refunds that fail, disputes, and news that comes late or twice."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import pytest
 
-from common.events import Currency, DisputeStatus, PaymentDisputed, PaymentRefunded, PaymentRefundFailed
+from common.events import (
+    Currency,
+    DisputeStatus,
+    PaymentCaptured,
+    PaymentDisputed,
+    PaymentPartlyRefunded,
+    PaymentRefunded,
+    PaymentRefundFailed,
+    ProviderOperation,
+)
 from common.http.sessions import OPERATOR
 from common.ids import new_id
+from payments.calls import Call
 from payments.domain import Payment
 from payments.gateways.port import Captured, Charge, Dispute, Refunds
 from payments.gateways.sandbox import SandboxGateway
@@ -165,6 +176,106 @@ def test_news_of_a_refund_waits_for_the_end_of_the_dispute(payment: Payment) -> 
     assert (before, payment.status) == (PaymentStatus.DISPUTED, PaymentStatus.REFUND_FAILED)
 
 
+def parts_told(payment: Payment) -> list[tuple[int, int]]:
+    """What events said about parts of the money: how much went back before, and now."""
+    return [(e.refunded_before, e.refunded_amount) for e in payment.recorded if isinstance(e, PaymentPartlyRefunded)]
+
+
+@pytest.mark.parametrize("news", list(permutations([(0, 300), (0, 450), (1, 150), (1, 350)])))
+def test_parts_that_went_back_add_up_in_whatever_order_and_how_often_the_news_comes(
+    payment: Payment, news: tuple[tuple[int, int], ...]
+) -> None:
+    for failures, amount in (*news, *news):
+        payment.note_refunds("lost", failures, now(), returned=False, amount=amount)
+
+    assert (payment.status, payment.refunded_amount) == (PaymentStatus.CAPTURED, 350)
+    told = parts_told(payment)
+    assert told[-1][1] == 350
+    assert [before for before, _ in told] == [0, *(amount for _, amount in told[:-1])]
+    assert all(before != amount for before, amount in told)
+    assert len(told) == len(payment.recorded)
+
+
+def test_a_part_whose_refund_fails_is_here_again_and_nobody_has_to_settle_it(payment: Payment) -> None:
+    payment.note_refunds("", 0, now(), returned=False, amount=300)
+    payment.note_refunds("expired_card", 1, now(), returned=False, amount=0)
+
+    assert (payment.status, payment.refunded_amount) == (PaymentStatus.CAPTURED, 0)
+    went, came = payment.recorded
+    assert isinstance(went, PaymentPartlyRefunded)
+    assert isinstance(came, PaymentPartlyRefunded)
+    assert (went.failure, came.failure) == (None, "expired_card")
+
+
+def test_parts_that_reach_the_whole_amount_are_a_refund(payment: Payment) -> None:
+    payment.note_refunds("", 0, now(), returned=False, amount=300)
+    payment.note_refunds("", 0, now(), returned=True)
+    payment.note_refunds("", 0, now(), returned=False, amount=300)
+
+    assert (payment.status, payment.refunded_amount) == (PaymentStatus.REFUNDED, 900)
+    _, event = payment.recorded
+    assert isinstance(event, PaymentRefunded)
+    assert (event.amount, event.refunded_before) == (900, 300)
+
+
+def test_when_the_rest_fails_to_go_back_only_the_rest_is_left_to_settle(payment: Payment) -> None:
+    payment.note_refunds("", 0, now(), returned=False, amount=300)
+    payment.owe_refund("requested_by_seller", now())
+    payment.refunded(0)
+    payment.note_refunds("expired_card", 1, now(), returned=False, amount=300)
+
+    assert (payment.status, payment.refunded_amount) == (PaymentStatus.REFUND_FAILED, 300)
+    _, _, failed = payment.recorded
+    assert isinstance(failed, PaymentRefundFailed)
+    assert failed.refunded_amount == 300
+
+    payment.settle_refund("ola@souk.test", "paid by bank transfer")
+    payment.note_refunds("", 0, now(), returned=True)
+
+    assert (payment.status, payment.refunded_amount) == (PaymentStatus.REFUNDED, 300)
+
+
+def test_a_part_is_known_during_a_dispute_and_the_sum_is_right_after_it(payment: Payment) -> None:
+    payment.disputed(OPEN, "fraudulent", now(), opened_at=10)
+    payment.note_refunds("", 0, now(), returned=False, amount=300)
+    assert (payment.status, payment.refunded_amount) == (PaymentStatus.DISPUTED, 300)
+
+    payment.note_refunds("expired_card", 1, now(), returned=False, amount=100)
+    payment.note_refunds("", 0, now(), returned=False, amount=300)
+    payment.disputed(WON, "fraudulent", now(), opened_at=10)
+    payment.note_refunds("expired_card", 1, now(), returned=False, amount=100)
+
+    assert (payment.status, payment.refunded_amount) == (PaymentStatus.CAPTURED, 100)
+    assert payment.failed_refunds == 1
+    assert parts_told(payment) == [(0, 300), (300, 100)]
+
+
+def test_a_refund_that_was_made_just_before_a_dispute_is_known_during_it(payment: Payment) -> None:
+    payment.owe_refund("sold_out", now())
+    payment.note_refunds("", 0, now(), returned=False, amount=300)
+    payment.disputed(OPEN, "fraudulent", now(), opened_at=10)
+    answer = Call(ProviderOperation.REFUND).refunded(Refunds(returned=True, amount=900), "ch_1", 0)
+
+    answer(payment)
+
+    assert (payment.status, payment.refunded_amount) == (PaymentStatus.DISPUTED, 900)
+    payment.disputed(WON, "fraudulent", now(), opened_at=10)
+    answer(payment)
+    assert (payment.status, payment.refunded_amount) == (PaymentStatus.REFUNDED, 900)
+
+
+@pytest.mark.parametrize("dispute", [None, OPEN])
+def test_a_part_is_said_again_after_the_bus_was_lost(payment: Payment, dispute: DisputeStatus | None) -> None:
+    payment.note_refunds("", 0, now(), returned=False, amount=300)
+    if dispute:
+        payment.disputed(dispute, "fraudulent", now(), opened_at=10)
+
+    said = payment.restated()
+
+    assert isinstance(said[0], PaymentCaptured)
+    assert [event.refunded_amount for event in said if isinstance(event, PaymentPartlyRefunded)] == [300]
+
+
 async def in_the_sandbox(sandbox: SandboxGateway, method: str) -> tuple[Charge, str]:
     """A charge of the sandbox whose money is here, and its reference."""
     charge = Charge(new_id(), new_id(), 900, Currency.EUR, method, now() + timedelta(minutes=15))
@@ -203,6 +314,26 @@ async def test_the_sandbox_has_a_card_that_is_disputed_after_the_capture(world: 
     assert [event.dispute for event in await events.published(PaymentDisputed)] == [OPEN]
 
 
+async def test_the_sandbox_has_a_card_of_which_a_part_goes_back_and_the_seller_refunds_the_rest(
+    world: "World", events: Events
+) -> None:
+    order = await world.placed_order()
+    total = order.quantity * order.unit_price
+    payment = (await world.pay(order.order_id, "pm_card_partly_refunded")).json()
+    await world.accepted(order, payment["id"])
+
+    [part] = await events.published(PaymentPartlyRefunded)
+    shown = await world.becomes(payment["id"], "captured")
+    assert (part.amount, part.refunded_amount, shown["refunded_amount"]) == (total, total // 3, total // 3)
+    assert await world.money() == total - total // 3
+
+    await world.refund_requested(order, payment["id"])
+    await world.becomes(payment["id"], "refunded")
+    [refunded] = await events.published(PaymentRefunded)
+    assert refunded.refunded_before == total // 3
+    assert await world.money() == 0
+
+
 async def test_the_sandbox_lists_what_came_back(sandbox: SandboxGateway) -> None:
     refunded, reference = await in_the_sandbox(sandbox, "pm_card_refund_fails")
     disputed, other = await in_the_sandbox(sandbox, "pm_card_disputed")
@@ -216,7 +347,7 @@ async def test_the_sandbox_lists_what_came_back(sandbox: SandboxGateway) -> None
     found = await sandbox.retrieve(other)
     listed = {record.payment_id: record for record in await sandbox.charges("", 10, None)}
 
-    assert accepted == [Refunds(returned=True)] * 2
+    assert accepted == [Refunds(returned=True, amount=900)] * 2
     assert await sandbox.refund(refunded.payment_id, reference) == Refunds(
         returned=False, failures=1, reason="expired_or_canceled_card"
     )

@@ -5,12 +5,14 @@ import json
 import time
 from base64 import urlsafe_b64decode
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from common.events import TicketAdmitted
+from common.events import TicketAdmitted, UserErased
 from common.http.network import network_of
 from common.http.sessions import Sessions
 from common.http.write_limit import WINDOW, WriteLimit
@@ -236,6 +238,105 @@ async def test_every_admission_made_offline_that_was_one_too_many_is_named_with_
     assert sorted(event.again for event in admitted) == [False, False, True, True]
 
 
+async def test_who_was_let_in_offline_with_a_code_that_was_given_away_is_named(venue: Venue) -> None:
+    [ticket] = await venue.sold()
+    north, south, cleo = await venue.gate("North"), await venue.gate("South"), person("Cleo")
+    listed_at = json.loads((await venue.call("POST", "/gates/list", json={"gate": south})).json()["content"])["at"]
+    await venue.call("POST", f"/{ticket['id']}/transfer", venue.buyer, json={"email": "cleo@souk.test"})
+    held = (await venue.call("POST", "/accept", cleo, json={"token": await venue.link_token()})).json()
+    old = venue.scanned(ticket["code"], south, "S", 1) | {"list_at": listed_at}
+
+    before = [await venue.call("POST", "/scans", json={"scans": [old]}) for _ in range(2)]
+    alone = await extras(venue)
+    assert (await venue.scan(held["code"], north))["result"] == "admitted"  # The ticket is still its holder's.
+
+    for answer in before:
+        assert [(a["result"], a["extra"], a["reason"], a["number"]) for a in answer.json()] == [
+            ("revoked", True, "given_away", ticket["number"])
+        ]
+    assert [(e["reason"], e["first_gate"], e["second_gate"]) for e in alone] == [("given_away", "South", "South")]
+    [both] = await extras(venue)
+    assert (both["number"], both["first_gate"], both["second_gate"]) == (ticket["number"], "North", "South")
+    assert listed_at[:23] == both["listed_at"][:23] < both["void_since"]  # This phone could not know.
+    admitted = await venue.events.published(TicketAdmitted, 2)
+    assert [(event.generation, event.gate, event.again) for event in admitted] == [
+        (1, "South", True),
+        (2, "North", False),
+    ]
+
+
+async def test_who_was_let_in_offline_with_a_refunded_ticket_is_named(venue: Venue) -> None:
+    await venue.events.deliver(venue.item())
+    order = venue.paid()
+    await venue.events.deliver(order)
+    [ticket] = await venue.tickets(order.order_id)
+    gate = await venue.gate("South")
+    await venue.events.deliver(venue.refund_of(order))
+
+    scans = [
+        venue.scanned(ticket["code"], gate, "S", 1),
+        venue.scanned(ticket["code"], gate, "S", 2) | {"admitted": False},
+    ]
+    answer = await venue.call("POST", "/scans", json={"scans": scans})
+
+    assert [(a["result"], a["extra"], a["reason"]) for a in answer.json()] == [
+        ("revoked", True, "revoked"),
+        ("revoked", False, None),
+    ]
+    [extra] = await extras(venue)
+    assert (extra["reason"], extra["first_gate"], extra["second_gate"]) == ("revoked", "South", "South")
+    assert extra["void_since"] is not None
+    assert extra["listed_at"] is None
+
+
+async def extras(venue: Venue) -> list[dict[str, Any]]:
+    """What the seller is told of admissions that should not have been."""
+    door = (await venue.call("GET", f"/gates?item_id={venue.item_id}", venue.seller)).json()
+    found: list[dict[str, Any]] = door["extras"]
+    return found
+
+
+async def test_what_was_scanned_before_its_gate_was_closed_is_taken(venue: Venue) -> None:
+    early, late = await venue.sold(2)
+    made = (await venue.call("POST", "/gates", venue.seller, json={"item_id": venue.item_id, "name": "North"})).json()
+    before = venue.scanned(early["code"], made["token"], "S", 1)
+    await venue.call("DELETE", f"/gates/{made['id']}", venue.seller)
+
+    taken = await venue.call("POST", "/scans", json={"scans": [before]})
+    online = await venue.call("POST", "/scan", json=before)
+    after = await venue.call("POST", "/scans", json={"scans": [venue.scanned(late["code"], made["token"], "S", 2)]})
+    closed_at = datetime.now(UTC) - timedelta(days=8)
+    await venue.db.gates.update_one({}, {"$set": {"closed_at": closed_at}})
+    long_ago = before | {"seq": 3, "at": (closed_at - timedelta(hours=1)).isoformat()}
+    too_late = await venue.call("POST", "/scans", json={"scans": [long_ago]})
+
+    assert (taken.status_code, [a["result"] for a in taken.json()]) == (200, ["admitted"])
+    assert [(a.status_code, a.json()["code"]) for a in (online, after, too_late)] == [(403, "gate_closed")] * 3
+    assert [t["status"] for t in await venue.tickets(early["order_id"])] == ["used", "valid"]
+
+
+async def test_scans_that_have_not_arrived_are_counted_until_they_do(venue: Venue) -> None:
+    tickets = await venue.sold(6)
+    gate, other = await venue.gate("North"), await venue.gate("South")
+
+    async def missing() -> list[tuple[str, str, int]]:
+        door = (await venue.call("GET", f"/gates?item_id={venue.item_id}", venue.seller)).json()
+        return [(one["device"], one["gate"], one["count"]) for one in door["missing"]]
+
+    await venue.scan(tickets[0]["code"], gate, "P", 1)
+    assert await missing() == []
+    await venue.scan(tickets[1]["code"], gate, "P", 5)
+    await venue.scan("nothing", other, "Q", 2)
+    assert sorted(await missing()) == [("P", "North", 3), ("Q", "South", 1)]
+    batch = [venue.scanned(tickets[n]["code"], gate, "P", n) for n in (3, 2, 3)]
+    await venue.call("POST", "/scans", json={"scans": batch})
+    assert sorted(await missing()) == [("P", "North", 1), ("Q", "South", 1)]
+    await asyncio.gather(venue.scan("nothing", gate, "P", 4), venue.scan("nothing", other, "Q", 1))
+    assert await missing() == []
+    await asyncio.gather(*(venue.scan("nothing", gate, "P", seq) for seq in range(20, 5, -1)))
+    assert await missing() == []
+
+
 async def test_a_batch_that_is_sent_again_counts_once(venue: Venue) -> None:
     tickets = await venue.sold(3)
     gate = await venue.gate()
@@ -321,3 +422,43 @@ async def test_gates_that_share_a_network_do_not_wait_for_each_other(venue: Venu
 def used_up(limit: WriteLimit, caller: str) -> None:
     """Let a caller have no change left for a minute."""
     limit._until[caller] = time.monotonic() + 2 * WINDOW
+
+
+async def test_the_gates_of_a_seller_who_is_erased_still_let_in_who_has_paid(venue: Venue) -> None:
+    [ticket] = await venue.sold()
+    gate = await venue.gate()
+
+    await venue.events.deliver(UserErased(user_id=venue.seller.id, account_version=2))
+
+    assert (await venue.scan(ticket["code"], gate))["result"] == "admitted"
+
+
+async def test_a_seller_takes_along_every_gate_of_their_events_and_no_other(venue: Venue) -> None:
+    await venue.sold()
+    another, of_somebody_else = new_id(), new_id()
+    await venue.events.deliver(venue.item(item_id=another))
+    await venue.gate("North")
+    await venue.gate("South")
+    token = await venue.gate("Garden", another)
+    rival = person("Rivka")
+    await venue.events.deliver(venue.item(item_id=of_somebody_else, seller_id=rival.id))
+    made = await venue.call("POST", "/gates", rival, json={"item_id": of_somebody_else, "name": "Theirs"})
+    assert made.status_code == 201
+
+    gates, cursor = [], None
+    while True:
+        params = {"limit": 2, **({"cursor": cursor} if cursor else {})}
+        page = (await venue.call("GET", "/gates/mine", venue.seller, params=params)).json()
+        gates += page["items"]
+        if not (cursor := page["next"]):
+            break
+
+    assert sorted((gate["name"], gate["item_id"]) for gate in gates) == [
+        ("Garden", another),
+        ("North", venue.item_id),
+        ("South", venue.item_id),
+    ]
+    assert token not in json.dumps(gates)
+    assert (await venue.call("GET", "/gates/mine", venue.buyer)).json() == {"items": [], "next": None}
+    assert (await venue.call("GET", "/gates/mine")).status_code == 401
+    assert (await venue.call("GET", "/gates/mine", venue.seller, params={"cursor": "me"})).status_code == 422

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from common.bus.connection import Bus
-from common.directory import Directory
+from common.directory import IDS, Directory, Owner, answering
 from common.events import TicketTransferOffered, UserErased
 from tests.support.sessions import person
 from tests.support.waiting import eventually
@@ -63,6 +63,23 @@ async def test_an_offer_that_is_over_forgets_the_address(venue: Venue, end: str)
             await venue.events.deliver(UserErased(user_id=venue.buyer.id, account_version=2))
             late = await venue.call("POST", "/accept", person("Cleo"), json={"token": token})
             assert (late.status_code, late.json()["code"]) == (409, "offer_is_over")
+
+    assert not await kept(venue)
+
+
+async def test_an_offer_to_somebody_who_deletes_their_account_is_over(venue: Venue, bus_url: str) -> None:
+    cleo = person("Cleo")
+
+    async def owners(emails: list[str]) -> dict[str, Owner]:
+        return {email: Owner(user_id=cleo.id) for email in emails}
+
+    async with Bus.connected(bus_url, "auth") as bus, answering(bus, {IDS: owners}):
+        await offered(venue)
+    assert await kept(venue)
+
+    await venue.events.deliver(UserErased(user_id=person("Bo").id, account_version=2))
+    assert await kept(venue)
+    await venue.events.deliver(UserErased(user_id=cleo.id, account_version=2))
 
     assert not await kept(venue)
 

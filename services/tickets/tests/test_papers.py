@@ -61,8 +61,21 @@ def test_a_number_is_read_however_it_is_typed() -> None:
         f"{number}12".replace("-", ""),
         f"{number}-12".replace("0", "o"),
     ):
-        assert as_typed(typed) == (number, 12), typed
-    for wrong in ("", "12", number, f"{number}-", f"{number}-x", f"{number}-1234567", "U" * 9, "1" * 400):
+        assert as_typed(typed) == (number, 12, ""), typed
+    for typed in (f"{number}-12-X70L", f"{number}12x7ol", f"{number} 12 x-70-1"):
+        assert as_typed(typed) == (number, 12, "X701"), typed
+    wrong_checks = (f"{number}-1-1XXX", f"{number}-1-XXXU", f"{number}-1-XXX", f"{number}-1-XXXXX")
+    for wrong in (
+        "",
+        "12",
+        number,
+        f"{number}-",
+        f"{number}-x",
+        f"{number}-1234567",
+        "U" * 9,
+        "1" * 400,
+        *wrong_checks,
+    ):
         assert as_typed(wrong) is None, wrong
 
 

@@ -30,6 +30,64 @@ async def test_an_accepted_ticket_has_a_new_holder_and_its_old_code_is_dead(venu
     assert (transferred.holder_id, transferred.previous_holder_id) == (cleo.id, venue.buyer.id)
 
 
+async def test_the_number_of_who_gave_a_ticket_away_admits_nobody_and_each_holder_has_their_own(venue: Venue) -> None:
+    [ticket] = await venue.sold()
+    gate, cleo, dora = await venue.gate(), person("Cleo"), person("Dora")
+    await venue.call("POST", f"/{ticket['id']}/transfer", venue.buyer, json=CLEO)
+    of_cleo = (await venue.call("POST", "/accept", cleo, json={"token": await venue.link_token()})).json()
+    await venue.call("POST", f"/{ticket['id']}/transfer", cleo, json=CLEO)
+    of_dora = (await venue.call("POST", "/accept", dora, json={"token": await venue.link_token(2)})).json()
+
+    numbers = [ticket["number"], of_cleo["number"], of_dora["number"]]
+
+    assert len(set(numbers)) == 3
+    assert all(number.startswith(f"{ticket['number']}-") for number in numbers[1:])
+    [of_buyer] = await venue.tickets(ticket["order_id"])
+    assert of_buyer["number"] == ticket["number"]  # Who gave it away does not see the new one,
+    for old in numbers[:2]:
+        answer = await venue.scan(old, gate)
+        assert (answer["result"], answer["number"]) == ("revoked", old)  # nor does a gate show it to them.
+    assert (await venue.scan(f"{ticket['number']}-ZZZZ", gate))["result"] == "unknown"
+    typed = numbers[2].lower().replace("-", "").replace("0", "o")
+    assert (await venue.scan(typed, gate))["result"] == "admitted"
+    attendees = (await venue.call("GET", f"/attendees?item_id={venue.item_id}", venue.seller)).json()["items"]
+    assert [one["number"] for one in attendees] == [numbers[2]]
+
+
+async def test_a_ticket_that_was_given_away_before_numbers_changed_has_a_new_one(venue: Venue) -> None:
+    [ticket] = await venue.sold()
+    gate, cleo = await venue.gate(), person("Cleo")
+    await venue.call("POST", f"/{ticket['id']}/transfer", venue.buyer, json=CLEO)
+    await venue.call("POST", "/accept", cleo, json={"token": await venue.link_token()})
+    await venue.db.bookings.update_one({}, {"$unset": {"tickets.0.transfers": 1}})
+
+    [held] = await venue.tickets(user=cleo)
+
+    assert held["number"] != ticket["number"]
+    assert (await venue.scan(ticket["number"], gate))["result"] == "revoked"
+    assert (await venue.scan(held["number"], gate))["result"] == "admitted"
+
+
+async def test_who_has_the_link_sees_which_ticket_it_is_and_who_gives_it(venue: Venue) -> None:
+    [ticket] = await venue.sold()
+    cleo = person("Cleo")
+    await venue.call("POST", f"/{ticket['id']}/transfer", venue.buyer, json=CLEO)
+    body = {"token": await venue.link_token()}
+
+    offer = await venue.call("POST", "/offer", cleo, json=body)
+
+    assert offer.status_code == 200, offer.text
+    seen = offer.json()
+    assert (seen["giver"], seen["item_title"], seen["venue"]) == (venue.buyer.name, "A concert", "The opera")
+    assert seen["starts_at"] == "2027-05-01T18:00:00Z"
+    assert (await venue.call("POST", "/offer", cleo, json={"token": "x"})).json()["code"] == "offer_is_over"
+    assert (await venue.call("POST", "/offer", json=body)).status_code == 401
+    await venue.call("DELETE", f"/{ticket['id']}/transfer", venue.buyer)
+    assert (await venue.call("POST", "/offer", cleo, json=body)).json()["code"] == "offer_is_over"
+    stored = await venue.db.bookings.find_one({}) or {}
+    assert stored["tickets"][0]["offer"] is None  # with the name of who gave it
+
+
 async def test_accepting_twice_is_accepting_once_and_nobody_else_can(venue: Venue) -> None:
     [ticket] = await venue.sold()
     cleo = person("Cleo")

@@ -148,9 +148,32 @@ function replace(html) {
     old.replaceWith(fresh);
     if (focused) fresh.focus();
     if (fresh.closest("[data-announce]")) announce(fresh.textContent);
+    if (fresh.dataset.wording) reread();
     if (!still.matches) fresh.animate([{ opacity: 0.2 }, { opacity: 1 }], { duration: 600, easing: "ease-out" });
   }
   showTimes();
+}
+
+// The seller has changed a text. Everybody who looks at the item reads it again, but not all at once.
+let rereading = 0;
+
+function reread() {
+  clearTimeout(rereading);
+  rereading = setTimeout(async () => {
+    try {
+      const answer = await fetch(location.pathname);
+      if (!answer.ok) return;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const old of document.querySelectorAll("[data-texts]")) {
+        const fresh = page.querySelector(`[data-texts="${old.dataset.texts}"]`);
+        if (fresh && !old.isEqualNode(fresh)) old.replaceWith(fresh);
+      }
+      document.title = page.title;
+      showTimes();
+    } catch {
+      // The next change, or a reload, shows it.
+    }
+  }, Math.random() * 3000);
 }
 
 document.addEventListener("visibilitychange", follow);
@@ -275,6 +298,24 @@ async function turn(heart, form) {
   }
 }
 
+// A click on a picture says which point of it stays visible where it is cropped, as it is here.
+document.addEventListener("click", ({ target: picture, clientX, clientY }) => {
+  if (!picture.dataset?.focus) return;
+  const form = document.getElementById(picture.dataset.focus);
+  const box = picture.getBoundingClientRect();
+  const { naturalWidth: width, naturalHeight: height } = picture;
+  const scale = Math.max(box.width / width, box.height / height);
+  const at = getComputedStyle(picture).objectPosition.split(" ").map((part) => parseFloat(part) / 100);
+  const along = (click, shown, whole, part) => {
+    const percent = ((click - (shown - whole) * part) / whole) * 100;
+    return Math.round(Math.min(100, Math.max(0, percent)));
+  };
+  form.elements.x.value = along(clientX - box.left, box.width, width * scale, at[0]);
+  form.elements.y.value = along(clientY - box.top, box.height, height * scale, at[1]);
+  picture.style.objectPosition = `${form.elements.x.value}% ${form.elements.y.value}%`;
+  form.closest("details").open = true;
+});
+
 // A thumbnail turns the stage; without a script its link does, and the page moves too.
 document.addEventListener("click", (event) => {
   const shown = event.target.closest(".strip a");
@@ -284,15 +325,17 @@ document.addEventListener("click", (event) => {
   picture.parentElement.scrollTo({ left: picture.offsetLeft - picture.parentElement.offsetLeft });
 });
 
+const MENUS = ".bar details[open], details.menu[open]";
+
 document.addEventListener("click", ({ target }) => {
-  for (const menu of document.querySelectorAll(".bar details[open]")) {
+  for (const menu of document.querySelectorAll(MENUS)) {
     if (!menu.contains(target)) menu.open = false;
   }
 });
 
 document.addEventListener("keydown", ({ key }) => {
   if (key !== "Escape") return;
-  for (const menu of document.querySelectorAll(".bar details[open]")) {
+  for (const menu of document.querySelectorAll(MENUS)) {
     menu.open = false;
     menu.querySelector("summary").focus();
   }

@@ -3,6 +3,7 @@
 import csv
 import io
 
+from common.order_numbers import readable_number
 from services.web.tests.conftest import Visitors, listed, ordered, shows
 
 EVENT = {"kind": "event", "starts_at": "2030-06-07T20:00", "timezone": "Europe/Berlin"}
@@ -24,7 +25,7 @@ async def test_a_seller_sees_who_comes_and_takes_the_list_along(visitors: Visito
     answer = await seller.http.get(f"{item}/attendees.csv")
     _, first, second = csv.reader(io.StringIO(answer.text, newline=""))
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
-    assert first[1:] == second[1:] == ["'=Bo()", "Valid", "", order_id]
+    assert first[1:] == second[1:] == ["'=Bo()", "Valid", "", readable_number(order_id)]
     assert {cells[0].rpartition("-")[2] for cells in (first, second)} == {"1", "2"}
     for address in (f"{item}/attendees", f"{item}/attendees.csv"):
         assert (await buyer.get(address)).status == 403

@@ -1,5 +1,6 @@
 """How visitors find things: words, filters, and the pages of a category, a city and a seller."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from urllib.parse import parse_qsl, urlsplit
 
@@ -7,6 +8,7 @@ import pytest
 
 from common.events import Category, Currency, ItemKind
 from services.web.tests.conftest import Visitors, listed, ordered, shows
+from web.clients.api import PAGE_SIZE
 from web.clients.models import FoundItems
 from web.pages.browsing import count
 from web.pages.search import Search, Sort, weekend
@@ -133,6 +135,25 @@ async def test_what_is_sold_out_does_not_lead_and_can_be_left_out(visitors: Visi
     assert page.text.index("the older one") < page.text.index("the newer one")
     page = await buyer.get("/?q=xylograph&sort=newest&available=true")
     assert ("older" in page.text, "newer one" in page.text) == (True, False)
+
+
+async def test_a_page_does_not_begin_with_what_cannot_be_had_while_older_pages_have_something(
+    visitors: Visitors,
+) -> None:
+    seller = await visitors.new()
+    lamp = {"title": "Zeppelin, the oldest one", "price": 1250, "currency": "EUR", "quantity": 1}
+    assert (await seller.http.post("/api/items", json=lamp)).status_code == 201
+    for number in range(PAGE_SIZE):
+        made = (await seller.http.post("/api/items", json={**lamp, "title": f"Zeppelin {number}"})).json()
+        assert (await seller.http.post(f"/api/items/{made['id']}/pause")).status_code == 200
+    visitor = await visitors.anybody()
+
+    page = await visitor.get("/?q=zeppelin&sort=newest")
+    after = await visitor.get(re.findall(r'rel="next" href="([^"]+)"', page.answer.text)[0].replace("&amp;", "&"))
+
+    titles = re.findall(r">(Zeppelin[^<]*)<", page.answer.text)
+    assert (titles[0], len(titles)) == ("Zeppelin, the oldest one", PAGE_SIZE)
+    assert re.findall(r">(Zeppelin[^<]*)<", after.answer.text) == ["Zeppelin 0"]
 
 
 async def test_a_wrong_price_is_said_beside_its_field(visitors: Visitors) -> None:

@@ -45,12 +45,26 @@ async def test_what_failed_to_be_sent_leads_back_to_its_page_and_is_not_sent_aga
         page = await client.get("/forgot-password", headers=session)
         token = re.search(r'name="form_token" value="([^"]+)"', page.text)
         assert token
-        cookies = {"Cookie": f"{session['Cookie']}; visit={page.cookies['visit']}"}
+        cookies = {"Cookie": f"{session['Cookie']}; __Host-visit={page.cookies['__Host-visit']}"}
         answer = await client.post(f"/orders/{order}/pay", data={"form_token": token[1]}, headers=cookies)
 
     assert answer.status_code == 503
     assert f'<a class="button" href="/orders/{order}">Try again</a>' in answer.text
     assert "data-retry" not in answer.text
+
+
+async def test_a_form_that_needs_a_session_leads_to_the_sign_in_and_from_there_to_its_page(
+    services_unavailable: None,
+) -> None:
+    order = new_id()
+    async with running(app) as client:
+        page = await client.get("/forgot-password")
+        token = re.search(r'name="form_token" value="([^"]+)"', page.text)
+        assert token
+        visit = {"Cookie": f"__Host-visit={page.cookies['__Host-visit']}"}
+        answer = await client.post(f"/orders/{order}/pay", data={"form_token": token[1]}, headers=visit)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/signin?next=%2Forders%2F{order}")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +92,7 @@ async def test_reloading_the_address_of_a_form_leads_to_its_page(
 async def test_who_somebody_is_while_auth_is_unavailable_is_unknown_and_no_sign_out(services_unavailable: None) -> None:
     async with running(app) as client:
         visit = (await client.get("/signin")).cookies
-        cookies = {"Cookie": f"__Host-refresh={'a' * 64}; visit={visit['visit']}"}
+        cookies = {"Cookie": f"__Host-refresh={'a' * 64}; __Host-visit={visit['__Host-visit']}"}
         for answer in (
             await client.get("/my/orders", headers=cookies),
             await client.post("/sell", headers=cookies, data={"form_token": "x"}),
@@ -100,6 +114,28 @@ async def test_over_https_cookies_are_secure_and_browsers_stay_on_https(services
 
     assert answer.headers["strict-transport-security"].startswith("max-age=31536000")
     assert "Secure" in answer.headers["set-cookie"]
+
+
+async def test_over_https_no_other_host_of_the_site_can_set_a_cookie_that_counts(services_unavailable: None) -> None:
+    async with running(app) as client:
+        page = await client.get("/signin")
+        name, _, value = page.headers["set-cookie"].partition(";")[0].partition("=")
+        [token, *_] = re.findall(r'name="form_token" value="([^"]+)"', page.text)
+        form = {"form_token": token, "language": "de", "theme": "dark", "back": "/"}
+        answers = [
+            await client.post(path, data=form, headers={"Cookie": f"{kept}={value}"})
+            for kept in (name, "visit")
+            for path in ("/language", "/theme")
+        ]
+
+    assert name == "__Host-visit"
+    assert [answer.headers.get("set-cookie", "").partition("=")[0] for answer in answers] == [
+        "__Host-language",
+        "__Host-theme",
+        "__Host-visit",
+        "__Host-visit",
+    ]
+    assert [answer.status_code for answer in answers] == [303, 303, 403, 403]
 
 
 async def test_an_unexpected_error_is_a_page_without_its_details(

@@ -1,7 +1,10 @@
 """A change is on every page that shows it at once, and on no other page."""
 
 import asyncio
+import gc
 import json
+import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import replace
@@ -34,6 +37,7 @@ from web.clients.api import Api, Services
 from web.live.updates import (
     LISTENED,
     MAX_FETCHES,
+    MAX_PAGES_OF_ADDRESS,
     MAX_PAGES_OF_NETWORK,
     MAX_PAGES_OF_VISITOR,
     LiveUpdates,
@@ -125,6 +129,61 @@ async def test_a_thousand_pages_fetch_an_item_once_and_each_gets_its_changes() -
         assert {updates.html(page.changed, page.i18n) for page in pages} == {updates.html(["i1"], i18n_for("en"))}
         assert "Only 3 left" in updates.html(["i1"], i18n_for("en"))
         assert "Nur noch 3" in updates.html(["i1"], i18n_for("de"))
+
+
+async def test_while_items_is_away_no_failure_of_a_fetch_is_left_over() -> None:
+    items, left_over = Items(), list[object]()
+    items.away = True
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: left_over.append(context))
+    async with updates_with(items) as updates:
+        page = open_page("i1", "i2", "i3")
+        with updates.open(page), pytest.raises(Unavailable):
+            await updates.fetch(page.items)
+        await eventually(lambda: asyncio.sleep(0, items.asked == 3))
+        await asyncio.sleep(0)
+    gc.collect()
+
+    assert left_over == []
+
+
+async def test_a_page_that_leaves_while_items_goes_away_leaves_no_failure_over() -> None:
+    items, left_over = Items(), list[object]()
+    items.away = True
+    items.answers.clear()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: left_over.append(context))
+    async with updates_with(items) as updates:
+        page = open_page("i1", "i2")
+        with updates.open(page):
+            fetching = asyncio.create_task(updates.fetch(page.items))
+            await eventually(lambda: asyncio.sleep(0, items.asked == 2))
+            asked = [shown.fetching for shown in updates._items.values() if shown.fetching]
+            fetching.cancel()
+            await asyncio.wait([fetching])
+        items.answers.set()
+        await asyncio.wait(asked)
+        del asked
+    gc.collect()
+
+    assert left_over == []
+
+
+async def test_what_a_seller_writes_anew_is_on_every_page_that_shows_it() -> None:
+    async with updates_with(Items()) as updates:
+        page = open_page("i1")
+        with updates.open(page):
+            await updates.fetch(page.items)
+            before = updates.html(["i1"], page.i18n)
+            mark = re.search(r'data-wording="(\w+)"', before)
+            assert mark
+
+            updates.receive(changed(4, 1300))
+            assert mark[0] in updates.html(["i1"], page.i18n)  # A price is no text: nobody has to read them again.
+            updates.receive(changed(5, 1300).model_copy(update={"title": "A lamp", "description": "Rewired."}))
+
+            html = updates.html(page.changed, page.i18n)
+    assert ('<span id="title-i1">Lamp</span>' in before, '<span id="title-i1">A lamp</span>' in html) == (True, True)
+    assert mark[0] not in html
+    assert "Rewired." not in html  # It may be long, and lists do not show it.
 
 
 async def test_what_is_held_is_sold_out_once_it_is_paid() -> None:
@@ -253,21 +312,42 @@ async def test_a_page_of_invented_items_costs_few_calls_and_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "visitor", "network"), [(MAX_PAGES_OF_VISITOR, "ada", ""), (MAX_PAGES_OF_NETWORK, "", "192.0.2.0/24")]
+    ("most", "whose"),
+    [
+        (MAX_PAGES_OF_VISITOR, {"visitor": "ada"}),
+        (MAX_PAGES_OF_ADDRESS, {"address": "192.0.2.7"}),
+        (MAX_PAGES_OF_NETWORK, {"network": "192.0.2.0/24"}),
+    ],
 )
-async def test_a_visitor_and_a_network_open_a_bounded_number_of_pages(most: int, visitor: str, network: str) -> None:
+async def test_a_visitor_an_address_and_a_network_open_a_bounded_number_of_pages(
+    most: int, whose: dict[str, str]
+) -> None:
     def another() -> OpenPage:
-        return replace(open_page("i1"), visitor=visitor, network=network)
+        return replace(open_page("i1"), **whose)  # type: ignore[arg-type]
 
     async with updates_with(Items()) as updates:
         with ExitStack() as pages:
             for _ in range(most):
-                updates.check_room(page := another())
-                pages.enter_context(updates.open(page))
+                pages.enter_context(updates.open(another()))
             with pytest.raises(TooMany):
-                updates.check_room(another())
-            updates.check_room(open_page("i1"))
-        updates.check_room(another())
+                pages.enter_context(updates.open(another()))
+            pages.enter_context(updates.open(open_page("i1")))
+        with updates.open(another()):
+            assert len(updates) == 1
+
+
+async def test_a_burst_of_streams_opens_as_many_as_there_is_room_for(visitors: Visitors) -> None:
+    ada, nobodies = await visitors.new("Ada"), [await visitors.anybody() for _ in range(2)]  # Who take no cookies.
+    async with AsyncExitStack() as streams:
+
+        async def opened(visitor: Visitor) -> int:
+            return (await streams.enter_async_context(visitor.http.stream("GET", "/live"))).status_code
+
+        hers = await asyncio.gather(*(opened(ada) for _ in range(MAX_PAGES_OF_VISITOR + 5)))
+        assert Counter(hers) == {200: MAX_PAGES_OF_VISITOR, 429: 5}
+        theirs = await asyncio.gather(*(opened(nobody) for nobody in nobodies for _ in range(60)))
+        assert theirs.count(200) <= MAX_PAGES_OF_ADDRESS  # Other tests may come from this address, too.
+        assert theirs.count(429) >= len(theirs) - MAX_PAGES_OF_ADDRESS
 
 
 class Stream:

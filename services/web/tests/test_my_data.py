@@ -28,6 +28,8 @@ async def test_a_file_has_everything_and_only_of_whoever_asks(visitors: Visitors
         *(
             "exported_at",
             "account",
+            "recovery_codes",
+            "security",
             "sessions",
             "passkeys",
             "events",
@@ -38,8 +40,17 @@ async def test_a_file_has_everything_and_only_of_whoever_asks(visitors: Visitors
             "sales",
             "payments",
             "tickets",
+            "gates",
         ),
     }
+    assert data["recovery_codes"] == {"left": 0}
+
+    async def noted() -> bool:
+        entries: list[dict[str, Any]] = (await ada.http.get("/api/users/me/export")).json()["security"]
+        assert {entry["user_id"] for entry in entries} <= {data["account"]["id"]}
+        return {entry["kind"] for entry in entries if entry["network"]} >= {"signed_in", "exported"}
+
+    await eventually(noted, 60)
     refused = await (await visitors.anybody()).http.get("/api/users/me/export")
     assert (refused.status_code, refused.json()["code"]) == (401, "not_signed_in")
 
@@ -65,6 +76,24 @@ async def test_passkeys_and_tickets_are_in_the_file_and_no_key_is(stack: Stack, 
     assert (passkey["name"], passkey["last_used_at"]) == ("Ada's phone", None)
     assert set(passkey) == {"id", "name", "created_at", "last_used_at"}
     assert [ticket["order_id"] for ticket in data["tickets"]] == [paid["order_id"]] * 2
+
+
+async def test_the_gates_of_a_seller_are_in_the_file_without_what_is_in_their_links(visitors: Visitors) -> None:
+    sella, email = await visitors.anybody(), person("sella").email
+    await sella.send(await sella.get("/signup"), "/signup", name="Sella", email=email, password="long enough")
+    concert = {"kind": "event", "starts_at": "2030-06-07T20:00", "timezone": "Europe/Berlin"}
+    item_id = (await listed(sella, **concert)).rpartition("/")[2]
+
+    async def opened() -> dict[str, Any] | None:
+        made = await sella.http.post("/api/tickets/gates", json={"item_id": item_id, "name": "North"})
+        return made.json() if made.status_code == 201 else None  # Tickets may not know the event yet.
+
+    token = (await eventually(opened, 30))["token"]
+    file = await sella.http.get("/api/users/me/export")
+
+    [gate] = file.json()["gates"]
+    assert (gate["name"], gate["item_id"], gate["closed_at"]) == ("North", item_id, None)
+    assert token not in file.text
 
 
 async def test_a_list_that_is_longer_than_a_page_is_complete(visitors: Visitors) -> None:

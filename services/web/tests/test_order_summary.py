@@ -119,6 +119,14 @@ def test_the_headline_and_text_of_an_order(payments: tuple[str, ...], changes: d
     assert text in f"{found.headline}. {found.text}"
 
 
+@pytest.mark.parametrize(("status", "said"), [("captured", "€0.30 of €1.00 was refunded"), ("refunded", "")])
+def test_a_part_that_went_back_is_said_unless_everything_did(status: str, said: str) -> None:
+    paid = Payment(status=status, refunded_amount=30)
+    found = summary_of(order(status="paid"), [Payment(status="failed"), paid], i18n_for("en"))
+
+    assert (found.part, found.headline) == (said, "It is yours")
+
+
 @pytest.mark.parametrize(
     ("payments", "changes", "payable", "moving"),
     [

@@ -2,7 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from services.web.tests.conftest import LAMP, Visitors, listed, ordered, shows
+from web.clients.models import Item
 
 
 def typed(moment: datetime) -> str:
@@ -92,6 +95,25 @@ async def test_a_single_thing_is_not_running_out(visitors: Visitors) -> None:
     assert ("Only" in page.text, "Available" in page.text) == (False, True)
 
 
+@pytest.mark.parametrize(
+    ("offered", "left", "few"),
+    [(5, 5, False), (5, 3, False), (5, 2, True), (2, 1, True), (1, 1, False), (100, 5, True), (100, 6, False)],
+)
+def test_few_are_left_when_at_least_half_has_gone(offered: int, left: int, few: bool) -> None:
+    known = {"id": "i", "seller_id": "s", "seller_name": "Sella", "description": "", "status": "listed", "version": 1}
+    item = Item.model_validate({**LAMP, **known, "price": 1250, "quantity": offered, "available": left})
+    assert item.is_few(left) is few
+
+
+async def test_nobody_is_hurried_to_what_nobody_has_bought(visitors: Visitors) -> None:
+    item = await listed(await visitors.new("Sella"), quantity="5")
+    buyer = await visitors.new("Bo")
+    page = await buyer.get(item)
+    assert ("Only" in page.text, "5 left" in page.text) == (False, True)
+    await ordered(buyer, item, quantity="3")
+    await shows(buyer, item, "Only 2 left")
+
+
 async def test_the_limit_of_a_hold_is_named_and_what_was_cancelled_is_held_again(visitors: Visitors) -> None:
     seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
     item = await listed(seller, quantity="20")
@@ -106,3 +128,33 @@ async def test_the_limit_of_a_hold_is_named_and_what_was_cancelled_is_held_again
     assert again.path.startswith("/orders/")
     assert again.path != order.path
     assert LAMP["title"] in again.text
+
+
+async def test_an_event_that_is_over_says_so_and_is_found_by_nobody(visitors: Visitors) -> None:
+    seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
+    assert seller.user
+    begins = datetime.now(UTC) + timedelta(days=2)
+    event = {"kind": "event", "timezone": "UTC", "title": "Quixotic evening", "venue": "The hall", "city": "Ulm"}
+    item = await listed(seller, **event, starts_at=typed(begins))
+    page = await shows(buyer, "/?q=quixotic", "1 offer")
+    assert item in (await buyer.http.get("/sitemap.xml")).text
+
+    page = await buyer.get(item)
+    past = await seller.send(
+        await seller.get(f"{item}/edit"),
+        f"{item}/edit",
+        **event,
+        currency="EUR",
+        starts_at=typed(begins - timedelta(days=4)),
+    )
+    assert past.status == 200, past.text
+    await shows(seller, item, "This event is over.")
+
+    refused = await buyer.send(page, f"{item}/order", quantity="1")
+    assert (refused.status, refused.errors["quantity"]) == (409, "This event is over.")
+    shown = await buyer.get(item)
+    assert "This event is over" in shown.text
+    assert "InStock" not in shown.answer.text
+    for path in ("/?q=quixotic", "/cities/Ulm", f"/sellers/{seller.user.id}", "/sitemap.xml"):
+        assert item not in (await buyer.http.get(path)).text, path
+    assert item in (await seller.http.get("/my/items")).text

@@ -7,6 +7,7 @@ from datetime import date
 import pytest
 
 from common.events import Currency
+from common.order_numbers import readable_number
 from services.web.tests.conftest import Visitors, listed, ordered, shows
 from web.clients.sales import Day, Money, SalesTotals
 from web.rendering.chart import charts_of
@@ -82,9 +83,26 @@ async def test_a_seller_chooses_among_sales_and_takes_them_along(visitors: Visit
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert answer.text.startswith(BOM)
     _, cells = csv.reader(io.StringIO(answer.text, newline=""))
-    assert cells[0] == order.path.rpartition("/")[2]
-    assert cells[2:] == [f"'{FORMULA}", "Bo", "2", "12.50", "25.00", "EUR", "Awaiting payment"]
+    order_id = order.path.rpartition("/")[2]
+    assert cells[0] == readable_number(order_id)
+    assert cells[2:] == [f"'{FORMULA}", "Bo", "2", "12.50", "25.00", "EUR", "Awaiting payment", order_id]
     assert len((await buyer.http.get("/my/sales.csv")).text.splitlines()) == 1  # nobody else's
+
+
+async def test_an_order_is_found_by_the_number_that_its_buyer_reads_out(visitors: Visitors) -> None:
+    seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
+    item = await listed(seller)
+    order, other = await ordered(buyer, item), await ordered(buyer, item, quantity="1")
+    number, of_other = (readable_number(page.path.rpartition("/")[2]) for page in (order, other))
+
+    for path in (order.path, "/my/orders"):
+        assert number in (await buyer.get(path)).text, path
+    for typed in (number, number.lower().replace("-", " "), order.path.rpartition("/")[2]):
+        page = await seller.get(f"/my/sales?number={typed}")
+        assert (number in page.text, of_other in page.text) == (True, False), typed
+    for path in ("/my/sales?number=nonsense", f"/my/sales?number={number}&status=refunded"):
+        assert "No order is like that." in (await seller.get(path)).text
+    assert "No order is like that." in (await buyer.get(f"/my/sales?number={number}")).text  # It is not their sale.
 
 
 async def test_a_buyer_sees_orders_by_tab_with_the_time_left(visitors: Visitors) -> None:

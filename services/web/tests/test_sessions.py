@@ -208,3 +208,17 @@ async def test_auth_away_is_no_sign_out(visitors: Visitors, stack: Stack) -> Non
         await stack.ready()
     visitor.http.cookies.clear()
     assert is_signed_in(Page(await visitor.http.get("/", headers=cookies)))
+
+
+async def test_auth_knows_the_device_again_that_signs_in_on_a_page(visitors: Visitors) -> None:
+    ada = await signed_up(visitors)
+    assert ada.user
+    elsewhere = await signed_in_elsewhere(visitors, ada)
+    device = elsewhere.http.cookies["device"]
+
+    await elsewhere.send(await elsewhere.get("/signin"), "/signin", email=ada.user.email, password=PASSWORD)
+    assert elsewhere.http.cookies["device"] == device
+    bea = await signed_up(visitors)
+    assert bea.user
+    await elsewhere.send(await elsewhere.get("/signin"), "/signin", email=bea.user.email, password=PASSWORD)
+    assert elsewhere.http.cookies["device"] != device, "each device is one account's"

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.sessions import Tokens
-from web.settings import WebSettings
+from web.settings import ADDRESSES, WebSettings
 
 
 @pytest.fixture
@@ -20,3 +20,16 @@ def test_no_secret_shows_in_the_settings_as_text(settings: WebSettings) -> None:
     assert settings.csrf_secret.get_secret_value() == "the-secret-of-the-forms"
     for text in (repr(settings), str(settings), settings.model_dump_json()):
         assert "the-secret-of-the-forms" not in text
+
+
+def test_an_authority_goes_with_addresses_that_are_encrypted(
+    settings: WebSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVICES_CA_FILE", "/etc/souk-ca/ca.crt")
+    monkeypatch.setenv("ITEMS_URL", "https://items:8000")
+    with pytest.raises(ValueError, match=r"AUTH_URL, ORDERS_URL, .* would be called in the clear"):
+        WebSettings()
+    for name in ADDRESSES:
+        monkeypatch.setenv(name.upper(), "https://items:8000")
+    assert str(WebSettings().services_ca_file) == "/etc/souk-ca/ca.crt"
+    assert settings.services_ca_file is None

@@ -51,6 +51,12 @@ def test_a_line_has_its_cause_and_the_time_since_the_first() -> None:
             ["€5.00", "open", "fraudulent"],
         ),
         (
+            "payments.partly_refunded",
+            "event",
+            {"amount": 500, "currency": "EUR", "refunded_amount": 200, "failure": "expired_card"},
+            ["€2.00 of €5.00 was refunded", "Refund failed: expired_card"],
+        ),
+        (
             "payments.provider_called",
             "provider_call",
             {"operation": "charge", "outcome": "timed_out", "milliseconds": 2001},

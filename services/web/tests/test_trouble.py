@@ -79,6 +79,26 @@ async def test_a_dispute_is_shown_without_a_form(visitors: Visitors) -> None:
     assert order_id in (await operator.get("/operator/payments?lost=true")).text
 
 
+async def test_a_part_that_went_back_is_told_to_the_buyer_and_to_operators_and_is_no_trouble(
+    visitors: Visitors,
+) -> None:
+    operator = await visitors.new("Ola", "operator")
+    seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
+    order = await ordered(buyer, await listed(seller))
+    order_id = order.path.rpartition("/")[2]
+    await buyer.send(order, f"{order.path}/pay", payment_method="pm_card_partly_refunded")
+    paid_amount = (await buyer.http.get("/api/payments", params={"order_id": order_id})).json()["items"][0]["amount"]
+    said = f"€{paid_amount // 3 / 100:.2f} of €{paid_amount / 100:.2f} was refunded"
+
+    page = await shows(buyer, order.path, said)
+    story = await shows(operator, f"/operator/orders/{order_id}", said)
+
+    assert "It is yours" in page.text
+    assert "A part went back at the payment provider" in story.text
+    assert "Captured" in story.text
+    assert order_id not in (await operator.get("/operator/payments")).text
+
+
 async def test_payments_in_trouble_are_for_operators(visitors: Visitors) -> None:
     page = await (await visitors.new("Bo")).get("/operator/payments")
 

@@ -9,7 +9,7 @@ from audit.security.store import SecurityStore
 from common.bus.consumers import Consumers, Handler
 from common.bus.message import Message
 from common.bus.streams import SECURITY
-from common.events import EVENTS, DeadLetterDecided, DeadLetterDiscarded, DeadLetterReplayed
+from common.events import EVENTS, DeadLetterDecided, DeadLetterDiscarded, DeadLetterReplayed, UserErased
 
 consumers = Consumers("audit")
 
@@ -47,6 +47,12 @@ async def keep_letter(message: Message, letters: DeadLetterStore) -> None:
 async def keep_security(message: Message, log: SecurityStore) -> None:
     """A service has noted something in the security log."""
     await log.keep(Noted.of(message))
+
+
+@consumers.on(UserErased)
+async def forget_networks(event: UserErased, log: SecurityStore) -> None:
+    """Nobody can say from where somebody came who has deleted their account."""
+    await log.forget(event.user_id)
 
 
 @consumers.on(DeadLetterReplayed, DeadLetterDiscarded)

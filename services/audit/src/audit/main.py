@@ -6,6 +6,7 @@ from functools import partial
 
 from audit.consumers import consumers
 from audit.dead_letters.store import DeadLetterStore, RetryStore
+from audit.event_log.archive import answering_for_archive
 from audit.event_log.backfill import backfilling
 from audit.event_log.store import EventLog
 from audit.history.histories import Histories
@@ -43,6 +44,7 @@ async def start() -> AsyncIterator[Running]:
         parts = [*kept, reports, Histories(log, retries, letters, Directory(bus)), sessions]
         schedule = Schedule(Checker(bus, db, settings.reconcile_grace), reports, settings.reconcile_every)
         async with (
+            answering_for_archive(bus, log),
             bus.consuming(consumers, parts),
             backfilling(bus, log, kept),
             schedule.running(),

@@ -37,13 +37,14 @@ DECISIONS = DeadLetterReplayed.stream
 async def refill_events(stream: Refilled, log: EventLog) -> int:
     """Put the events of one stream back; return how many were missing. A stream that lacks none is left as it is.
 
-    If services have published already, because the stream was created again after the loss, their events are in places
-    that older ones had. They follow behind these.
+    What was archived stays so. If services have published already, because the stream was created again after the loss,
+    their events are in places that older ones had. They follow behind these.
     """
     newcomers: list[Message] = []
+    stream.archived = await log.archived(stream.name)
     logged = await log.last_place(stream.name)  # Read first: then a stream that lost nothing cannot be behind it.
     if not await stream.find():
-        if logged <= stream.last and await _begins_as_logged(stream, log):
+        if logged <= stream.last and await _has_what_is_logged(stream, log):
             return 0
         newcomers = await _unknown(stream, log)
         await stream.open()
@@ -63,23 +64,28 @@ async def put_all(stream: Refilled, log: EventLog) -> int:
     return count
 
 
-async def _begins_as_logged(stream: Refilled, log: EventLog) -> bool:
-    """Whether the first messages of the stream are what the log has in their places."""
-    beginning = {message.sequence: _id_of(message) for message in await stream.messages(BATCH)}
-    async with aclosing(log.places(stream.name)) as places:
+async def _has_what_is_logged(stream: Refilled, log: EventLog) -> bool:
+    """Whether the stream has the log's messages in their places. Without gaps, its first messages tell."""
+    async with aclosing(stream.read()) as messages, aclosing(log.places(stream.name, stream.archived)) as places:
+        message = await anext(messages, None)
         async for oldest, *_ in places:
-            if oldest.sequence > max(beginning, default=0):
+            if oldest.sequence > (stream.last if stream.gaps else stream.archived + BATCH):
                 break
-            if beginning.get(oldest.sequence, oldest.id) != oldest.id:
+            while message and message.sequence < oldest.sequence:
+                message = await anext(messages, None)
+            if message is None or message.sequence > oldest.sequence or _id_of(message) != oldest.id:
                 return False
     return True
 
 
 async def _unknown(stream: Refilled, log: EventLog) -> list[Message]:
     """The messages of the stream that are not in the log."""
-    messages = await stream.messages()
-    known = await log.known([_id_of(message) for message in messages])
-    return [message for message in messages if _id_of(message) not in known]
+    found: list[Message] = []
+    async with aclosing(stream.read()) as messages:
+        while some := [message for _ in range(BATCH) if (message := await anext(messages, None))]:
+            known = await log.known([_id_of(message) for message in some])
+            found += [message for message in some if _id_of(message) not in known]
+    return found
 
 
 async def _oldest_of_each_place(log: EventLog, stream: str, displaced: list[Entry]) -> AsyncIterator[Message]:
@@ -100,7 +106,7 @@ async def refill_dead_letters(stream: Refilled, db: Database, *, anew: bool = Fa
     if not await stream.find() or anew:
         if not anew and all(letter.sequence <= stream.last for letter in letters.values()):
             return 0
-        newcomers = [message for message in await stream.messages() if message_id_of(message) not in letters]
+        newcomers = [message async for message in stream.read() if message_id_of(message) not in letters]
         await stream.open()
     count = await stream.put(_each(letters.values()))
     for message in newcomers:

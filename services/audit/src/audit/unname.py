@@ -64,11 +64,12 @@ def _naming(stream: Refilled) -> list[str]:
 
 async def unname_events(stream: Refilled, log: EventLog) -> int:
     """Write a stream anew without names; return how many events had some. A stream that names nobody stays as it is."""
+    stream.archived = await log.archived(stream.name)
     if not await stream.find():
-        if not _names(await stream.messages()):
+        if not _names([message async for message in stream.read()]):
             return await log.unname(_naming(stream), unnamed)
         await stream.shut()
-    for message in await stream.messages():
+    async for message in stream.read():
         await log.keep(Entry.of(message))
     count = await log.unname(_naming(stream), unnamed)
     await stream.open()

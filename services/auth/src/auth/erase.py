@@ -10,9 +10,12 @@ import sys
 
 from auth.commands import opened
 from auth.domain import HasRole
+from auth.recovery.store import RequestStore
 from auth.store import AccountStore
+from auth.windows_store import Windows
 from common.bus.connection import BusError
 from common.clock import now
+from common.security_log import note
 
 
 async def erase(user_id: str) -> bool:
@@ -21,10 +24,17 @@ async def erase(user_id: str) -> bool:
     The running auth ends its sessions within seconds, as of any erasure that is to be repeated.
     """
     async with opened() as (db, relay):
-        accounts = AccountStore(db, relay)
-        if account := await accounts.get(user_id):
-            await accounts.update(account, lambda account: account.erase(now(), again_at=now()))
-        return account is not None
+        accounts, requests, windows = AccountStore(db, relay), RequestStore(db, relay), Windows(db)
+        account = await accounts.get(user_id)
+        if account is None:
+            return False
+        account.check_erasable()
+        for email in {account.email, *await requests.addresses_of(user_id)}:
+            await windows.forget(email)
+        await requests.forget(user_id, account.email)
+        await accounts.update(account, lambda account: account.erase(now(), again_at=now()))
+        note("erased", user_id, detail="by whoever runs Souk")
+        return True
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """Grants or revokes the role of an operator: `python -m auth.grant a@b.c [--revoke]`, with the settings of auth.
 
-There is no other way: no HTTP route changes roles.
+For the first operator, and for when nobody is left who could do it over HTTP; it asks for no passkey.
 """
 
 import argparse

@@ -4,7 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+from auth.devices import Devices
 from auth.erasure.erasure import Erasure
+from auth.operators.operators import Operators
+from auth.operators.store import OperatorStore
 from auth.passkeys.challenges import Challenges
 from auth.passkeys.passkeys import Passkeys
 from auth.passkeys.relying_party import RelyingParty
@@ -46,8 +49,8 @@ async def start() -> AsyncIterator[Running]:
         Passwords.ready(settings.password_backlog, settings.passwords_per_network) as passwords,
     ):
         accounts, sessions, keyrings = AccountStore(db, relay), SessionStore(db, relay), KeyringStore(db, relay)
-        windows, requests = Windows(db), RequestStore(db, relay)
-        for store in (accounts, sessions, keyrings, windows, requests):
+        windows, requests, appointed = Windows(db), RequestStore(db, relay), OperatorStore(db, relay)
+        for store in (accounts, sessions, keyrings, windows, requests, appointed):
             await store.prepare()
         tokens = AccessTokens(key, settings.access_seconds)
         if await sessions.is_new_key(tokens.kid):
@@ -57,15 +60,22 @@ async def start() -> AsyncIterator[Running]:
             failures_per_account=settings.signin_failures_per_account,
             failures_per_network=settings.signin_failures_per_network,
             signups_per_network=settings.signups_per_network,
+            signups_overall=settings.signups_overall,
             mails_per_network=settings.mails_per_network,
         )
-        keeper = SessionKeeper(sessions, accounts, keyrings, tokens, RefreshChain(key), settings.session_seconds)
-        recovery = Recovery(requests, accounts, passwords, keeper, throttle, MailTokens(settings.mail_token_key))
+        chain = RefreshChain(key, settings.mail_token_key)
+        keeper = SessionKeeper(sessions, accounts, keyrings, tokens, chain, settings.session_seconds)
+        tokens_of_mails = MailTokens(settings.mail_token_key)
+        recovery = Recovery(requests, accounts, keyrings, passwords, keeper, throttle, tokens_of_mails)
         party, challenges = RelyingParty(settings.public_url), Challenges(key, keyrings)
         passkeys = Passkeys(party, challenges, keyrings, accounts, passwords, keeper, throttle)
         erasure = Erasure(accounts, requests, keyrings, keeper, throttle)
+        strict = {"verified_only": checked.verified_only, "passkeys_only": checked.passkeys_only}
+        operators = Operators(appointed, accounts, keyrings, **strict)
         cookies = Cookies(secure=settings.cookie_secure)
-        parts = [settings, recovery, passkeys, erasure, accounts, passwords, keeper, cookies, throttle, checked]
+        doing = [recovery, passkeys, erasure, operators]
+        parts = [settings, *doing, accounts, passwords, keeper, cookies, throttle, checked]
+        parts.append(Devices(settings.mail_token_key))
         people: dict[str, Reader] = {
             NAMES: accounts.names,
             CONTACTS: accounts.contacts,
@@ -73,7 +83,7 @@ async def start() -> AsyncIterator[Running]:
             NAMED: accounts.namesakes,
             ADDRESS_CHANGES: requests.address_changes,
         }
-        async with answering(bus, people), erasure.running():
+        async with answering(bus, people), erasure.running(), recovery.running():
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 

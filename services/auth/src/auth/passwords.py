@@ -61,11 +61,11 @@ class Passwords:
     async def verify(self, password: str, kept: str | None, address: str) -> tuple[bool, str | None]:
         """Whether the password is right, and a new hash to store if today's parameters are stronger.
 
-        Without a hash (`kept` is None: no account has that address) it takes as long as for a wrong password.
+        Without a hash (no account has that address, or it has no password) it takes as long as for a wrong password.
         """
         check = self._argon2.verify_and_update
         right, stronger = await self._in_turn(address, check, password, kept or self._dummy_hash)
-        return right and kept is not None, stronger
+        return right and bool(kept), stronger
 
     async def _in_turn(self, address: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         network = network_of(address)

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from auth.domain import Account, BadCredentials, EmailTaken
 from auth.erasure import routes as erasure
 from auth.fields import AnyPassword, Email, Name, NewPassword
+from auth.operators import routes as operators
 from auth.passkeys import routes as passkeys
 from auth.password_rules import PasswordTooWeak
 from auth.passwords import Passwords
@@ -15,10 +16,10 @@ from auth.recovery import routes as recovery
 from auth.recovery.recovery import Recovery
 from auth.sessions import routes as sessions
 from auth.sessions.domain import Method
-from auth.sessions.routes import Address, CurrentClient, Keeper, SessionCookies
+from auth.sessions.routes import Address, CurrentClient, CurrentDevice, Keeper, SessionCookies
 from auth.settings import AuthSettings
 from auth.store import AccountStore
-from auth.throttle import Throttle
+from auth.throttle import SignUpsFull, Throttle
 from common.errors import StaleWrite, TooMany, Unavailable
 from common.http.dependencies import Now, Provided
 from common.http.paging import Body
@@ -32,6 +33,7 @@ router.include_router(sessions.router)
 router.include_router(recovery.router)
 router.include_router(erasure.router)
 router.include_router(passkeys.router)
+router.include_router(operators.router)
 
 
 Accounts = Annotated[AccountStore, Provided(AccountStore)]
@@ -70,7 +72,7 @@ class WhoAmI(BaseModel):
     "/signup",
     status_code=status.HTTP_201_CREATED,
     responses={
-        **problems(EmailTaken, PasswordTooWeak, TooMany, Unavailable),
+        **problems(EmailTaken, PasswordTooWeak, TooMany, SignUpsFull, Unavailable),
         status.HTTP_202_ACCEPTED: {"model": CheckMail, "description": "Where ENV is prod: see the mail"},
     },
 )
@@ -94,16 +96,19 @@ async def sign_up(
     """Open an account and a session. Where ENV is prod, the answer is the same for an address that has one."""
     await throttle.count_signup(address)
     password_hash = await passwords.hash_new(body.password, address, body.name, body.email)
+    tells_by_mail = settings.env == "prod"  # So it is counted whether or not there is an account.
+    may_mail = tells_by_mail and await throttle.count_mail_to(body.email)
     language = preferred_language(accept_language)
     account = Account.register(email=body.email, name=body.name, password_hash=password_hash, language=language)
-    await recovering.welcome(account, now)
     try:
+        await recovering.welcome(account, now)
         await accounts.save(account)
     except EmailTaken:
-        if settings.env != "prod":
+        if not tells_by_mail:
             raise
-        await accounts.change(body.email, Account.repeat_sign_up)
-    if settings.env == "prod":
+        if may_mail:
+            await accounts.change(body.email, Account.repeat_sign_up)
+    if tells_by_mail:
         response.status_code = status.HTTP_202_ACCEPTED
         return CheckMail()
     issued = await keeper.begin(account, client, now, Method.PASSWORD)
@@ -122,11 +127,13 @@ async def sign_in(
     cookies: SessionCookies,
     client: CurrentClient,
     throttle: Limits,
+    device: CurrentDevice,
     now: Now,
 ) -> User:
     """Open a session. An unknown address takes as long, and answers the same, as a wrong password."""
-    async with throttle.guess(address, body.email) as guess:
-        account = await accounts.find(body.email)
+    account = await accounts.find(body.email)
+    known = device.device_of(account.id if account else None)
+    async with throttle.guess(address, body.email, known=known) as guess:
         kept = account.password_hash if account else None
         guess.right, stronger_hash = await passwords.verify(body.password, kept, address)
     if account is None or not guess.right:
@@ -136,6 +143,7 @@ async def sign_in(
         await _strengthen(account, stronger_hash, accounts)
     issued = await keeper.begin(account, client, now, Method.PASSWORD)
     cookies.set(response, issued)
+    device.set(response, account.id)
     return issued.user
 
 

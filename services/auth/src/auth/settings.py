@@ -25,6 +25,8 @@ class AuthSettings(MongoSettings, MailKey, PublicSite):
     """Failures a minute, for one network."""
     signups_per_network: PositiveInt = 60
     """Sign-ups a minute, for one network."""
+    signups_overall: PositiveInt = 600
+    """Sign-ups a minute, for all networks together: so many of the first ones of their networks, and so many others."""
     mails_per_network: PositiveInt = 30
     """Mails a minute that one network may ask for."""
     password_backlog: PositiveInt = 256

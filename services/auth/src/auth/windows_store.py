@@ -75,18 +75,34 @@ class Windows:
 
     async def hit(self, key: Key) -> int:
         """Count a hit. Return the hits in its window, this one too."""
+        return key.window.count(await self._changed(key, {"count": {"$add": ["$count", 1]}}))
+
+    async def take(self, key: Key) -> bool:
+        """Count a hit if its window has room for it; return whether it had.
+
+        A window of hits alone is closed to everybody for as long as more come than it may have.
+        """
+        overlap = 1 - time.time() / key.window.seconds % 1
+        after = {"$add": ["$count", {"$multiply": ["$before", overlap]}, 1]}
+        taken = {"$lte": [after, key.window.most]}
+        document = await self._changed(
+            key, {"taken": taken, "count": {"$cond": [taken, {"$add": ["$count", 1]}, "$count"]}}
+        )
+        return document is not None and bool(document["taken"])
+
+    async def _changed(self, key: Key, change: Document) -> Document | None:
+        """Move the document of a key to the interval that it is now, and then change it."""
         interval = key.window.interval()
         same, next_one = {"$eq": ["$interval", interval]}, {"$eq": ["$interval", interval - 1]}
-        counted = {
+        moved = {
             "interval": interval,
-            "count": {"$cond": [same, {"$add": ["$count", 1]}, 1]},
+            "count": {"$cond": [same, "$count", 0]},
             "before": {"$cond": [same, "$before", {"$cond": [next_one, "$count", 0]}]},
             "until": datetime.fromtimestamp((interval + 2) * key.window.seconds, UTC),
         }
-        document = await self._collection.find_one_and_update(
-            {"_id": key.id}, [{"$set": counted}], upsert=True, return_document=ReturnDocument.AFTER
+        return await self._collection.find_one_and_update(
+            {"_id": key.id}, [{"$set": moved}, {"$set": change}], upsert=True, return_document=ReturnDocument.AFTER
         )
-        return key.window.count(document)
 
     async def forget(self, email: str) -> None:
         """Remove what was counted for an address."""

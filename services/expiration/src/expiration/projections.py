@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 from common.bus.connection import COMMAND_PATIENCE, Bus
-from common.events import OrderCancelled, OrderPaid, OrderPlaced
+from common.events import OrderPlaced
 from common.projections import Difference, Projection, State, main
 from common.settings import load
 from expiration.deadlines import AWAY, Deadlines, milliseconds, redis_at
 from expiration.settings import ExpirationSettings
+from expiration.worker import READ
 
 
 class Holds(Projection):
@@ -23,7 +24,7 @@ class Holds(Projection):
     async def expected(self) -> dict[str, State]:
         held: dict[str, State] = {}
         settled: set[str] = set()
-        async with aclosing(self._bus.stored_events(OrderPlaced, OrderCancelled, OrderPaid)) as events:
+        async with aclosing(self._bus.stored_events(*READ, archived=False)) as events:
             async for event in events:
                 if isinstance(event, OrderPlaced):
                     held[event.order_id] = {"due": milliseconds(event.expires_at)}

@@ -11,7 +11,7 @@ from prometheus_client import Histogram
 
 from common.bus.connection import Bus, BusError
 from common.bus.envelope import Envelope
-from common.events import HoldElapsed, OrderCancelled, OrderPaid, OrderPlaced
+from common.events import HoldElapsed, OrderCancelled, OrderPaid, OrderPlaced, OrderState
 from common.telemetry import RELAYED
 from expiration.deadlines import AWAY, Deadlines, Incomplete, milliseconds, utc_now
 
@@ -31,6 +31,9 @@ POLL_SECONDS = 0.2
 
 SHUTDOWN_GRACE = 6.0
 """Seconds that a stopping worker has to finish its claim. A publish takes at most 5."""
+
+READ: tuple[type[OrderState], ...] = (OrderPlaced, OrderCancelled, OrderPaid)
+"""What the deadlines are made of. Events in the archive are not read: their holds were over long ago."""
 
 
 def elapsed(order_id: str) -> Envelope:
@@ -102,7 +105,7 @@ class Worker:
             return
         log.info("Redis has started: reading the deadlines from the orders' events")
         changes: dict[str, datetime | None] = {}
-        async with aclosing(self._bus.stored_events(OrderPlaced, OrderCancelled, OrderPaid)) as events:
+        async with aclosing(self._bus.stored_events(*READ, archived=False)) as events:
             async for event in events:
                 match event:
                     case OrderPlaced():

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from math import ceil, prod
+from math import ceil, inf, prod
 
 from bson.regex import Regex
 from cachetools import TTLCache
@@ -13,13 +13,41 @@ from pymongo import DESCENDING
 
 from common.batching import Batcher
 from common.mongo.client import AWAY, WITHOUT_PENDING, Database, Document
-from items.search import SAMPLED, SHOWN, Sample, Sort, Wanted, begins, near, relevance
+from items.index.feed import IndexFeed
+from items.search import (
+    BUYABLE,
+    FACETS,
+    MOST_FACETS,
+    SAMPLED,
+    SHOWN,
+    Counts,
+    Sample,
+    Sort,
+    Wanted,
+    begins,
+    near,
+    relevance,
+)
 
-INDEXES = {
-    "price": [("status", 1), ("price", 1), ("_id", DESCENDING)],
+Fields = list[tuple[str, int]]
+
+
+def _counted(*list_of: tuple[str, int]) -> Fields:
+    """An index of a list, newest first, with all that facets need: counting opens no item."""
+    order = [("status", 1), *list_of, ("_id", DESCENDING)]
+    facts = ("category", "city_key", "city", "kind", "over_at")
+    return order + [(name, 1) for name in facts if (name, 1) not in list_of]
+
+
+INDEXES: dict[str, Fields] = {
+    "price_in_currency": [("status", 1), ("currency", 1), ("price", 1), ("_id", DESCENDING)],
+    "price_down_in_currency": [("status", 1), ("currency", 1), ("price", DESCENDING), ("_id", DESCENDING)],
     "soonest": [("status", 1), ("starts_at", 1), ("_id", DESCENDING)],
-    "category": [("status", 1), ("category", 1), ("_id", DESCENDING)],
-    "city": [("status", 1), ("city_key", 1), ("_id", DESCENDING)],
+    "soonest_in_city": [("status", 1), ("city_key", 1), ("starts_at", 1), ("_id", DESCENDING)],
+    # The revision before counted by `category` and `city`, which have none of that.
+    "counted": _counted(),
+    "counted_in_category": _counted(("category", 1)),
+    "counted_in_city": _counted(("city_key", 1)),
     "found_by": [("words", 1)],
     "found_by_name": [("names", 1)],
     "found_by_seller": [("seller_words", 1)],
@@ -35,6 +63,12 @@ LISTED_IN = {
 }
 """The field that each order is by, and its direction."""
 
+BY_CURRENCY = (Sort.PRICE, Sort.PRICE_DOWN)
+"""Orders in which each currency is a list of its own, one after the other: 45 EUR are not less than 5,000 JPY.
+
+A city has no index of its own in them: along it the items of other cities are passed by.
+"""
+
 MOST_COUNTED = 10_000
 MOST_FOUND = 1_000
 """Items that are counted at most, in all and for each facet: of all, and of those that a search finds."""
@@ -46,6 +80,9 @@ FEWEST_RANKED = 200
 MOST_LOOKED_AT = 4_000
 """Items of a list that are looked at for frequent words, before those that have the rarest word are."""
 
+AMPLE = 2
+"""How many times as many items of a list are looked at as a sample says that are enough for a page."""
+
 FREQUENT = 0.2
 """The share of items from which on words are frequent."""
 
@@ -55,16 +92,11 @@ MOST_SAMPLED = 500
 APART: Document = {"$limit": 2**31 - 1}
 """A stage that leaves nothing out. MongoDB chooses an index for what is before it, never for what is behind."""
 
-MOST_FACETS = 20
-
 FACETS_AGE = 5.0
 """Seconds for which a process gives the same counts for the same list."""
 
 KNOWN_AGE = 30.0
 """Seconds after which a process reads again which words there are, and which are frequent."""
-
-FACETS = {"category": "category", "city": "city_key", "kind": "kind"}
-"""Facets, and by which field each groups items."""
 
 UNSEEN = ("words", "names", "seller_words", "city_key")
 """Fields that only searches look at."""
@@ -80,24 +112,15 @@ class Word:
     share: float
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many items a list has, and how many there would be for each value of a facet, most first."""
-
-    total: int
-    is_bound: bool
-    """Whether counting stopped there: there may be more."""
-    facets: dict[str, dict[str, int]]
-
-
 class CatalogueStore:
-    """Finds items. It reads what `ItemStore` has written, so it is never behind."""
+    """Finds items: by the index of this process if that has all news, else MongoDB does the whole work."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, index: IndexFeed | None = None) -> None:
         self._items = db.items
+        self._index = index
         self._counts: Batcher[Wanted, Counts] = Batcher(self._count, shared=AWAY)
         self._counted: TTLCache[Wanted, Counts] = TTLCache(maxsize=1_000, ttl=FACETS_AGE)
-        self._names: Sequence[str] = ()
+        self._known: Sequence[str] = ()
         self._sellers: Sequence[str] = ()
         self._sample, self._size = Sample(), 0
         self._known_until = 0.0
@@ -107,13 +130,34 @@ class CatalogueStore:
         """Create the indexes."""
         for name, fields in INDEXES.items():
             await self._items.create_index(fields, name=name)
+        # Where nearly all is sold out, the list that begins with the rest looks at few. An order changes no key of it.
+        newest = [("status", 1), ("_id", DESCENDING)]
+        await self._items.create_index(newest, name="buyable", partialFilterExpression=BUYABLE)
+
+    async def page_with_sold_out_last(
+        self, wanted: Wanted, limit: int, after: Document | None, in_sold_out: bool
+    ) -> list[Document]:
+        """Like `page`, but all that can be bought comes before all that cannot; `in_sold_out` says where `after` is."""
+        first: list[Document] = []
+        if not in_sold_out:
+            first = await self.page(replace(wanted, available=True), limit, after)
+        if wanted.available or len(first) == limit:
+            return first
+        rest = await self.page(replace(wanted, sold_out=True), limit - len(first), after if in_sold_out else None)
+        shown = {item["_id"] for item in first}  # One may have sold out since.
+        return [*first, *(item for item in rest if item["_id"] not in shown)]
 
     async def page(self, wanted: Wanted, limit: int, after: Document | None = None) -> list[Document]:
         """The first wanted items after that one, of which `_id` and the sort's field count."""
         if wanted.nobody:
             return []
+        if wanted.words and (found := await self._by_index(wanted, limit, after)) is not None:
+            return found
         field, direction = LISTED_IN[wanted.sort]
+        by_currency = wanted.sort in BY_CURRENCY
         later = _later(field, direction, after) if after else {}
+        if after and by_currency:
+            later = {"$or": [{"currency": {"$gt": after["currency"]}}, {"currency": after["currency"], **later}]}
         words = await self._words(wanted)
         if wanted.sort is Sort.RELEVANCE:
             ranked: list[Document] = [
@@ -124,11 +168,27 @@ class CatalogueStore:
                 {"$limit": limit},
             ]
             return await self._found(wanted, words, wanted.facts(), {"_id": DESCENDING}, limit, ranked)
-        order = {field: direction, "_id": DESCENDING}
+        order = {**({"currency": 1} if by_currency else {}), field: direction, "_id": DESCENDING}
         facts = {"$and": [wanted.facts(), later]}
         if words:
             return await self._found(wanted, words, facts, order, limit, [{"$limit": limit}])
         return await self._items.find(facts, SEEN).sort(list(order.items())).limit(limit).to_list()
+
+    async def _index_for(self, wanted: Wanted) -> IndexFeed | None:
+        """The index, if it can tell what is wanted: sellers' own lists have more than it."""
+        return self._index if self._index and not wanted.hidden_too and await self._index.up_to_date() else None
+
+    async def _by_index(self, wanted: Wanted, limit: int, after: Document | None) -> list[Document] | None:
+        """What the index says, as MongoDB has it. None if it can't tell, or lacks what has changed since."""
+        if not (index := await self._index_for(wanted)):
+            return None
+        hits = await index.ask(lambda engine: engine.find(wanted, limit, MOST_RANKED, after))
+        query = {"_id": {"$in": [hit.item_id for hit in hits]}, **wanted.facts()}
+        found = {item["_id"]: item for item in await self._items.find(query, SEEN).to_list()}
+        if len(found) < len(hits) == limit:
+            return None
+        order = {"relevance": 0} if wanted.sort is Sort.RELEVANCE else {}
+        return [found[id_] | dict.fromkeys(order, fits) for id_, fits in hits if id_ in found]
 
     async def _found(
         self,
@@ -150,8 +210,11 @@ class CatalogueStore:
         if _frequent(words, narrowed):
             return await self._read([both, {"$sort": order}, *ends])
         fewest = FEWEST_RANKED if wanted.sort is Sort.RELEVANCE else limit
-        if fewest / share / narrowed <= min(MOST_LOOKED_AT, self._size * words[0].share):
-            looked_at = {"$limit": ceil(MOST_LOOKED_AT * narrowed)}
+        within = self._sample.share_of(wanted.facts(but="" if wanted.sort in BY_CURRENCY else "city"))
+        if fewest / share / within <= min(MOST_LOOKED_AT, self._size * words[0].share):
+            # MongoDB reads ahead as far as it may. A ranking is of all that it finds, other orders need a page.
+            enough = inf if wanted.sort is Sort.RELEVANCE else AMPLE * fewest / share
+            looked_at = {"$limit": ceil(min(MOST_LOOKED_AT * within, enough))}
             along: list[Document] = [{"$match": facts}, {"$sort": order}, looked_at, both, *ends]
             if len(found := await self._read(along)) >= limit:
                 return found
@@ -165,7 +228,7 @@ class CatalogueStore:
 
         Up to `MOST_COUNTED` or `MOST_FOUND`, and up to `FACETS_AGE` seconds old. Concurrent calls share the work.
         """
-        return await self._counts(replace(wanted, sort=Sort.NEWEST, starts_from=_rounded(wanted.starts_from)))
+        return await self._counts(_of_any_order(wanted))
 
     async def _count(self, each: Sequence[Wanted]) -> list[Counts | BaseException]:
         wanted = list(dict.fromkeys(each))
@@ -177,16 +240,21 @@ class CatalogueStore:
         if wanted.nobody:
             return Counts(0, False, {name: {} for name in FACETS})
         if (known := self._counted.get(wanted)) is None:
-            words, most = await self._words(wanted), MOST_FOUND if wanted.words else MOST_COUNTED
             # A facet that is chosen is of a longer list: of what there would be without that choice.
             chosen = [name for name in FACETS if getattr(wanted, name) is not None]
-            whole, *others = await asyncio.gather(
-                self._grouped(words, wanted.facts(), most, [name for name in FACETS if name not in chosen]),
-                *(self._grouped(words, wanted.facts(but=name), most, [name]) for name in chosen),
-            )
+            lists = [("", [name for name in FACETS if name not in chosen]), *((name, [name]) for name in chosen)]
+            whole, *others = await self._counts_but(wanted, MOST_FOUND if wanted.words else MOST_COUNTED, lists)
             facets = whole.facets | {name: other.facets[name] for name, other in zip(chosen, others, strict=True)}
             known = self._counted[wanted] = Counts(whole.total, whole.is_bound, {name: facets[name] for name in FACETS})
         return known
+
+    async def _counts_but(self, wanted: Wanted, most: int, lists: Sequence[tuple[str, Sequence[str]]]) -> list[Counts]:
+        """For each list: how many are wanted whatever the one field is, and of which values of the other ones."""
+        if index := await self._index_for(wanted):
+            return await index.ask(lambda engine: [engine.count(wanted, most, names, but) for but, names in lists])
+        words = await self._words(wanted)
+        each = (self._grouped(words, wanted.facts(but=but), most, names) for but, names in lists)
+        return await asyncio.gather(*each)
 
     async def _grouped(self, words: Sequence[Word], facts: Document, most: int, names: Sequence[str]) -> Counts:
         """How many match, and of each of these facets, read in one go."""
@@ -215,10 +283,10 @@ class CatalogueStore:
 
     def _word(self, word: str) -> Word:
         """What stands for a word: what begins so, and what it may be meant to be. Sellers' names count as well."""
-        others = near(word, self._names)
+        others = near(word, self._known)
         wanted = {"$in": [Regex(f"^{word}"), *others]}  # Python's own has a flag that keeps it from the index.
         either: Document = {"$or": [{"words": wanted}, {"seller_words": wanted}]}
-        query = either if begins(word, self._sellers) else {"words": wanted}
+        query = either if any(begins(one, self._sellers) for one in (word, *others)) else {"words": wanted}
         return Word(query, min(1.0, sum(map(self._sample.share_with, (word, *others)))))
 
     async def _learn_words(self) -> None:
@@ -227,17 +295,23 @@ class CatalogueStore:
             if time.monotonic() < self._known_until:
                 return
             self._known_until = time.monotonic() + KNOWN_AGE  # Before: while the server hangs, one call waits for it.
-            self._names = sorted(filter(None, await self._items.distinct("names")))
             self._sellers = sorted(filter(None, await self._items.distinct("seller_words")))
+            self._known = sorted({*filter(None, await self._items.distinct("names")), *self._sellers})
             shown = {"_id": 0, **dict.fromkeys(("words", "seller_words", *SAMPLED), 1)}
             newest = self._items.find({"status": {"$in": SHOWN}}, shown).sort("_id", DESCENDING)
             self._sample = Sample(await newest.limit(MOST_SAMPLED).to_list())
             self._size = await self._items.estimated_document_count()
 
 
-def _rounded(starts_from: datetime | None) -> datetime | None:
-    """Down to `FACETS_AGE`: else what is still to come would be counted for each request."""
-    return starts_from and starts_from - timedelta(seconds=starts_from.timestamp() % FACETS_AGE)
+def _of_any_order(wanted: Wanted) -> Wanted:
+    """What is counted for a list. Its times are rounded: else what is not over would be counted for each request."""
+    starts_from, not_over_by = _rounded(wanted.starts_from), _rounded(wanted.not_over_by)
+    return replace(wanted, sort=Sort.NEWEST, starts_from=starts_from, not_over_by=not_over_by)
+
+
+def _rounded(moment: datetime | None) -> datetime | None:
+    """Down to `FACETS_AGE`."""
+    return moment and moment - timedelta(seconds=moment.timestamp() % FACETS_AGE)
 
 
 def _share(words: Sequence[Word]) -> float:

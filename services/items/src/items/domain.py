@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from common.aggregate import Aggregate
 from common.clock import whole_milliseconds
 from common.errors import Conflict, Forbidden, IdempotencyKeyReused, Invalid, NotFound
+from common.event_times import over_at
 from common.events import (
     Category,
     Currency,
@@ -47,6 +48,8 @@ NewTags = Annotated[
     tuple[NewTag, ...], Field(max_length=MOST_TAGS), AfterValidator(lambda tags: tuple(dict.fromkeys(tags)))
 ]
 TimeZone = Annotated[str, TIME_ZONE, Field(examples=["Europe/Berlin"])]
+
+Percent = Annotated[int, Field(strict=True, ge=0, le=100, examples=[50])]
 
 MOST_PICTURES = 6
 
@@ -165,6 +168,8 @@ class Item(Aggregate):
     published: bool = True
     """Whether it is there for others than its seller: once it is, it stays so."""
     pictures: tuple[str, ...] = ()
+    focal_points: dict[str, tuple[Percent, Percent]] = Field(default_factory=dict)
+    """The point of a picture that stays visible where it is cropped: from the left and from the top."""
     limit_per_buyer: LimitPerBuyer | None = None
     sale_starts_at: Moment | None = None
     sale_ends_at: Moment | None = None
@@ -280,7 +285,17 @@ class Item(Aggregate):
         if picture_id not in self.pictures:
             raise PictureNotFound("this item has no such picture")
         self.pictures = tuple(kept for kept in self.pictures if kept != picture_id)
+        self.focal_points = {kept: at for kept, at in self.focal_points.items() if kept != picture_id}
         self._record(ItemChanged)
+
+    def focus(self, caller_id: str, picture_id: str, at: tuple[int, int]) -> None:
+        """Say which point of a picture stays visible. The same again is no change. Raises as `remove_picture` does."""
+        self._check_editable(caller_id)
+        if picture_id not in self.pictures:
+            raise PictureNotFound("this item has no such picture")
+        if self.focal_points.get(picture_id) != at:
+            self.focal_points = {**self.focal_points, picture_id: at}
+            self._record(ItemChanged)
 
     def withdraw(self, caller_id: str) -> None:
         """Take it off sale for good. Withdrawing twice is withdrawing once. Raises `NotOwner`."""
@@ -309,18 +324,24 @@ class Item(Aggregate):
         self._check_published(caller_id)
         self._turn(ItemStatus.LISTED)
 
+    @property
+    def over_at(self) -> datetime | None:
+        """When the event is over. A thing never is."""
+        return over_at(self.starts_at, self.ends_at)
+
     def to_document(self) -> dict[str, Any]:
         """The state, and by what it is found. The copies are part of a new item only; consumers write them."""
         state = self.model_dump(exclude={"id", "version"} | (COPIES if self.version else set()))
         return {**state, **self.found_by()}
 
     def found_by(self) -> dict[str, Any]:
-        """What searches look at: `words` of the whole item, the `names` among them, and its city."""
+        """What lists look at: `words` of the whole item, the `names` among them, its city, and when it is over."""
         named = (self.title, self.venue, self.city, *self.tags)
         return {
             "names": words_of(*named),
             "words": words_of(*named, self.description),
             "city_key": key_of(self.city) if self.city else None,
+            "over_at": self.over_at,
         }
 
     def _check_editable(self, caller_id: str) -> None:
@@ -385,6 +406,7 @@ class Item(Aggregate):
             quantity=self.quantity,
             status=self.status,
             pictures=self.pictures,
+            focal_points=self.focal_points,
             limit_per_buyer=self.limit_per_buyer,
             category=self.category,
             tags=self.tags,

@@ -16,6 +16,8 @@ from items.catalogue_store import CatalogueStore
 from items.consumers import consumers
 from items.favourites.routes import router
 from items.favourites.store import FavouriteStore
+from items.index.feed import IndexFeed
+from items.memory import ItemMemory
 from items.pictures import PictureConverter
 from items.records import records
 from items.settings import ItemsSettings
@@ -40,14 +42,22 @@ async def start() -> AsyncIterator[Running]:
         Relay.running(bus, db.items) as relay,
         PictureConverter.running() as converter,
     ):
-        store = ItemStore(db, relay)
-        catalogue = CatalogueStore(db)
+        memory = ItemMemory()
+        store = ItemStore(db, relay, memory)
+        index = IndexFeed(db, memory)
+        catalogue = CatalogueStore(db, index)
         await store.prepare()
         kept = FavouriteStore(db)
         await catalogue.prepare()
         await kept.prepare()
-        parts = [store, catalogue, kept, converter, Directory(bus), sessions]
-        async with store.sweeping(), records.answering(bus, parts), bus.consuming(consumers, parts):
+        parts = [store, memory, catalogue, kept, converter, Directory(bus), sessions]
+        async with (
+            store.sweeping(),
+            records.answering(bus, parts),
+            bus.consuming(consumers, parts),
+            memory.following(bus),
+            index.running(),
+        ):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 

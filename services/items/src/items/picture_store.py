@@ -14,7 +14,7 @@ Key = tuple[str, str]
 
 
 class PictureStore:
-    """Each picture as two files, `small` and `large`."""
+    """Each picture as a file for each size. Those of before there was a `medium` one have two."""
 
     def __init__(self, db: Database) -> None:
         self._bucket = AsyncGridFSBucket(db, "pictures")
@@ -26,23 +26,23 @@ class PictureStore:
             await self._bucket.upload_from_stream_with_id(_file(picture, size), size, content)
 
     async def read(self, picture: Key, size: str) -> bytes | None:
-        """One size of a picture. None if there is no such file, or it is being deleted."""
-        try:
-            return await (await self._bucket.open_download_stream(_file(picture, size))).read()
-        except (NoFile, CorruptGridFile):
-            return None
+        """One size of a picture, or the next larger one that it has. None if it has none, or is being deleted."""
+        for one in _or_larger(size):
+            with suppress(NoFile, CorruptGridFile):
+                return await (await self._bucket.open_download_stream(_file(picture, one))).read()
+        return None
 
     async def exists(self, picture: Key, size: str) -> bool:
-        """Whether there is such a file. Does not read it."""
-        try:
-            await self._bucket.open_download_stream(_file(picture, size))
-        except NoFile:
-            return False
-        return True
+        """Whether `read` finds a file. Does not read it."""
+        for one in _or_larger(size):
+            with suppress(NoFile):
+                await self._bucket.open_download_stream(_file(picture, one))
+                return True
+        return False
 
     async def delete(self, picture: Key) -> None:
         """Delete the files of a picture, those that exist."""
-        for size in ("small", "large"):
+        for size in ("small", "medium", "large"):
             with suppress(NoFile):
                 await self._bucket.delete(_file(picture, size))
 
@@ -54,6 +54,10 @@ class PictureStore:
         made = {"$gt": _file(after, "~") if after else "", "$lt": f"{int(before.timestamp() * 1000):012x}"}
         found = self._chunks.find({"files_id": made}, {"_id": 0, "files_id": 1}).sort("files_id").limit(limit)
         return list(dict.fromkeys([_picture(chunk["files_id"]) async for chunk in found]))
+
+
+def _or_larger(size: str) -> tuple[str, ...]:
+    return (size, "large") if size == "medium" else (size,)
 
 
 def _file(picture: Key, size: str) -> str:

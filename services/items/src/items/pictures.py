@@ -1,4 +1,4 @@
-"""Converts an uploaded picture to two WebP files: upright, in sRGB, without any metadata of the upload."""
+"""Converts an uploaded picture to three WebP files: upright, in sRGB, without any metadata of the upload."""
 
 import asyncio
 import re
@@ -18,7 +18,7 @@ KINDS = ("image/jpeg", "image/png", "image/webp")
 FORMATS = ("JPEG", "PNG", "WEBP")
 FIRST_BYTES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP", re.DOTALL)
 
-LARGE, SMALL = 1600, 480
+LARGE, MEDIUM, SMALL = 1600, 960, 480
 """Pixels of the longer side, at most."""
 
 QUALITY = 80
@@ -41,7 +41,7 @@ UPLOAD_TIMEOUT = 60.0
 """Seconds for an upload to arrive."""
 
 Sizes = Mapping[str, bytes]
-"""A picture as WebP files, `small` and `large`."""
+"""A picture as WebP files, `small`, `medium` and `large`."""
 
 
 class UnsupportedPicture(Unsupported):
@@ -73,7 +73,7 @@ class PictureConverter:
             yield cls(pool, backlog)
 
     async def convert(self, user_id: str, kind: str, upload: AsyncIterable[bytes]) -> Sizes:
-        """The two sizes of a user's upload of media type `kind`. It is read once the user has a place for it.
+        """The sizes of a user's upload of media type `kind`. It is read once the user has a place for it.
 
         Raises `UnsupportedPicture`, `BadPicture`, `TooMany`, `Unavailable`.
         """
@@ -104,14 +104,13 @@ class PictureConverter:
 
 
 def sizes_of(upload: bytes) -> Sizes:
-    """The two sizes of a picture, of its first frame if it is animated. Raises `UnsupportedPicture`, `BadPicture`."""
+    """The sizes of a picture, of its first frame if it is animated. Raises `UnsupportedPicture`, `BadPicture`."""
     if not FIRST_BYTES.match(upload):
         raise UnsupportedPicture("this is not a JPEG, PNG or WebP picture")
     try:
         large = _large(upload)
-        small = large.copy()
-        small.thumbnail((SMALL, SMALL))
-        return {"small": _webp(small), "large": _webp(large)}
+        smaller = {"small": _within(SMALL, large), "medium": _within(MEDIUM, large)}
+        return {name: _webp(image) for name, image in {**smaller, "large": large}.items()}
     except BadPicture:
         raise
     except Exception as error:  # A parser of hostile bytes may raise anything.
@@ -127,6 +126,12 @@ def _large(upload: bytes) -> Image.Image:
         image = _scalable(opened)
         image.thumbnail((LARGE, LARGE))  # First, because the rest is cheaper then.
         return _in_srgb(ImageOps.exif_transpose(image))
+
+
+def _within(side: int, image: Image.Image) -> Image.Image:
+    copy = image.copy()
+    copy.thumbnail((side, side))
+    return copy
 
 
 def _scalable(image: Image.Image) -> Image.Image:

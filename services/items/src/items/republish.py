@@ -9,7 +9,7 @@ from items.domain import Item
 
 def stated(db: Database) -> Sequence[Stated]:
     """What items owns."""
-    return [Stated(db.items, Item, "ITEMS")]
+    return [Stated(db.items, Item, "ITEMS", every_version=("item_id", "item_version"))]
 
 
 if __name__ == "__main__":

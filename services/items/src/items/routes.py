@@ -1,7 +1,9 @@
 """Browse, offer, edit, pause and withdraw items, and their pictures."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import Annotated, Self
 
@@ -42,6 +44,7 @@ from items.domain import (
     NewTags,
     NewTitle,
     NotOwner,
+    Percent,
     PictureNotFound,
     Price,
     Quantity,
@@ -50,12 +53,14 @@ from items.domain import (
     WrongEvent,
     WrongSale,
 )
+from items.memory import ItemMemory
 from items.pictures import KINDS, BadPicture, PictureConverter, UnsupportedPicture
 from items.store import ItemStore
 
 router = APIRouter(prefix="/api/items", tags=["items"])
 
 Items = Annotated[ItemStore, Provided(ItemStore)]
+Memory = Annotated[ItemMemory, Provided(ItemMemory)]
 Lists = Annotated[CatalogueStore, Provided(CatalogueStore)]
 ItemInPath = Annotated[str, Path(description="The item's id.", examples=[EXAMPLE_ID])]
 PictureInPath = Annotated[str, Path(description="The picture's id.", examples=[EXAMPLE_ID])]
@@ -106,18 +111,30 @@ def _something(edit: Edit) -> Edit:
     raise ValueError("name at least one field to change")
 
 
+class FocalPoint(Body):
+    """The point of a picture that stays visible where it is cropped, in percent from the left and from the top."""
+
+    x: Percent
+    y: Percent
+
+
 class PictureView(BaseModel):
-    """A picture of an item: the paths of its two sizes."""
+    """A picture of an item: the paths of its sizes, and its focal point, the middle unless the seller chose one."""
 
     id: str
     small: str
+    medium: str
     large: str
+    x: int = 50
+    y: int = 50
 
     @classmethod
-    def of(cls, item_id: str, picture_id: str) -> Self:
+    def of(cls, item_id: str, picture_id: str, focal_point: tuple[int, int] = (50, 50)) -> Self:
         """The paths never change, and neither do the files."""
         path = f"{router.prefix}/{item_id}/pictures/{picture_id}"
-        return cls(id=picture_id, small=f"{path}/small", large=f"{path}/large")
+        x, y = focal_point
+        sizes = {size: f"{path}/{size}" for size in ("small", "medium", "large")}
+        return cls(id=picture_id, **sizes, x=x, y=y)
 
 
 class ItemView(BaseModel):
@@ -137,6 +154,7 @@ class ItemView(BaseModel):
     status: ItemStatus
     version: int
     created_at: AwareDatetime
+    focal_points: dict[str, tuple[int, int]] = Field(default={}, exclude=True)
     pictures: list[PictureView] = []
     limit_per_buyer: int | None = None
     sale_starts_at: AwareDatetime | None = None
@@ -148,6 +166,10 @@ class ItemView(BaseModel):
     venue: str | None = None
     city: str | None = None
     timezone: str | None = None
+    over_at: Annotated[
+        AwareDatetime | None,
+        Field(description="From when on an event is over: at its end, or six hours after its start if it has none."),
+    ] = None
     category: Category | None = None
     tags: list[str] = []
     awaited_version: int = Field(default=0, exclude=True)
@@ -169,7 +191,8 @@ class ItemView(BaseModel):
     @field_validator("pictures", mode="before")
     @classmethod
     def _paths(cls, picture_ids: Sequence[str], info: ValidationInfo) -> list[PictureView]:
-        return [PictureView.of(info.data["id"], picture_id) for picture_id in picture_ids]
+        points = info.data["focal_points"]
+        return [PictureView.of(info.data["id"], one, points.get(one, (50, 50))) for one in picture_ids]
 
     @classmethod
     def of(cls, item: Item | Document) -> Self:
@@ -177,15 +200,26 @@ class ItemView(BaseModel):
         return cls.model_validate(item)
 
 
-@router.get("/{item_id}", responses=problems(ItemNotFound))  # First: routes are tried in order, and this one is hot.
-async def get_item(item_id: ItemInPath, store: Items, user: OptionalUser) -> ItemView:
-    """One item, also if it is paused or withdrawn. A draft is there for its seller alone."""
-    return ItemView.of(await store.look_at_as(item_id, user.id if user else None))
+# First: routes are tried in order, and this one is hot.
+@router.get("/{item_id}", response_model=ItemView, responses=problems(ItemNotFound))
+async def get_item(item_id: ItemInPath, store: Items, memory: Memory, user: OptionalUser) -> Response:
+    """One item, also if it is paused or withdrawn. A draft is there for its seller alone.
+
+    Others than the seller may get it as it was moments ago, five seconds at most.
+    """
+    viewer_id = user.id if user else None
+    body = memory.answer(item_id, viewer_id)
+    if body is None:
+        asked_at = time.monotonic()
+        item = await store.look_at_as(item_id, viewer_id)
+        body = ItemView.of(item).model_dump_json().encode()
+        memory.keep(item, body, asked_at)
+    return Response(body, media_type="application/json")
 
 
 class ItemPage(Page[ItemView]):
     """A page of items. `total` and `facets` are of the whole list, up to 10,000 (1,000 of a search), and may be
-    five seconds old.
+    ten seconds old.
 
     A facet has the number of items for each of its values, if that were the only one that is wanted of it.
     """
@@ -195,23 +229,49 @@ class ItemPage(Page[ItemView]):
     facets: Mapping[str, Mapping[str, int]] = Field(examples=[{"category": {"music": 3}, "city": {"Berlin": 2}}])
 
 
-@router.get("")
-async def list_items(browse: Annotated[Browse, Query()], catalogue: Lists, user: OptionalUser, now: Now) -> ItemPage:
-    """Items on sale, and paused ones. Sellers see their drafts and what they have withdrawn, too.
+@router.get("", response_model=ItemPage)
+async def list_items(
+    browse: Annotated[Browse, Query()], catalogue: Lists, memory: Memory, user: OptionalUser, now: Now
+) -> Response:
+    """Items on sale, and paused ones, but no events that are over: those are over at `over_at`.
+
+    Sellers see in the list of their own (`seller_id`) also these, their drafts and what they have withdrawn.
 
     `q` finds beginnings of words, in titles, places, tags, descriptions and sellers' names, with small mistakes.
-    """
-    wanted = browse.wanted(user.id if user else None, now)
 
-    def find(most: int) -> Awaitable[list[Document]]:
-        return catalogue.page(wanted, most, browse.after)
+    Who is not signed in may get a first page as it was moments ago, five seconds at most.
+    """
+    from_memory = user is None and browse.may_be_remembered
+    body = memory.page(browse) if from_memory else None
+    if body is None:
+        asked_at = time.monotonic()
+        found, body = await _read_page(browse, catalogue, user.id if user else None, now)
+        if from_memory:
+            memory.keep_page(browse, found, body, asked_at)
+    return Response(body, media_type="application/json")
+
+
+async def _read_page(
+    browse: Browse, catalogue: CatalogueStore, viewer_id: str | None, now: datetime
+) -> tuple[list[Document], bytes]:
+    """A page from the database: what was found for it, and its JSON."""
+    found: list[Document] = []
+    wanted = browse.wanted(viewer_id, now)
+
+    async def find(most: int) -> list[Document]:
+        if browse.in_two_parts:
+            found.extend(await catalogue.page_with_sold_out_last(wanted, most, browse.after, browse.in_sold_out))
+        else:
+            found.extend(await catalogue.page(wanted, most, browse.after))
+        return found
 
     page, counts = await asyncio.gather(
         page_of(find, browse.limit, ItemView.of, browse.place_of), catalogue.facets(wanted)
     )
-    return ItemPage(
+    answer = ItemPage(
         items=page.items, next=page.next, total=counts.total, total_is_bound=counts.is_bound, facets=counts.facets
     )
+    return found, answer.model_dump_json().encode()
 
 
 @router.post(
@@ -287,7 +347,7 @@ async def withdraw_item(item_id: ItemInPath, user: CurrentUser, store: Items) ->
 
 
 UPLOAD = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in KINDS}
-Size = Annotated[str, Path(description="`small` (480 pixels) or `large` (1600).", examples=["small"])]
+Size = Annotated[str, Path(description="`small` (480 pixels), `medium` (960) or `large` (1600).", examples=["small"])]
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
@@ -327,6 +387,18 @@ async def remove_picture(item_id: ItemInPath, picture_id: PictureInPath, user: C
     return ItemView.of(await store.remove_picture(item_id, user.id, picture_id))
 
 
+@router.put(
+    "/{item_id}/pictures/{picture_id}/focal-point",
+    responses=problems(Unauthenticated, NotOwner, ItemNotFound, PictureNotFound, ItemIsWithdrawn, StaleWrite),
+)
+async def focus_picture(
+    item_id: ItemInPath, picture_id: PictureInPath, body: FocalPoint, user: CurrentUser, store: Items
+) -> ItemView:
+    """Choose the point of a picture that stays visible where it is cropped."""
+    at = (body.x, body.y)
+    return ItemView.of(await store.change(item_id, lambda item: item.focus(user.id, picture_id, at)))
+
+
 @router.get(
     "/{item_id}/pictures/{picture_id}/{size}",
     response_class=Response,
@@ -335,7 +407,7 @@ async def remove_picture(item_id: ItemInPath, picture_id: PictureInPath, user: C
 async def get_picture(
     item_id: ItemInPath, picture_id: PictureInPath, size: Size, request: Request, store: Items
 ) -> Response:
-    """A picture, `small` (480 pixels) or `large` (1600). It may be kept for ever."""
+    """A picture, `small` (480 pixels), `medium` (960) or `large` (1600). It may be kept for ever."""
     headers = {"Cache-Control": FOR_EVER, "ETag": f'"{picture_id}-{size}"'}
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         await store.check_picture(item_id, picture_id, size)

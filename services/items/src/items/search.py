@@ -31,6 +31,9 @@ LONGEST_WORD = 40
 SHOWN = [ItemStatus.LISTED, ItemStatus.PAUSED]
 """What everybody sees."""
 
+BUYABLE: Query = {"status": ItemStatus.LISTED, "available": {"$gt": 0}}
+"""What has units left, and is not paused."""
+
 SAMPLED = ("category", "city_key", "kind", "currency")
 """The facts of a sample."""
 
@@ -39,6 +42,12 @@ MOST_NEAR = 8
 
 MISTAKES = ((4, 1), (8, 2))
 """From how many letters on a word may have how many mistakes: a letter too few, too many, wrong, or two swapped."""
+
+FACETS = {"category": "category", "city": "city_key", "kind": "kind"}
+"""Facets, and by which field each groups items."""
+
+MOST_FACETS = 20
+"""Values of a facet: those that most items have."""
 
 _WORD = re.compile(r"[^\W_]+")
 _PLAIN = str.maketrans({"ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ð": "d", "þ": "th"})
@@ -73,8 +82,14 @@ class Wanted:
     price_min: int | None = None
     price_max: int | None = None
     starts_from: datetime | None = None
+    runs_from: datetime | None = None
+    """Like `starts_from`, but what began earlier and ends later counts, too."""
     starts_before: datetime | None = None
+    not_over_by: datetime | None = None
+    """Leaves out the events that are over at this time."""
     available: bool = False
+    sold_out: bool = False
+    """Only what is not `available`."""
     sort: Sort = Sort.NEWEST
 
     def facts(self, *, but: str = "") -> Query:
@@ -89,13 +104,34 @@ class Wanted:
             query["price"] = price
         if start := _between("$gte", self.starts_from, "$lt", self.starts_before):
             query["starts_at"] = start
+        if self.not_over_by:
+            query["over_at"] = {"$not": {"$lte": self.not_over_by}}  # Also what has no such time.
+        if self.runs_from:
+            query["$or"] = [{"starts_at": {"$gte": self.runs_from}}, {"ends_at": {"$gt": self.runs_from}}]
         if self.available:
-            query["available"] = {"$gt": 0}
+            query |= BUYABLE
+        if self.sold_out:
+            query["$nor"] = [BUYABLE]
         return query
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many items a list has, and how many there would be for each value of a facet, most first."""
+
+    total: int
+    is_bound: bool
+    """Whether counting stopped there: there may be more."""
+    facets: dict[str, dict[str, int]]
 
 
 def _between(least: str, low: object, most: str, high: object) -> Query:
     return {operator: bound for operator, bound in ((least, low), (most, high)) if bound is not None}
+
+
+def buyable(item: Query) -> bool:
+    """Whether an item, as it was read, is `BUYABLE`."""
+    return bool(item["status"] == ItemStatus.LISTED and item["available"] > 0)
 
 
 def words_of(*texts: str | None) -> list[str]:

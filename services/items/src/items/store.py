@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,14 +13,25 @@ from pymongo.read_concern import ReadConcern
 
 from common.batching import Batcher
 from common.errors import StaleWrite, Unauthenticated, Unavailable
-from common.events import ItemStatus, StockChanged
+from common.events import ItemKind, ItemStatus, StockChanged
 from common.ids import new_id
-from common.mongo.client import AWAY, WITHOUT_PENDING, Database, Document, look_up, newest, write_all
+from common.mongo.client import (
+    AWAY,
+    WITHOUT_PENDING,
+    Database,
+    Document,
+    look_up,
+    newest,
+    write_all,
+    write_unless_there,
+)
 from common.mongo_records import records_in
 from common.outbox import Outbox, Relay
 from common.polling import found_within
 from common.records import Record, RecordsQuery
+from common.repeated import repeated
 from items.domain import Item, ItemNotFound, PictureNotFound
+from items.memory import ItemMemory, Versions
 from items.picture_store import PictureStore
 from items.pictures import Sizes
 from items.search import words_of
@@ -54,11 +65,13 @@ class ItemStore:
     The collection `sellers` is a projection of the registered users: {_id: user, name}, or {_id: user, erased: true}.
     """
 
-    def __init__(self, db: Database, relay: Relay) -> None:
+    def __init__(self, db: Database, relay: Relay, memory: ItemMemory | None = None) -> None:
+        """What it changes is dropped from the `memory`."""
         self._items = db.items
         self._sellers = db.sellers
         self._files = PictureStore(db)
         self._outbox = Outbox(db.items, relay)
+        self._memory = memory or ItemMemory()
         self._find_item = look_up(db.items)
         self._find_seller = look_up(db.sellers)
         self._newest_item = newest(db.items, "stock_version")
@@ -94,8 +107,9 @@ class ItemStore:
         return Item.from_document(await self.look_at(item_id))
 
     async def fill_in_words(self) -> None:
-        """Give items of older versions by what they are found."""
-        while old := await self._items.find({"words": {"$exists": False}}, WITHOUT_PENDING).limit(SWEEP_PAGE).to_list():
+        """Give items of older versions by what they are found, and when they are over."""
+        old_ones = {"$or": [{"words": {"$exists": False}}, {"kind": ItemKind.EVENT, "over_at": {"$exists": False}}]}
+        while old := await self._items.find(old_ones, WITHOUT_PENDING).limit(SWEEP_PAGE).to_list():
             await write_all(self._items, [_found_by(item) for item in map(Item.from_document, old)])
         named = {"seller_name": {"$ne": None}, "seller_words": {"$exists": False}}
         for name in await self._items.distinct("seller_name", named):
@@ -118,6 +132,7 @@ class ItemStore:
             await self._outbox.save(item)
         except DuplicateKeyError:
             return item.as_listed_first(await self._under_key(item))
+        self._memory.changed(item.id, Versions(item=item.version))
         if item.seller_name is None and (name := await self._seller_name(item.seller_id)):
             # It arrived between the two steps: either we or `name_seller` saw the other's write.
             await self._fill_in(item.seller_id, name)
@@ -125,7 +140,9 @@ class ItemStore:
 
     async def change(self, item_id: str, decide: Callable[[Item], None], *, command: bool = True) -> Item:
         """Let `decide` change the item and save it, as `Outbox.update` does. Raises `ItemNotFound`, too."""
-        return await self._outbox.update(lambda: self.get(item_id), decide, command=command)
+        item = await self._outbox.update(lambda: self.get(item_id), decide, command=command)
+        self._memory.changed(item_id, Versions(item=item.version))
+        return item
 
     async def once_in_effect(self, item: Item) -> Item:
         """The item once orders sells by it. After `EFFECT_TIMEOUT`, the item although it is not yet in effect."""
@@ -161,26 +178,16 @@ class ItemStore:
             await self._files.delete((picture_id, item_id))
         return item
 
-    @asynccontextmanager
-    async def sweeping(self) -> AsyncIterator[None]:
+    def sweeping(self) -> AbstractAsyncContextManager[None]:
         """Sweep in the background, now and every `SWEEP_SECONDS`."""
-        over = asyncio.Event()
-        sweeper = asyncio.create_task(self._keep_sweeping(over))
-        try:
-            yield
-        finally:
-            over.set()  # Not cancelled: pymongo on Python 3.11 may swallow a cancellation.
-            await sweeper
+        return repeated(self._sweep_once, SWEEP_SECONDS)
 
-    async def _keep_sweeping(self, over: asyncio.Event) -> None:
-        while not over.is_set():
-            try:
-                await self.fill_in_words()
-                await self.sweep(over)
-            except Exception:
-                log.exception("sweeping failed; it goes on in %s s", SWEEP_SECONDS)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), SWEEP_SECONDS)
+    async def _sweep_once(self, over: asyncio.Event) -> None:
+        try:
+            await self.fill_in_words()
+            await self.sweep(over)
+        except Exception:
+            log.exception("sweeping failed; it goes on in %s s", SWEEP_SECONDS)
 
     async def sweep(self, over: asyncio.Event | None = None, grace: timedelta = ORPHAN_AGE) -> int:
         """Delete the files of pictures older than `grace` that no item names, until `over`; return how many."""
@@ -201,16 +208,15 @@ class ItemStore:
 
     async def name_seller(self, seller_id: str, name: str) -> None:
         """Store the name for new items, and fill it in on items that lack it; nothing for an erased seller."""
-        try:
-            await self._sellers.update_one({"_id": seller_id, **LIVING}, {"$set": {"name": name}}, upsert=True)
-        except DuplicateKeyError:
-            return
-        await self._fill_in(seller_id, name)
+        named = UpdateOne({"_id": seller_id, **LIVING}, {"$set": {"name": name}}, upsert=True)
+        if await write_unless_there(self._sellers, named):
+            await self._fill_in(seller_id, name)
 
     async def forget_seller(self, seller_id: str) -> None:
         """Remember only that they are erased, take their name from their items, and withdraw these."""
         await self._sellers.replace_one({"_id": seller_id}, {"erased": True}, upsert=True)
-        await self._items.update_many({"seller_id": seller_id}, UNNAMED)
+        if (await self._items.update_many({"seller_id": seller_id}, UNNAMED)).modified_count:
+            self._memory.forget_seller(seller_id)
         left = {"seller_id": seller_id, "status": {"$ne": ItemStatus.WITHDRAWN}}
         while found := await self._items.find(left, {"_id": 1}).limit(WITHDRAWN_AT_ONCE).to_list():
             await asyncio.gather(*(self._withdraw(item["_id"], seller_id) for item in found))
@@ -218,6 +224,7 @@ class ItemStore:
     async def show_stock(self, event: StockChanged) -> None:
         """Show the available units, unless newer ones are shown already. Concurrent calls share one write."""
         await self._show_stock(event)
+        self._memory.receive(event)
 
     async def _under_key(self, item: Item) -> Item:
         """The item that is listed under the key of this one, once the majority has it."""
@@ -237,7 +244,9 @@ class ItemStore:
         return seller["name"] if seller else None
 
     async def _fill_in(self, seller_id: str, name: str) -> None:
-        await self._items.update_many({"seller_id": seller_id, "seller_name": None}, {"$set": _named(name)})
+        unnamed = {"seller_id": seller_id, "seller_name": None}
+        if (await self._items.update_many(unnamed, {"$set": _named(name)})).modified_count:
+            self._memory.forget_seller(seller_id)
 
     async def _write_stock(self, events: Sequence[StockChanged]) -> list[StaleWrite | None]:
         latest = {event.item_id: event for event in sorted(events, key=lambda event: event.stock_version)}

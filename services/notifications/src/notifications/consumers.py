@@ -12,7 +12,9 @@ from common.events import (
     PasskeysChanged,
     PasswordChanged,
     PasswordResetRequested,
+    PaymentPartlyRefunded,
     PaymentRefunded,
+    RolesChanged,
     SessionEnd,
     SessionEnded,
     SignUpRepeated,
@@ -21,9 +23,10 @@ from common.events import (
     UserRegistered,
     VerificationRequested,
 )
+from common.http.sessions import OPERATOR
 from common.telemetry import current_cause
 from notifications.desk import MailDesk
-from notifications.domain import Kind, Mail, hold_expired, receipt, refund, ticket_offer
+from notifications.domain import Kind, Mail, hold_expired, part_refund, receipt, refund, ticket_offer
 from notifications.store import MailStore, PersonStore
 
 consumers = Consumers("notifications")
@@ -41,8 +44,9 @@ async def remember_person(event: UserRegistered, people: PersonStore, directory:
 @consumers.on(UserErased)
 async def forget_person(event: UserErased, people: PersonStore, mails: MailStore) -> None:
     """No mail to them is sent any more, and none is kept."""
+    person = await people.known(event.user_id)
+    await mails.forget(event.user_id, person.email if person else None)
     await people.forget(event.user_id)
-    await mails.forget(event.user_id)
 
 
 @consumers.on(EmailChanged)
@@ -53,7 +57,8 @@ async def move_to_new_address(event: EmailChanged, people: PersonStore, desk: Ma
     change = await directory.address_change(event.request_id) if event.request_id else None
     if change:
         key = f"{event.user_id}:{event.email_version}"
-        told = Mail.about(Kind.EMAIL_CHANGED, key, event.user_id, {"email": change.new_email}, to=change.email)
+        facts = {"email": change.new_email, "request_id": event.request_id}
+        told = Mail.about(Kind.EMAIL_CHANGED, key, event.user_id, facts, to=change.email)
         await desk.take(event, told)
 
 
@@ -97,6 +102,14 @@ async def tell_about_passkeys(event: PasskeysChanged, desk: MailDesk) -> None:
     await desk.take(event, Mail.about(Kind.PASSKEYS_CHANGED, key, event.user_id, facts))
 
 
+@consumers.on(RolesChanged)
+async def tell_about_rights(event: RolesChanged, desk: MailDesk) -> None:
+    """The person is told that they are an operator, or no longer one: whoever did it may have meant somebody else."""
+    facts = {"operator": OPERATOR in event.roles}
+    key = f"{event.user_id}:{event.account_version}"
+    await desk.take(event, Mail.about(Kind.ROLES_CHANGED, key, event.user_id, facts))
+
+
 @consumers.on(SignUpRepeated)
 async def tell_about_repeated_sign_up(event: SignUpRepeated, desk: MailDesk) -> None:
     """The owner of the address hears of it; nobody else does."""
@@ -134,6 +147,13 @@ async def tell_about_expiry(event: OrderCancelled, desk: MailDesk) -> None:
 async def tell_about_refund(event: PaymentRefunded, desk: MailDesk) -> None:
     """The buyer is told that the money is on its way back."""
     await desk.take(event, refund(event))
+
+
+@consumers.on(PaymentPartlyRefunded)
+async def tell_about_part_refund(event: PaymentPartlyRefunded, desk: MailDesk) -> None:
+    """The buyer is told that a part of the money is on its way back; not of one that did not arrive."""
+    if event.refunded_amount > event.refunded_before:
+        await desk.take(event, part_refund(event))
 
 
 @consumers.on(TicketTransferOffered)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from common.events import OrderState, PaymentRefunded, TicketTransferOffered
+from common.events import OrderState, PaymentPartlyRefunded, PaymentRefunded, TicketTransferOffered
 
 Facts = dict[str, Any]
 """What a mail says, as JSON and MongoDB store it: never a secret, never a token."""
@@ -20,6 +20,7 @@ class Kind(StrEnum):
     RESET_PASSWORD = "reset_password"  # noqa: S105 - the name of a mail
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of a mail
     PASSKEYS_CHANGED = "passkeys_changed"
+    ROLES_CHANGED = "roles_changed"
     CHANGE_EMAIL = "change_email"
     EMAIL_CHANGED = "email_changed"
     SIGN_UP_REPEATED = "sign_up_repeated"
@@ -27,6 +28,7 @@ class Kind(StrEnum):
     ORDER_PAID = "order_paid"
     ORDER_EXPIRED = "order_expired"
     PAYMENT_REFUNDED = "payment_refunded"
+    PAYMENT_PARTLY_REFUNDED = "payment_partly_refunded"
     SOLD = "sold"
     SALES_OF_A_DAY = "sales_of_a_day"
     TICKET_OFFERED = "ticket_offered"
@@ -108,9 +110,23 @@ def sales_of(seller_id: str, day: str) -> Mail:
 
 
 def refund(payment: PaymentRefunded) -> Mail:
-    """Money went back to the buyer."""
-    facts = {"order_id": payment.order_id, "amount": payment.amount, "currency": payment.currency}
+    """Money went back to the buyer: what had not gone back before."""
+    left = payment.amount - payment.refunded_before
+    facts = {"order_id": payment.order_id, "amount": left, "currency": payment.currency}
     return Mail.about(Kind.PAYMENT_REFUNDED, payment.payment_id, payment.buyer_id, facts)
+
+
+def part_refund(payment: PaymentPartlyRefunded) -> Mail:
+    """A part of the money went back to the buyer: one mail for each amount that is reached."""
+    facts = {
+        "order_id": payment.order_id,
+        "amount": payment.refunded_amount - payment.refunded_before,
+        "back": payment.refunded_amount,
+        "paid": payment.amount,
+        "currency": payment.currency,
+    }
+    key = f"{payment.payment_id}:{payment.refunded_amount}"
+    return Mail.about(Kind.PAYMENT_PARTLY_REFUNDED, key, payment.buyer_id, facts)
 
 
 def ticket_offer(event: TicketTransferOffered) -> Mail:

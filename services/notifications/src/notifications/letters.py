@@ -121,7 +121,7 @@ def password_changed(to: Letters, words: Words, _facts: Facts) -> Letter:
         _("Your password was changed"),
         [_("your account has a new password, and every other device was signed out.")],
         button=(_("It was not me"), to.link("/forgot-password")),
-        remarks=[_("If it was you, you need not do anything.")],
+        remarks=[_("If it was you, you need not do anything. The page “Security” shows your passkeys.")],
     )
 
 
@@ -159,9 +159,30 @@ def _about_passkeys(words: Words, change: PasskeyChange, left: int) -> tuple[str
             return _("A recovery code was used"), text.format(left=left)
         case PasskeyChange.RESET:
             return _("Your passkeys were removed"), _(
-                "you told us that you have lost them, so all passkeys and recovery codes of your account are gone. "
-                "Sign in with your password and add a new passkey."
+                "your password was reset by mail, or you told us that you have lost your passkeys. So all passkeys and "
+                "recovery codes of before are gone. Sign in with your password and add a new passkey."
             )
+
+
+def roles_changed(to: Letters, words: Words, facts: Facts) -> Letter:
+    """Somebody is an operator, or no longer one."""
+    _ = words.gettext
+    if facts["operator"]:
+        return Letter(
+            _("You are now an operator of Souk"),
+            [
+                _("you can now see everybody's orders, and decide about payments, dead letters and other operators."),
+                _("Add a passkey: it confirms what cannot be undone. You stay signed in for 12 hours at most."),
+            ],
+            button=(_("Go to the operators' pages"), to.link("/operator")),
+            remarks=[_("If you did not expect this, tell whoever runs Souk.")],
+        )
+    return Letter(
+        _("You are no longer an operator of Souk"),
+        [_("the operators' pages are closed to you from now on. All else about your account stays as it is.")],
+        button=(_("Go to Souk"), to.link("/")),
+        remarks=[_("If you did not expect this, tell whoever runs Souk.")],
+    )
 
 
 def change_email(to: Letters, words: Words, facts: Facts) -> Letter:
@@ -175,14 +196,21 @@ def change_email(to: Letters, words: Words, facts: Facts) -> Letter:
     )
 
 
-def email_changed(_to: Letters, words: Words, facts: Facts) -> Letter:
-    """The old address is told about the new one."""
+def email_changed(to: Letters, words: Words, facts: Facts) -> Letter:
+    """The old address is told about the new one, and can take the change back."""
     _ = words.gettext
+    undo = to.token_link("/account/email/undo", Purpose.UNDO_EMAIL, facts) if facts.get("request_id") else None
     return Letter(
         _("Your address was changed"),
         [_("from now on, your account has another e-mail address, and mails go there.")],
         rows=[(_("New address"), facts["email"])],
-        remarks=[_("If it was not you, answer this mail at once: somebody else may be using your account.")],
+        button=(_("It was not me: take it back"), undo) if undo else None,
+        remarks=[
+            _(
+                "If it was not you, somebody else may be using your account. For three days you can take the change "
+                "back: that ends all sessions, and you get a link to a new password."
+            )
+        ],
     )
 
 
@@ -242,7 +270,26 @@ def payment_refunded(to: Letters, words: Words, facts: Facts) -> Letter:
     return Letter(
         _("Refund: {amount}").format(amount=amount),
         [_("your money is on its way back. Depending on your bank, it takes a few days to arrive.")],
-        rows=[(_("Order"), facts["order_id"]), (_("Refunded"), amount)],
+        rows=[(_("Order"), readable_number(facts["order_id"])), (_("Refunded"), amount)],
+        button=(_("See the order"), to.link(f"/orders/{facts['order_id']}")),
+    )
+
+
+def payment_partly_refunded(to: Letters, words: Words, facts: Facts) -> Letter:
+    """A part of the money is on its way back."""
+    _ = words.gettext
+    amount, back, paid = (words.money(facts[name], facts["currency"]) for name in ("amount", "back", "paid"))
+    return Letter(
+        _("Refund: {amount}").format(amount=amount),
+        [
+            _("a part of your money is on its way back. Depending on your bank, it takes a few days to arrive."),
+            _("Your order is as it was: what you bought is still yours."),
+        ],
+        rows=[
+            (_("Order"), facts["order_id"]),
+            (_("Refunded"), amount),
+            (_("Refunded so far"), _("{back} of {paid}").format(back=back, paid=paid)),
+        ],
         button=(_("See the order"), to.link(f"/orders/{facts['order_id']}")),
     )
 
@@ -318,6 +365,7 @@ WRITERS: Mapping[Kind, Callable[[Letters, Words, Facts], Letter]] = {
     Kind.RESET_PASSWORD: reset_password,
     Kind.PASSWORD_CHANGED: password_changed,
     Kind.PASSKEYS_CHANGED: passkeys_changed,
+    Kind.ROLES_CHANGED: roles_changed,
     Kind.CHANGE_EMAIL: change_email,
     Kind.EMAIL_CHANGED: email_changed,
     Kind.SIGN_UP_REPEATED: sign_up_repeated,
@@ -325,6 +373,7 @@ WRITERS: Mapping[Kind, Callable[[Letters, Words, Facts], Letter]] = {
     Kind.ORDER_PAID: order_paid,
     Kind.ORDER_EXPIRED: order_expired,
     Kind.PAYMENT_REFUNDED: payment_refunded,
+    Kind.PAYMENT_PARTLY_REFUNDED: payment_partly_refunded,
     Kind.SOLD: sold,
     Kind.SALES_OF_A_DAY: sales_of_a_day,
     Kind.TICKET_OFFERED: ticket_offered,
@@ -336,7 +385,7 @@ def _order_rows(words: Words, facts: Facts) -> list[tuple[str, str]]:
     _ = words.gettext
     price = words.money(facts["unit_price"], facts["currency"])
     return [
-        (_("Order"), facts["order_id"]),
+        (_("Order"), readable_number(facts["order_id"])),
         (_("Item"), facts["item_title"]),
         (_("Quantity"), f"{format_decimal(facts['quantity'], locale=words.locale)} × {price}"),
     ]

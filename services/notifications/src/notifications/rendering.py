@@ -48,6 +48,7 @@ def rendered(
     mail["Auto-Submitted"] = "auto-generated"
     mail["Content-Language"] = words.locale.language
     context = {"letter": letter, "name": person.name, "site": site, "_": words.gettext, "lang": words.locale.language}
+    context["with_tickets"] = tickets is not None
     mail.set_content(_environment.get_template("mail.txt").render(context), cte="quoted-printable")
     html = _environment.get_template("mail.html").render(context)
     mail.add_alternative(html, subtype="html", cte="quoted-printable")

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Request, status
+from fastapi import APIRouter, Query, Request, status
 from pydantic import BaseModel, Field, StringConstraints
 
 from common.errors import IdempotencyKeyReused, NotFound, Unauthenticated
@@ -66,10 +66,18 @@ class OwnMail(BaseModel):
     created_at: datetime
 
 
+Before = Annotated[
+    Annotated[str, StringConstraints(max_length=300, pattern="^[!-~]+$")] | None,
+    Query(description="Only mails older than the one with this id.", examples=[f"welcome:{EXAMPLE_ID}"]),
+]
+
+
 @router.get("/mails", responses=problems(Unauthenticated))
-async def own_mails(user: CurrentUser, mails: Annotated[MailStore, Provided(MailStore)]) -> list[OwnMail]:
-    """The thousand newest mails to the caller. They are kept for 30 days."""
-    return [OwnMail.model_validate(mail) for mail in await mails.to(user.id, 1_000)]
+async def own_mails(
+    user: CurrentUser, mails: Annotated[MailStore, Provided(MailStore)], before: Before = None
+) -> list[OwnMail]:
+    """The thousand newest mails to the caller, kept for 30 days. Those before them are `before` the last one."""
+    return [OwnMail.model_validate(mail) for mail in await mails.to(user.id, 1_000, before)]
 
 
 @router.post(

@@ -1,17 +1,19 @@
 """People, mails and sales in MongoDB."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError
+from pymongo import ReturnDocument, UpdateOne
+from pymongo.collation import Collation
 
 from common.directory import Contact, Directory
 from common.events import OrderState
-from common.mongo.client import Database, Document
+from common.mongo.client import Database, Document, write_unless_there
 from notifications.domain import Mail, MailState, Person
+
+ANY_CASE = Collation(locale="en", strength=2)
+"""Compares addresses in any case."""
 
 LIVING = {"erased": {"$exists": False}}
 """People who have not deleted their account."""
@@ -30,8 +32,7 @@ class PersonStore:
 
     async def find(self, user_id: str, email_version: int = 1) -> Person | None:
         """The person, with no older address than this. None if neither this copy nor auth knows them yet."""
-        document = await self._people.find_one({"_id": user_id, "name": {"$exists": True}})
-        person = Person(**document, id=user_id) if document else None
+        person = await self.known(user_id)
         if (person is None or person.email_version < email_version) and self._directory:
             contact = await self._directory.contact(user_id)
             if contact:
@@ -39,14 +40,19 @@ class PersonStore:
                 person = Person(**contact.model_dump(), id=user_id)
         return person if person and person.email_version >= email_version else None
 
+    async def known(self, user_id: str) -> Person | None:
+        """The person as this copy has them."""
+        document = await self._people.find_one({"_id": user_id, "name": {"$exists": True}})
+        return Person(**document, id=user_id) if document else None
+
     async def keep(self, user_id: str, email: str, version: int, **more: str) -> None:
         """Store the address unless a newer one is known, and what does not change."""
         known = {"$ifNull": ["$email_version", 0]}
         address = {"$cond": [{"$gte": [version, known]}, {"$literal": email}, "$email"]}
         fixed = {name: {"$literal": value} for name, value in more.items()}
         state = {**fixed, "email": address, "email_version": {"$max": [version, known]}}
-        with suppress(DuplicateKeyError):  # They are erased.
-            await self._people.update_one({"_id": user_id, **LIVING}, [{"$set": state}], upsert=True)
+        # Somebody who is erased does not match, and the index refuses a second document.
+        await write_unless_there(self._people, UpdateOne({"_id": user_id, **LIVING}, [{"$set": state}], upsert=True))
 
     async def keep_contact(self, user_id: str, contact: Contact) -> None:
         """Store what auth says."""
@@ -72,6 +78,7 @@ class MailStore:
         await self.mails.create_index("ended_at", name="ended_at", expireAfterSeconds=int(KEPT.total_seconds()))
         await self.mails.create_index([("state", 1), ("ended_at", -1)], name="state")
         await self.mails.create_index([("user_id", 1), ("created_at", -1)], name="user")
+        await self.mails.create_index("to", name="to", collation=ANY_CASE)
 
     async def add(self, mail: Mail, now: datetime, due: datetime | None = None) -> None:
         """Store a mail that is due now, unless told otherwise. One that is known stays as it is."""
@@ -88,17 +95,27 @@ class MailStore:
         change = {"$set": {"state": state, "ended_at": now, "reason": reason}, "$unset": {"due": ""}}
         await self.mails.update_one({"_id": mail_id}, change)
 
-    async def forget(self, user_id: str) -> None:
-        """Remove the mails to a user, sent or not."""
+    async def forget(self, user_id: str, email: str | None = None) -> None:
+        """Remove the mails to a user or to their address, sent or not, whoever asked for them."""
         await self.mails.delete_many({"user_id": user_id})
+        if email:
+            await self.mails.delete_many({"to": email}, collation=ANY_CASE)
 
     async def drop(self, mail_id: str) -> None:
         """Remove a mail that nobody needs any more."""
         await self.mails.delete_one({"_id": mail_id})
 
-    async def to(self, user_id: str, limit: int) -> list[Document]:
-        """The newest mails to a user, the newest first."""
-        return await self.mails.find({"user_id": user_id}).sort("created_at", -1).limit(limit).to_list()
+    async def to(self, user_id: str, limit: int, before: str | None = None) -> list[Document]:
+        """The newest mails to a user, the newest first; with `before`, those older than that."""
+        wanted: Document = {"user_id": user_id}
+        if before:
+            last = await self.mails.find_one({"_id": before, **wanted}, {"created_at": 1})
+            if last is None:
+                return []
+            at = last["created_at"]
+            wanted["$or"] = [{"created_at": {"$lt": at}}, {"created_at": at, "_id": {"$lt": before}}]
+        found = self.mails.find(wanted).sort([("created_at", -1), ("_id", -1)]).limit(limit)
+        return await found.to_list()
 
     async def failed(self, limit: int) -> list[Document]:
         """The mails that failed last, the newest first."""

@@ -74,13 +74,18 @@ async def note_failed_payment(event: PaymentFailed | PaymentReleased, desk: Rese
 async def finish_refund(event: PaymentRefunded, desk: ReservationDesk) -> None:
     """Mark the order as refunded. Money that went back had come, and the news of that may still be on its way."""
     await desk.settle(event.order_id, event.payment_id)
-    await desk.refunded(event.order_id, event.payment_id)
+    await desk.refunded(event.order_id, event.payment_id, event.payment_version)
 
 
 @consumers.on(PaymentRefundFailed)
-async def note_failed_refund(event: PaymentRefundFailed, store: OrderStore) -> None:
-    """Store why the money is not with the buyer, who was told that it would be."""
-    await store.change(event.order_id, lambda order: order.refund_failed(event.payment_id, event.reason))
+async def note_failed_refund(event: PaymentRefundFailed, store: OrderStore, desk: ReservationDesk) -> None:
+    """Store why the money is not with the buyer, who was told that it would be. The news that it came may be late."""
+
+    def note(order: Order) -> None:
+        order.refund_failed(event.payment_id, event.reason, event.payment_version)
+
+    await desk.settle(event.order_id, event.payment_id)
+    await store.change(event.order_id, note)
 
 
 @consumers.on(UserErased)

@@ -80,9 +80,9 @@ class ReservationDesk:
         """Record that a payment failed. If it was accepted, the order ends."""
         return await self._change(order_id, lambda order, stock: order.payment_failed(stock, payment_id, reason))
 
-    async def refunded(self, order_id: str, payment_id: str) -> Order:
-        """Record that a payment was refunded."""
-        return await self._change(order_id, lambda order, stock: order.refunded(stock, payment_id))
+    async def refunded(self, order_id: str, payment_id: str, payment_version: int) -> Order:
+        """Record that a payment was refunded, as its version says."""
+        return await self._change(order_id, lambda order, stock: order.refunded(stock, payment_id, payment_version))
 
     async def follow(self, item: ItemState) -> None:
         """Copy the offer of an item that was listed, changed or withdrawn."""

@@ -143,6 +143,8 @@ class Order(Aggregate):
     payment_failure: str | None = None
     refund_failure: str | None = None
     """Why the money of a refund is not with the buyer yet."""
+    refund_news: int = 0
+    """The version of the payment that said so, or that the money is back. Older news change neither."""
     late_payment: LatePayment | None = None
     rejected_payments: tuple[str, ...] = ()
     refund_requested: bool = False
@@ -299,18 +301,20 @@ class Order(Aggregate):
         self.refund_requested = True
         self.record(OrderRefundRequested(**self._state(), payment_id=self.payment_id))
 
-    def refunded(self, stock: Stock, payment_id: str) -> None:
+    def refunded(self, stock: Stock, payment_id: str, payment_version: int) -> None:
         """The money is back with the buyer: the units go on sale again. A rejected payment changes nothing here."""
         if self.status is OrderStatus.PAID and payment_id == self.payment_id:
             self.status = OrderStatus.REFUNDED
             stock.give_back(self.quantity)
-        if payment_id == self.payment_id:
-            self.refund_failure = None
+        self._note_refund(payment_id, payment_version, None)
 
-    def refund_failed(self, payment_id: str, reason: str) -> None:
+    def refund_failed(self, payment_id: str, reason: str, payment_version: int) -> None:
         """The provider could not give the money back: store why, for buyer and seller to read."""
-        if payment_id == self.payment_id:
-            self.refund_failure = reason
+        self._note_refund(payment_id, payment_version, reason)
+
+    def _note_refund(self, payment_id: str, payment_version: int, failure: str | None) -> None:
+        if payment_id == self.payment_id and payment_version >= self.refund_news:
+            self.refund_news, self.refund_failure = payment_version, failure
 
     def restated(self) -> list[Event]:
         """Where the order stands, and what payments is to refund for it."""

@@ -13,6 +13,7 @@ from common.outbox import Relay
 from common.settings import load
 from orders.consumers import consumers
 from orders.desk import ReservationDesk
+from orders.overdue import ending_overdue
 from orders.records import records
 from orders.routes import router
 from orders.sales import Sales
@@ -35,7 +36,12 @@ async def start() -> AsyncIterator[Running]:
         await store.prepare()
         desk = ReservationDesk(store, settings.hold_limits)
         parts = [settings, store, Sales(db), desk, sessions, UnitCounter(db)]
-        async with records.answering(bus, parts), bus.consuming(consumers, parts), sampled(store.count_holds):
+        async with (
+            records.answering(bus, parts),
+            bus.consuming(consumers, parts),
+            sampled(store.count_holds),
+            ending_overdue(store, desk, bus.check),
+        ):
             yield Running(parts, {"mongo": partial(db.command, "ping"), "bus": bus.check})
 
 

@@ -10,7 +10,10 @@ from orders.stock import Stock
 
 def stated(db: Database) -> Sequence[Stated]:
     """What orders owns."""
-    return [Stated(db.stock, Stock, "ORDERS"), Stated(db.orders, Order, "ORDERS")]
+    return [
+        Stated(db.stock, Stock, "ORDERS", every_version=("item_id", "stock_version")),
+        Stated(db.orders, Order, "ORDERS"),
+    ]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from datetime import date, datetime
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Depends, Path, Query, Request, status
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from common.errors import IdempotencyKeyReused
 from common.events import CancelReason, Currency, ItemId, MinorUnits, Quantity
@@ -24,6 +24,7 @@ from common.http.sessions import (
     VerifiedUser,
 )
 from common.security_log import note
+from common.text import CALENDAR
 from orders.commands import PlaceOrder
 from orders.desk import ReservationDesk
 from orders.domain import (
@@ -62,7 +63,7 @@ Desk = Annotated[ReservationDesk, Provided(ReservationDesk)]
 class NewOrder(Body):
     """What a buyer asks for, and the price that the buyer saw: at another one, nothing is ordered."""
 
-    item_id: Annotated[ItemId, Field(examples=[EXAMPLE_ID])]
+    item_id: Annotated[ItemId, StringConstraints(strip_whitespace=False), Field(examples=[EXAMPLE_ID])]
     quantity: Quantity = 1
     expected_unit_price: MinorUnits | None = None
     expected_currency: Currency | None = None
@@ -150,6 +151,9 @@ async def list_orders(
     )
 
 
+Day = Annotated[date, CALENDAR]
+
+
 def _chosen(
     user: CurrentUser,
     item_id: Annotated[
@@ -157,13 +161,19 @@ def _chosen(
     ] = None,
     status: Annotated[OrderStatus | None, Query(description="Only orders with this status.", examples=["paid"])] = None,
     first: Annotated[
-        date | None, Query(alias="from", description="The first day, in UTC.", examples=["2027-05-01"])
+        Annotated[date, CALENDAR] | None,
+        Query(alias="from", description="The first day, in UTC.", examples=["2027-05-01"]),
     ] = None,
     last: Annotated[
-        date | None, Query(alias="to", description="The last day, in UTC.", examples=["2027-05-31"])
+        Annotated[date, CALENDAR] | None,
+        Query(alias="to", description="The last day, in UTC.", examples=["2027-05-31"]),
+    ] = None,
+    number: Annotated[
+        str | None,
+        Query(max_length=64, description="Only the order with this number, or id.", examples=["7Q4K-M2XD"]),
     ] = None,
 ) -> Chosen:
-    return Chosen(user.id, item_id, status, first, last)
+    return Chosen(user.id, item_id, status, first, last, number or None)
 
 
 ChosenSales = Annotated[Chosen, Depends(_chosen)]
@@ -179,7 +189,7 @@ async def list_sales(chosen: ChosenSales, store: Store, limit: Limit = 20, curso
 async def add_up_sales(chosen: ChosenSales, sales: TheSales, now: Now) -> Totals:
     """What the caller has sold on these days, or in the last thirty: at most 366 days, the last of those asked for.
 
-    The status makes no difference here.
+    Status and number make no difference here.
     """
     return await sales.totals(chosen, now.date())
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from common.events import Currency
 from common.mongo.client import Collection, Database
+from common.order_numbers import as_typed, end_of_id
 from orders.domain import OrderStatus
 
 MOST_DAYS = 366
@@ -27,6 +28,8 @@ class Chosen:
     status: OrderStatus | None = None
     first: date | None = None
     last: date | None = None
+    number: str | None = None
+    """An order's number as somebody has typed it, or its id."""
 
     def bounded(self, today: date) -> Self:
         """The same with at most `MOST_DAYS`, the last of them; the last thirty days if none are chosen."""
@@ -45,6 +48,8 @@ class Chosen:
             placed["$gte"] = datetime.combine(self.first, time.min, UTC)
         if self.last:
             placed["$lte"] = datetime.combine(self.last, time.max, UTC)
+        if self.number is not None:
+            query["_id"] = _ids(self.number)
         return query | ({"placed_at": placed} if placed else {})
 
 
@@ -93,8 +98,8 @@ class Sales:
         self._orders: Collection = db.orders
 
     async def totals(self, chosen: Chosen, today: date) -> Totals:
-        """What was sold on the chosen days, at most `MOST_DAYS`. The status makes no difference."""
-        chosen = replace(chosen, status=None).bounded(today)
+        """What was sold on the chosen days, at most `MOST_DAYS`. Status and number make no difference."""
+        chosen = replace(chosen, status=None, number=None).bounded(today)
         day = {"$dateToString": {"date": "$placed_at", "format": "%Y-%m-%d"}}
         by_day = {
             "_id": {"day": day, "currency": "$currency", "status": "$status"},
@@ -143,6 +148,12 @@ def added_up(rows: Iterable[Mapping[str, Any]]) -> list[Money]:
             case OrderStatus.AWAITING_PAYMENT:
                 total.held += row["amount"]
     return [money[currency] for currency in sorted(money)]
+
+
+def _ids(number: str) -> dict[str, Any]:
+    """The filter for the ids of orders with this number. The index of a seller's orders has what it looks at."""
+    typed = as_typed(number) or as_typed(f"{number}-1")
+    return {"$regex": f"{end_of_id(typed[0])}$"} if typed else {"$in": [number]}
 
 
 def _day_and_currency(row: Mapping[str, Any]) -> dict[str, Any]:

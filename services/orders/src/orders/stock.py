@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from common.aggregate import Aggregate
 from common.errors import Conflict, NotFound
+from common.event_times import over_at
 from common.events import Currency, Event, ItemState, ItemStatus, StockChanged
 
 
@@ -27,7 +28,7 @@ class NotOnSaleYet(Conflict):
 
 
 class SaleOver(Conflict):
-    """The time in which the seller takes orders is over."""
+    """The time in which the seller takes orders is over, or the event is."""
 
     code = "sale_over"
 
@@ -70,7 +71,7 @@ class Stock(Aggregate):
     limit_per_buyer: int | None = None
     """Units that one buyer may hold and have paid for, if the seller has set a limit."""
     over_at: datetime | None = None
-    """When an event is over, or begins if nobody has said how long it takes. A thing has none."""
+    """When an event is over (`common.event_times`). A thing has none."""
     sale_starts_at: datetime | None = None
     sale_ends_at: datetime | None = None
     taken: int = 0
@@ -109,7 +110,7 @@ class Stock(Aggregate):
             "status": item.status,
             "item_version": item.item_version,
             "limit_per_buyer": item.limit_per_buyer,
-            "over_at": item.ends_at or item.starts_at,
+            "over_at": over_at(item.starts_at, item.ends_at),
             "sale_starts_at": item.sale_starts_at,
             "sale_ends_at": item.sale_ends_at,
         }
@@ -146,6 +147,8 @@ class Stock(Aggregate):
             raise NotOnSaleYet(f"the sale starts at {starts_at}", sale_starts_at=starts_at)
         if self.sale_ends_at and now >= self.sale_ends_at:
             raise SaleOver("the sale is over")
+        if self.over_at and now >= self.over_at:
+            raise SaleOver("the event is over")
 
     def take(self, quantity: int) -> None:
         """Take units. Raises `SoldOut`, taking none, when fewer are free."""

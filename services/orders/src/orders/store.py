@@ -89,6 +89,7 @@ class OrderStore:
         await self._orders.create_index([("seller_id", 1), ("_id", -1)])
         holding = {"held_by": {"$exists": True}}
         await self._orders.create_index([("held_by", 1), ("quantity", 1)], partialFilterExpression=holding)
+        await self._orders.create_index([("expires_at", 1)], partialFilterExpression=holding)
         await self._answers.create_index("at", expireAfterSeconds=ANSWERS_KEPT)
         await self._orders.create_index([("item_id", 1), ("status", 1), ("buyer_id", 1), ("quantity", 1)])
         with suppress(OperationFailure):  # It is not there, or no longer: the one above has taken its place.
@@ -153,7 +154,7 @@ class OrderStore:
 
     async def _page(self, query: dict[str, Any], limit: int, before: str | None) -> list[Order]:
         if before:
-            query["_id"] = {"$lt": before}
+            query["_id"] = {**query.get("_id", {}), "$lt": before}
         found = self._orders.find(query, WITHOUT_PENDING).sort("_id", -1).limit(limit)
         return [Order.from_document(document) for document in await found.to_list()]
 
@@ -171,6 +172,17 @@ class OrderStore:
         [total] = found or [{"orders": 0, "units": 0}]
         HOLDS.set(total["orders"])
         HELD_UNITS.set(total["units"])
+
+    async def overdue(self, before: datetime, limit: int) -> list[str]:
+        """The orders whose hold was over before then and that hold their units all the same, the oldest first.
+
+        One that has accepted a payment ends with that.
+        """
+        held = {"held_by": {"$exists": True}, "expires_at": {"$lt": before}, "accepted_payment": None}
+        return [
+            document["_id"]
+            for document in await self._orders.find(held, {"_id": 1}).sort("expires_at").limit(limit).to_list()
+        ]
 
     async def unpaid_by(self, buyer_id: str) -> list[str]:
         """The ids of the orders of a buyer that await payment."""

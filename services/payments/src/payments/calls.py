@@ -19,6 +19,7 @@ from payments.gateways.port import (
     Processing,
     Refunds,
 )
+from payments.status import PaymentStatus
 
 Transition = Callable[[Payment], None]
 
@@ -100,9 +101,13 @@ def _process(reference: str, client_secret: str | None) -> Transition:
 def _refund(refunds: Refunds, attempt: int) -> Transition:
     def move(payment: Payment) -> None:
         now = datetime.now(UTC)
-        payment.note_refunds(refunds.reason, refunds.failures, now, returned=False)
-        if refunds.returned:
+        disputed = payment.status is PaymentStatus.DISPUTED  # Then the amount alone changes.
+        if refunds.returned and not disputed:
             payment.refunded(attempt)
+        elif disputed or refunds.failures > payment.failed_refunds:
+            payment.note_refunds(
+                refunds.reason, refunds.failures, now, returned=refunds.returned, amount=refunds.amount
+            )
         elif payment.refund_attempt == attempt:
             payment.refund_failed(refunds.reason, now)
 
@@ -119,7 +124,7 @@ def news(found: Found) -> Sequence[Transition]:
     if (refunds := found.refunds) != Refunds():
         moves.append(
             lambda payment: payment.note_refunds(
-                refunds.reason, refunds.failures, datetime.now(UTC), returned=refunds.returned
+                refunds.reason, refunds.failures, datetime.now(UTC), returned=refunds.returned, amount=refunds.amount
             )
         )
     return moves

@@ -16,6 +16,7 @@ from common.events import (
     PaymentCaptured,
     PaymentDisputed,
     PaymentFailed,
+    PaymentPartlyRefunded,
     PaymentProcessing,
     PaymentRefunded,
     PaymentRefundFailed,
@@ -254,9 +255,14 @@ class Payment(Refundable):
         )
 
     def restated(self) -> list[Event]:
-        """Where the money is. Of an intent that nobody has heard of, nothing."""
-        state = {**self._state(), "payment_version": self.version, "restated": True}
-        match self.status:
+        """Where the money is. Of an intent that nobody has heard of, nothing.
+
+        What came after the capture does not tell an order that it is paid, so the capture is stated before it.
+        """
+        return self._restated(self.status, {**self._state(), "payment_version": self.version, "restated": True})
+
+    def _restated(self, status: PaymentStatus, state: dict[str, Any]) -> list[Event]:
+        match status:
             case PaymentStatus.CREATED | PaymentStatus.ABANDON_DUE:
                 return []
             case PaymentStatus.PROCESSING:
@@ -264,18 +270,24 @@ class Payment(Refundable):
             case PaymentStatus.AUTHORIZED | PaymentStatus.CAPTURE_DUE | PaymentStatus.RELEASE_DUE:
                 return [PaymentAuthorized(**state)]
             case PaymentStatus.CAPTURED | PaymentStatus.REFUND_DUE:
-                return [PaymentCaptured(**state)]
+                return [PaymentCaptured(**state), *self._part_restated(state)]
             case PaymentStatus.RELEASED:
                 return [PaymentReleased(**state, reason=self.refund_reason or "")]
             case PaymentStatus.REFUNDED:
                 return [PaymentRefunded(**state, **self._refund())]
             case PaymentStatus.REFUND_FAILED:
-                return [PaymentRefundFailed(**state, reason=self.refund_failure or "")]
+                reason, amount = self.refund_failure or "", self.part_refunded
+                failed = PaymentRefundFailed(**state, reason=reason, refunded_amount=amount)
+                return [PaymentCaptured(**state), failed]
             case PaymentStatus.DISPUTED:
                 dispute = self.dispute or DisputeStatus.OPEN
-                return [PaymentDisputed(**state, reason=self.dispute_reason or "", dispute=dispute)]
+                before = self._restated(self.before_dispute or PaymentStatus.CAPTURED, state)
+                return [*before, PaymentDisputed(**state, reason=self.dispute_reason or "", dispute=dispute)]
             case PaymentStatus.FAILED:
                 return [PaymentFailed(**state, reason=self.failure_reason or "")]
+
+    def _part_restated(self, state: dict[str, Any]) -> list[Event]:
+        return [PaymentPartlyRefunded(**state, refunded_amount=self.part_refunded)] if self.part_refunded else []
 
     def _owe_release(self, reason: str, now: datetime, cause: dict[str, Any] | None) -> None:
         self.status = PaymentStatus.RELEASE_DUE

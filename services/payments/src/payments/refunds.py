@@ -10,6 +10,7 @@ from common.events import (
     DisputeStatus,
     MinorUnits,
     PaymentDisputed,
+    PaymentPartlyRefunded,
     PaymentRefunded,
     PaymentRefundFailed,
     PaymentRefundRetried,
@@ -51,6 +52,12 @@ class Refundable(Aggregate):
     """How often a refund that had failed was asked for again. The gateway knows each as another refund."""
     failed_refunds: int = 0
     """How many refunds the gateway has reported as failed."""
+    refunded_amount: MinorUnits = 0
+    """How much went back at the gateway, also what somebody gave back there without Souk."""
+    refunds_read: int = 0
+    """How many refunds had failed when `refunded_amount` was read, which tells old reports from new ones."""
+    refunded_told: MinorUnits = 0
+    """How much went back as a part, as the last event said."""
     settled_by: str | None = None
     """The operator who gave the money of a failed refund back by other means, and why so."""
     settlement: str | None = None
@@ -109,7 +116,8 @@ class Refundable(Aggregate):
             self.in_trouble_since = now
             self.refund_failure = reason
             self._check(None)
-            self.record(PaymentRefundFailed(**self._state(), reason=reason))
+            self.refunded_told = self.part_refunded
+            self.record(PaymentRefundFailed(**self._state(), reason=reason, refunded_amount=self.part_refunded))
 
     def refunded_elsewhere(self, reason: str) -> None:
         """The provider reports a refund that Souk did not ask for, or an operator paid a failed one by other means."""
@@ -117,20 +125,41 @@ class Refundable(Aggregate):
             self.refund_reason = self.refund_reason or reason
             self._refunded()
 
-    def note_refunds(self, reason: str, failures: int, now: datetime, *, returned: bool) -> None:
-        """The gateway reports what its refunds came to: how many failed, and whether the money is `returned`.
+    @property
+    def part_refunded(self) -> int:
+        """How much went back, in minor units, if that is not all."""
+        return self.refunded_amount if self.refunded_amount < self.amount else 0
 
-        A report with fewer failures than are known is an old one. During a dispute nothing changes: the report comes
-        again with the end of the dispute.
+    def note_refunds(self, reason: str, failures: int, now: datetime, *, returned: bool, amount: int = 0) -> None:
+        """The gateway reports what its refunds came to: how many failed, how much went back, and whether that is all.
+
+        Of two reports, the one with fewer failures is older, or with as many failures the one with the smaller amount.
+        During a dispute the amount alone changes: the report comes again with the end of the dispute.
         """
-        if failures < self.failed_refunds or self.status is PaymentStatus.DISPUTED:
+        amount = self.amount if returned else amount
+        if failures < self.failed_refunds or (failures, amount) < (self.refunds_read, self.refunded_amount):
             return
+        self.refunds_read, self.refunded_amount = failures, amount
+        if self.status is not PaymentStatus.DISPUTED:
+            self._follow_refunds(reason, failures, now, returned=returned)
+        if not returned and amount != self.refunded_told:
+            self._tell_part(reason if amount < self.refunded_told else None)
+
+    def _follow_refunds(self, reason: str, failures: int, now: datetime, *, returned: bool) -> None:
         if failures > self.failed_refunds:
             self.failed_refunds = failures
             if not returned:
                 self.refund_failed(reason, now)
         if returned:
             self.refunded_elsewhere(REFUNDED_BY_PROVIDER)
+
+    def _tell_part(self, failure: str | None) -> None:
+        before, self.refunded_told = self.refunded_told, self.refunded_amount
+        self.record(
+            PaymentPartlyRefunded(
+                **self._state(), refunded_amount=self.refunded_told, refunded_before=before, failure=failure
+            )
+        )
 
     def refund_again(self, now: datetime, by: str, cause: dict[str, Any] | None = None) -> None:
         """Ask for a refund that has failed once more, as an operator wants it. Raises `NoFailedRefund`."""
@@ -175,13 +204,20 @@ class Refundable(Aggregate):
 
     def _refunded(self) -> None:
         self.status = PaymentStatus.REFUNDED
+        if not self.settled_by:
+            self.refunds_read, self.refunded_amount = max(self.refunds_read, self.failed_refunds), self.amount
         self.live_order = None
         self.refund_failure = None
         self._check(None)
         self.record(PaymentRefunded(**self._state(), **self._refund()))
 
     def _refund(self) -> dict[str, Any]:
-        return {"reason": self.refund_reason or "", "settled_by": self.settled_by, "settlement": self.settlement}
+        return {
+            "reason": self.refund_reason or "",
+            "settled_by": self.settled_by,
+            "settlement": self.settlement,
+            "refunded_before": self.refunded_told,
+        }
 
     def _check(self, at: datetime | None) -> None:
         self.check_at = at

@@ -40,12 +40,14 @@ FOR_OPERATORS = problems(OperatorOnly, PasskeyNeeded, ProofNeeded)
 class NewPayment(Body):
     """Which order to pay, and with what."""
 
-    order_id: Annotated[OrderId, Field(examples=[EXAMPLE_ID])]
-    payment_method: str = Field(min_length=1, max_length=100, examples=["pm_card_visa"])
+    order_id: Annotated[OrderId, StringConstraints(strip_whitespace=False), Field(examples=[EXAMPLE_ID])]
+    payment_method: Annotated[
+        str, StringConstraints(min_length=1, max_length=100, strip_whitespace=False), Field(examples=["pm_card_visa"])
+    ]
 
 
 class PaymentView(BaseModel):
-    """A payment. `amount` is in minor units of `currency`.
+    """A payment. `amount` is in minor units of `currency`, and so is `refunded_amount`, which went back of it by now.
 
     `client_secret` is present only while the gateway waits for the buyer, whose page confirms with it.
     """
@@ -55,6 +57,7 @@ class PaymentView(BaseModel):
     amount: int
     currency: Currency
     status: PublicStatus = Field(validation_alias="public_status")
+    refunded_amount: int = Field(default=0, exclude_if=lambda amount: not amount)
     client_secret: str | None = Field(default=None, exclude_if=lambda secret: secret is None, repr=False)
 
     @classmethod

@@ -118,7 +118,7 @@ class PaymentStore:
     async def records(self, query: RecordsQuery) -> list[Record]:
         """Payments, for reconciliation."""
         fields = ("order_id", "amount", "currency", "status", "version", "check_at", "tries", "dispute", "settled_by")
-        return await records_in(self.collection, query, *fields)
+        return await records_in(self.collection, query, *fields, "refunded_amount")
 
     async def made_by(self, buyer_id: str, order_id: str | None, limit: int, before: str | None) -> list[Payment]:
         """A buyer's payments, of one order or all, newest first, older than the payment `before`."""

@@ -1,6 +1,7 @@
 """How tickets follows what is sold. No rules."""
 
 from common.bus.consumers import Consumers, RetryLater
+from common.clock import now
 from common.events import (
     ItemChanged,
     ItemKind,
@@ -40,13 +41,13 @@ async def issue_tickets(event: OrderPaid, bookings: BookingStore, events: EventS
 @consumers.on(OrderRefundRequested)
 async def revoke_refunded_tickets(event: OrderRefundRequested, bookings: BookingStore) -> None:
     """The seller gives the money back: the tickets are worth nothing from now on."""
-    await bookings.record(event.order_id, lambda booking: booking.give_back(event.payment_id))
+    await bookings.record(event.order_id, lambda booking: booking.give_back(event.payment_id, now()))
 
 
 @consumers.on(PaymentRefunded)
 async def revoke_repaid_tickets(event: PaymentRefunded, bookings: BookingStore) -> None:
     """The money is back with the buyer, for whatever reason. A payment that paid no order changes no ticket."""
-    await bookings.record(event.order_id, lambda booking: booking.give_back(event.payment_id))
+    await bookings.record(event.order_id, lambda booking: booking.give_back(event.payment_id, now()))
 
 
 @consumers.on(UserErased)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from common.bus.connection import Bus
-from common.directory import RECIPIENTS, answering
+from common.directory import RECIPIENTS, Directory, answering
 from common.http.app import Running, create_app, serve
 from common.http.write_limit import WriteLimit
 from common.live_sessions import live_sessions
@@ -19,7 +19,7 @@ from tickets.codes import TicketCodes
 from tickets.consumers import consumers
 from tickets.door.routes import SCANS_PER_MINUTE
 from tickets.door.scanning import ScanDesk
-from tickets.door.store import GateStore
+from tickets.door.store import DeviceStore, GateStore
 from tickets.printing import Printer
 from tickets.records import records
 from tickets.routes import router
@@ -40,12 +40,13 @@ async def start() -> AsyncIterator[Running]:
         Relay.running(bus, db.bookings) as relay,
     ):
         bookings, events, people, gates = BookingStore(db, relay), EventStore(db), PersonStore(db), GateStore(db)
-        await bookings.prepare()
-        await gates.prepare()
+        devices = DeviceStore(db)
+        for store in (bookings, events, gates, devices):
+            await store.prepare()
         tokens = MailTokens(settings.transfer_token_key)
         views, desk = Views(events, people, codes), ScanDesk(bookings, codes)
         limit = WriteLimit(SCANS_PER_MINUTE)
-        parts = [bookings, events, people, gates, codes, tokens, views, desk, limit, sessions]
+        parts = [bookings, events, people, gates, devices, codes, tokens, views, desk, limit, sessions, Directory(bus)]
         async with (
             records.answering(bus, parts),
             answering(bus, {RECIPIENTS: bookings.recipients}),

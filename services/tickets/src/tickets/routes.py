@@ -8,6 +8,8 @@ from email_validator import EmailNotValidError, validate_email
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import AfterValidator, Field, StringConstraints
 
+from common.directory import Directory
+from common.errors import Unavailable
 from common.http.dependencies import Now, Provided
 from common.http.paging import EXAMPLE_ID, Body
 from common.http.problems import problems
@@ -15,11 +17,11 @@ from common.http.sessions import CurrentUser, User
 from common.languages import preferred_language
 from common.mail_tokens import MailTokens, Purpose
 from tickets.attendees.routes import router as attendees
-from tickets.domain import OfferIsOver, TicketNotFound, TicketNotValid, TooManyOffers, parsed_ticket_id
+from tickets.domain import Offer, OfferIsOver, TicketNotFound, TicketNotValid, TooManyOffers, parsed_ticket_id
 from tickets.door.routes import router as door
 from tickets.papers import calendar, pdf, svg
-from tickets.store import BookingStore, PersonStore
-from tickets.views import TicketView, Views
+from tickets.store import BookingStore, EventStore, PersonStore
+from tickets.views import OfferView, TicketView, Views
 
 router = APIRouter(prefix="/api/tickets", tags=["tickets"])
 router.include_router(door)  # First: `/{ticket_id}` would match its paths.
@@ -61,7 +63,9 @@ class Transfer(Body):
 class Acceptance(Body):
     """The token of the link in a mail."""
 
-    token: Annotated[str, StringConstraints(min_length=1, max_length=200), Field(examples=["b3JkZXJzLW9m"])]
+    token: Annotated[
+        str, StringConstraints(min_length=1, max_length=200, strip_whitespace=False), Field(examples=["b3JkZXJzLW9m"])
+    ]
 
 
 @router.get("")
@@ -123,15 +127,29 @@ async def show_calendar(
     return Response(entry, media_type="text/calendar", headers=headers)
 
 
+@router.post("/offer", responses=problems(TicketNotFound, TicketNotValid, OfferIsOver))
+async def show_offer(
+    body: Acceptance,
+    user: CurrentUser,  # noqa: ARG001 - an account is needed to take it, too
+    bookings: Bookings,
+    events: Annotated[EventStore, Provided(EventStore)],
+    tokens: Tokens,
+    now: Now,
+) -> OfferView:
+    """What somebody is offered, and by whom, for who has the link: nothing changes."""
+    request_id, ticket_id = _offered(body.token, tokens)
+    order_id, unit = parsed_ticket_id(ticket_id)
+    booking = await bookings.get(order_id)
+    offer = booking.open_offer(unit, request_id, now)
+    return OfferView.of(booking, offer, await events.find(booking.sale.item_id) if booking.sale else None)
+
+
 @router.post("/accept", responses=problems(TicketNotFound, TicketNotValid, OfferIsOver))
 async def accept_ticket(
     body: Acceptance, user: CurrentUser, bookings: Bookings, people: People, views: Viewing, tokens: Tokens, now: Now
 ) -> TicketView:
     """Take the ticket that somebody has offered. Every code of it so far is dead."""
-    request_id = tokens.request_id(Purpose.ACCEPT_TICKET, body.token)
-    if request_id is None:
-        raise OfferIsOver("this link was not made here")
-    ticket_id = request_id.rpartition("-")[0]
+    request_id, ticket_id = _offered(body.token, tokens)
     order_id, unit = parsed_ticket_id(ticket_id)
     await people.keep(user.id, user.name)
     await bookings.change(order_id, lambda booking: booking.accept(unit, request_id, user.id, now))
@@ -140,12 +158,20 @@ async def accept_ticket(
 
 @router.post("/{ticket_id}/transfer", responses=problems(TicketNotFound, TicketNotValid, TooManyOffers))
 async def offer_ticket(
-    ticket_id: TicketInPath, body: Transfer, user: CurrentUser, bookings: Bookings, views: Viewing, now: Now
+    ticket_id: TicketInPath,
+    body: Transfer,
+    user: CurrentUser,
+    bookings: Bookings,
+    views: Viewing,
+    directory: Annotated[Directory, Provided(Directory)],
+    now: Now,
 ) -> TicketView:
     """Offer a ticket that the caller holds to somebody, who gets a mail. It is the caller's until they accept."""
     order_id, unit = parsed_ticket_id(ticket_id)
     request_id = f"{ticket_id}-{secrets.token_hex(8)}"
-    await bookings.change(order_id, lambda booking: booking.offer(unit, user.id, body.email, request_id, now))
+    recipient_id = await _user_with(body.email, directory)
+    offer = Offer(request_id=request_id, email=body.email, at=now, giver=user.name, recipient_id=recipient_id)
+    await bookings.change(order_id, lambda booking: booking.offer(unit, user.id, offer))
     return await _seen(ticket_id, user, bookings, views)
 
 
@@ -157,6 +183,21 @@ async def take_ticket_back(
     order_id, unit = parsed_ticket_id(ticket_id)
     await bookings.change(order_id, lambda booking: booking.take_back(unit, user.id))
     return await _seen(ticket_id, user, bookings, views)
+
+
+def _offered(token: str, tokens: MailTokens) -> tuple[str, str]:
+    """The request of the link in a mail, and its ticket."""
+    if request_id := tokens.request_id(Purpose.ACCEPT_TICKET, token):
+        return request_id, request_id.rpartition("-")[0]
+    raise OfferIsOver("this link was not made here")
+
+
+async def _user_with(email: str, directory: Directory) -> str | None:
+    """Whose address it is, so that the offer ends with their account. Without auth the offer lapses by itself."""
+    try:
+        return await directory.user_with(email)
+    except Unavailable:
+        return None
 
 
 async def _seen(ticket_id: str, user: User, bookings: BookingStore, views: Views) -> TicketView:

@@ -1,17 +1,18 @@
 """Tickets, and the events that they are for, in MongoDB."""
 
+from asyncio import Future
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 
-from pymongo import DESCENDING
+from pymongo import DESCENDING, UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from common.clock import now
 from common.directory import Recipient
 from common.errors import StaleWrite
-from common.events import ItemState
+from common.events import ItemKind, ItemState
 from common.leased_work import LeasedWork
-from common.mongo.client import WITHOUT_PENDING, Database, Document, look_up
+from common.mongo.client import WITHOUT_PENDING, Database, Document, look_up, write_unless_there
 from common.mongo_records import records_in
 from common.outbox import Outbox, Relay, retry_stale
 from common.records import Record, RecordsQuery
@@ -19,6 +20,9 @@ from tickets.domain import Booking, TicketNotFound
 
 NOT_REVOKED = {"$expr": {"$not": [{"$in": ["$sale.payment_id", "$returned"]}]}}
 """The orders whose money has not gone back."""
+
+LookedUp = Future[Document | None]
+"""A document that is on its way."""
 
 MOST_LISTED = 200
 """Orders whose tickets are listed for their holder, the newest."""
@@ -45,8 +49,16 @@ class BookingStore:
 
     async def get(self, order_id: str) -> Booking:
         """The tickets of an order. Raises `TicketNotFound`."""
-        if booking := await self.find(order_id):
-            return booking
+        return await self.loaded(self.looked_up(order_id))
+
+    def looked_up(self, order_id: str) -> LookedUp:
+        """Begin to look up the tickets of an order."""
+        return self._find.put(order_id)
+
+    async def loaded(self, found: LookedUp) -> Booking:
+        """The tickets that were looked up. Raises `TicketNotFound`."""
+        if document := await found:
+            return Booking.from_document(document)
         raise TicketNotFound("there is no such ticket")
 
     async def held_by(self, user_id: str) -> list[Booking]:
@@ -55,10 +67,9 @@ class BookingStore:
         return [Booking.from_document(document) for document in await found.limit(MOST_LISTED).to_list()]
 
     async def with_extras(self, item_id: str) -> list[Booking]:
-        """The orders of an event with a ticket that admitted more than one person."""
-        found = self._bookings.find(
-            {"sale.item_id": item_id, "tickets.admissions.1": {"$exists": True}}, WITHOUT_PENDING
-        )
+        """The orders of an event with a ticket that let in somebody who should not have been."""
+        extra = [{"tickets.admissions.1": {"$exists": True}}, {"tickets.strays.0": {"$exists": True}}]
+        found = self._bookings.find({"sale.item_id": item_id, "$or": extra}, WITHOUT_PENDING)
         return [Booking.from_document(document) async for document in found]
 
     async def counts(self, item_id: str) -> tuple[int, int]:
@@ -96,8 +107,9 @@ class BookingStore:
         return found
 
     async def end_offers_of(self, user_id: str) -> None:
-        """Nobody can accept any longer what a user has offered."""
-        theirs = {"tickets": {"$elemMatch": {"holder_id": user_id, "offer": {"$ne": None}}}}
+        """Nobody can accept any longer what a user has offered, or was offered."""
+        offered = {"tickets": {"$elemMatch": {"holder_id": user_id, "offer": {"$ne": None}}}}
+        theirs = {"$or": [offered, {"tickets.offer.recipient_id": user_id}]}
         async for document in self._bookings.find(theirs, {"_id": 1}):
             await self.change(document["_id"], lambda booking: booking.end_offers_of(user_id), command=False)
 
@@ -110,9 +122,16 @@ class BookingStore:
         work = LeasedWork(self._bookings, "lapses_at", self.lapse, poll_seconds=1, first_lease=60, max_lease=3600)
         return work.running()
 
-    async def change(self, order_id: str, decide: Callable[[Booking], None], *, command: bool = True) -> Booking:
+    async def change(
+        self,
+        order_id: str,
+        decide: Callable[[Booking], None],
+        *,
+        loaded: Booking | None = None,
+        command: bool = True,
+    ) -> Booking:
         """Let `decide` change the tickets of an order and save them, as `Outbox.update` does, or `TicketNotFound`."""
-        return await self._outbox.update(lambda: self.get(order_id), decide, command=command)
+        return await self._outbox.update(lambda: self.get(order_id), decide, loaded=loaded, command=command)
 
     async def record(self, order_id: str, decide: Callable[[Booking], None]) -> None:
         """Let an event that came change the tickets of an order, of which it may be the first news."""
@@ -132,7 +151,9 @@ class BookingStore:
 
     async def records(self, query: RecordsQuery) -> list[Record]:
         """Tickets, for reconciliation."""
-        return await records_in(self._bookings, query, "version", "sale.payment_id", "returned", "tickets.unit")
+        scans = [f"tickets.{kind}.{name}" for kind in ("admissions", "strays") for name in ("gate_id", "device", "seq")]
+        named = ("version", "sale.payment_id", "returned", "tickets.unit", "tickets.generation", *scans)
+        return await records_in(self._bookings, query, *named)
 
 
 class EventStore:
@@ -142,13 +163,22 @@ class EventStore:
         self._events = db.events
         self.find = look_up(db.events)
 
+    async def prepare(self) -> None:
+        """Create an index for each query."""
+        await self._events.create_index([("seller_id", 1), ("kind", 1)], name="sold_by")
+
     async def keep(self, item: ItemState) -> None:
         """Store an item, unless a newer version is known."""
         state = item.model_dump(exclude={"item_id", "description", "price", "currency", "pictures", "restated"})
         state["version"] = state.pop("item_version")
-        with suppress(DuplicateKeyError):  # A newer version is there, so the guard does not match.
-            older = {"_id": item.item_id, "version": {"$lt": item.item_version}}
-            await self._events.update_one(older, {"$set": state}, upsert=True)
+        older = {"_id": item.item_id, "version": {"$lt": item.item_version}}
+        # If a newer version is there, the guard does not match, and the index refuses a second document.
+        await write_unless_there(self._events, UpdateOne(older, {"$set": state}, upsert=True))
+
+    async def sold_by(self, user_id: str) -> list[str]:
+        """The ids of the events of a seller."""
+        found = self._events.find({"seller_id": user_id, "kind": ItemKind.EVENT}, {"_id": 1})
+        return [event["_id"] async for event in found]
 
     async def of(self, item_ids: list[str]) -> dict[str, Document]:
         """Several of them, by id."""

@@ -3,17 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 from pydantic import BaseModel
 
+from common.mongo.client import Document
 from tickets.codes import Claim, TicketCodes
-from tickets.domain import Booking, Ticket, TicketStatus, ticket_id
+from tickets.domain import Booking, Offer, Ticket, TicketStatus, ticket_id
 from tickets.papers import Paper
 from tickets.store import EventStore, PersonStore
 
 
 class TicketView(BaseModel):
     """A ticket. `code` is for its holder alone; `version` is that of all tickets of the order.
+
+    `number` is that of the holder, who alone sees it: it is another one for each. To the buyer it stays what it was.
 
     `holder` is the id of who has it, `holder_name` how they are called: known of those whom it was transferred to.
     `offered_to` is the address that its holder has offered it to.
@@ -57,6 +61,29 @@ class TicketView(BaseModel):
 DETAILS = ("starts_at", "ends_at", "doors_at", "venue", "city", "timezone")
 
 
+class OfferView(BaseModel):
+    """A ticket that somebody is offered. `giver` is how its holder was called when they offered it."""
+
+    giver: str | None
+    item_id: str
+    item_title: str
+    starts_at: datetime | None
+    ends_at: datetime | None
+    doors_at: datetime | None
+    venue: str | None
+    city: str | None
+    timezone: str | None
+
+    @classmethod
+    def of(cls, booking: Booking, offer: Offer, event: Document | None) -> Self:
+        """The view of an offer."""
+        assert booking.sale is not None  # noqa: S101 - only a sale has tickets
+        known = event or {}
+        details = {name: known.get(name) for name in DETAILS}
+        title = known.get("title", booking.sale.item_title)
+        return cls(giver=offer.giver, item_id=booking.sale.item_id, item_title=title, **details)
+
+
 @dataclass(frozen=True)
 class Views:
     """Makes the views: an order's tickets, what items says of their event, who has them, and their codes."""
@@ -87,7 +114,7 @@ class Views:
         return TicketView.model_validate(
             {
                 "id": ticket_id(booking.id, ticket.unit),
-                "number": f"{booking.number}-{ticket.unit}",
+                "number": booking.number_of(ticket, None if own else 1),
                 "order_id": booking.id,
                 "item_id": booking.sale.item_id,
                 "item_title": event.get("title", booking.sale.item_title),

@@ -11,6 +11,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from common.bus.connection import Bus
 from common.http.app import Running, create_app, serve
+from common.http.tls import trusting
 from common.live_sessions import live_sessions
 from common.places import Places
 from common.settings import load
@@ -27,6 +28,7 @@ from web.pages import (
     favourites,
     my_data,
     operator_actions,
+    operator_people,
     operators,
     orders,
     proofs,
@@ -59,6 +61,18 @@ NO_COOKIES = DefaultCookiePolicy(allowed_domains=())
 """All visitors share the client. If it kept the cookie of a sign-in, the next visitor would be sent as that person."""
 
 
+def calling(settings: WebSettings) -> httpx.AsyncClient:
+    """What calls the services, and makes sure that they are."""
+    authority = settings.services_ca_file
+    return httpx.AsyncClient(
+        timeout=CALL_TIMEOUT,
+        limits=CONNECTIONS,
+        cookies=CookieJar(NO_COOKIES),
+        trust_env=False,
+        verify=trusting("SERVICES_CA_FILE", authority) if authority else True,
+    )
+
+
 @asynccontextmanager
 async def start() -> AsyncIterator[Running]:
     """Build everything that web needs while it runs."""
@@ -66,9 +80,7 @@ async def start() -> AsyncIterator[Running]:
     assets = Assets()
     templates = Templates(assets)
     async with (
-        httpx.AsyncClient(
-            timeout=CALL_TIMEOUT, limits=CONNECTIONS, cookies=CookieJar(NO_COOKIES), trust_env=False
-        ) as client,
+        calling(settings) as client,
         Bus.of(settings, "web") as bus,
         AsyncExitStack() as listening,
     ):
@@ -111,6 +123,7 @@ for pages in (
     tickets,
     operators,
     operator_actions,
+    operator_people,
     documentation,
 ):
     router.include_router(pages.router, default_response_class=HTMLResponse, tags=["pages"])

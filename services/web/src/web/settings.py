@@ -1,9 +1,14 @@
 """What web reads from the environment."""
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from common.settings import SessionSettings
+
+ADDRESSES = ("auth_url", "items_url", "orders_url", "payments_url", "audit_url", "notifications_url", "tickets_url")
+"""The settings that say where the services are."""
 
 
 class WebSettings(SessionSettings):
@@ -21,12 +26,22 @@ class WebSettings(SessionSettings):
     audit_url: str
     notifications_url: str
     tickets_url: str
+    services_ca_file: Path | None = None
+    """The authority, as PEM, that has signed the services' certificates. Then no other is believed."""
     csrf_secret: SecretStr
     """Signs the tokens in forms. The same on every replica."""
     sandbox: bool = Field(default=True, validate_default=True)
     """Payments use the sandbox, and pages offer its test cards. If false, payments use Stripe."""
     stripe_publishable_key: str = Field(default="", validate_default=True)
     """Pages take cards in Stripe's own element with this key. It is public."""
+
+    @field_validator("services_ca_file")
+    @classmethod
+    def _calls_nobody_in_the_clear(cls, authority: Path | None, info: ValidationInfo) -> Path | None:
+        clear = [name.upper() for name in ADDRESSES if str(info.data.get(name, "")).startswith("http:")]
+        if authority and clear:
+            raise ValueError(f"{', '.join(clear)} would be called in the clear")
+        return authority
 
     @field_validator("sandbox")
     @classmethod

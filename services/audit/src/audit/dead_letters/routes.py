@@ -17,7 +17,9 @@ router = APIRouter(prefix="/dead-letters")
 
 DeadLetters = Annotated[DeadLetterStore, Provided(DeadLetterStore)]
 DeadLetterId = Annotated[
-    str, StringConstraints(min_length=1, max_length=300), Field(examples=["orders.release_unpaid_order.EXPIRATION.17"])
+    str,
+    StringConstraints(min_length=1, max_length=300, strip_whitespace=False),
+    Field(examples=["orders.release_unpaid_order.EXPIRATION.17"]),
 ]
 State = Annotated[DeadLetterState | None, Query(description="Only dead letters in this state.")]
 SequenceCursor = Annotated[

@@ -12,6 +12,7 @@ from audit.event_log.store import EventLog
 from common.bus.connection import Bus
 from common.bus.consumers import arguments_of
 from common.bus.message import Message
+from common.bus.stream_reader import in_batches
 from common.bus.subscription import StreamFilter
 
 log = logging.getLogger(__name__)
@@ -56,8 +57,8 @@ async def backfill(bus: Bus, events: EventLog, stores: Sequence[object]) -> int:
     # Decisions come last because they are about dead letters.
     for handler, wanted in sorted(consumers.subscriptions, key=lambda known: known[1].stream == "LETTERS"):
         arguments = arguments_of(handler, stores)
-        async with aclosing(bus.stored_messages(wanted.stream, *wanted.subjects)) as messages:
-            async for batch in _batches(messages):
+        async with aclosing(bus.stored_messages(wanted.stream, *wanted.subjects, archived=False)) as messages:
+            async for batch in in_batches(messages, BATCH_SIZE):
                 known = [wanted.decode(message) for message in batch if _is_readable(message, wanted)]
                 await asyncio.gather(*(handler(one, **arguments) for one in known))
                 count += len(batch)
@@ -71,14 +72,3 @@ def _is_readable(message: Message, wanted: StreamFilter) -> bool:
     except ValidationError:
         return False  # Its consumer has dead-lettered it.
     return True
-
-
-async def _batches(messages: AsyncIterator[Message]) -> AsyncIterator[list[Message]]:
-    batch: list[Message] = []
-    async for message in messages:
-        batch.append(message)
-        if len(batch) == BATCH_SIZE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -7,12 +7,12 @@ from typing import Any
 
 from pymongo import DESCENDING, InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError
+from pymongo.read_concern import ReadConcern
 
 from audit.event_log.domain import Entry
 from common.batching import Batcher
 from common.events import OrderPlaced, StockChanged
-from common.mongo.client import AWAY, Collection, Database, Document, write_all
-from common.outbox import DUPLICATE_KEY
+from common.mongo.client import AWAY, DUPLICATE_KEY, Collection, Database, Document, write_all
 
 MAX_ENTRIES = 2_000
 """Entries of one history. Later ones are left out."""
@@ -48,6 +48,7 @@ class EventLog:
         caused = {"caused_by": {"$exists": True}}
         await self._events.create_index("caused_by", partialFilterExpression=caused)
         await self._events.create_index([("stream", 1), ("sequence", 1)])
+        await self._events.create_index([("stream", 1), ("subject", 1), ("sequence", 1)])
 
     async def keep(self, entry: Entry) -> None:
         """Store an entry. One that is already stored changes nothing."""
@@ -61,13 +62,38 @@ class EventLog:
         """Remember that the streams were read completely."""
         await self._marks.update_one({"_id": "filled"}, {"$set": {}}, upsert=True)
 
-    async def places(self, stream: str) -> AsyncGenerator[list[Entry], None]:
-        """The entries of a stream, place by place, in ascending order of their sequence numbers.
+    async def archived(self, stream: str) -> int:
+        """The number up to which a stream has given up its events, because they are in this log; 0 if none."""
+        mark = await self._marks.find_one({"_id": f"archived-{stream}"})
+        return mark["sequence"] if mark else 0
+
+    async def set_archived(self, stream: str, sequence: int) -> None:
+        """From now on a stream may give up its events up to this number."""
+        await self._marks.update_one({"_id": f"archived-{stream}"}, {"$max": {"sequence": sequence}}, upsert=True)
+
+    async def of_stream(
+        self, stream: str, subjects: Sequence[str], start: int, before: int, limit: int
+    ) -> AsyncGenerator[Entry, None]:
+        """The first entries of a stream (with one of `subjects`, if any is given) with a number in this range."""
+        query: Document = {"stream": stream, "sequence": {"$gte": start, "$lt": before}}
+        if subjects:
+            query["subject"] = {"$in": list(subjects)}
+        async for document in self._events.find(query).sort("sequence", 1).limit(limit):
+            yield Entry.from_document(document)
+
+    async def entries(self, ids: Sequence[str]) -> dict[str, Entry]:
+        """The entries with these ids, by id, as a majority of the database has them."""
+        majority = self._events.with_options(read_concern=ReadConcern("majority"))
+        found = majority.find({"_id": {"$in": list(ids)}})
+        return {document["_id"]: Entry.from_document(document) async for document in found}
+
+    async def places(self, stream: str, above: int = 0) -> AsyncGenerator[list[Entry], None]:
+        """The entries of a stream, place by place, in ascending order of their sequence numbers, from `above` one on.
 
         A place has one entry, and its message; or several, oldest first, if the stream was lost and begun anew.
         """
         place: list[Entry] = []
-        async for document in self._events.find({"stream": stream}).sort("sequence", 1):
+        async for document in self._events.find({"stream": stream, "sequence": {"$gt": above}}).sort("sequence", 1):
             entry = Entry.from_document(document)
             if place and place[0].sequence != entry.sequence:
                 yield sorted(place, key=lambda one: one.time)
@@ -127,9 +153,15 @@ class EventLog:
         found = self._events.find(query).sort("time").limit(MAX_ENTRIES)
         return [Entry.from_document(document) for document in await found.to_list()]
 
-    async def of_user(self, user_id: str, limit: int) -> list[Entry]:
-        """The newest entries about the account of a user, the newest first."""
-        found = self._events.find({"user_id": user_id}).sort("time", DESCENDING).limit(limit)
+    async def of_user(self, user_id: str, limit: int, before: str | None = None) -> list[Entry]:
+        """The newest entries about the account of a user, the newest first; with `before`, those older than that."""
+        wanted: Document = {"user_id": user_id}
+        if before:
+            last = await self._events.find_one({"_id": before, **wanted}, {"time": 1})
+            if last is None:
+                return []
+            wanted["$or"] = [{"time": {"$lt": last["time"]}}, {"time": last["time"], "_id": {"$lt": before}}]
+        found = self._events.find(wanted).sort([("time", DESCENDING), ("_id", DESCENDING)]).limit(limit)
         return [Entry.from_document(document) for document in await found.to_list()]
 
     async def user_with_email(self, email: str) -> str | None:

@@ -21,6 +21,7 @@ from common.events import (
     PaymentCaptured,
     PaymentDisputed,
     PaymentFailed,
+    PaymentPartlyRefunded,
     PaymentProcessing,
     PaymentRefunded,
     PaymentRefundFailed,
@@ -69,6 +70,8 @@ class PaymentThen(BaseModel):
     amount: int | None = None
     currency: Currency | None = None
     reason: str | None = None
+    refunded_amount: int = 0
+    """How much went back as a part of the money."""
     before_dispute: str | None = Field(default=None, exclude=True)
 
 
@@ -200,6 +203,10 @@ def _order(event: OrderState, known: OrderThen | None) -> OrderThen:
 
 def _payment(event: PaymentState, known: PaymentThen | None) -> PaymentThen:
     now = PaymentThen(id=event.payment_id, amount=event.amount, currency=event.currency)
+    part = known.refunded_amount if known else 0
+    now.refunded_amount = event.refunded_amount if isinstance(event, PaymentRefundFailed) else part
+    if isinstance(event, PaymentPartlyRefunded):
+        return _with_part(event, known)
     if not isinstance(event, PaymentDisputed):
         now.status, now.reason = _payment_status(event)
         return now
@@ -209,6 +216,14 @@ def _payment(event: PaymentState, known: PaymentThen | None) -> PaymentThen:
     else:
         now.status, now.reason, now.before_dispute = "disputed", event.reason, before
     return now
+
+
+def _with_part(event: PaymentPartlyRefunded, known: PaymentThen | None) -> PaymentThen:
+    """A part went back, and everything else is as it was: the money was there, though that news may come later."""
+    then = known.model_dump() if known else {"id": event.payment_id, "status": "captured"}
+    before = known.before_dispute if known else None
+    now = {**then, "amount": event.amount, "currency": event.currency, "refunded_amount": event.refunded_amount}
+    return PaymentThen(**now, before_dispute=before)
 
 
 def _payment_status(event: PaymentState) -> tuple[str, str | None]:

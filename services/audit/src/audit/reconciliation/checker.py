@@ -9,7 +9,7 @@ from audit.reconciliation.consumer_progress import ConsumerProgress, OpenDeadLet
 from audit.reconciliation.findings import Finding, Lag, Money, Report, Rule, Violation
 from audit.reconciliation.log_reader import LogReader
 from audit.reconciliation.record_reader import RecordReader
-from audit.reconciliation.sections import Charges, Items, Orders, Outcome, Payments, Stocks
+from audit.reconciliation.sections import Bookings, Charges, Items, Orders, Outcome, Payments, Stocks
 from common.bus.connection import COMMAND_PATIENCE, Bus
 from common.clock import now
 from common.mongo.client import AWAY, Database, database
@@ -52,6 +52,7 @@ class Checker:
             Items(reader, log),
             Stocks(reader, log),
             Orders(reader, log),
+            Bookings(reader, log),
             Payments(reader, log),
             Charges(reader, log),
             self._progress,

@@ -26,6 +26,7 @@ class Rule(StrEnum):
     BOOKS_AGREE = "books_agree"
     COPIES_AGREE = "copies_agree"
     TICKETS_MATCH = "tickets_match"
+    ADMITTED_ONCE = "admitted_once"
     EVERYTHING_READ = "everything_read"
     LETTERS_SETTLED = "letters_settled"
     MONEY_BALANCES = "money_balances"

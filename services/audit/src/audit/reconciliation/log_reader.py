@@ -1,6 +1,7 @@
 """Reads the events about a range of orders, items or payments from the log."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 
 from common.events import (
     EVENTS,
+    BookingState,
     Event,
     ItemState,
     OrderPaid,
@@ -17,12 +19,18 @@ from common.events import (
     PaymentCaptured,
     PaymentDisputed,
     PaymentFailed,
+    PaymentPartlyRefunded,
     PaymentRefunded,
     PaymentRefundFailed,
     PaymentReleased,
     StockChanged,
+    TicketAdmitted,
+    TicketTransferred,
 )
 from common.mongo.client import Database
+
+BATCH = 1_000
+"""Events that are in memory at a time, where they are read one by one. MongoDB would send 16 MB at once."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +61,14 @@ PAYMENTS = subjects(
     PaymentCaptured,
     PaymentFailed,
     PaymentReleased,
+    PaymentPartlyRefunded,
     PaymentRefunded,
     PaymentRefundFailed,
     PaymentDisputed,
 )
 STOCK = subjects(ItemState, StockChanged)
 ITEMS = subjects(ItemState)
+TICKETS = subjects(BookingState, TicketAdmitted, TicketTransferred)
 
 
 class LogReader:
@@ -70,15 +80,22 @@ class LogReader:
 
     async def of(self, key: str, keys: KeyRange, wanted: Sequence[str]) -> dict[str, list[Event]]:
         """Events with one of the subjects, by their `key`: order_id, item_id or payment_id."""
-        query = {key: keys.query(), "subject": {"$in": list(wanted)}}
         events: dict[str, list[Event]] = {}
-        async for document in self._events.find(query, {"_id": 0, key: 1, "subject": 1, "body": 1}):
+        async with aclosing(self.each(key, keys, wanted)) as found:
+            async for value, event in found:
+                events.setdefault(value, []).append(event)
+        return events
+
+    async def each(self, key: str, keys: KeyRange, wanted: Sequence[str]) -> AsyncGenerator[tuple[str, Event], None]:
+        """The same one by one, by ascending `key`: of an item there may be more than fit into memory."""
+        query = {key: keys.query(), "subject": {"$in": list(wanted)}}
+        found = self._events.find(query, {"_id": 0, key: 1, "subject": 1, "body": 1}).sort(key, 1)
+        async for document in found.batch_size(BATCH):
             try:
                 event = EVENTS[document["subject"]].model_validate_json(document["body"])
             except ValidationError:
                 continue  # Its readers have dead-lettered it.
-            events.setdefault(document[key], []).append(event)
-        return events
+            yield document[key], event
 
     async def open_letters(self, limit: int) -> list[dict[str, Any]]:
         """Dead letters without a decision, oldest first."""

@@ -54,10 +54,25 @@ class SaleRecord(BaseModel):
     payment_id: str
 
 
+class ScanRecord(BaseModel):
+    """A scan by which somebody was let in: a device makes one with each `seq`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    gate_id: str
+    device: str
+    seq: int
+
+
 class TicketRecord(BaseModel):
-    """A ticket of an order, the `unit`-th."""
+    """A ticket of an order, the `unit`-th. What is None was not told, by a replica of an older release."""
 
     unit: int
+    generation: int | None = None
+    admissions: tuple[ScanRecord, ...] | None = None
+    """Who was let in with it; the first one is the one whom it admits."""
+    strays: tuple[ScanRecord, ...] | None = None
+    """Who was let in with a code of it that was worth nothing."""
 
 
 class BookingRecord(Record):
@@ -70,10 +85,14 @@ class BookingRecord(Record):
     pending: int = 0
 
     @property
+    def revoked(self) -> bool:
+        """Whether the money that paid the tickets goes back."""
+        return self.sale is not None and self.sale.payment_id in self.returned
+
+    @property
     def live_units(self) -> list[int]:
         """The units whose tickets are not revoked."""
-        revoked = self.sale is None or self.sale.payment_id in self.returned
-        return [] if revoked else sorted(ticket.unit for ticket in self.tickets)
+        return [] if self.sale is None or self.revoked else sorted(ticket.unit for ticket in self.tickets)
 
 
 class StockRecord(Record):
@@ -163,7 +182,13 @@ class PaymentRecord(Record):
     settled_by: str | None = None
     """The operator who gave the money of a failed refund back by other means than the gateway."""
     dispute: DisputeStatus | None = None
+    refunded_amount: int = 0
     pending: int = 0
+
+    @property
+    def part_refunded(self) -> int:
+        """How much of the money went back, if that is not all."""
+        return self.refunded_amount if self.refunded_amount < self.amount else 0
 
 
 class ChargeRecord(Record):
@@ -173,6 +198,7 @@ class ChargeRecord(Record):
     currency: str
     captured: bool
     refunded: bool
+    refunded_amount: int = 0
 
 
 class DeadlineRecord(Record):

@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
 from audit.reconciliation.findings import Finding, Money, Rule
-from audit.reconciliation.log_reader import ITEMS, ORDERS, PAYMENTS, STOCK, KeyRange, LogReader
+from audit.reconciliation.log_reader import ITEMS, ORDERS, PAYMENTS, STOCK, TICKETS, KeyRange, LogReader
 from audit.reconciliation.record_reader import NotListed, RecordReader, pages
 from audit.reconciliation.records import (
     CHARGED,
@@ -23,11 +24,11 @@ from audit.reconciliation.records import (
 )
 from audit.reconciliation.rules.orders import check_end, check_order, check_paid
 from audit.reconciliation.rules.payments import check_charge, check_payment
-from audit.reconciliation.rules.stock import check_item, check_stock
-from audit.reconciliation.rules.tickets import check_tickets
+from audit.reconciliation.rules.stock import StockHistory, check_item, check_stock
+from audit.reconciliation.rules.tickets import check_booking, check_tickets
 from audit.reconciliation.rules.versions import missing_record
 from common.clock import now
-from common.events import Event, OrderState, PaymentState
+from common.events import BookingState, Event, OrderState, PaymentState
 
 R = TypeVar("R", bound=Record)
 
@@ -108,6 +109,23 @@ class Orders(Section[OrderRecord]):
         return outcome
 
 
+class Bookings(Section[BookingRecord]):
+    """Tickets agree with their events, and each of them lets one person in."""
+
+    name = "tickets"
+    kind = BookingRecord
+
+    async def check(self, records: Sequence[BookingRecord], keys: KeyRange, /) -> Outcome:
+        orders = await self.reader.find(OrderRecord, [record.id for record in records])
+        events = await self.log.of("order_id", keys, TICKETS)
+        outcome = Outcome()
+        for record in records:
+            outcome.checked += 1
+            outcome.add(record.id, check_booking(record, events.get(record.id, []), orders.get(record.id)))
+        outcome.add_missing("order", "tickets", _with_any(BookingState, events), records)
+        return outcome
+
+
 class Payments(Section[PaymentRecord]):
     """Payments agree with their events, and each charge ends in one sale or one refund."""
 
@@ -145,6 +163,7 @@ def _as_paid(record: PaymentRecord) -> ChargeRecord:
         currency=record.currency,
         captured=record.status in CHARGED,
         refunded=record.status is PaymentStatus.REFUNDED,
+        refunded_amount=record.refunded_amount,
     )
 
 
@@ -179,12 +198,20 @@ class Stocks(Section[StockRecord]):
     kind = StockRecord
 
     async def check(self, records: Sequence[StockRecord], keys: KeyRange, /) -> Outcome:
-        events = await self.log.of("item_id", keys, STOCK)
-        outcome = Outcome()
-        for record in records:
-            outcome.checked += 1
-            outcome.add(record.id, check_stock(record, events.get(record.id, [])))
-        outcome.add_missing("item", "orders", events, records)
+        outcome, known = Outcome(checked=len(records)), {record.id: record for record in records}
+        async with aclosing(self.log.each("item_id", keys, STOCK)) as events:
+            current, history = "", None
+            async for item_id, event in events:
+                if item_id != current:
+                    outcome.add(current, history.findings() if history else ())
+                    current, record = item_id, known.pop(item_id, None)
+                    history = StockHistory(record) if record else None
+                    outcome.add_missing("item", "orders", () if record else [item_id], ())
+                if history:
+                    history.add(event)
+            outcome.add(current, history.findings() if history else ())
+        for record in known.values():  # The log has no event of it.
+            outcome.add(record.id, check_stock(record, ()))
         return outcome
 
 

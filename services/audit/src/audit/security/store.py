@@ -6,6 +6,7 @@ from audit.event_log.store import inserting
 from audit.security.domain import Noted
 from common.batching import Batcher
 from common.bus.streams import SECURITY_MAX_AGE
+from common.clock import now
 from common.mongo.client import AWAY, Collection, Database, Document
 from common.security_log import Kind
 
@@ -21,6 +22,7 @@ class SecurityStore:
 
     def __init__(self, db: Database, kept: int = KEPT, trim_every: int = TRIM_EVERY) -> None:
         self._entries: Collection = db.security
+        self._erased: Collection = db.erased
         self._insert: Batcher[Document, None] = Batcher(inserting(self._entries), shared=AWAY)
         self._kept = kept
         self._trim_every = trim_every
@@ -31,13 +33,22 @@ class SecurityStore:
         await self._entries.create_index([("kind", 1), ("_id", DESCENDING)])
         await self._entries.create_index([("user_id", 1), ("_id", DESCENDING)], sparse=True)
         await self._entries.create_index("at", expireAfterSeconds=SECURITY_MAX_AGE)
+        await self._erased.create_index("at", expireAfterSeconds=SECURITY_MAX_AGE)
 
     async def keep(self, noted: Noted) -> None:
-        """Store an entry. One that is already stored changes nothing."""
-        await self._insert({"_id": noted.id, **noted.model_dump(exclude={"id"}, exclude_none=True)})
+        """Store an entry, of an erased person without their network. One that is already stored changes nothing."""
+        entry = noted.model_dump(exclude={"id"}, exclude_none=True)
+        if noted.user_id and await self._erased.find_one({"_id": noted.user_id}, {"_id": 1}):
+            entry.pop("network", None)
+        await self._insert({"_id": noted.id, **entry})
         self._added += 1
         if self._added % self._trim_every == 0:
             await self._trim(noted.kind)
+
+    async def forget(self, user_id: str) -> None:
+        """Remember that somebody is erased, and keep no network of theirs."""
+        await self._erased.update_one({"_id": user_id}, {"$set": {"at": now()}}, upsert=True)
+        await self._entries.update_many({"user_id": user_id}, {"$unset": {"network": ""}})
 
     async def page(self, kind: Kind | None, user_id: str | None, limit: int, before: str | None) -> list[Noted]:
         """Entries of a kind, about a user, or all; newest first, with ids below `before`."""

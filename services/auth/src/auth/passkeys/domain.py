@@ -59,6 +59,8 @@ class Passkey(BaseModel):
     name: str
     created_at: datetime
     last_used_at: datetime | None = None
+    password_version: int = 1
+    """The password of the session that added it."""
 
 
 class Keyring(Aggregate):
@@ -66,6 +68,10 @@ class Keyring(Aggregate):
 
     passkeys: list[Passkey] = Field(default_factory=list)
     code_hashes: list[str] = Field(default_factory=list)
+    codes_version: int = 1
+    """The password of the session that made the codes."""
+    changes: int = 0
+    """How often passkeys or codes came or went."""
 
     def add(
         self,
@@ -76,6 +82,7 @@ class Keyring(Aggregate):
         transports: Sequence[str],
         name: str,
         now: datetime,
+        password_version: int,
     ) -> Passkey:
         """Add a passkey. Raises `PasskeyLimit` and `PasskeyKnown`."""
         self.check_room()
@@ -89,8 +96,10 @@ class Keyring(Aggregate):
             transports=tuple(transports),
             name=name,
             created_at=now,
+            password_version=password_version,
         )
         self.passkeys.append(passkey)
+        self.changes += 1
         self._record(PasskeyChange.ADDED, passkey)
         return passkey
 
@@ -119,6 +128,7 @@ class Keyring(Aggregate):
         """Nobody signs in with this passkey again. Raises `PasskeyNotFound`."""
         passkey = self.get(passkey_id)
         self.passkeys.remove(passkey)
+        self.changes += 1
         self._record(PasskeyChange.REMOVED, passkey)
 
     def use(self, credential_id: str, sign_count: int, now: datetime) -> bool:
@@ -141,11 +151,23 @@ class Keyring(Aggregate):
     def reset(self) -> None:
         """The user has lost them all: the password is enough again, until a passkey is added."""
         self.forget()
+        self.changes += 1
         self.record(PasskeysChanged(user_id=self.id, change=PasskeyChange.RESET))
 
-    def replace_codes(self, hashes: Sequence[str]) -> None:
+    def drop(self, since: int) -> None:
+        """Passkeys and codes of older passwords than this version are gone. Doing it twice is doing it once."""
+        passkeys = [one for one in self.passkeys if one.password_version >= since]
+        codes = self.code_hashes if self.codes_version >= since else []
+        if (passkeys, codes) == (self.passkeys, self.code_hashes):
+            return
+        self.passkeys, self.code_hashes = passkeys, codes
+        self.changes += 1
+        self.record(PasskeysChanged(user_id=self.id, change=PasskeyChange.RESET))
+
+    def replace_codes(self, hashes: Sequence[str], password_version: int) -> None:
         """From now on these recovery codes work, and no older one."""
-        self.code_hashes = list(hashes)
+        self.code_hashes, self.codes_version = list(hashes), password_version
+        self.changes += 1
         self.record(PasskeysChanged(user_id=self.id, change=PasskeyChange.CODES_MADE))
 
     def use_code(self, code_hash: str) -> bool:

@@ -12,9 +12,11 @@ from auth.passwords import Passwords
 from auth.sessions.domain import Method
 from auth.sessions.keeper import Client, Issued, SessionKeeper
 from auth.store import AccountStore
-from auth.throttle import Throttle
+from auth.throttle import CODE, PASSKEY, Throttle
 from common.errors import Unauthenticated
+from common.http.network import network_of
 from common.http.sessions import PROOF_SECONDS, PasskeyNeeded, ProofNeeded, Session
+from common.security_log import note
 
 FRESH = timedelta(seconds=PROOF_SECONDS)
 
@@ -58,8 +60,9 @@ class Passkeys:
     async def add(self, session: Session, credential: Json, name: str, now: datetime) -> tuple[Passkey, Issued]:
         """Add a passkey that a browser has made. Returns a token that knows of it as well.
 
-        Raises `PasskeyInvalid`, `ChallengeInvalid`, `PasskeyKnown` and `PasskeyLimit`.
+        Raises `PasskeyInvalid`, `ChallengeInvalid`, `PasskeyKnown`, `PasskeyLimit` and `SessionOver`.
         """
+        version = (await self._keeper.current(session.id, now)).password_version
         try:
             challenge = self._challenge(credential, Purpose.ADD, session.id, now)
             made = self._party.verify_made(credential, challenge)
@@ -78,10 +81,12 @@ class Passkeys:
                     transports=transports,
                     name=name,
                     now=now,
+                    password_version=version,
                 )
             ]
 
         await self._keyrings.change(await self._keyrings.get(session.user.id), decide)
+        await self._check_counts(await self._account(session.user.id), version)
         return added[0], await self._keeper.reissue(session.id, now)
 
     async def rename(self, user_id: str, passkey_id: str, name: str) -> Passkey:
@@ -106,7 +111,9 @@ class Passkeys:
         """Begin a session. Raises `PasskeyRefused`, `ChallengeInvalid` and `TooMany`."""
         keyring = await self._keyrings.find(credential["id"]) or Keyring(id="nobody")
         await self._check_signed(keyring, credential, Purpose.SIGN_IN, browser, address, now)
-        return await self._keeper.begin(await self._account(keyring.id), client, now, Method.PASSKEY)
+        account = await self._account(keyring.id)
+        await self._check_counts(account, keyring.find(credential["id"]).password_version)
+        return await self._keeper.begin(account, client, now, Method.PASSKEY)
 
     async def begin_proof(self, session: Session, now: datetime) -> Json:
         """What a browser needs to prove with one of the user's passkeys. Raises `PasskeyNeeded`."""
@@ -124,18 +131,21 @@ class Passkeys:
     async def prove_by_password(self, session: Session, password: str, address: str, now: datetime) -> Issued:
         """The user knows the password. Raises `BadCredentials` and `TooMany`."""
         account = await self._account(session.user.id)
-        async with self._throttle.guess(address, account.email) as guess:
+        async with self._throttle.guess(address, account.email, known=session.id) as guess:
             guess.right, _ = await self._passwords.verify(password, account.password_hash, address)
         if not guess.right:
+            note("sign_in_failed", account.id, network_of(address), "a password asked for again")
             raise BadCredentials("this is not your password")
         return await self._keeper.prove(session.id, Method.PASSWORD, now)
 
     async def new_codes(self, session: Session, now: datetime) -> list[str]:
-        """New recovery codes in place of all older ones. Raises `ProofNeeded`."""
+        """New recovery codes in place of all older ones. Raises `ProofNeeded` and `SessionOver`."""
+        version = (await self._keeper.current(session.id, now)).password_version
         keyring = await self._proved(session, now)
         made = codes.new_codes()
         hashes = [codes.hash_of(code) for code in made]
-        await self._keyrings.change(keyring, lambda keyring: keyring.replace_codes(hashes))
+        await self._keyrings.change(keyring, lambda keyring: keyring.replace_codes(hashes, version))
+        await self._check_counts(await self._account(session.user.id), version)
         return made
 
     async def sign_in_by_code(self, email: str, code: str, client: Client, address: str, now: datetime) -> Issued:
@@ -146,14 +156,16 @@ class Passkeys:
             nonlocal right
             right = keyring.use_code(code_hash)
 
-        async with self._throttle.guess(address, email) as guess:
+        async with self._throttle.guess(address, email, CODE) as guess:
             account = await self._accounts.find(email)
             keyring = await self._keyrings.get(account.id if account else "")
             if account and code_hash in keyring.code_hashes:
                 await self._keyrings.change(keyring, decide)
             guess.right = right
         if account is None or not right:
+            note("sign_in_failed", account.id if account else None, client.network, "a recovery code")
             raise BadCredentials("no account has this address and this recovery code")
+        await self._check_counts(account, keyring.codes_version)
         return await self._keeper.begin(account, client, now, Method.RECOVERY_CODE)
 
     async def _check_signed(
@@ -161,13 +173,14 @@ class Passkeys:
     ) -> None:
         """One of these passkeys has signed a challenge, which is used up. Raises as `sign_in`; refusals are counted."""
         refused = None
-        async with self._throttle.guess(address, f"passkeys of {keyring.id}") as guess:
+        async with self._throttle.guess(address, f"passkeys of {keyring.id}", PASSKEY) as guess:
             try:
                 await self._use(keyring, credential, purpose, browser, now)
                 guess.right = True
             except PasskeyRefused as error:
                 refused = error
         if refused:
+            note("sign_in_failed", keyring.id if keyring.passkeys else None, network_of(address), "a passkey")
             raise refused
 
     async def _use(self, keyring: Keyring, credential: Json, purpose: Purpose, browser: str, now: datetime) -> None:
@@ -200,6 +213,15 @@ class Passkeys:
         if not await self._keeper.is_proved(session.id, (method, Method.RECOVERY_CODE), now - FRESH):
             raise ProofNeeded("confirm first that it is you", by=[method, Method.RECOVERY_CODE])
         return keyring
+
+    async def _check_counts(self, account: Account, password_version: int) -> None:
+        """Raise `BadCredentials` if a reset has ended what was added at this version of the password.
+
+        Whoever resets it removes what is stored then; what is stored later, by a call that was under way, goes here.
+        """
+        if password_version < account.keys_since:
+            await self._keyrings.drop(account.id, account.keys_since)
+            raise BadCredentials("the password has just been changed; sign in again")
 
     async def _account(self, user_id: str) -> Account:
         if account := await self._accounts.get(user_id):

@@ -23,10 +23,20 @@ from auth.passkeys.domain import (
 from auth.passkeys.passkeys import Passkeys
 from auth.sessions.routes import Address, Cookies, CurrentClient, Id, SessionCookies
 from common.errors import TooMany, Unauthenticated, Unavailable
+from common.events import PasskeyChange
 from common.http.dependencies import Now, Provided
 from common.http.paging import Body
 from common.http.problems import problems
-from common.http.sessions import CEREMONY_COOKIE, CurrentSession, PasskeyNeeded, ProofNeeded, User, cookie_name
+from common.http.sessions import (
+    CEREMONY_COOKIE,
+    CurrentSession,
+    PasskeyNeeded,
+    ProofNeeded,
+    User,
+    VerifiedUser,
+    cookie_name,
+)
+from common.security_log import note
 from common.text import LINE
 
 router = APIRouter()
@@ -147,10 +157,10 @@ Options = dict[str, Any]
 
 
 @router.post("/passkeys/options", responses=problems(Unauthenticated, ProofNeeded, PasskeyLimit, Unavailable))
-async def passkey_options(keys: Keys, session: CurrentSession, now: Now) -> Options:
+async def passkey_options(keys: Keys, session: CurrentSession, _verified: VerifiedUser, now: Now) -> Options:
     """What `navigator.credentials.create()` needs. Needs a fresh proof: see `POST /api/users/passkeys/prove`.
 
-    Who has no passkey yet proves with the password.
+    Who has no passkey yet proves with the password. Where addresses are verified, theirs is verified first.
     """
     return await keys.begin_adding(session, now)
 
@@ -159,14 +169,22 @@ async def passkey_options(keys: Keys, session: CurrentSession, now: Now) -> Opti
     "/passkeys",
     status_code=status.HTTP_201_CREATED,
     responses=problems(
-        Unauthenticated, PasskeyInvalid, ChallengeInvalid, PasskeyKnown, PasskeyLimit, TooMany, Unavailable
+        BadCredentials, PasskeyInvalid, ChallengeInvalid, PasskeyKnown, PasskeyLimit, TooMany, Unavailable
     ),
 )
 async def add_passkey(
-    body: AddPasskey, keys: Keys, session: CurrentSession, response: Response, cookies: SessionCookies, now: Now
+    body: AddPasskey,
+    keys: Keys,
+    session: CurrentSession,
+    _verified: VerifiedUser,
+    response: Response,
+    cookies: SessionCookies,
+    client: CurrentClient,
+    now: Now,
 ) -> PasskeyView:
     """Add a passkey. It signs in alone from now on; its owner is told by mail."""
     passkey, issued = await keys.add(session, _dumped(body.credential), body.name, now)
+    note("passkeys_changed", session.user.id, client.network, PasskeyChange.ADDED)
     cookies.set(response, issued)
     return _view(passkey)
 
@@ -189,10 +207,17 @@ async def rename_passkey(passkey_id: Id, body: RenamePasskey, keys: Keys, sessio
     responses=problems(Unauthenticated, PasskeyNotFound, ProofNeeded, Unavailable),
 )
 async def remove_passkey(
-    passkey_id: Id, keys: Keys, session: CurrentSession, response: Response, cookies: SessionCookies, now: Now
+    passkey_id: Id,
+    keys: Keys,
+    session: CurrentSession,
+    response: Response,
+    cookies: SessionCookies,
+    client: CurrentClient,
+    now: Now,
 ) -> None:
     """Remove one of the caller's passkeys. Needs a fresh proof; its owner is told by mail."""
     cookies.set(response, await keys.remove(session, passkey_id, now))
+    note("passkeys_changed", session.user.id, client.network, PasskeyChange.REMOVED)
 
 
 @router.post("/passkeys/signin/options")
@@ -206,7 +231,10 @@ async def passkey_sign_in_options(
     return keys.begin_sign_in(browser, now)
 
 
-@router.post("/passkeys/signin", responses=problems(PasskeyRefused, ChallengeInvalid, TooMany, Unavailable))
+@router.post(
+    "/passkeys/signin",
+    responses=problems(PasskeyRefused, BadCredentials, ChallengeInvalid, TooMany, Unavailable),
+)
 async def sign_in_with_passkey(
     body: UsePasskey,
     request: Request,
@@ -273,11 +301,15 @@ async def recovery_codes_left(keys: Keys, session: CurrentSession) -> CodesLeft:
 @router.post(
     "/recovery-codes",
     status_code=status.HTTP_201_CREATED,
-    responses=problems(Unauthenticated, ProofNeeded, Unavailable),
+    responses=problems(BadCredentials, ProofNeeded, Unavailable),
 )
-async def new_recovery_codes(keys: Keys, session: CurrentSession, now: Now) -> NewCodes:
+async def new_recovery_codes(
+    keys: Keys, session: CurrentSession, _verified: VerifiedUser, client: CurrentClient, now: Now
+) -> NewCodes:
     """Ten new recovery codes; older ones stop working. Needs a fresh proof; their owner is told by mail."""
-    return NewCodes(codes=await keys.new_codes(session, now))
+    made = await keys.new_codes(session, now)
+    note("passkeys_changed", session.user.id, client.network, PasskeyChange.CODES_MADE)
+    return NewCodes(codes=made)
 
 
 @router.post("/recovery-codes/signin", responses=problems(BadCredentials, TooMany, Unavailable))
@@ -292,6 +324,7 @@ async def sign_in_with_code(
 ) -> User:
     """Open a session with a recovery code, which works once. Its owner is told by mail."""
     issued = await keys.sign_in_by_code(body.email, body.code, client, address, now)
+    note("passkeys_changed", issued.user.id, client.network, PasskeyChange.CODE_USED)
     cookies.set(response, issued)
     return issued.user
 

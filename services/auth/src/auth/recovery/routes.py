@@ -81,7 +81,7 @@ async def lost_password(body: LostPassword, address: Address, recovery: Recoveri
     responses=problems(TokenInvalid, PasswordTooWeak, TooMany, Unavailable),
 )
 async def reset_password(body: ResetPassword, address: Address, recovery: Recovering, now: Now) -> None:
-    """Set a new password, and end all sessions."""
+    """Set a new password, and end all sessions. Who has no role also loses passkeys and recovery codes."""
     await recovery.reset(body.token, body.new_password, address, now)
 
 
@@ -110,6 +110,18 @@ async def change_email(
     status_code=status.HTTP_204_NO_CONTENT,
     responses=problems(TokenInvalid, EmailTaken, Unavailable),
 )
-async def confirm_email(body: LinkToken, recovery: Recovering, now: Now) -> None:
+async def confirm_email(body: LinkToken, address: Address, recovery: Recovering, now: Now) -> None:
     """From now on the new address counts. The old one is told."""
-    await recovery.move(body.token, now)
+    await recovery.move(body.token, address, now)
+
+
+@router.post(
+    "/email/undo",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=problems(TokenInvalid, EmailTaken, Unavailable),
+)
+async def undo_email(body: LinkToken, address: Address, recovery: Recovering, now: Now) -> None:
+    """The old address counts again, for three days after a change of it. All sessions end, and it gets a link to a new
+    password. Who has no role also loses passkeys and recovery codes.
+    """
+    await recovery.take_back(body.token, address, now)

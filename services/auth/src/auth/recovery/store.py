@@ -28,6 +28,15 @@ class RequestStore:
             partialFilterExpression={"pending": []},
         )
 
+        await self._requests.create_index(
+            "email", name="can_be_taken_back", partialFilterExpression={"undo_until": {"$exists": True}}
+        )
+
+    async def is_reserved(self, email: str, user_id: str, now: datetime) -> bool:
+        """Whether another account, which had this address, can still take it back."""
+        reserved = {"email": email.lower(), "undo_until": {"$gt": now}, "user_id": {"$ne": user_id}}
+        return await self._requests.find_one(reserved, {"_id": 1}) is not None
+
     async def save(self, request: Request) -> None:
         """Save a new request. Raises `Unavailable` when too many events wait for the bus."""
         self._outbox.relay.check_room()
@@ -42,6 +51,14 @@ class RequestStore:
         """Let `decide` change a request, and save it."""
         await self._outbox.change(request, decide)
 
+    async def undone(self, user_id: str, version: int) -> None:
+        """This change and those after it are taken back: nobody takes any of them back again.
+
+        Those after it may be of somebody who had taken the account over, and has their links.
+        """
+        theirs = {"user_id": user_id, "made_version": {"$gte": version}}
+        await self._requests.update_many(theirs, {"$unset": {"undo_until": ""}, "$inc": {"version": 1}})
+
     async def address_changes(self, request_ids: list[str]) -> dict[str, AddressChange]:
         """The addresses of those requests that are for another address, by id."""
         wanted = {"_id": {"$in": request_ids}, "new_email": {"$exists": True}}
@@ -54,7 +71,8 @@ class RequestStore:
         return {address async for one in found for address in one.values()}
 
     async def forget(self, user_id: str, email: str) -> None:
-        """Nobody can tell any more whose the requests of a user were, or those for their address."""
-        theirs = {"$or": [{"user_id": user_id}, {"email": email}]}
+        """Nobody can tell any more whose the requests of a user were, or those for their address or to it."""
+        theirs = {"$or": [{"user_id": user_id}, {"email": email}, {"new_email": email}]}
         nobody = {"email": user_id, "used_at": datetime.now(UTC)}
-        await self._requests.update_many(theirs, {"$set": nobody, "$unset": {"new_email": ""}, "$inc": {"version": 1}})
+        gone = {"new_email": "", "undo_until": ""}
+        await self._requests.update_many(theirs, {"$set": nobody, "$unset": gone, "$inc": {"version": 1}})

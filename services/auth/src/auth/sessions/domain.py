@@ -43,9 +43,13 @@ class Session(Aggregate):
     used_hash: str | None = None
     """Hash of the token that was exchanged last, at `last_seen`, and of the Idempotency-Key that came with it."""
     used_key: str | None = None
+    chain_salt: str = ""
+    """Random, of this session alone: its refresh tokens are derived with it."""
     ended_at: datetime | None = None
     proofs: dict[Method, datetime] = Field(default_factory=dict)
     """When its holder last proved to be its owner, by each method."""
+    password_version: int = 1
+    """The password that its account had: a newer one ends it, whenever that is noticed."""
 
     @classmethod
     def begin(
@@ -59,6 +63,8 @@ class Session(Aggregate):
         now: datetime,
         expires_at: datetime,
         method: Method,
+        password_version: int,
+        chain_salt: str,
     ) -> Self:
         """Somebody has signed in, by a method."""
         return cls(
@@ -72,6 +78,8 @@ class Session(Aggregate):
             last_seen=now,
             expires_at=expires_at,
             proofs={method: now},
+            chain_salt=chain_salt,
+            password_version=password_version,
         )
 
     def prove(self, method: Method, now: datetime) -> None:
@@ -81,6 +89,10 @@ class Session(Aggregate):
     def is_proved(self, methods: Iterable[Method], since: datetime) -> bool:
         """Whether its holder has proved by one of these methods after `since` to be its owner."""
         return any(self.proofs[method] > since for method in methods if method in self.proofs)
+
+    def outlive(self, password_version: int) -> None:
+        """Its holder has set a new password: this session goes on."""
+        self.password_version = password_version
 
     def is_over(self, now: datetime) -> bool:
         """Whether it was ended, or its time is over."""

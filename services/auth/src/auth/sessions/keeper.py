@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from secrets import token_hex
 
-from auth.domain import Account
+from auth.domain import Account, BadCredentials
 from auth.passkeys.store import KeyringStore
 from auth.sessions.access_tokens import AccessTokens
 from auth.sessions.domain import Method, Session
@@ -62,7 +63,11 @@ class SessionKeeper:
         self._seconds = seconds
 
     async def begin(self, account: Account, client: Client, now: datetime, method: Method) -> Issued:
-        """Somebody has proved by a method to be the owner of the account."""
+        """Somebody has proved by a method to be the owner of the account.
+
+        Raises `BadCredentials` if the password of this account was replaced since it was loaded. Whoever replaces one
+        ends the sessions that are stored then; one that is stored later is noticed here.
+        """
         token = RefreshToken.new()
         session = Session.begin(
             user_id=account.id,
@@ -73,8 +78,13 @@ class SessionKeeper:
             now=now,
             expires_at=self._expires_at(account, now, now),
             method=method,
+            password_version=account.password_version,
+            chain_salt=token_hex(16),
         )
         await self._sessions.save(session)
+        if _is_outdated(session, await self._accounts.get(account.id)):
+            await self._end([session], SessionEnd.ENDED_BY_USER, now)
+            raise BadCredentials("the password has just been changed; sign in again")
         note("signed_in", account.id, client.network)
         return await self._issued(account, session, token, now)
 
@@ -86,9 +96,9 @@ class SessionKeeper:
         token = RefreshToken.of(text)
         session = await self._sessions.find(token.family_hash) if token else None
         account = await self._accounts.get(session.user_id) if session else None
-        if token is None or session is None or account is None:
+        if token is None or session is None or account is None or _is_outdated(session, account):
             raise SessionOver("there is no such session; sign in again")
-        following = token.following(self._chain, key)
+        following = token.following(self._chain, key, session.chain_salt)
         expires_at = self._expires_at(account, session.created_at, now)
 
         def decide(session: Session) -> None:
@@ -116,6 +126,13 @@ class SessionKeeper:
     async def reissue(self, session_id: str, now: datetime) -> Issued:
         """Another access token, that says what is so now."""
         return await self._reissued(await self._running(session_id, now), now)
+
+    async def current(self, session_id: str, now: datetime) -> Session:
+        """A session that is not over, also not by a new password. Raises `SessionOver`."""
+        session = await self._running(session_id, now)
+        if _is_outdated(session, await self._accounts.get(session.user_id)):
+            raise SessionOver("this session has ended; sign in again")
+        return session
 
     async def is_proved(self, session_id: str, methods: Iterable[Method], since: datetime) -> bool:
         """Whether the holder of a session has proved by one of these methods after `since` to be its owner."""
@@ -145,6 +162,13 @@ class SessionKeeper:
         if session is None or session.user_id != user_id:
             raise NotFound("there is no such session")
         await self._end([session], SessionEnd.ENDED_BY_USER, now)
+
+    async def end_older(self, account: Account, session_id: str | None, now: datetime) -> None:
+        """The account has a new password: end all sessions but the one that has set it."""
+        if session_id and (session := await self._sessions.get(session_id)):
+            await self._sessions.change(session, lambda session: session.outlive(account.password_version))
+        while older := await self._sessions.running(account.id, now, before=account.password_version):
+            await self._end(older, SessionEnd.ENDED_BY_USER, now)
 
     async def end_others(
         self, user_id: str, session_id: str | None, now: datetime, reason: SessionEnd = SessionEnd.ENDED_BY_USER
@@ -177,9 +201,10 @@ class SessionKeeper:
         return session
 
     async def _reissued(self, session: Session, now: datetime) -> Issued:
-        if account := await self._accounts.get(session.user_id):
+        account = await self._accounts.get(session.user_id)
+        if account and not _is_outdated(session, account):
             return await self._issued(account, session, None, now)
-        raise SessionOver("this account is not there")
+        raise SessionOver("this session has ended; sign in again")
 
     async def _issued(self, account: Account, session: Session, token: RefreshToken | None, now: datetime) -> Issued:
         keyring = await self._keyrings.get(account.id)
@@ -190,6 +215,10 @@ class SessionKeeper:
             refresh_token=token.text if token else None,
             refresh_seconds=int((session.expires_at - now).total_seconds()),
         )
+
+
+def _is_outdated(session: Session, account: Account | None) -> bool:
+    return account is None or session.password_version < account.password_version
 
 
 def user_of(account: Account) -> User:

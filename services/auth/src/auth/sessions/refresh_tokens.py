@@ -8,6 +8,7 @@ from hashlib import sha256
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic import SecretStr
 
 FAMILY_BYTES = 16
 OWN_BYTES = 32
@@ -52,21 +53,29 @@ class RefreshToken:
         """SHA-256 of the whole token."""
         return sha256(self._secret).hexdigest()
 
-    def following(self, chain: "RefreshChain", key: str | None) -> "RefreshToken":
-        """The next token of the session: with a key always the same one, else a random one."""
-        own = chain.derive(self._secret, key) if key else secrets.token_bytes(OWN_BYTES)
+    def following(self, chain: "RefreshChain", key: str | None, salt: str) -> "RefreshToken":
+        """The next token of the session: with a key always the same one, else a random one. `salt` is the session's."""
+        own = chain.derive(self._secret, key, salt) if key else secrets.token_bytes(OWN_BYTES)
         return RefreshToken(self._secret[:FAMILY_BYTES] + own)
 
 
 class RefreshChain:
     """Derives the next token from the one before and an Idempotency-Key, so that an answer can be given twice.
 
-    It takes a secret of auth's, made from the key that signs: with an old token alone nobody can compute its followers.
+    With an old token alone nobody can compute its followers: it takes the key of mails, a secret of auth's,
+    which stays when the key that signs is rotated: then two replicas sign with different ones and must give one answer.
+    A session has its own salt; one from before has none, and is derived from the signing key.
     """
 
-    def __init__(self, key: Ed25519PrivateKey) -> None:
-        self._key = HKDF(SHA256(), OWN_BYTES, salt=None, info=b"souk refresh tokens").derive(key.private_bytes_raw())
+    def __init__(self, key: Ed25519PrivateKey, lasting: SecretStr) -> None:
+        self._before = _derived(key.private_bytes_raw(), b"souk refresh tokens")
+        self._key = _derived(lasting.get_secret_value().encode(), b"souk refresh tokens")
 
-    def derive(self, secret: bytes, key: str) -> bytes:
+    def derive(self, secret: bytes, key: str, salt: str) -> bytes:
         """The own bytes of the token after `secret`."""
-        return hmac.digest(self._key, secret + key.encode(), sha256)
+        chain = hmac.digest(self._key, salt.encode(), sha256) if salt else self._before
+        return hmac.digest(chain, secret + key.encode(), sha256)
+
+
+def _derived(secret: bytes, info: bytes) -> bytes:
+    return HKDF(SHA256(), OWN_BYTES, salt=None, info=info).derive(secret)

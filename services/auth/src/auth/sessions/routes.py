@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response, status
 from pydantic import BaseModel, StringConstraints
 
+from auth.devices import Devices
 from auth.sessions.client import device_of
 from auth.sessions.keeper import Client, Issued, SessionKeeper
 from common.errors import NotFound, Unauthenticated
@@ -15,6 +16,7 @@ from common.http.paging import EXAMPLE_ID
 from common.http.problems import problems
 from common.http.sessions import (
     COOKIE,
+    DEVICE_COOKIE,
     REFRESH_COOKIE,
     CurrentSession,
     OptionalSession,
@@ -27,6 +29,9 @@ router = APIRouter()
 
 CLEARED_AT_SIGN_OUT = '"cache", "storage"'
 """Pages that a browser has kept. Not "cookies": that takes those of every host of the site, and the chosen language."""
+
+DEVICE_SECONDS = 365 * 24 * 3600
+"""How long the browser keeps the cookie of a device after a sign-in."""
 
 
 class Cookies:
@@ -77,6 +82,36 @@ Id = Annotated[
     StringConstraints(max_length=64, pattern="^[0-9a-f]+$"),
     Path(description="The session's id.", examples=[EXAMPLE_ID]),
 ]
+
+
+class DeviceCookie:
+    """The cookie of one request."""
+
+    def __init__(self, devices: Devices, kept: str | None, name: str, *, secure: bool) -> None:
+        self._devices = devices
+        self._kept = kept
+        self._name = name
+        self._secure = secure
+
+    def device_of(self, user_id: str | None) -> str | None:
+        """The device, if this user has signed in on it before."""
+        return self._devices.device(self._kept, user_id) if self._kept and user_id else None
+
+    def set(self, response: Response, user_id: str) -> None:
+        """This user has signed in here."""
+        value = self._devices.cookie(user_id, self._kept)
+        response.set_cookie(self._name, value, DEVICE_SECONDS, httponly=True, samesite="lax", secure=self._secure)
+
+
+async def device_cookie(
+    request: Request, devices: Annotated[Devices, Provided(Devices)], cookies: SessionCookies
+) -> DeviceCookie:
+    """The cookie that a request has, or may get."""
+    name = cookie_name(DEVICE_COOKIE, secure=cookies.secure)
+    return DeviceCookie(devices, request.cookies.get(name), name, secure=cookies.secure)
+
+
+CurrentDevice = Annotated[DeviceCookie, Depends(device_cookie)]
 
 
 class SessionView(BaseModel):

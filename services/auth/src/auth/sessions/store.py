@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from auth.sessions.domain import Session
-from common.mongo.client import WITHOUT_PENDING, Database
+from common.mongo.client import WITHOUT_PENDING, Database, Document
 from common.outbox import Outbox, Relay
 
 LISTED = 100
@@ -47,9 +47,14 @@ class SessionStore:
         document = await self._sessions.find_one({"family_hash": family_hash}, WITHOUT_PENDING)
         return Session.from_document(document) if document else None
 
-    async def running(self, user_id: str, now: datetime) -> list[Session]:
-        """The sessions of a user that are not over, the one seen last first, at most `LISTED`."""
-        wanted = {"user_id": user_id, "ended_at": None, "expires_at": {"$gt": now}}
+    async def running(self, user_id: str, now: datetime, before: int | None = None) -> list[Session]:
+        """The sessions of a user that are not over, the one seen last first, at most `LISTED`.
+
+        With `before`, only those of older passwords than this version.
+        """
+        wanted: Document = {"user_id": user_id, "ended_at": None, "expires_at": {"$gt": now}}
+        if before is not None:
+            wanted["password_version"] = {"$not": {"$gte": before}}  # So it is also where there is no version yet.
         found = self._sessions.find(wanted, WITHOUT_PENDING).sort("last_seen", -1).limit(LISTED)
         return [Session.from_document(document) async for document in found]
 

@@ -1,15 +1,13 @@
 """Who keeps which items, in MongoDB."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 
-from pymongo import DESCENDING
-from pymongo.errors import DuplicateKeyError
+from pymongo import DESCENDING, InsertOne
 
 from common.errors import Conflict, Unauthenticated
 from common.ids import new_id
-from common.mongo.client import Database, Document
+from common.mongo.client import Database, Document, write_unless_there
 from items.catalogue_store import SEEN
 
 MOST_KEPT = 500
@@ -47,8 +45,8 @@ class FavouriteStore:
             return
         if await self._kept.count_documents({"user_id": user_id}, limit=MOST_KEPT) == MOST_KEPT:
             raise TooManyFavourites(f"one person keeps at most {MOST_KEPT} items", limit=MOST_KEPT)
-        with suppress(DuplicateKeyError):  # The same request came twice.
-            await self._kept.insert_one({"_id": new_id(), **pair, "kept_at": now})
+        # A request that came twice is refused the second time.
+        await write_unless_there(self._kept, InsertOne({"_id": new_id(), **pair, "kept_at": now}))
 
     async def let_go(self, user_id: str, item_id: str) -> None:
         """Keep an item no longer."""

@@ -68,13 +68,15 @@ Answer = Authorized | Captured | Declined | Processing
 class Refunds:
     """What the refunds of a charge came to.
 
-    `returned` means that the whole amount went back, or is on its way. A refund may still fail then, even days later:
-    `failures` counts those that did, the newest for `reason`. So of two of these, the one with more failures is newer.
+    `amount` is what went back, or is on its way, in minor units; `returned` means that this is the whole amount. A
+    refund may still fail then, even days later: `failures` counts those that did, the newest for `reason`. So of two of
+    these, the one with more failures is newer, and with as many failures the one with the larger amount.
     """
 
     returned: bool = False
     failures: int = 0
     reason: str = ""
+    amount: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class ChargeRecord:
     refunded: bool
     disputed: bool = False
     """Whether the buyer's bank has the money."""
+    refunded_amount: int = 0
+    """How much went back: the whole amount, if it is `refunded`."""
 
     def as_dict(self) -> dict[str, object]:
         """The record as reconciliation reads it."""
@@ -124,6 +128,7 @@ class ChargeRecord:
             "captured": self.captured,
             "refunded": self.refunded,
             "disputed": self.disputed,
+            "refunded_amount": self.refunded_amount,
         }
 
 
@@ -195,7 +200,7 @@ class PaymentGateway(Protocol):
         """
 
     async def refund(self, payment_id: str, reference: str, attempt: int = 0) -> Refunds:
-        """Send the whole amount of a captured charge back, under a key made of `payment_id` and `attempt`.
+        """Send back what is left of a captured charge, under a key made of `payment_id` and `attempt`.
 
         An attempt that failed needs the next one. Raises `GatewayRefused` if no money was captured.
         """

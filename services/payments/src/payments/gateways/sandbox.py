@@ -69,6 +69,8 @@ class Card:
     """How long after it was accepted the first refund fails."""
     disputed: timedelta | None = None
     """How long after the capture the buyer's bank takes the money back."""
+    part_refunded: timedelta | None = None
+    """How long after the capture a third of the money goes back, as if somebody had refunded it at the provider."""
 
     def agrees_at(self, now: datetime, hold_ends_at: datetime) -> datetime:
         """When the amount is authorized, or captured, if it is not declined."""
@@ -85,6 +87,7 @@ CARDS = {
     "pm_card_capture_fails": Card(capture_fails=True),
     "pm_card_refund_fails": Card(refund_fails=timedelta(seconds=2)),
     "pm_card_disputed": Card(disputed=timedelta(seconds=2)),
+    "pm_card_partly_refunded": Card(part_refunded=timedelta(seconds=2)),
     "pm_bank": Card(delay=timedelta(seconds=2), notices=1, authorized=False),
     "pm_bank_late": Card(delay=timedelta(seconds=3), after_the_hold=True, notices=1, authorized=False),
 }
@@ -154,8 +157,9 @@ class SandboxGateway:
         if card.capture_fails:
             answer = _answer_now(await self._ledger.end(payment_id, CAPTURE_REFUSED, now))
         else:
-            disputed_at = now + card.disputed if card.disputed else None
-            answer = _answer_now(await self._ledger.capture(payment_id, now, disputed_at))
+            later = {"disputed_at": card.disputed, "part_refund_at": card.part_refunded}
+            times = {name: now + delay for name, delay in later.items() if delay}
+            answer = _answer_now(await self._ledger.capture(payment_id, now, times))
         if not isinstance(answer, Captured | Declined):
             raise GatewayRefused(f"charge {reference} is not authorized")
         return answer
@@ -193,7 +197,9 @@ class SandboxGateway:
 
     async def _notify(self, payment_id: str) -> None:
         """Call the webhook as often as the card says, all at once. Done when every call was answered with 2xx."""
-        await self._ledger.fail_refund(payment_id, REFUND_FAILURE, datetime.now(UTC))
+        now = datetime.now(UTC)
+        await self._ledger.fail_refund(payment_id, REFUND_FAILURE, now)
+        await self._ledger.refund_due_part(payment_id, now)
         charge = await self._ledger.find(payment_id) or {}
         notices = max(CARDS[charge["method"]].notices, 1)
         await asyncio.gather(*(self._call(payment_id, number) for number in range(notices)))
@@ -251,11 +257,14 @@ def _record(document: Document, now: datetime) -> ChargeRecord:
         captured=captured_at is not None and captured_at <= now,
         refunded="refunded_at" in document,
         disputed=(dispute := _dispute(document)) is not None and dispute.status is not DisputeStatus.WON,
+        refunded_amount=_refunds(document).amount,
     )
 
 
 def _refunds(document: Document) -> Refunds:
-    return Refunds("refunded_at" in document, document.get("refund_failures", 0), document.get("refund_failure", ""))
+    returned = "refunded_at" in document
+    amount = document["amount"] if returned else document.get("part_refunded", 0)
+    return Refunds(returned, document.get("refund_failures", 0), document.get("refund_failure", ""), amount)
 
 
 def _dispute(document: Document) -> Dispute | None:

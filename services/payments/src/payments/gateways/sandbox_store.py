@@ -1,6 +1,6 @@
 """The sandbox's ledger in MongoDB: one document for each charge, separate from the payments."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -33,16 +33,17 @@ class SandboxLedger:
         with away_is_unavailable():
             return await self.collection.find_one({"_id": payment_id})
 
-    async def capture(self, payment_id: str, now: datetime, disputed_at: datetime | None = None) -> Document:
+    async def capture(self, payment_id: str, now: datetime, later: Mapping[str, datetime] | None = None) -> Document:
         """Capture a charge that is authorized by `now` and not ended; return it. A second time changes nothing.
 
-        With `disputed_at`, the buyer's bank takes the money back then.
+        What happens to the money `later`: by `disputed_at` the buyer's bank takes it back, by `part_refund_at` a third
+        goes back to the buyer.
         """
         authorized = {"_id": payment_id, "authorized_at": {"$lte": now}, "ended": {"$exists": False}}
         change = {"captured_at": {"$ifNull": ["$captured_at", now]}}
-        if disputed_at:
-            first = {"$ifNull": ["$disputed_at", disputed_at]}
-            change |= {"disputed_at": first, "notify_at": first}
+        first = {"$eq": [{"$type": "$captured_at"}, "missing"]}
+        for name, at in (later or {}).items():
+            change |= {one: {"$cond": [first, at, {"$ifNull": [f"${one}", "$$REMOVE"]}]} for one in (name, "notify_at")}
         return await self._change(authorized, change)
 
     async def end(self, payment_id: str, reason: str, now: datetime) -> Document:
@@ -82,6 +83,28 @@ class SandboxLedger:
             await self.collection.update_one(untouched, {"$set": change})
             found = await self._newest(payment_id)
         return found if found and (at := found.get("captured_at")) and at <= now else None
+
+    async def refund_part(self, payment_id: str, amount: int, now: datetime, **wanted: Any) -> bool:
+        """Somebody refunds a part of a charge that is captured by `now`, at the provider. Returns whether it could be.
+
+        The next webhook call reports it. With the last part, the charge is refunded. A charge has to be as `wanted`.
+        """
+        back = {"$add": [{"$ifNull": ["$part_refunded", 0]}, amount]}
+        there = {"captured_at": {"$lte": now}, "refunded_at": {"$exists": False}, "disputed_at": {"$exists": False}}
+        whole = {"$cond": [{"$eq": [back, "$amount"]}, now, "$$REMOVE"]}
+        change = {"part_refunded": back, "refunded_at": whole, "part_refund_at": "$$REMOVE", "notify_at": now}
+        enough = {"$expr": {"$lte": [back, "$amount"]}}
+        with away_is_unavailable():
+            changed = await self.collection.update_one(
+                {"_id": payment_id, **there, **enough, **wanted}, [{"$set": change}]
+            )
+        return bool(changed.modified_count)
+
+    async def refund_due_part(self, payment_id: str, now: datetime) -> None:
+        """If a third of a charge goes back by `now`, refund it."""
+        charge = await self.find(payment_id) or {}
+        if (at := charge.get("part_refund_at")) and at <= now:
+            await self.refund_part(payment_id, charge["amount"] // 3, now, part_refund_at=at)
 
     async def fail_refund(self, payment_id: str, reason: str, now: datetime) -> None:
         """If the refund of a charge fails by `now`, take it back."""

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Self, TypeVar
 
@@ -192,7 +193,7 @@ class StripeGateway:
         if found is None or not isinstance(found.answer, Captured):
             raise GatewayRefused(f"Stripe has no money of {reference} to give back: {refused}")
         if refused and not found.refunds.returned:
-            return Refunds(returned=False, failures=found.refunds.failures, reason=refused)
+            return replace(found.refunds, reason=refused)
         return found.refunds
 
     async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[ChargeRecord]:

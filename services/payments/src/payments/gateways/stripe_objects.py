@@ -108,7 +108,7 @@ def sum_of_refunds(refunds: Sequence[StripeRefund], amount: int) -> Refunds:
     failed = [refund for refund in refunds if refund.status in FAILED]
     returned = sum(refund.amount for refund in refunds if refund.status not in FAILED)
     reason = (failed[0].failure_reason or failed[0].status or "") if failed else ""
-    return Refunds(returned >= amount, len(failed), reason)
+    return Refunds(returned >= amount, len(failed), reason, returned)
 
 
 def newest_dispute(disputes: Sequence[StripeDispute]) -> Dispute | None:

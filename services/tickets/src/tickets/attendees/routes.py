@@ -37,7 +37,7 @@ class Attendee(BaseModel):
     def of(cls, booking: Booking, ticket: Ticket, names: Mapping[str, str]) -> Self:
         """The view of one ticket of an order."""
         return cls(
-            number=f"{booking.number}-{ticket.unit}",
+            number=booking.number_of(ticket),
             order_id=booking.id,
             holder=ticket.holder_id,
             holder_name=names.get(ticket.holder_id),

@@ -1,13 +1,20 @@
 """Gates: where people with tickets of one event come in. No I/O."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
+from common.clock import whole_milliseconds
 from common.errors import Conflict, Forbidden, NotFound
 
 MOST_GATES = 100
 """Gates of an event."""
+
+
+CLOSED = "this gate is closed; ask who sent you its link for another one"
+
+TAKEN_LATER = timedelta(days=7)
+"""How long after the closing of a gate a phone can still send what it has scanned there before."""
 
 
 class EventNotFound(NotFound):
@@ -50,3 +57,13 @@ class Gate(BaseModel):
     name: str
     opened_at: datetime
     closed_at: datetime | None = None
+
+    def check_open(self) -> None:
+        """Raises `GateClosed`."""
+        if self.closed_at:
+            raise GateClosed(CLOSED)
+
+    def check_takes(self, scanned_at: datetime, now: datetime) -> None:
+        """Whether it takes what was scanned without a network. Raises `GateClosed`."""
+        if self.closed_at and (whole_milliseconds(scanned_at) > self.closed_at or now > self.closed_at + TAKEN_LATER):
+            raise GateClosed(CLOSED)

@@ -1,5 +1,6 @@
 """HTTP routes of the door: gates for sellers, scans for who has the link of a gate. No rules, no queries."""
 
+import asyncio
 import secrets
 from datetime import datetime
 from hashlib import sha256
@@ -11,31 +12,43 @@ from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 from common.errors import TooMany
 from common.events import ItemKind
 from common.http.dependencies import Now, Provided
-from common.http.paging import EXAMPLE_ID, Body
+from common.http.paging import EXAMPLE_ID, Body, Limit, Page, page_of
 from common.http.problems import problems
 from common.http.sessions import CurrentUser
 from common.http.write_limit import WriteLimit
 from common.text import LINE
 from tickets.codes import TicketCodes
-from tickets.domain import Scan, ScanResult
+from tickets.domain import Extra, Scan, ScanResult
+from tickets.door.devices import Arrival
 from tickets.door.domain import EventNotFound, Gate, GateClosed, GateNotFound, NotSeller, TooManyGates
-from tickets.door.scanning import Answer, Extra, ScanDesk, extras_of, guest_list, offline_scan
-from tickets.door.store import GateStore
+from tickets.door.scanning import Answer, ExtraAdmission, ScanDesk, extras_of, guest_list, offline_scan
+from tickets.door.store import DeviceStore, GateStore
 from tickets.store import BookingStore, EventStore
 
 router = APIRouter(tags=["door"])
 
 Gates = Annotated[GateStore, Provided(GateStore)]
+Devices = Annotated[DeviceStore, Provided(DeviceStore)]
 Events = Annotated[EventStore, Provided(EventStore)]
 Bookings = Annotated[BookingStore, Provided(BookingStore)]
 Codes = Annotated[TicketCodes, Provided(TicketCodes)]
-Limit = Annotated[WriteLimit, Provided(WriteLimit)]
+Scans = Annotated[WriteLimit, Provided(WriteLimit)]
 Desk = Annotated[ScanDesk, Provided(ScanDesk)]
 
 Token = Annotated[
-    str, StringConstraints(min_length=1, max_length=100), Field(examples=["b3JkZXJzLW9mLXRoZS1kYXktMTIz"])
+    str,
+    StringConstraints(min_length=1, max_length=100, strip_whitespace=False),
+    Field(examples=["b3JkZXJzLW9mLXRoZS1kYXktMTIz"]),
 ]
 ItemInQuery = Annotated[str, Query(description="The event's id, as an item.", examples=[EXAMPLE_ID])]
+GateCursor = Annotated[
+    str | None,
+    Query(
+        pattern="^[0-9a-f]{64}$",
+        description="The `next` of an earlier page; nothing for the first one.",
+        examples=["5e" * 32],
+    ),
+]
 GateInPath = Annotated[str, Path(description="The gate's id.", examples=[EXAMPLE_ID])]
 Device = Annotated[str, StringConstraints(min_length=1, max_length=64), LINE, Field(examples=["door-phone-1"])]
 Sequence = Annotated[int, Field(strict=True, ge=0, le=2**53)]
@@ -50,7 +63,9 @@ MOST_SCANS = 500
 class NewGate(Body):
     """A gate of an event."""
 
-    item_id: Annotated[str, StringConstraints(min_length=1, max_length=64), Field(examples=[EXAMPLE_ID])]
+    item_id: Annotated[
+        str, StringConstraints(min_length=1, max_length=64, strip_whitespace=False), Field(examples=[EXAMPLE_ID])
+    ]
     name: Annotated[str, StringConstraints(min_length=1, max_length=80), LINE, Field(examples=["North door"])]
 
 
@@ -90,6 +105,10 @@ class OfflineScan(NewScan):
     """A scan that a device has answered by itself."""
 
     admitted: Annotated[bool, Field(description="Whether the device let somebody in.")] = True
+    list_at: Annotated[
+        AwareDatetime | None,
+        Field(description="The time of the list that it judged by.", examples=["2027-05-01T17:40:00Z"]),
+    ] = None
 
 
 class OfflineScans(Body):
@@ -124,41 +143,64 @@ class ScanView(BaseModel):
 
 
 class OfflineScanView(ScanView):
-    """The answer to a scan that was made offline. `extra`: somebody was let in with a ticket that was used already."""
+    """The answer to a scan that was made offline. `extra`: somebody was let in who should not have been; `reason`."""
 
     device: str
     seq: int
     extra: bool
+    reason: Extra | None = None
 
 
 class ExtraView(BaseModel):
-    """An admission that was one too many: with which ticket, and both gates and times."""
+    """An admission that was one too many: with which ticket, why, and both gates and times.
+
+    The first is that of the ticket's holder; if only the wrong one was let in, both are the same. `void_since` is
+    when the ticket was given away or refunded; `listed_at` is the time of the list that the second gate had: if it is
+    earlier, the gate could not know.
+    """
 
     number: str
+    reason: Extra
     first_gate: str
     first_admitted_at: datetime
     second_gate: str
     second_admitted_at: datetime
+    listed_at: datetime | None
+    void_since: datetime | None
 
     @classmethod
-    def of(cls, extra: Extra) -> Self:
+    def of(cls, extra: ExtraAdmission) -> Self:
         """The view of an extra admission."""
         return cls(
             number=extra.number,
+            reason=extra.why,
             first_gate=extra.first.gate,
             first_admitted_at=extra.first.at,
             second_gate=extra.second.gate,
             second_admitted_at=extra.second.at,
+            listed_at=extra.second.list_at,
+            void_since=extra.void_since,
         )
 
 
+class MissingView(BaseModel):
+    """Scans of a device that have not arrived, though later ones have, at this gate."""
+
+    device: str
+    gate: str
+    count: int
+
+
 class DoorView(BaseModel):
-    """An event's door: its gates, how many of its tickets were admitted, and every admission that was one too many."""
+    """An event's door: its gates, how many of its tickets were admitted, every admission that was one too many, and
+    the scans that are known to be on their way, or lost.
+    """
 
     gates: list[GateView]
     admitted: int
     tickets: int
     extras: list[ExtraView]
+    missing: list[MissingView]
 
 
 class GateToken(Body):
@@ -170,7 +212,8 @@ class GateToken(Body):
 class GuestList(BaseModel):
     """What a gate needs to know to answer by itself.
 
-    `content` is JSON: `{"item_id", "at", "tickets": [{"id", "generation", "status"}]}`. `signature` (Ed25519,
+    `content` is JSON: `{"item_id", "at", "tickets": [{"id", "generation", "status", "checks"}]}`; `checks`
+    end the numbers of the generations after the first, and are absent if there is none. `signature` (Ed25519,
     base64url) is that of its UTF-8 by `kid`, one of `keys` (base64url), which also verify the codes of tickets.
     """
 
@@ -206,7 +249,7 @@ async def open_gate(body: NewGate, user: CurrentUser, gates: Gates, events: Even
 
 @router.get("/gates", responses=problems(EventNotFound, NotSeller))
 async def show_door(
-    item_id: ItemInQuery, user: CurrentUser, gates: Gates, events: Events, bookings: Bookings
+    item_id: ItemInQuery, user: CurrentUser, gates: Gates, events: Events, bookings: Bookings, devices: Devices
 ) -> DoorView:
     """The door of one of the caller's events."""
     await _own_event(item_id, user.id, events)
@@ -216,7 +259,22 @@ async def show_door(
         admitted=admitted,
         tickets=tickets,
         extras=[ExtraView.of(extra) for extra in extras_of(await bookings.with_extras(item_id))],
+        missing=[
+            MissingView(device=device.id, gate=gap.gate, count=gap.size)
+            for device in await devices.with_gaps(item_id)
+            for gap in device.gaps
+            if gap.item_id == item_id
+        ],
     )
+
+
+@router.get("/gates/mine")
+async def list_gates(
+    user: CurrentUser, gates: Gates, events: Events, limit: Limit = 20, cursor: GateCursor = None
+) -> Page[GateView]:
+    """The gates of all events of the caller, open and closed, in no order that means something."""
+    own = await events.sold_by(user.id)
+    return await page_of(lambda most: gates.of_items(own, most, cursor), limit, GateView.of, lambda gate: gate.id)
 
 
 @router.delete("/gates/{gate_id}", responses=problems(GateNotFound, EventNotFound, NotSeller))
@@ -253,30 +311,50 @@ async def show_list(body: GateToken, gates: Gates, bookings: Bookings, codes: Co
 
 
 @router.post("/scan", responses=problems(GateClosed, TooMany))
-async def scan(body: NewScan, gates: Gates, desk: Desk, limit: Limit, now: Now) -> ScanView:
+async def scan(body: NewScan, gates: Gates, desk: Desk, devices: Devices, limit: Scans, now: Now) -> ScanView:
     """Admit who has the ticket with this code, once. The same `device` and `seq` again get the same answer."""
-    gate = await _scanning(body.gate, gates, limit)
-    made = Scan(gate_id=gate.id, gate=gate.name, device=body.device, seq=body.seq, at=now)
-    return ScanView.of(await desk.answer(gate, body.code, made))
+    with desk.shown(body.code) as shown:
+        gate = await _scanning(body.gate, gates, limit)
+        if gate.closed_at:
+            await devices.note(_arrival(body, gate))
+        gate.check_open()
+        made = Scan(gate_id=gate.id, gate=gate.name, device=body.device, seq=body.seq, at=now)
+        answer, _ = await asyncio.gather(desk.answer(gate, shown, made), devices.note(_arrival(body, gate)))
+        return ScanView.of(answer)
 
 
 @router.post("/scans", responses=problems(GateClosed, TooMany))
-async def take_scans(body: OfflineScans, gates: Gates, desk: Desk, limit: Limit, now: Now) -> list[OfflineScanView]:
-    """Store what devices have answered by themselves, in the order of the list; the answers are in the same order."""
-    answers = []
+async def take_scans(
+    body: OfflineScans, gates: Gates, desk: Desk, devices: Devices, limit: Scans, now: Now
+) -> list[OfflineScanView]:
+    """Store what devices have answered by themselves, in the order of the list; the answers are in the same order.
+
+    A gate that was closed takes what was scanned before, for a week. One scan that is refused refuses the list, though
+    those before it are stored: send the others without it.
+    """
+    answers, arrivals = [], []
     for one in body.scans:
-        gate = await _scanning(one.gate, gates, limit)
-        made = offline_scan(gate, one.device, one.seq, one.at, now, let_in=one.admitted)
-        answer = await desk.answer(gate, one.code, made)
-        answers.append(OfflineScanView(**ScanView.fields(answer), device=one.device, seq=one.seq, extra=answer.again))
+        with desk.shown(one.code) as shown:
+            gate = await _scanning(one.gate, gates, limit)
+            gate.check_takes(one.at, now)
+            made = offline_scan(gate, one.device, one.seq, one.at, now, let_in=one.admitted, list_at=one.list_at)
+            answer = await desk.answer(gate, shown, made)
+        arrivals.append(_arrival(one, gate))
+        more = {"extra": answer.extra is not None, "reason": answer.extra}
+        answers.append(OfflineScanView(**ScanView.fields(answer), device=one.device, seq=one.seq, **more))
+    await asyncio.gather(*(devices.note(arrival) for arrival in arrivals))
     return answers
 
 
 async def _scanning(token: str, gates: GateStore, limit: WriteLimit) -> Gate:
-    gate = await gates.open_gate(_hash(token))
+    gate = await gates.known_gate(_hash(token))
     if wait := limit.count(gate.id):
         raise TooMany(f"this gate has scanned too much; try again in {wait} s", wait)
     return gate
+
+
+def _arrival(scan: NewScan, gate: Gate) -> Arrival:
+    return Arrival(device=scan.device, seq=scan.seq, item_id=gate.item_id, gate=gate.name)
 
 
 async def _own_event(item_id: str, user_id: str, events: EventStore) -> None:

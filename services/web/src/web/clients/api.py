@@ -110,10 +110,15 @@ class Api:
         """Make a new address count with the token of a link."""
         await self.send("POST", "users", "email", "confirm", json={"token": token})
 
-    async def sign_in(self, email: str, password: str) -> list[str]:
-        """Start a session. Returns the cookies to set."""
+    async def undo_email(self, token: str) -> None:
+        """Take a change of the address back with the token of a link."""
+        await self.send("POST", "users", "email", "undo", json={"token": token})
+
+    async def sign_in(self, email: str, password: str, device: Mapping[str, str]) -> list[str]:
+        """Start a session. `device` is the browser's cookie of that name, if it has one. Returns the cookies to set."""
         body = {"email": email, "password": password}
-        return (await self.send("POST", "users", "signin", json=body)).headers.get_list("set-cookie")
+        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in device.items())} if device else None
+        return (await self.send("POST", "users", "signin", json=body, headers=headers)).headers.get_list("set-cookie")
 
     async def sign_out(self, refresh_token: str | None) -> httpx.Headers:
         """End the session. Returns the headers of the answer: cookies to clear, and what else the browser forgets."""
@@ -180,6 +185,10 @@ class Api:
     async def add_picture(self, item_id: str, content: bytes, kind: str) -> None:
         """Add a picture of a media type (`image/jpeg`) to an item."""
         await self.send("POST", "items", item_id, "pictures", content=content, headers={"Content-Type": kind})
+
+    async def focus_picture(self, item_id: str, picture_id: str, x: int, y: int) -> None:
+        """Say which point of a picture stays visible where it is cropped."""
+        await self.send("PUT", "items", item_id, "pictures", picture_id, "focal-point", json={"x": x, "y": y})
 
     async def remove_picture(self, item_id: str, picture_id: str) -> None:
         """Remove a picture."""

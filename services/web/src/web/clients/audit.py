@@ -59,6 +59,7 @@ class PaymentSnapshot(BaseModel):
     amount: int | None
     currency: Currency | None
     reason: str | None
+    refunded_amount: int = 0
 
 
 class Snapshot(BaseModel):

@@ -63,11 +63,13 @@ class Chosen:
     status: str | None = None
     first: date | None = None
     last: date | None = None
+    number: str | None = None
 
     @property
     def params(self) -> dict[str, object]:
         """The parameters of a call. None is what is not chosen."""
-        return {"item_id": self.item_id, "status": self.status, "from": self.first, "to": self.last}
+        days = {"from": self.first, "to": self.last}
+        return {"item_id": self.item_id, "status": self.status, **days, "number": self.number}
 
     @property
     def query(self) -> str:

@@ -30,6 +30,20 @@ class Ticket(BaseModel):
     version: int
 
 
+class Offer(BaseModel):
+    """A ticket that somebody is offered, and who gives it."""
+
+    giver: str | None
+    item_id: str
+    item_title: str
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    doors_at: datetime | None = None
+    venue: str | None = None
+    city: str | None = None
+    timezone: str | None = None
+
+
 class Gate(BaseModel):
     """A gate of an event."""
 
@@ -40,13 +54,24 @@ class Gate(BaseModel):
 
 
 class Extra(BaseModel):
-    """An admission that was one too many."""
+    """An admission that was one too many. Both are the same where nobody else was let in with the ticket."""
 
     number: str
+    reason: str = "already_used"
     first_gate: str
     first_admitted_at: datetime
     second_gate: str
     second_admitted_at: datetime
+    listed_at: datetime | None = None
+    void_since: datetime | None = None
+
+
+class Missing(BaseModel):
+    """Scans of a phone that have not arrived, though later ones have."""
+
+    device: str
+    gate: str
+    count: int
 
 
 class Door(BaseModel):
@@ -56,6 +81,7 @@ class Door(BaseModel):
     admitted: int
     tickets: int
     extras: list[Extra]
+    missing: list[Missing] = []
 
 
 class Attendee(BaseModel):
@@ -90,6 +116,11 @@ async def offer(api: Api, ticket_id: str, email: str) -> None:
 async def take_back(api: Api, ticket_id: str) -> None:
     """Take an offer back."""
     await api.send("DELETE", "tickets", ticket_id, "transfer")
+
+
+async def offered(api: Api, token: str) -> Offer:
+    """What the link in a mail offers."""
+    return Offer.model_validate_json((await api.send("POST", "tickets", "offer", json={"token": token})).content)
 
 
 async def accept(api: Api, token: str) -> Ticket:

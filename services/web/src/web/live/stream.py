@@ -6,10 +6,12 @@ import math
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from common.errors import NotFound, TooMany, Unavailable
 from common.http.dependencies import Provided
@@ -65,38 +67,49 @@ async def live(
         visitor.i18n,
         frozenset(item),
         visitor=visitor.user_id or visitor.visit or "",
+        address="" if visitor.user_id else visitor.address or "",
         network=network_of(visitor.address or ""),
         session_id=visitor.session.id if visitor.session else None,
         expires_at=visitor.session.expires_at if visitor.session else math.inf,
     )
-    updates.check_room(page)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(
-        _stream(updates, page, visitor.api, order, orders), media_type="text/event-stream", headers=headers
-    )
+    room = ExitStack()
+    room.enter_context(updates.open(page))  # Before anything is awaited: so many at once do not get in either.
+    return _LiveResponse(_stream(updates, page, visitor.api, order, orders), room)
+
+
+class _LiveResponse(StreamingResponse):
+    """A stream that gives its room back at its end, also when it never begins."""
+
+    def __init__(self, content: AsyncIterator[str], room: ExitStack) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(content, media_type="text/event-stream", headers=headers)
+        self._room = room
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._room:
+            await super().__call__(scope, receive, send)
 
 
 async def _stream(
     updates: LiveUpdates, page: OpenPage, api: Api, order: str | None, orders: OrderList | None
 ) -> AsyncIterator[str]:
-    with updates.open(page):
-        yield f"retry: {random.randint(*RETRY)}\n\n{_message('clock', time.time_ns() // 1_000_000)}"  # noqa: S311
-        try:
-            await _read_state(updates, page, api, order, orders)
-        except (Refused, NotFound):
-            yield _message("gone", None)  # Reconnecting would not help: there is nothing that the visitor may see.
-            return
-        except Unavailable:
-            return  # The browser reconnects.
-        while True:
-            changed = await _changed(page)
-            if updates.closed or time.time() >= page.expires_at:
-                return  # The browser reconnects, with a new access token if the session goes on.
-            if changed:
-                yield _news(updates, page)
-                await asyncio.sleep(PAUSE)
-            else:
-                yield ":\n\n"
+    yield f"retry: {random.randint(*RETRY)}\n\n{_message('clock', time.time_ns() // 1_000_000)}"  # noqa: S311
+    try:
+        await _read_state(updates, page, api, order, orders)
+    except (Refused, NotFound):
+        yield _message("gone", None)  # Reconnecting would not help: there is nothing that the visitor may see.
+        return
+    except Unavailable:
+        return  # The browser reconnects.
+    while True:
+        changed = await _changed(page)
+        if updates.closed or time.time() >= page.expires_at:
+            return  # The browser reconnects, with a new access token if the session goes on.
+        if changed:
+            yield _news(updates, page)
+            await asyncio.sleep(PAUSE)
+        else:
+            yield ":\n\n"
 
 
 async def _read_state(

@@ -7,9 +7,10 @@ newest state, not the history. A page with orders is notified only that an order
 import asyncio
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from common.errors import NotFound, TooMany
 from common.events import (
@@ -26,6 +27,7 @@ from common.events import (
     OrderState,
     PaymentDisputed,
     PaymentFailed,
+    PaymentPartlyRefunded,
     PaymentProcessing,
     PaymentRefunded,
     PaymentRefundFailed,
@@ -36,7 +38,7 @@ from common.events import (
     StockChanged,
 )
 from web.clients.api import Api, Refused
-from web.clients.models import Item, Units
+from web.clients.models import TEXTS, Item, Units
 from web.rendering.i18n import I18n
 from web.rendering.templates import Templates
 
@@ -55,6 +57,7 @@ LISTENED: tuple[tuple[type[Event], ...], ...] = (
         PaymentProcessing,
         PaymentFailed,
         PaymentReleased,
+        PaymentPartlyRefunded,
         PaymentRefunded,
         PaymentRefundFailed,
         PaymentRefundRetried,
@@ -63,7 +66,7 @@ LISTENED: tuple[tuple[type[Event], ...], ...] = (
 )
 """The events that change pages, by stream."""
 
-OFFERED = {"price", "currency", "quantity", "status", "sale_starts_at", "sale_ends_at"}
+OFFERED = {"price", "currency", "quantity", "status", "sale_starts_at", "sale_ends_at", *TEXTS}
 """What an event says about an item that pages show."""
 
 MAX_STOCKS = 20_000
@@ -76,6 +79,7 @@ MAX_UNKNOWN = 3
 """Items of one page that need not exist. A page with more is none of ours, and each costs a call to items."""
 
 MAX_PAGES_OF_VISITOR = 20
+MAX_PAGES_OF_ADDRESS = 100
 MAX_PAGES_OF_NETWORK = 1_000
 """Pages that are open at once in this process. One more does not change by itself, until another is closed."""
 
@@ -91,6 +95,8 @@ class OpenPage:
     items: frozenset[str]
     visitor: str = ""
     """The signed-in user, else the visit."""
+    address: str = ""
+    """Where somebody comes from who is not signed in: whoever counts as another visit is one address."""
     network: str = ""
     session_id: str | None = None
     expires_at: float = math.inf
@@ -144,6 +150,7 @@ class LiveUpdates:
         self._items: dict[str, ShownItem] = {}
         self._users: dict[str, set[OpenPage]] = {}
         self._by_visitor: Counter[str] = Counter()
+        self._by_address: Counter[str] = Counter()
         self._by_network: Counter[str] = Counter()
         self._stocks: OrderedDict[str, StockChanged] = OrderedDict()
         self._fetches = asyncio.Semaphore(MAX_FETCHES)
@@ -159,21 +166,23 @@ class LiveUpdates:
         for page in self._pages:
             page.wake.set()
 
-    def check_room(self, page: OpenPage) -> None:
-        """Raise `TooMany` if this visitor, or their network, has as many open pages as it may."""
-        for open_pages, key, most in (
+    def _counts(self, page: OpenPage) -> list[tuple[Counter[str], str, int]]:
+        """What counts this page, and how many it may count."""
+        return [
             (self._by_visitor, page.visitor, MAX_PAGES_OF_VISITOR),
+            (self._by_address, page.address, MAX_PAGES_OF_ADDRESS),
             (self._by_network, page.network, MAX_PAGES_OF_NETWORK),
-        ):
-            if key and open_pages[key] >= most:
-                raise TooMany("too many pages are open; close one, or reload this one later", RETRY_SECONDS)
+        ]
 
     @contextmanager
     def open(self, page: OpenPage) -> Iterator[None]:
-        """Keep a page up to date."""
+        """Keep a page up to date. Raises `TooMany` if this visitor, their address or network has as many as it may."""
+        for open_pages, key, most in self._counts(page):
+            if key and open_pages[key] >= most:
+                raise TooMany("too many pages are open; close one, or reload this one later", RETRY_SECONDS)
         self._pages.add(page)
-        self._by_visitor[page.visitor] += 1
-        self._by_network[page.network] += 1
+        for open_pages, key, _ in self._counts(page):
+            open_pages[key] += 1
         for item_id in page.items:
             self._items.setdefault(item_id, ShownItem()).pages.add(page)
         if page.user_id:
@@ -191,8 +200,8 @@ class LiveUpdates:
         unknown, ids = 0, list(item_ids)
         for first in range(0, len(ids), MAX_FETCHES):
             some = ids[first : first + MAX_FETCHES]
-            for task in [self._fetching(item_id) for item_id in some]:
-                await asyncio.shield(task)
+            # All at once: what fails beside the first failure is looked at, too, and not logged as if nobody cared.
+            await asyncio.gather(*(asyncio.shield(self._fetching(item_id)) for item_id in some))
             unknown += sum(self._items[item_id].fetched is None for item_id in some)
             if unknown > MAX_UNKNOWN:
                 raise NotFound("these items do not exist")
@@ -200,7 +209,7 @@ class LiveUpdates:
     def _fetching(self, item_id: str) -> "asyncio.Task[None]":
         shown = self._items[item_id]
         if shown.fetching is None or (shown.fetching.done() and shown.fetching.exception()):
-            shown.fetching = asyncio.create_task(self._fetch(item_id, shown))
+            shown.fetching = _asking(self._fetch(item_id, shown))
         return shown.fetching
 
     def html(self, item_ids: Iterable[str], i18n: I18n) -> str:
@@ -269,7 +278,7 @@ class LiveUpdates:
             return None
         shown.stale = True
         if shown.counting is None or shown.counting.done():
-            shown.counting = asyncio.create_task(self._ask_for_units(item, shown))
+            shown.counting = _asking(self._ask_for_units(item, shown))
         return shown.counting
 
     async def _ask_for_units(self, item: Item, shown: ShownItem) -> None:
@@ -301,7 +310,7 @@ class LiveUpdates:
 
     def _remove(self, page: OpenPage) -> None:
         self._pages.discard(page)
-        for open_pages, key in ((self._by_visitor, page.visitor), (self._by_network, page.network)):
+        for open_pages, key, _ in self._counts(page):
             open_pages[key] -= 1
             if not open_pages[key]:
                 del open_pages[key]
@@ -314,3 +323,10 @@ class LiveUpdates:
             own.discard(page)
             if not own:
                 del self._users[page.user_id]
+
+
+def _asking(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    """A task whose failure is not logged if nobody waits any more: the pages that asked may be gone."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task

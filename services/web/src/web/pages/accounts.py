@@ -1,11 +1,13 @@
 """Sign up, sign in, sign out, see one's sessions, and choose a language and colours."""
 
+import re
 from collections.abc import Container
 from urllib.parse import quote
 
 from fastapi import APIRouter, Response
 
 from common.http.paging import KnownId
+from common.http.sessions import DEVICE_COOKIE, cookie_name
 from common.languages import LANGUAGES
 from web.clients.api import Refused
 from web.pages.forms import Fields, Form, errors_of
@@ -13,6 +15,8 @@ from web.pages.purchase import go_on
 from web.pages.visitor import LANGUAGE_COOKIE, THEME_COOKIE, THEMES, CurrentVisitor, Visitor, local, refresh_token_of
 
 router = APIRouter()
+
+_DEVICE = re.compile("[0-9a-f]{1,64}[.][0-9a-f]{1,128}")
 
 YEAR = 365 * 24 * 3600
 """Seconds for which the cookies of the language and the colours live."""
@@ -53,11 +57,18 @@ async def sign_in(visitor: CurrentVisitor, form: Form) -> Response:
     """Start a session."""
     after = form.text("next")
     try:
-        cookies = await visitor.api.sign_in(form.text("email"), form.text("password"))
+        cookies = await visitor.api.sign_in(form.text("email"), form.text("password"), device_of(visitor))
     except Refused as refused:
         errors = _sign_in_errors(refused, visitor)
         return _form_page(visitor, "signin.html", after, refused.status, form.texts("email"), errors)
     return await go_on(visitor, after, cookies)
+
+
+def device_of(visitor: Visitor) -> dict[str, str]:
+    """The cookie that says that somebody has signed in here before; auth checks whose it is."""
+    name = cookie_name(DEVICE_COOKIE, secure=visitor.settings.cookie_secure)
+    value = visitor.request.cookies.get(name, "")
+    return {name: value} if _DEVICE.fullmatch(value) else {}
 
 
 @router.post("/signout")
@@ -108,7 +119,7 @@ def _chosen(visitor: Visitor, form: Fields, name: str, choices: Container[str]) 
     """Keep what the field `name` chose, if it is one of the choices, and go back."""
     answer = visitor.redirect(local(form.text("back")))
     if (chosen := form.text(name)) in choices:
-        answer.set_cookie(name, chosen, YEAR, httponly=True, samesite="lax", secure=visitor.settings.cookie_secure)
+        visitor.keep(answer, name, chosen, YEAR)
     return answer
 
 
@@ -129,9 +140,12 @@ def _sign_up_errors(refused: Refused, visitor: Visitor) -> dict[str, str]:
         text = _("There is already an account with this address. If it is yours, sign in.")
         return {"email": text, "taken": _("Then sign in")}
     if refused.reason == "password_too_weak":
-        return {"password": _("This password is too easy to guess, or made of your name or address.")}
+        text = _("This password is too easy to guess, made of your name or address, or in a list of stolen ones.")
+        return {"password": text}
     if refused.reason == "too_many_requests":
         return {"form": _("Too many new accounts from your network. Please wait a minute and try again.")}
+    if refused.reason == "too_many_signups":
+        return {"form": _("Very many people are signing up at the moment. Please try again in a minute.")}
     texts = {
         "email": _("This is not an e-mail address that we can use."),
         "password": _("Use 10 to 128 characters."),

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
 from common.http.paging import KnownId
+from common.order_numbers import readable_number
 from web.clients import sales, tickets
 from web.clients.api import PAGE_SIZE, Api
 from web.clients.tickets import Attendee
@@ -61,7 +62,7 @@ async def _written(api: Api, item_id: str, guests: Guests, i18n: I18n) -> AsyncI
 
 def _cells(ticket: Attendee, name: str, i18n: I18n) -> tuple[object, ...]:
     at = ticket.first_admitted_at.isoformat(timespec="seconds") if ticket.first_admitted_at else ""
-    return ticket.number, name, i18n.gettext(STATUS[ticket.status]), at, ticket.order_id
+    return ticket.number, name, i18n.gettext(STATUS[ticket.status]), at, readable_number(ticket.order_id)
 
 
 async def _guests(api: Api, item_id: str, cursor: str | None, limit: int) -> Guests:

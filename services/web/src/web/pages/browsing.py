@@ -8,9 +8,9 @@ from common.errors import NotFound
 from common.events import Category, Currency
 from common.http.dependencies import Now
 from common.http.paging import KnownId
-from web.clients.models import FoundItems, Item
+from web.clients.models import FoundItems, Item, Sale
 from web.pages.catalogue import shown
-from web.pages.search import KINDS, SORTS, Search, Sort, strip, today, weekend
+from web.pages.search import KINDS, SORTS, Search, strip, today, weekend
 from web.pages.visitor import CurrentVisitor, Visitor
 from web.rendering.categories import CATEGORIES
 from web.rendering.i18n import I18n
@@ -49,7 +49,7 @@ async def show_seller(seller_id: KnownId, visitor: CurrentVisitor) -> Response:
     """What a seller has on sale. Raises `NotFound` for everybody who has not."""
     cursor = visitor.request.query_params.get("cursor", "")
     found = await visitor.api.items(seller_id=seller_id, cursor=cursor or None)
-    on_sale, kept = await shown(visitor, [item for item in found.items if item.listed])
+    on_sale, kept = await shown(visitor, [item for item in found.items if item.listed and item.sale is not Sale.ENDED])
     if not on_sale and not cursor:
         raise NotFound("nobody with this id sells anything")
     name = next((item.seller_name for item in on_sale if item.seller_name), None)
@@ -73,7 +73,7 @@ async def _results(visitor: Visitor, search: Search, now: Now) -> Response:
         search=search,
         headline=headline(search, visitor.i18n),
         count=count(found, visitor.i18n),
-        items=sold_out_last(items, search.sort),
+        items=left_first(items) if search.sold_out_last else items,
         kept=kept,
         onward=search.address(found.next) if found.next else "",
         facets={name: found.facets.get(name, {}) for name in ("category", "kind")},
@@ -114,9 +114,9 @@ def count(found: FoundItems, i18n: I18n) -> str:
     return i18n.ngettext("%(number)s offer", "%(number)s offers", found.total) % {"number": number}
 
 
-def sold_out_last(items: list[Item], sort: Sort) -> list[Item]:
-    """A page whose sold-out items come last, unless the visitor wants an order in which that would be a surprise."""
-    return sorted(items, key=lambda item: not item.left) if sort in (Sort.NEWEST, Sort.RELEVANCE) else items
+def left_first(items: list[Item]) -> list[Item]:
+    """A page that ends with what can't be ordered now: also what is not on sale yet, or no longer."""
+    return sorted(items, key=lambda item: not item.left)
 
 
 def _cities(found: FoundItems, search: Search) -> dict[str, int]:

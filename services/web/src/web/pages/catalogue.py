@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from http import HTTPStatus
 from math import ceil
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from common.events import Currency
 from common.http.paging import KnownId
 from common.ids import new_id
 from web.clients.api import Refused
-from web.clients.models import Item
+from web.clients.models import Item, Sale
 from web.pages.forms import Form
 from web.pages.keeping import is_wish, keep, kept_among
 from web.pages.purchase import Purchase
@@ -52,6 +53,8 @@ async def order_item(item_id: KnownId, visitor: CurrentVisitor, form: Form) -> R
     try:
         order = await purchase.place(visitor.api)
     except Refused as refused:
+        if refused.status == HTTPStatus.UNAUTHORIZED:  # Their session has ended since they came.
+            return visitor.redirect(f"/signin?next={quote(purchase.address(visitor), safe='')}")
         [item] = await counted(visitor, [at_price(await visitor.api.item(item_id), refused)])
         return item_page(visitor, item, refused.status, quantity, refusal(refused, item, visitor.i18n))
     return visitor.redirect(f"/orders/{order.id}")
@@ -122,6 +125,8 @@ def refusal(refused: Refused, item: Item, i18n: I18n) -> str:
             return i18n.gettext("The sale starts on %(when)s.") % {"when": when}
         case "item_paused":
             return i18n.gettext("The seller is not taking orders for this right now. Look in again later.")
+        case "sale_over" if item.sale is Sale.ENDED:
+            return i18n.gettext("This event is over.")
         case "sale_over":
             return i18n.gettext("The sale is over.")
         case "price_changed":

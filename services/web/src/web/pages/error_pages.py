@@ -99,8 +99,8 @@ def _page(scope: Scope, start: Message, body: bytes) -> Response:
     found, headers = json.loads(body), MutableHeaders(scope=start)
     visitor, reads = Visitor.of(Request(scope)), scope["method"] in ("GET", "HEAD")
     if found["status"] == HTTPStatus.UNAUTHORIZED:
-        here = f"{scope['path']}?{scope['query_string'].decode('latin-1')}".removesuffix("?")
-        answer = visitor.redirect(f"/signin?next={quote(here, safe='')}" if reads else "/signin")
+        back = visitor.here if reads else _page_of(scope)
+        answer = visitor.redirect(f"/signin?next={quote(back, safe='')}")
     elif found["status"] == HTTPStatus.METHOD_NOT_ALLOWED and reads:
         return visitor.redirect(_page_of(scope))  # Somebody has reloaded the address of a form.
     else:

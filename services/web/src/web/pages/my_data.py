@@ -10,12 +10,13 @@ from fastapi.responses import StreamingResponse
 
 from common.clock import now
 from common.errors import TooMany, Unauthenticated, Unavailable
+from common.http.network import network_of
 from common.http.problems import problems
 from common.http.sessions import CurrentSession, token_of
 from common.security_log import note
 from web.clients.api import Api, Refused
 from web.pages.forms import Form
-from web.pages.visitor import CurrentVisitor, api_of
+from web.pages.visitor import CurrentVisitor, address_of, api_of
 
 router = APIRouter()
 
@@ -27,17 +28,22 @@ PAGE = 100
 
 @dataclass(frozen=True)
 class Part:
-    """A list in the export: a path of a service, and whether it has pages."""
+    """A list in the export: a path of a service, and whether it has pages.
+
+    One that answers with `most` records at once is asked again for those before the last one.
+    """
 
     name: str
     path: tuple[str, ...]
     paged: bool = True
     of_seller: bool = False
+    most: int | None = None
 
     async def page(self, api: Api, user_id: str, cursor: str | None) -> tuple[list[Any], str | None]:
         """The records of one page, and the cursor of the next."""
         if not self.paged:
-            return (await api.get(*self.path)).json(), None
+            records = (await api.get(*self.path, before=cursor)).json()
+            return records, records[-1]["id"] if len(records) == self.most else None
         seller_id = user_id if self.of_seller else None
         found = (await api.get(*self.path, seller_id=seller_id, limit=PAGE, cursor=cursor)).json()
         return found["items"], found["next"]
@@ -46,14 +52,16 @@ class Part:
 PARTS = (
     Part("sessions", ("users", "sessions"), paged=False),
     Part("passkeys", ("users", "passkeys"), paged=False),
-    Part("events", ("audit", "mine"), paged=False),
-    Part("mails", ("notifications", "mails"), paged=False),
+    Part("events", ("audit", "mine"), paged=False, most=1_000),
+    Part("security", ("audit", "mine", "security")),
+    Part("mails", ("notifications", "mails"), paged=False, most=1_000),
     Part("items", ("items",), of_seller=True),
     Part("favourites", ("items", "favourites")),
     Part("orders", ("orders",)),
     Part("sales", ("orders", "sales")),
     Part("payments", ("payments",)),
     Part("tickets", ("tickets",), paged=False),
+    Part("gates", ("tickets", "gates", "mine")),
 )
 
 
@@ -69,14 +77,18 @@ async def export(request: Request, session: CurrentSession) -> Response:
     """
     api = api_of(request, token_of(request))
     account = (await api.get("users", "me")).json()
+    codes = (await api.get("users", "recovery-codes")).json()
     firsts = [await part.page(api, session.user.id, None) for part in PARTS]  # Who cannot answer says so in time.
-    note("exported", session.user.id)
+    note("exported", session.user.id, network_of(address) if (address := address_of(request)) else None)
     headers = {"Content-Disposition": 'attachment; filename="souk-my-data.json"', "Cache-Control": "no-store"}
-    return StreamingResponse(_written(api, account, firsts), media_type="application/json", headers=headers)
+    return StreamingResponse(_written(api, account, codes, firsts), media_type="application/json", headers=headers)
 
 
-async def _written(api: Api, account: dict[str, Any], firsts: list[tuple[list[Any], str | None]]) -> AsyncIterator[str]:
+async def _written(
+    api: Api, account: dict[str, Any], codes: dict[str, Any], firsts: list[tuple[list[Any], str | None]]
+) -> AsyncIterator[str]:
     yield f'{{"exported_at": {json.dumps(now().isoformat())},\n"account": {json.dumps(account)}'
+    yield f',\n"recovery_codes": {json.dumps(codes)}'
     for part, (records, cursor) in zip(PARTS, firsts, strict=True):
         yield f",\n{json.dumps(part.name)}: [" + ",\n".join(json.dumps(record) for record in records)
         while cursor:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Response
 from common.clock import now
 from common.errors import NotFound
 from common.http.paging import KnownId
+from common.order_numbers import readable_number
 from common.security_log import Kind as SecurityKind
 from web.clients import audit
 from web.clients.api import Refused
@@ -72,6 +73,7 @@ RULES = {
     "books_agree": N_("The records of every service match its events"),
     "copies_agree": N_("Copies match their owners' records"),
     "tickets_match": N_("Every paid unit of an event has one ticket"),
+    "admitted_once": N_("Every ticket has let in one person, and every scan counts once"),
     "everything_read": N_("Every reader has read every event"),
     "letters_settled": N_("Every dead letter has a decision"),
     "money_balances": N_("The money of each currency adds up to zero"),
@@ -124,6 +126,7 @@ async def order_page(
         "operator/order.html",
         status,
         id=order_id,
+        number=readable_number(order_id),
         order=history.order,
         lines=lines_of([history.timeline[n] for n in shown], visitor.i18n),
         at=at,

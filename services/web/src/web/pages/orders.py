@@ -8,7 +8,6 @@ from fastapi import APIRouter, Response
 
 from common.errors import NotFound, Unavailable
 from common.http.paging import KnownId
-from common.order_numbers import readable_number
 from web.clients.api import Refused
 from web.clients.models import Item, Order, Payment
 from web.clients.tickets import Ticket, tickets
@@ -31,6 +30,7 @@ CARDS = {
     "pm_card_capture_fails": N_("Refused, the bank agrees but then does not pay"),
     "pm_card_refund_fails": N_("No way back, works, but the first refund fails"),
     "pm_card_disputed": N_("Disputed, works, but then the bank takes the money back"),
+    "pm_card_partly_refunded": N_("In part, works, but a third of it goes back after two seconds"),
     "pm_bank": N_("Bank transfer, arrives after two seconds"),
     "pm_bank_late": N_("Bank transfer, arrives after the hold is over"),
 }
@@ -85,7 +85,6 @@ async def show_order(order_id: KnownId, visitor: CurrentVisitor) -> Response:
         cards=CARDS,
         status_of=status_of,
         tone_of=tone_of,
-        number=readable_number(order.id),
         **await _tickets(order, visitor),
     )
     if visitor.settings.stripe_publishable_key:
@@ -100,9 +99,8 @@ async def receipt(order_id: KnownId, visitor: CurrentVisitor) -> Response:
     order = await visitor.api.order(order_id)
     if order.status not in SETTLED:
         raise NotFound("this order is not paid")
-    item = await visitor.api.item(order.item_id)
-    number = readable_number(order.id)
-    return visitor.render("receipt.html", order=order, item=item, number=number, status_of=status_of, tone_of=tone_of)
+    item = (await _items(visitor, {order.item_id})).get(order.item_id)
+    return visitor.render("receipt.html", order=order, item=item, status_of=status_of, tone_of=tone_of)
 
 
 async def _payments(visitor: Visitor, order_id: str) -> list[Payment] | None:

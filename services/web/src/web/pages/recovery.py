@@ -2,12 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Response
 
 from web.clients.api import Refused
 from web.pages.forms import Form, errors_of
-from web.pages.visitor import CurrentVisitor, Visitor
+from web.pages.visitor import CurrentVisitor, Visitor, local
 
 router = APIRouter()
 
@@ -15,19 +16,21 @@ LinkToken = Annotated[str, Query(max_length=128)]
 
 
 @router.get("/forgot-password")
-async def forgot_password_page(visitor: CurrentVisitor) -> Response:
+async def forgot_password_page(visitor: CurrentVisitor, next: str = "/") -> Response:  # noqa: A002 - a parameter of the address
     """The form for a link to a new password."""
-    return _page(visitor, "forgot_password.html")
+    return _page(visitor, "forgot_password.html", next=local(next))
 
 
 @router.post("/forgot-password")
 async def forgot_password(visitor: CurrentVisitor, form: Form) -> Response:
     """Have the link mailed. Nobody learns whether there is such an account."""
+    after = local(form.text("next"))
     try:
         await visitor.api.ask_to_reset(form.text("email"))
     except Refused as refused:
-        return _page(visitor, "forgot_password.html", refused.status, _errors(refused, visitor), form.texts("email"))
-    return visitor.redirect("/signin?note=check_mail")
+        errors, typed = _errors(refused, visitor), form.texts("email")
+        return _page(visitor, "forgot_password.html", refused.status, errors, typed, next=after)
+    return visitor.redirect(f"/signin?note=check_mail&next={quote(after, safe='')}")
 
 
 @router.get("/reset-password")
@@ -70,6 +73,23 @@ async def confirm_email(visitor: CurrentVisitor, form: Form) -> Response:
     """From now on the new address counts."""
     confirm = visitor.api.confirm_email
     return await _confirm(visitor, confirm, form.text("token"), "/account/email/confirm", "email_changed")
+
+
+@router.get("/account/email/undo")
+async def undo_email_page(visitor: CurrentVisitor, token: LinkToken = "") -> Response:
+    """One button, by which the old address takes a change back."""
+    return _page(visitor, "undo_email.html", link_token=token)
+
+
+@router.post("/account/email/undo")
+async def undo_email(visitor: CurrentVisitor, form: Form) -> Response:
+    """The old address counts again, and gets a link to a new password."""
+    token = form.text("token")
+    try:
+        await visitor.api.undo_email(token)
+    except Refused as refused:
+        return _page(visitor, "undo_email.html", refused.status, _errors(refused, visitor), link_token=token)
+    return visitor.redirect("/signin?note=email_restored")
 
 
 @router.get("/account")
@@ -146,7 +166,8 @@ def _errors(refused: Refused, visitor: Visitor, password: str = "form") -> dict[
         case "too_many_requests":
             return {"form": _("Too many attempts. Please wait a while.")}
         case "password_too_weak":
-            return {"new_password": _("This password is too easy to guess, or made of your name or address.")}
+            text = _("This password is too easy to guess, made of your name or address, or in a list of stolen ones.")
+            return {"new_password": text}
     texts = {
         "email": _("This is not an e-mail address."),
         "new_email": _("This is not an e-mail address."),

@@ -41,6 +41,7 @@ def _chosen(visitor: CurrentVisitor) -> Chosen:
         status if status in STATUS else None,
         or_none(date.fromisoformat, asked.get("from", "")),
         or_none(date.fromisoformat, asked.get("to", "")),
+        asked.get("number", "").strip()[:64] or None,
     )
 
 
@@ -92,7 +93,7 @@ async def sales_file(visitor: CurrentVisitor, chosen: ChosenSales) -> Response:
 async def _written(api: Api, chosen: Chosen, found: Page[Sale], i18n: I18n) -> AsyncIterator[str]:
     _ = i18n.gettext
     heads = (_("Order"), _("Ordered at"), _("Item"), _("Buyer"), _("Quantity"), _("Price of one"), _("Total"))
-    yield BOM + row((*heads, _("Currency"), _("Status")))
+    yield BOM + row((*heads, _("Currency"), _("Status"), _("Id")))
     while True:
         yield "".join(row(_cells(order, i18n)) for order in found.items)
         if not found.next:
@@ -102,7 +103,7 @@ async def _written(api: Api, chosen: Chosen, found: Page[Sale], i18n: I18n) -> A
 
 def _cells(order: Sale, i18n: I18n) -> tuple[object, ...]:
     return (
-        order.id,
+        order.number,
         order.placed_at.isoformat(timespec="seconds"),
         order.item_title,
         order.buyer_name or "",
@@ -111,6 +112,7 @@ def _cells(order: Sale, i18n: I18n) -> tuple[object, ...]:
         major_units(order.total, order.currency),
         order.currency,
         status_of(order, i18n),
+        order.id,
     )
 
 

@@ -89,6 +89,11 @@ class Search:
         return self.chosen_sort
 
     @property
+    def sold_out_last(self) -> bool:
+        """Whether what is sold out comes after the rest: not in an order in which that would be a surprise."""
+        return self.sort in (Sort.NEWEST, Sort.RELEVANCE)
+
+    @property
     def sorts(self) -> list[Sort]:
         """The orders to choose from."""
         return [sort for sort in SORTS if self.q or sort is not Sort.RELEVANCE]
@@ -131,6 +136,7 @@ class Search:
             "from": _midnight(self.since, zone) if self.since else None,
             "to": _midnight(self.until + timedelta(days=1), zone) if self.until else None,
             "available": "true" if self.available else None,
+            "sold_out_last": "true" if self.sold_out_last else None,
             "currency": self.currency,
             "sort": self.sort,
         }

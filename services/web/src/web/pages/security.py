@@ -9,6 +9,7 @@ from common.http.sessions import CEREMONY_COOKIE, cookie_name
 from web.clients import passkeys
 from web.clients.api import Refused
 from web.pages.forms import Form
+from web.pages.purchase import go_on
 from web.pages.visitor import CurrentVisitor, Visitor, local
 
 router = APIRouter()
@@ -71,7 +72,11 @@ async def remove_passkey(passkey_id: KnownId, visitor: CurrentVisitor, form: For
 async def make_codes(visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001 - checks who sent it
     """New recovery codes, on a page that shows them once."""
     visitor.require_user()
-    return visitor.render("recovery_codes.html", codes=await passkeys.new_codes(visitor.api))
+    try:
+        codes = await passkeys.new_codes(visitor.api)
+    except Refused as refused:
+        return await _security_page(visitor, _add_error(refused, visitor))
+    return visitor.render("recovery_codes.html", codes=codes)
 
 
 @router.post("/signin/passkey")
@@ -85,7 +90,7 @@ async def sign_in_with_passkey(visitor: CurrentVisitor, form: Form) -> Response:
     except Refused as refused:
         error = {"passkey": _sign_in_error(refused, visitor)}
         return visitor.render("signin.html", refused.status, next=local(after), typed={}, errors=error)
-    return visitor.redirect(local(after), cookies)
+    return await go_on(visitor, after, cookies)
 
 
 @router.get("/signin/recovery-code")
@@ -104,7 +109,7 @@ async def sign_in_with_code(visitor: CurrentVisitor, form: Form) -> Response:
         errors = {"form": _code_error(refused, visitor)}
         typed = form.texts("email")
         return visitor.render("signin_code.html", refused.status, next=local(after), typed=typed, errors=errors)
-    return visitor.redirect(local(after), cookies)
+    return await go_on(visitor, after, cookies)
 
 
 async def _security_page(visitor: Visitor, error: str = "") -> Response:
@@ -126,6 +131,8 @@ def _add_error(refused: Refused, visitor: Visitor) -> str:
     """The text for what may go wrong. Raises `refused` if it is something else."""
     _ = visitor.i18n.gettext
     match refused.reason:
+        case "email_not_verified":
+            return _("Confirm your address first: what signs you in is added by its owner alone.")
         case "passkey_limit":
             return _("You have as many passkeys as one may have. Remove one first.")
         case "passkey_known":

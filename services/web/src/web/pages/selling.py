@@ -105,6 +105,15 @@ async def add_pictures(item_id: KnownId, visitor: CurrentVisitor, form: FormWith
     return visitor.redirect(f"/items/{item_id}/edit?note=pictures#pictures")
 
 
+@router.post("/items/{item_id}/pictures/{picture_id}/focal-point")
+async def focus_picture(item_id: KnownId, picture_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:
+    """Choose what of a picture stays visible where it is cropped. What is no percentage counts as the nearest one."""
+    visitor.require_user()
+    x, y = (min(form.number(name) or 0, 100) for name in ("x", "y"))
+    await visitor.api.focus_picture(item_id, picture_id, x, y)
+    return visitor.redirect(f"/items/{item_id}/edit?note=pictures#pictures")
+
+
 @router.post("/items/{item_id}/pictures/{picture_id}/remove")
 async def remove_picture(item_id: KnownId, picture_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:  # noqa: ARG001
     """Remove a picture of an item."""

@@ -22,6 +22,11 @@ router = APIRouter()
 STATUS = {"valid": N_("Valid"), "used": N_("Used"), "revoked": N_("Refunded")}
 """The status of a ticket in words."""
 
+NEW_GATE = "new_gate"
+"""The cookie that brings the link of a new gate to the page that shows it."""
+
+NEW_GATE_SECONDS = 60
+
 _TICKET = re.compile(r"[0-9a-f]{32}-[1-9][0-9]{0,5}")
 _GATE = re.compile("[0-9a-f]{64}")
 
@@ -53,9 +58,13 @@ async def my_tickets(visitor: CurrentVisitor) -> Response:
 
 @router.get("/tickets/accept")
 async def accept_page(visitor: CurrentVisitor, token: LinkToken = "") -> Response:
-    """One button, so that a program which opens the links in mails does not use them up."""
+    """What is offered, and one button, so that a program which opens the links in mails does not use them up."""
     visitor.require_user()
-    return visitor.render("accept_ticket.html", link_token=token, error="")
+    try:
+        offer = await tickets_api.offered(visitor.api, token)
+    except Refused as refused:
+        return _not_accepted(visitor, refused)
+    return visitor.render("accept_ticket.html", link_token=token, offer=offer, error="")
 
 
 @router.post("/tickets/accept")
@@ -66,8 +75,7 @@ async def accept(visitor: CurrentVisitor, form: Form) -> Response:
     try:
         ticket = await tickets_api.accept(visitor.api, token)
     except Refused as refused:
-        error = visitor.i18n.gettext("This ticket was taken back, accepted already or used, or the link is too old.")
-        return visitor.render("accept_ticket.html", refused.status, link_token=token, error=error)
+        return _not_accepted(visitor, refused)
     return visitor.redirect(f"/tickets/{ticket.id}?note=accepted_ticket")
 
 
@@ -106,21 +114,32 @@ async def take_back(ticket_id: TicketId, visitor: CurrentVisitor, form: Form) ->
 
 @router.get("/items/{item_id}/door")
 async def show_door(item_id: KnownId, visitor: CurrentVisitor) -> Response:
-    """The gates of one of the visitor's events."""
+    """The gates of one of the visitor's events, and the link of a gate that was just made: once."""
     visitor.require_user()
-    return await _door_page(visitor, item_id)
+    made = visitor.unseal("gate", visitor.request.cookies.get(NEW_GATE, ""))
+    page = await _door_page(visitor, item_id, link=made[0] if made else "")
+    if made:
+        page.delete_cookie(NEW_GATE, path=f"/items/{item_id}/door")
+    return page
 
 
 @router.post("/items/{item_id}/door/gates")
 async def open_gate(item_id: KnownId, visitor: CurrentVisitor, form: Form) -> Response:
-    """Make a gate. Its link is on the page that answers, and nowhere else later."""
+    """Make a gate. Its link is on the page that follows, and nowhere else later.
+
+    It goes there in a cookie: addresses are kept in histories and logs.
+    """
     visitor.require_user()
     try:
         link = await tickets_api.open_gate(visitor.api, item_id, form.text("name"))
     except Refused as refused:
         texts = {"name": visitor.i18n.gettext("Enter a name of up to 80 characters.")}
         return await _door_page(visitor, item_id, refused.status, errors=errors_of(refused, texts))
-    return await _door_page(visitor, item_id, link=link)
+    door = f"/items/{item_id}/door"
+    answer, secure = visitor.redirect(door), visitor.settings.cookie_secure
+    sealed = visitor.seal("gate", [link])
+    answer.set_cookie(NEW_GATE, sealed, NEW_GATE_SECONDS, path=door, httponly=True, samesite="lax", secure=secure)
+    return answer
 
 
 @router.post("/items/{item_id}/door/gates/{gate_id}/close")
@@ -144,6 +163,11 @@ async def gate_worker(assets: Annotated[Assets, Provided(Assets)]) -> Response:
     """The script that keeps the page of a gate for when there is no network. Its address is the same for ever."""
     script = assets.named("gate-worker.js")
     return Response(script.plain, media_type=script.media_type, headers={"Cache-Control": "no-cache"})
+
+
+def _not_accepted(visitor: Visitor, refused: Refused) -> Response:
+    error = visitor.i18n.gettext("This ticket was taken back, accepted already or used, or the link is too old.")
+    return visitor.render("accept_ticket.html", refused.status, error=error)
 
 
 async def _ticket_page(

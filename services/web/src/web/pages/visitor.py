@@ -29,6 +29,7 @@ NOTES = {
     "check_mail": N_("We have sent you a mail. Open the link in it."),
     "verified": N_("Your address is confirmed."),
     "email_changed": N_("Your new address is confirmed."),
+    "email_restored": N_("Your address is back. We have sent you a link to a new password."),
     "password_changed": N_("You have a new password."),
     "account_deleted": N_("Your account is deleted. Goodbye."),
     "session_ended": N_("The session has ended."),
@@ -52,6 +53,9 @@ NOTES = {
     "refund_asked": N_("The refund is under way."),
     "order_cancelled": N_("The order is cancelled."),
     "message_sent": N_("Your message is on its way."),
+    "operator_made": N_("This person is an operator now, and is told by mail."),
+    "operator_known": N_("This person is an operator already."),
+    "operator_ended": N_("The right is taken away, everywhere within two seconds."),
     "discarded": N_("The messages are discarded. The reason is kept."),
 }
 """What a page says at its top, by the `note` in its address: what the form before it did."""
@@ -82,14 +86,15 @@ class Visitor:
         sessions: Sessions = parts[Sessions]
         token = request.cookies.get(sessions.cookie)
         session = _session(sessions, token)
-        locale = choose_locale(request.headers.get("accept-language", ""), request.cookies.get(LANGUAGE_COOKIE))
+        settings: WebSettings = parts[WebSettings]
+        locale = choose_locale(request.headers.get("accept-language", ""), _kept(request, settings, LANGUAGE_COOKIE))
         return cls(
             request=request,
-            settings=parts[WebSettings],
+            settings=settings,
             session=session,
             i18n=i18n_for(locale),
             api=api_of(request, token if session else None),
-            visit=request.cookies.get(VISIT_COOKIE),
+            visit=_kept(request, settings, VISIT_COOKIE),
         )
 
     @property
@@ -143,10 +148,14 @@ class Visitor:
         response = HTMLResponse(templates.render(self.i18n, template, self._context() | context), status)
         response.headers["Content-Language"] = self.i18n.tag
         if self._new_visit:
-            response.set_cookie(
-                VISIT_COOKIE, self._new_visit, httponly=True, samesite="lax", secure=self.settings.cookie_secure
-            )
+            self.keep(response, VISIT_COOKIE, self._new_visit)
         return response
+
+    def keep(self, response: Response, name: str, value: str, seconds: int | None = None) -> None:
+        """Have the browser bring a value back, until it is closed or for so many seconds."""
+        secure = self.settings.cookie_secure
+        name = cookie_name(name, secure=secure)
+        response.set_cookie(name, value, seconds, httponly=True, samesite="lax", secure=secure)
 
     def redirect(self, path: str, cookies: Sequence[str] = ()) -> Response:
         """Send the browser to `path` with GET (303). `cookies` are `Set-Cookie` values that a service has answered."""
@@ -164,7 +173,7 @@ class Visitor:
     @property
     def theme(self) -> str:
         """The colours that they have chosen: `light`, `dark`, or `auto` for those of their system."""
-        chosen = self.request.cookies.get(THEME_COOKIE, "")
+        chosen = _kept(self.request, self.settings, THEME_COOKIE)
         return chosen if chosen in THEMES else "auto"
 
     @property
@@ -211,6 +220,10 @@ def refresh_token_of(request: Request) -> str | None:
     name = cookie_name(REFRESH_COOKIE, secure=request.app.state.parts[WebSettings].cookie_secure)
     token = request.cookies.get(name, "")
     return token if _TOKEN.fullmatch(token) else None
+
+
+def _kept(request: Request, settings: WebSettings, name: str) -> str | None:
+    return request.cookies.get(cookie_name(name, secure=settings.cookie_secure))
 
 
 def _session(sessions: Sessions, token: str | None) -> Session | None:

@@ -1,7 +1,7 @@
 """What the page of an order says to its buyer, by the state of the order and its payments."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from web.clients.models import Order, OrderSnapshot, Payment
@@ -34,6 +34,8 @@ class OrderSummary:
     """Something is under way: the page refreshes by itself."""
     client_secret: str | None = None
     """Set while the buyer's bank waits for a confirmation. The page confirms with it."""
+    part: str = ""
+    """How much of the money went back, if that is not all."""
 
 
 STATUS = {
@@ -73,6 +75,13 @@ def summary_of(order: Order, payments: Sequence[Payment] | None, i18n: I18n) -> 
 
     `payments` are their attempts to pay it, newest first. None if nobody knows at the moment.
     """
+    back = max((payment.refunded_amount for payment in payments or () if payment.status != "refunded"), default=0)
+    part = {"part": i18n.money(back, order.currency), "all": i18n.money(order.total, order.currency)}
+    text = i18n.gettext("%(part)s of %(all)s was refunded") % part if back else ""
+    return replace(_summary_of(order, payments, i18n), part=text)
+
+
+def _summary_of(order: Order, payments: Sequence[Payment] | None, i18n: I18n) -> OrderSummary:
     _ = i18n.gettext
     if payments is None and order.status not in SETTLED:
         text = _("We can't reach our payment desk for a moment. Nothing is lost, and this page looks again by itself.")

@@ -38,6 +38,7 @@ TITLES: Mapping[str, tuple[str, Tone]] = {
     "payments.captured": (N_("Payment captured"), Tone.GOOD),
     "payments.failed": (N_("Payment failed"), Tone.BAD),
     "payments.released": (N_("Authorization released, nothing was charged"), Tone.OVER),
+    "payments.partly_refunded": (N_("A part went back at the payment provider"), Tone.OVER),
     "payments.refunded": (N_("Payment refunded"), Tone.OVER),
     "payments.refund_failed": (N_("Refund failed"), Tone.BAD),
     "payments.refund_retried": (N_("Refund tried again"), Tone.WAITING),
@@ -126,6 +127,13 @@ def _facts(entry: TimelineEntry, i18n: I18n) -> list[str]:
             return [str(f[name]) for name in ("handler", "by", "reason") if f.get(name)]
         case "payments.disputed":
             return [i18n.money(f["amount"], f["currency"]), str(f["dispute"]), *_reason(f)]
+        case "payments.partly_refunded":
+            part = {
+                "part": i18n.money(f["refunded_amount"], f["currency"]),
+                "all": i18n.money(f["amount"], f["currency"]),
+            }
+            failure = [f"{i18n.gettext('Refund failed')}: {f['failure']}"] if f.get("failure") else []
+            return [i18n.gettext("%(part)s of %(all)s was refunded") % part, *failure]
         case subject if subject.startswith("payments."):
             who = [str(f[name]) for name in ("by", "settled_by", "settlement") if f.get(name)]
             return [i18n.money(f["amount"], f["currency"]), *_reason(f), *who]

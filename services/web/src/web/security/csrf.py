@@ -12,7 +12,7 @@ from common.errors import Forbidden
 VISIT_COOKIE = "visit"
 FIELD = "form_token"
 
-Purpose = Literal["purchase", "wish"]
+Purpose = Literal["purchase", "wish", "gate"]
 """What sealed words are for: what one signs in for is never taken for something else."""
 
 

@@ -23,6 +23,7 @@ from common.events import (
     PaymentCaptured,
     PaymentDisputed,
     PaymentFailed,
+    PaymentPartlyRefunded,
     PaymentRefunded,
     PaymentRefundFailed,
     PaymentReleased,
@@ -42,7 +43,13 @@ PUBLISHED: Mapping[PaymentStatus, tuple[type[Event], ...]] = {
 }
 """The events of which a payment with this status has published one. One to be released may have published none."""
 
-MOVED: set[type[Event]] = {PaymentCaptured, PaymentRefunded, PaymentRefundFailed, PaymentDisputed}
+MOVED: set[type[Event]] = {
+    PaymentCaptured,
+    PaymentPartlyRefunded,
+    PaymentRefunded,
+    PaymentRefundFailed,
+    PaymentDisputed,
+}
 """Events after which a payment is no longer open."""
 
 CONTRADICTING: Mapping[PaymentStatus, set[type[Event]]] = {
@@ -74,6 +81,10 @@ def check_payment(record: PaymentRecord, events: Sequence[Event]) -> Iterator[Fi
         yield Finding(
             rule=Rule.BOOKS_AGREE, subject=subject, expected="moved on, as published", found=record.status, certain=True
         )
+    told = [e.refunded_amount for e in states if isinstance(e, PaymentPartlyRefunded)]
+    if record.status is PaymentStatus.CAPTURED and (told or [0])[-1] != record.refunded_amount:
+        expected = f"{PaymentPartlyRefunded.subject} of {record.refunded_amount} {record.currency}"
+        yield lost(subject, expected, f"the newest tells of {told[-1]}" if told else "none")
     if record.status is PaymentStatus.CAPTURED and _is_captured_unasked(events):
         yield Finding(
             rule=Rule.CHARGES_END,
@@ -147,6 +158,9 @@ def check_charge(
         finding("no refund", "the gateway has sent the money back")
     if record.status is PaymentStatus.REFUNDED and not returned and not record.settled_by:
         finding("the gateway has sent the money back", "it has not")
+    if charge and captured and not returned and charge.refunded_amount != record.part_refunded:
+        part = f"{charge.refunded_amount} {charge.currency} went back, as the gateway says"
+        finding(part, f"{record.part_refunded} {record.currency} did")
     if charge and captured and (charge.amount, charge.currency) != (record.amount, record.currency):
         finding(f"{record.amount} {record.currency}", f"the gateway took {charge.amount} {charge.currency}")
     money = _money(record, order if sold else None, charge)
@@ -159,13 +173,17 @@ def check_charge(
 
 def _money(record: PaymentRecord, buys: OrderRecord | None, charge: ChargeRecord | None) -> Money:
     charged = charge.amount if charge and charge.captured else 0
-    refunded = charge.amount if charge and (charge.refunded or record.settled_by) else 0
+    refunded = _refunded(record, charge) if charge else 0
     left = charged - refunded
     match record.status:
         case PaymentStatus.DISPUTED:
             return Money(charged=charged, refunded=refunded, disputed=left)
         case PaymentStatus.REFUND_FAILED:
             return Money(charged=charged, refunded=refunded, in_transit=left)
-    sellers = buys.total if buys else 0
+    sellers = buys.total - record.part_refunded if buys else 0
     decided = record.status in {PaymentStatus.REFUNDED, *ENDED_UNCHARGED} or sellers
     return Money(charged=charged, refunded=refunded, sellers=sellers, in_transit=0 if decided else left)
+
+
+def _refunded(record: PaymentRecord, charge: ChargeRecord) -> int:
+    return charge.amount if charge.refunded or record.settled_by else charge.refunded_amount

@@ -23,13 +23,18 @@ def contradictions(subject: dict[str, str], events: Iterable[tuple[int, Event]])
     first: dict[int, Event] = {}
     for version, event in events:
         if not event.restated and (known := first.setdefault(version, event)) != event:
-            yield Finding(
-                rule=Rule.EVENTS_AGREE,
-                subject=subject,
-                expected=f"one event of version {version}: {known.subject}",
-                found=f"another {event.subject}",
-                certain=True,
-            )
+            yield contradiction(subject, version, known.subject, event.subject)
+
+
+def contradiction(subject: dict[str, str], version: int, known: str, other: str) -> Finding:
+    """Two events with these subjects tell of one version."""
+    return Finding(
+        rule=Rule.EVENTS_AGREE,
+        subject=subject,
+        expected=f"one event of version {version}: {known}",
+        found=f"another {other}",
+        certain=True,
+    )
 
 
 def restated(changes: Iterable[tuple[int, Event]]) -> int:
