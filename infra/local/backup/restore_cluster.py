@@ -11,11 +11,12 @@ from pathlib import Path
 from nats.errors import Error as NatsError
 from pydantic import Field, SecretStr
 
+from common.bus.address import connected_to
 from infra.local.backup.archive import Manifest, NoBackup, Say
 from infra.local.backup.create import tell
 from infra.local.backup.documents import load_databases
 from infra.local.backup.remote import RemoteEnv, fetched
-from infra.local.backup.stream_snapshots import connected_to, load_streams, unused
+from infra.local.backup.stream_snapshots import load_streams, unused
 from infra.local.env import Unusable, read
 
 
@@ -28,12 +29,10 @@ async def restore_servers(source: Path, url_for: Callable[[str], str], nats_url:
     if not manifest.databases:
         raise NoBackup("the backup is of a laptop, and has the files of its server: restore it with `make restore`")
     try:
-        async with connected_to(nats_url) as client:
+        async with connected_to(nats_url, "restore") as client:
             empty = await unused(client, manifest.streams)
             await load_databases(manifest.databases, source / "databases", url_for, say)
-            for name in empty:
-                await client.jetstream().delete_stream(name)
-            await load_streams(client, source / "streams", manifest.streams, say)
+            await load_streams(client, source / "streams", manifest.streams, say, replace=empty)
     except NatsError as error:
         raise NoBackup(f"the bus refused: {error or type(error).__name__}") from error
     return manifest

@@ -6,14 +6,14 @@ Restoring sends the same chunks back.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import nats
 from nats.aio.client import Client
 
+from common.bus.address import connected_to
 from infra.local.backup.archive import NoBackup, Say, private
 from infra.servers.nats import NatsServer
 
@@ -33,22 +33,8 @@ _COMPLETE = "204"
 async def connected(bus: NatsServer, user: str) -> AsyncIterator[Client]:
     """Connect without reconnecting: when the connection breaks, so does the copy. `OSError` if nothing answers."""
     await bus.answers()  # nats-py would keep trying
-    async with connected_to(bus.url_for(user)) as client:
+    async with connected_to(bus.url_for(user), "backup") as client:
         yield client
-
-
-@asynccontextmanager
-async def connected_to(url: str) -> AsyncIterator[Client]:
-    """Connect in the same way to a bus that answers at this URL."""
-    client = await nats.connect(url, allow_reconnect=False, max_reconnect_attempts=1, error_cb=_ignore)
-    try:
-        yield client
-    finally:
-        await client.close()
-
-
-async def _ignore(_: Exception) -> None:
-    """Errors are also raised by the call that caused them."""
 
 
 async def save_streams(client: Client, folder: Path, say: Say) -> dict[str, dict[str, Any]]:
@@ -107,12 +93,17 @@ async def unused(client: Client, names: Iterable[str]) -> list[str]:
     return found
 
 
-async def load_streams(client: Client, folder: Path, streams: dict[str, dict[str, Any]], say: Say) -> None:
+async def load_streams(
+    client: Client, folder: Path, streams: dict[str, dict[str, Any]], say: Say, replace: Collection[str] = ()
+) -> None:
     """Restore every stream, with its consumers and what each has acknowledged, on one server.
 
-    `provision` then makes the copies that it should have.
+    `provision` then makes the copies that it should have. Streams to `replace` are deleted one at a time, each right
+    before it is restored: a server that has none left removes the folder that the next one needs.
     """
     for name, stream in streams.items():
+        if name in replace:
+            await client.jetstream().delete_stream(name)
         await load_stream(client, name, folder / name, {**stream, "config": {**stream["config"], "num_replicas": 1}})
         say(f"stream {name}: {stream['state']['messages']} events")
 

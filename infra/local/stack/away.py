@@ -1,53 +1,9 @@
-"""What the gateway answers in place of a service that it cannot reach: a page that tries again, or a problem."""
+"""Serves on a laptop what the gateway answers in place of a service that it cannot reach."""
 
-import json
-from collections.abc import Mapping
-from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from string import Template
 from threading import Thread
 
-from common.languages import preferred_language
-
-SECONDS = 5
-"""How soon the page tries again, and what a problem asks of programs."""
-
-PAGE = Template((Path(__file__).parent / "away.html").read_text())
-
-WORDS: Mapping[str, Mapping[str, str]] = {
-    "en": {
-        "title": "Souk does not answer right now",
-        "text": "It is usually back within seconds. This page tries again by itself.",
-        "sent": "If you have just sent something, look whether it has arrived before you send it again.",
-        "again": "Try again",
-    },
-    "de": {
-        "title": "Souk antwortet gerade nicht",
-        "text": "Meist ist es nach ein paar Sekunden wieder da. Diese Seite versucht es von selbst noch einmal.",
-        "sent": "Wenn du gerade etwas abgeschickt hast, sieh nach, ob es angekommen ist, bevor du es noch einmal tust.",
-        "again": "Noch einmal versuchen",
-    },
-}
-
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
-    "Retry-After": str(SECONDS),
-    "X-Content-Type-Options": "nosniff",
-}
-
-
-def page(language: str) -> str:
-    """The page, which needs nothing but itself."""
-    return PAGE.substitute(WORDS[language], lang=language, seconds=SECONDS)
-
-
-def problem(status: HTTPStatus) -> str:
-    """The problem (RFC 9457), as services answer one."""
-    detail = f"no answer from this service; try again in {SECONDS} s"
-    known = {"type": "about:blank", "title": status.phrase, "status": status, "code": "unavailable", "detail": detail}
-    return json.dumps(known)
+from web.away.answers import answer
 
 
 class Away:
@@ -76,14 +32,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer what the gateway asks for."""
-        _, status, kind = self.path.split("/")
-        language = preferred_language(self.headers.get("Accept-Language", ""))
-        text = problem(HTTPStatus(int(status))) if kind == "api" else page(language)
-        body = text.encode()
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", "application/problem+json" if kind == "api" else "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in HEADERS.items():
+        status, said, body = answer(self.path, {name.lower(): value for name, value in self.headers.items()})
+        self.send_response(status)
+        for name, value in said.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import cast
 
 from infra.local.stack import probe
-from infra.servers.process import Child, spawn
+from infra.local.stack.preloaded import Forked, Preloaded
+from infra.servers.process import Child, Process, spawn
 from infra.services import ROOT
 
 PASSED_ON = ("PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "DOCKER_HOST", "NO_COLOR")
@@ -26,9 +27,18 @@ class Program(Child):
     """A child whose output goes, line by line, to `say`. Its environment is `env` and `PASSED_ON`, nothing else."""
 
     def __init__(
-        self, name: str, folder: Path, port: int, command: Sequence[str | Path], env: Mapping[str, str], say: Say
+        self,
+        name: str,
+        folder: Path,
+        port: int,
+        command: Sequence[str | Path],
+        env: Mapping[str, str],
+        say: Say,
+        preloaded: Preloaded | None = None,
     ) -> None:
+        """`preloaded` starts it sooner, where it can."""
         super().__init__(name, folder, port)
+        self._preloaded = preloaded
         self._command = command
         self.env = dict(env)
         """Its variables from the next start on."""
@@ -58,8 +68,12 @@ class Program(Child):
     def last_lines(self, count: int = 15) -> str:
         return "\n".join(list(self._lines)[-count:])
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        process = await spawn(self.command(), environment=self.environment(), output=subprocess.PIPE, folder=ROOT)
+    async def _spawn(self) -> Process:
+        command, environment = self.command(), self.environment()
+        if self._preloaded and self._preloaded.may_start(command, environment):
+            process: Forked | asyncio.subprocess.Process = await self._preloaded.run(command, environment, ROOT)
+        else:
+            process = await spawn(command, environment=environment, output=subprocess.PIPE, folder=ROOT)
         self._lines.clear()
         self._reader = asyncio.create_task(self._read(cast("asyncio.StreamReader", process.stdout)))
         return process

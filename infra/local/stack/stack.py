@@ -18,7 +18,8 @@ from infra.local.stack.gateway import MAILBOX_ROUTES, TRACES_ROUTES, Gateway, re
 from infra.local.stack.keys import Keys
 from infra.local.stack.lock import lock
 from infra.local.stack.ports import Ports
-from infra.local.stack.program import Program, Say
+from infra.local.stack.preloaded import Preloaded
+from infra.local.stack.program import Program, Say, passed_on
 from infra.local.stack.servers import make_servers, with_database
 from infra.local.stack.supervisor import Supervisor
 from infra.servers.mongo import MongoServer
@@ -71,6 +72,7 @@ class Stack:
         self._smtp_port = self._ports.of("smtp")
         self._traces_port = self._ports.of("traces") if traces else None
         self.keys = Keys(self.data_dir / "secrets")
+        self._preloaded = Preloaded(passed_on()) if sys.platform == "linux" else None
         self.servers = self._make_servers()
         self.services = [
             self._make_service(service, replica)
@@ -137,6 +139,8 @@ class Stack:
         self._lock = lock(self.data_dir)
         try:
             self._check_ports()
+            if self._preloaded:
+                await self._preloaded.start()
             await self._start(list(self.servers.values()))
             await self._provision()
             await self._start([*self.viewers, *self.services])
@@ -212,20 +216,22 @@ class Stack:
         port = self._ports.of(service.name, replica)
         command = self._commands.get(service.name, service_command(service.name))
         env = self._env(service) | {"HOST": "127.0.0.1", "PORT": str(port)}
-        return Program(name, self.data_dir / name, port, command, env, self._say)
+        return Program(name, self.data_dir / name, port, command, env, self._say, self._preloaded)
 
     def _make_mailbox(self) -> Program:
         name, port = "mailbox", self._ports.of("mailbox")
         env = {"LOG_LEVEL": self._log_level, "LOG_FORMAT": self._log_format, "SMTP_PORT": str(self._smtp_port)}
         command = [sys.executable, "-m", "infra.devmail"]
-        return Program(name, self.data_dir / name, port, command, env | {"PORT": str(port)}, self._say)
+        return Program(name, self.data_dir / name, port, command, env | {"PORT": str(port)}, self._say, self._preloaded)
 
     def _make_traces(self) -> list[Program]:
         if self._traces_port is None:
             return []
         env = {"LOG_LEVEL": "WARNING", "LOG_FORMAT": self._log_format, "PORT": str(self._traces_port)}
         command = [sys.executable, "-m", "infra.devtraces"]
-        return [Program("traces", self.data_dir / "traces", self._traces_port, command, env, self._say)]
+        return [
+            Program("traces", self.data_dir / "traces", self._traces_port, command, env, self._say, self._preloaded)
+        ]
 
     def _make_gateway(self) -> Gateway:
         ports = {viewer.name: [viewer.port] for viewer in self.viewers}
@@ -304,6 +310,8 @@ class Stack:
         await self.gateway.stop()
         await _stop_all([*self.services, *self.viewers])
         await _stop_all(self.servers.values())
+        if self._preloaded:
+            await self._preloaded.stop()
         self._lock.close()
 
     def _say_souk(self, line: str) -> None:
