@@ -6,6 +6,7 @@ The table stands beside the manifests; `make manifests` writes it from the handl
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from common.bus.archive import ARCHIVED, archive_subject
 from common.bus.durables import Durable
 from common.bus.provision import read_table
 from common.bus.streams import EVERY_STREAM
@@ -17,6 +18,9 @@ TABLE = Path(__file__).parent / "k8s/base/nats/durables.json"
 
 PROVISIONER = "provisioner"
 """The user that creates and changes streams and durables."""
+
+ARCHIVIST = "audit"
+"""The service that answers for what has left the streams. Who may read a stream may read its archive."""
 
 BACKUP = "backup"
 """The user that takes snapshots of streams."""
@@ -48,6 +52,8 @@ def _answers(service: Service) -> Iterator[str]:
     if service.shows_records:
         yield f"books.{service.name}.>"
     yield from service.answers
+    if service.name == ARCHIVIST:
+        yield from (archive_subject(stream) for stream in ARCHIVED)
 
 
 def _asks(service: Service, own: list[Durable]) -> Iterator[str]:
@@ -64,6 +70,8 @@ def _asks(service: Service, own: list[Durable]) -> Iterator[str]:
     for stream in _read(service, own):
         yield f"$JS.API.STREAM.MSG.GET.{stream}"
         yield f"$JS.API.DIRECT.GET.{stream}"
+        if stream in ARCHIVED:
+            yield archive_subject(stream)
     for durable in own:
         yield f"$JS.API.CONSUMER.INFO.{durable.stream}.{durable.name}"
         yield f"$JS.API.CONSUMER.MSG.NEXT.{durable.stream}.{durable.name}"

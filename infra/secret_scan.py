@@ -22,6 +22,7 @@ MADE_UP = {
     "common/tests/test_settings.py": {"3c47812c0513", "f98b760f1641", "6d1c6801c678"},
     "docs/operations.md": {"112bb7913047", "5baa61e4c9b9"},
     "infra/k8s/components/backup/restore.yaml": {"112bb7913047"},
+    "infra/k8s/components/tls/restore.yaml": {"112bb7913047"},
     "services/auth/src/auth/passkeys/codes.py": {"cbcdf156bb62"},  # an alphabet
     "services/auth/tests/test_settings.py": {"1348b145fa1a", "4027af966e63"},
     "services/notifications/src/notifications/settings.py": {"5baa61e4c9b9"},

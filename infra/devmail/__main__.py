@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse
@@ -32,6 +33,13 @@ class MailboxSettings(Settings):
     smtp_port: int
 
 
+class File(BaseModel):
+    """A file that came with a mail."""
+
+    name: str
+    kind: str
+
+
 class Message(BaseModel):
     """A mail that has arrived."""
 
@@ -40,6 +48,7 @@ class Message(BaseModel):
     text: str
     html: str
     at: datetime
+    attachments: list[File] = []
 
 
 class Messages(BaseModel):
@@ -63,6 +72,17 @@ async def page(box: Box, to: str | None = None) -> Response:
 async def mail_page(number: int, box: Box) -> Response:
     """One mail, beside the others."""
     return _page(box, None, number)
+
+
+@router.get("/mail/{number}/attachments/{position}")
+async def attachment(number: int, position: int, box: Box) -> Response:
+    """A file that came with a mail, to download: nothing in it is shown or run."""
+    mail = box.find(number)
+    if mail is None or not 0 <= position < len(mail.attachments):
+        raise NotFound("there is no such file here any more")
+    file = mail.attachments[position]
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.name)}", "Cache-Control": "no-store"}
+    return Response(file.content, media_type=file.kind, headers=headers)
 
 
 @router.get("/mail.json")

@@ -20,6 +20,15 @@ MAX_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
+class Attachment:
+    """A file that came with a mail."""
+
+    name: str
+    kind: str
+    content: bytes
+
+
+@dataclass(frozen=True)
 class Received:
     """A mail as its reader sees it."""
 
@@ -29,6 +38,7 @@ class Received:
     subject: str
     text: str
     html: str
+    attachments: tuple[Attachment, ...] = ()
 
 
 class Mailbox:
@@ -53,8 +63,8 @@ class Mailbox:
         for to in envelope.rcpt_tos:
             self._count += 1
             subject = str(mail["subject"] or "")
-            texts = [_part(mail, kind) for kind in ("plain", "html")]
-            self._mails.append(Received(self._count, datetime.now(UTC), to, subject, *texts))
+            text, html = _part(mail, "plain"), _part(mail, "html")
+            self._mails.append(Received(self._count, datetime.now(UTC), to, subject, text, html, _files(mail)))
         return "250 OK"
 
     @asynccontextmanager
@@ -69,6 +79,17 @@ class Mailbox:
             yield
         finally:
             server.close()
+
+
+def _files(mail: EmailMessage) -> tuple[Attachment, ...]:
+    return tuple(_file(part) for part in mail.iter_attachments())
+
+
+def _file(part: EmailMessage) -> Attachment:
+    content = part.get_payload(decode=True)
+    return Attachment(
+        part.get_filename() or "file", part.get_content_type(), content if isinstance(content, bytes) else b""
+    )
 
 
 def _part(mail: EmailMessage, kind: str) -> str:

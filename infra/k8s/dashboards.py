@@ -41,6 +41,11 @@ PROMISES: Sequence[Panel] = (
         "percentunit",
         {"{{server_name}}": "jetstream_server_total_message_bytes / jetstream_server_max_storage"},
     ),
+    (
+        "Bus: part of its budget that a stream has used",
+        "percentunit",
+        {"{{stream_name}}": "max by (stream_name) (jetstream_stream_total_bytes / (jetstream_stream_limit_bytes > 0))"},
+    ),
 )
 
 SALE_DAY: Sequence[Panel] = (
@@ -68,6 +73,12 @@ SALE_DAY: Sequence[Panel] = (
     ),
     ("Requests by status", "reqps", {"{{status}}": _rate("souk_http_request_seconds_count", "status")}),
     ("Mails", "ops", {"{{kind}} {{outcome}}": _rate("souk_mails_total", "kind, outcome")}),
+    (
+        "Items and pages by where from",
+        "ops",
+        {"{{kind}} {{source}}": _rate("souk_items_answered_total", "kind, source")},
+    ),
+    ("Since no change of an item was missed", "s", {"age": "max(souk_items_news_age_seconds)"}),
 )
 
 SERVICES: Sequence[Panel] = (

