@@ -39,6 +39,8 @@ ITEMS = 1_000
 BODY = {"title": "A lamp", "description": "It shines.", "price": 1250, "currency": "EUR", "quantity": 5}
 PEOPLE = [person() for _ in range(500)]
 
+PATHS = ("item", "page", "listing", "order", "hot")
+
 Turn = Callable[[float], Awaitable[Result]]
 
 
@@ -85,9 +87,9 @@ class Bench:
         return known == ITEMS + listed and await self.all_out("orders")
 
     @asynccontextmanager
-    async def running(self, name: str, module: str) -> AsyncIterator[None]:
-        """One process."""
-        port = self.ports[name]
+    async def running(self, name: str, module: str, replica: str = "") -> AsyncIterator[None]:
+        """One process, under its own name if it is a second one of a service."""
+        port = self.ports[replica or name]
         variables = {
             "PORT": str(port),
             "MONGO_URL": self.mongo.url_for(name),
@@ -98,11 +100,12 @@ class Bench:
             "WRITES_PER_MINUTE": "1000000",
             "LOG_LEVEL": os.environ.get("LOG_LEVEL", "INFO"),
         }
-        program = Program(name, self.folder / name, port, [sys.executable, "-m", module], variables, lambda *_: None)
+        key = replica or name
+        program = Program(key, self.folder / key, port, [sys.executable, "-m", module], variables, lambda *_: None)
         if name == "floor":
             program.answers = self.floor_answers  # type: ignore[method-assign]
         await program.start()
-        self.programs[name] = program
+        self.programs[key] = program
         try:
             yield
         finally:
@@ -135,6 +138,14 @@ class Bench:
     def get_item(self) -> Request:
         """One item of Souk."""
         return request("GET", f"/api/items/{random.choice(self.known)}")
+
+    def get_floor_page(self) -> Request:
+        """The newest items of the floor."""
+        return request("GET", "/")
+
+    def get_page(self) -> Request:
+        """The front page of Souk."""
+        return request("GET", "/api/items")
 
     def post_floor(self) -> Request:
         """A new item of the floor."""
@@ -195,6 +206,7 @@ async def main() -> None:
     parser.add_argument("--seconds", type=float, default=4, help="of each run")
     parser.add_argument("--rounds", type=int, default=3, help="pairs of runs of each comparison")
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--only", choices=PATHS, action="append", help="this path, and others that are named so")
     options = parser.parse_args()
     async with AsyncExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
@@ -204,20 +216,27 @@ async def main() -> None:
         def turn(name: str, make: Callable[[], Request]) -> Turn:
             return bench.turn(name, make, options.connections)
 
-        floor_get, floor_post = turn("floor", bench.get_floor), turn("floor", bench.post_floor)
+        get, floor_get = turn("items", bench.get_item), turn("floor", bench.get_floor)
+        page, floor_page = turn("items", bench.get_page), turn("floor", bench.get_floor_page)
+        post, floor_post = turn("items", bench.post_item), turn("floor", bench.post_floor)
         spread, hot = turn("orders", bench.post_order), turn("orders", bench.post_hot_order)
+        paths = options.only or PATHS
 
-        async def against(name: str, aim: str, ours: Turn, other: Turn) -> None:
-            await compare(name, aim, ours, other, options.seconds, options.rounds)
+        async def against(path: str, name: str, aim: str, ours: Turn, other: Turn) -> None:
+            if path in paths:
+                await compare(name, aim, ours, other, options.seconds, options.rounds)
 
         async with bench.running("items", "items.main"):
             await bench.list_items()
-            await against("GET an item / bare find_one", "2.0", turn("items", bench.get_item), floor_get)
-            await against("POST an item / bare insert and publish", "1.0", turn("items", bench.post_item), floor_post)
+            await against("item", "GET an item / bare find_one", "3.0", get, floor_get)
+            await against("page", "GET the first page / bare find of 20", "2.0", page, floor_page)
+            await against("listing", "POST an item / bare insert and publish", "1.0", post, floor_post)
+        if not {"order", "hot"} & set(paths):
+            return
         async with bench.running("orders", "orders.main"):
             await eventually(bench.all_arrived, seconds=60)
-            await against("POST orders, 1,000 items / the same", "1.0", spread, floor_post)
-            await against("POST orders, one item / 1,000 items", "1.5", hot, spread)
+            await against("order", "POST orders, 1,000 items / the same", "1.0", spread, floor_post)
+            await against("hot", "POST orders, one item / 1,000 items", "1.5", hot, spread)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import httpx
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bench.load import request
+from bench.load import cpu_seconds, request
 from common.ids import new_id
 from common.mongo.client import database
 from common.outbox import write_of
@@ -129,6 +129,12 @@ def handed_out(made: Sequence[str], copies: int, forged: int, chance: random.Ran
     return shown
 
 
+def processes(stack: Stack) -> dict[str, int]:
+    """What a scan makes work, by name."""
+    names = ("tickets", "mongod", "nats", "gateway", "audit", "notifications")
+    return {name: pid for name in names if (pid := stack.supervisors[name].child.pid)}
+
+
 async def measure(stack: Stack, client: httpx.AsyncClient, count: int, copies: int, forged: int) -> None:
     """Run it and print the figures."""
     chance, seller = random.Random(1), person("Sella")
@@ -152,10 +158,11 @@ async def measure(stack: Stack, client: httpx.AsyncClient, count: int, copies: i
         gate.codes = shown[number::GATES]
     alone, online = gates[:OFFLINE], gates[OFFLINE:]
 
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), {name: cpu_seconds(pid) for name, pid in processes(stack).items()}
     sending = [asyncio.create_task(gate.send(codes, item_id, chance)) for gate in alone[: OFFLINE // 2]]
     await asyncio.gather(*(gate.work() for gate in online))
     seconds = time.perf_counter() - began
+    spent = {name: cpu_seconds(pid) - cpu[name] for name, pid in processes(stack).items()}
     sending += [asyncio.create_task(gate.send(codes, item_id, chance)) for gate in alone[OFFLINE // 2 :]]
     last = max(await asyncio.gather(*sending))
 
@@ -173,6 +180,9 @@ async def measure(stack: Stack, client: httpx.AsyncClient, count: int, copies: i
     print(f"{len(made)} tickets, {copies} copied, {forged} codes forged; {GATES} gates, {OFFLINE} without a network")
     print(f"online: {len(took)} scans, {len(took) / seconds:.0f}/s, p50 {took[len(took) // 2] * 1000:.1f} ms, "
           f"p99 {took[len(took) * 99 // 100] * 1000:.1f} ms")  # fmt: skip
+    sent = len(took) + sum(len(gate.codes) for gate in alone[: OFFLINE // 2])
+    each = ", ".join(f"{name} {used / sent * 1_000_000:.0f}" for name, used in spent.items())
+    print(f"CPU of a scan, microseconds, meanwhile {sent} with those sent: {each}")
     print(f"admitted twice online: {twice}; forged and admitted: {len(let_in.keys() - set(made))}")
     print(f"admitted twice with a gate that could not ask: {expected}, all named {reported:.1f} s after the last sent")
 

@@ -1,6 +1,7 @@
 """The floor: what bare FastAPI does with the same database and bus, without sessions, versions, outbox or retries.
 
-GET is one `find_one`; POST is one insert and one awaited publish, so an event is lost when the process dies in between.
+GET is one `find_one`, or the newest twenty;
+POST is one insert and one awaited publish, so an event is lost when the process dies in between.
 """
 
 import os
@@ -51,6 +52,13 @@ async def servers(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=servers)
+
+
+@app.get("/")
+async def newest() -> list[Item]:
+    """The newest twenty items."""
+    found = await app.state.items.find({}).sort("_id", -1).limit(20).to_list()
+    return [Item(id=document.pop("_id"), **document) for document in found]
 
 
 @app.get("/{key}")

@@ -1,8 +1,8 @@
 """`python -m bench.search [ITEMS]`: how long searches of items take, and how large their indexes are.
 
-Each search is one page of 20 with its counts, as the page of a browser asks for it, one after the other in one process.
-Prints p50 and p99 by kind of search: milliseconds, and of each of its queries the documents that were looked at, which
-does not depend on how busy the machine is.
+Each search is one page of 20 with its counts, as the page of a browser asks for it, one after the other in one
+process: by the index of the process, and by MongoDB alone, in turns. Prints p50 and p99 by kind of search, the CPU of
+a search in the process and in MongoDB, and the ratio of that, which depends least on how busy the machine is.
 """
 
 import asyncio
@@ -12,17 +12,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import quantiles
 
+from bench.load import cpu_seconds
 from common.events import Category, Currency, ItemKind
 from common.mongo.client import Collection, Database, database
 from infra.servers.mongo import MongoServer
-from items.catalogue_store import CatalogueStore
+from items.catalogue_store import BY_CURRENCY, CatalogueStore
 from items.domain import Item
+from items.index.feed import IndexFeed
+from items.memory import ItemMemory
 from items.search import Sort, Wanted, searched, words_of
 from items.store import ItemStore
+from tests.support.waiting import eventually
 
 ITEMS = 100_000
 SELLERS = 2_000
@@ -76,26 +81,58 @@ async def fill(items_of: Collection, count: int) -> None:
     print(file=sys.stderr)
 
 
-async def measure(
-    name: str, wanted: Callable[[random.Random], Wanted], catalogue: CatalogueStore, db: Database
-) -> None:
-    """Print the figures of one kind of search."""
-    chance, times = random.Random(2), []
-    began_at = datetime.now(UTC)
-    await db.command("profile", 2)
-    for _ in range(ROUNDS):
+Wish = Callable[[random.Random], Wanted]
+
+
+class Still(ItemMemory):
+    """No news are missing, since nothing changes."""
+
+    def news_age(self) -> float:
+        """None at all."""
+        return 0.0
+
+
+@dataclass
+class Way:
+    """A way to search, and what the searches of one kind took: milliseconds, also of CPU, here and in MongoDB."""
+
+    name: str
+    catalogue: CatalogueStore
+    times: list[float] = field(default_factory=list)
+    cpu: float = 0.0
+
+    async def search(self, wanted: Wanted, mongo: int) -> None:
+        """A page and its counts, as the page of a browser asks for them."""
+        began, used = time.perf_counter(), time.process_time() + cpu_seconds(mongo)
+        await asyncio.gather(self._page(wanted), self.catalogue.facets(wanted))
+        self.times.append((time.perf_counter() - began) * 1000)
+        self.cpu += (time.process_time() + cpu_seconds(mongo) - used) * 1000
+
+    async def _page(self, wanted: Wanted) -> None:
+        if wanted.sort in BY_CURRENCY:
+            await self.catalogue.page(wanted, 21)
+        else:
+            await self.catalogue.page_with_sold_out_last(wanted, 21, None, in_sold_out=False)
+
+    def summary(self) -> str:
+        """The figures."""
+        ms = quantiles(self.times, n=100)
+        cpu = self.cpu / len(self.times)
+        return f"{self.name}: p50 {ms[49]:6.1f} p99 {ms[98]:6.1f} ms, CPU {cpu:5.1f} ms"
+
+
+async def measure(name: str, wanted: Wish, db: Database, feed: IndexFeed, pid: int) -> None:
+    """Print the figures of one kind of search: by the index, and by MongoDB alone, in turns."""
+    chance = random.Random(2)
+    ways = [Way("index", CatalogueStore(db, feed)), Way("MongoDB", CatalogueStore(db))]
+    for way in ways:
+        await way.catalogue.page(Wanted(words=("a",)), 1)  # It learns the words.
+    for counter in range(ROUNDS):
         one = wanted(chance)
-        began = time.perf_counter()
-        await asyncio.gather(catalogue.page(one, 21), catalogue.facets(one))
-        times.append((time.perf_counter() - began) * 1000)
-    await db.command("profile", 0)
-    queries = db["system.profile"].find({"docsExamined": {"$exists": True}, "ts": {"$gte": began_at}})
-    looked_at = [query["docsExamined"] async for query in queries]
-    ms, documents = quantiles(times, n=100), quantiles(looked_at, n=100)
-    print(
-        f"{name:34} p50 {ms[49]:7.1f} ms   p99 {ms[98]:7.1f} ms   "
-        f"documents p50 {documents[49]:6.0f}   p99 {documents[98]:6.0f}"
-    )
+        for way in ways if counter % 2 else ways[::-1]:
+            await way.search(replace(one, not_over_by=datetime.now(UTC)), pid)
+    ratio = ways[0].cpu / ways[1].cpu
+    print(f"{name:34} {'   '.join(way.summary() for way in ways)}   CPU {ratio:.2f}", flush=True)
 
 
 def mistaken(chance: random.Random) -> str:
@@ -105,7 +142,9 @@ def mistaken(chance: random.Random) -> str:
     return right[:at] + right[at + 1] + right[at] + right[at + 2 :]
 
 
-KINDS: dict[str, Callable[[random.Random], Wanted]] = {
+Kinds = dict[str, Wish]
+
+KINDS: Kinds = {
     "newest, first page": lambda _: Wanted(),
     "one word": lambda c: Wanted(words=(word(c),)),
     "beginning of two letters": lambda c: Wanted(words=(word(c)[:2],)),
@@ -120,6 +159,8 @@ KINDS: dict[str, Callable[[random.Random], Wanted]] = {
     ),
 }
 
+ALSO_SOLD_OUT = ("newest, first page", "one word", "beginning of four letters", "two words, by relevance")
+
 
 async def run(count: int) -> None:
     """Measure with servers of its own."""
@@ -130,25 +171,38 @@ async def run(count: int) -> None:
             async with database(mongo.url_for("items"), timeout=120) as db:
                 await fill(db.items, count)
                 await ItemStore(db, None).prepare()  # type: ignore[arg-type]  # nothing is published
-                catalogue = CatalogueStore(db)
-                await catalogue.prepare()
-                # 1 MB of profile, as it is by default, would lose some.
-                await db.create_collection("system.profile", capped=True, size=16 * 2**20)
-                await measure_all(catalogue, db)
+                await CatalogueStore(db).prepare()
+                assert mongo.pid  # noqa: S101 - it was started
+                await measure_all(db, mongo.pid)
         finally:
             await mongo.stop()
 
 
-async def measure_all(catalogue: CatalogueStore, db: Database) -> None:
-    """Print all figures."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for name, wanted in KINDS.items():
-        await measure(name, wanted, catalogue, db)
-    more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(f"memory of the process: {more:.0f} MB more")
+async def measure_all(db: Database, pid: int) -> None:
+    """Print all figures, then those of lists where all but one of fifty are sold out."""
+    await measure_kinds(KINDS, db, pid)
     stats = await db.command("collStats", "items")
     sizes = ", ".join(f"{name} {size / 2**20:.1f}" for name, size in stats["indexSizes"].items())
     print(f"MB of data {stats['size'] / 2**20:.1f}, of indexes: {sizes}")
+    lucky = [f"seller-{number}" for number in range(0, SELLERS, 50)]
+    await db.items.update_many({"seller_id": {"$nin": lucky}}, {"$set": {"available": 0}})
+    print("nearly all sold out:")
+    await measure_kinds({name: KINDS[name] for name in ALSO_SOLD_OUT}, db, pid)
+
+
+async def measure_kinds(kinds: Kinds, db: Database, pid: int) -> None:
+    """Print the figures of some kinds of searches."""
+    before, began = _resident(), time.process_time()
+    async with IndexFeed(db, Still()).running() as feed:
+        await eventually(feed.up_to_date, 600)
+        print(f"the index took {time.process_time() - began:.1f} s of CPU and {_resident() - before:.0f} MB")
+        for name, wanted in kinds.items():
+            await measure(name, wanted, db, feed, pid)
+
+
+def _resident() -> float:
+    """MB of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
 if __name__ == "__main__":
