@@ -54,7 +54,7 @@ def _with_secrets() -> list[str]:
 
 def _deployed() -> set[str]:
     resources = _yaml("infra/k8s/base/kustomization.yaml")["resources"]
-    return {name for name in resources if not name.endswith(".yaml")} - {"nats", "redis"}
+    return {name for name in resources if not name.endswith(".yaml")} - {"nats", "redis", "away"}
 
 
 PLACES = [
@@ -69,7 +69,7 @@ PLACES = [
         lambda: (
             f.stem
             for f in ROOT.glob("requirements/*.txt")
-            if f.stem not in {"backup", "dev", "mailbox", "node", "sbom", "uv"}
+            if f.stem not in {"backup", "dev", "helm", "mailbox", "node", "sbom", "uv"}
         ),
     ),
     Place("pyproject.toml", '"{name}" to root_packages of tool.importlinter', _in_pyproject),

@@ -35,10 +35,17 @@ ALLOWED: dict[str, set[int]] = {
     "open gate": {201, 404},  # until tickets has heard of the event
     "list tickets": {200},
     "offer ticket": {200, 404, 409},
+    "take back": {200},
     "accept ticket": {200, 409},
     "scan": {200},
+    "send scans": {200},
+    "fetch list": {200},
+    "show door": {200},
 }
 """Possible statuses of each kind of request, besides `AWAY`. Never 404: people ask for what exists."""
+
+NOTHING_TAKEN = {"failed", "released"}
+"""Of a payment whose buyer read that the card was declined: an authorization that came up later is released."""
 
 REMEMBERED = {"sold_out", "item_paused", "hold_limit", "price_changed", "card_declined"}
 """Refusals that are repeated for the same Idempotency-Key."""
@@ -83,7 +90,7 @@ def paid_for(history: History, end: EndState) -> Iterable[Violation]:
                 )
             elif o.body["status"] == "captured" and payment["status"] not in MONEY_MOVED:
                 yield Violation("lie", o.about["order_id"], f"the answer said that payment {o.body['id']} was captured")
-        if o.status == 402 and by_key.get((o.who, o.key), {}).get("status") != "failed":
+        if o.status == 402 and by_key.get((o.who, o.key), {}).get("status") not in NOTHING_TAKEN:
             yield Violation("lie", o.about["order_id"], "the answer said that the card was declined")
 
 

@@ -13,8 +13,8 @@ CARDS = (
     *("pm_card_capture_fails", "pm_bank", "pm_bank_late", "pm_card_refund_fails", "pm_card_disputed"),
 )
 
-VISITS = 0.6
-"""Share of orders of an event after which the buyer goes there."""
+VISITS = 0.9
+"""Share of orders of an event after which the buyer wants to go there."""
 
 
 class Buyer:
@@ -27,8 +27,9 @@ class Buyer:
         self._first_prices: dict[str, int] = {}
 
     async def act(self) -> None:
-        """Look around, place one order, and end it in one of the possible ways."""
+        """Look around, perhaps go to an event, place one order, and end it in one of the possible ways."""
         await self._look()
+        await self._visitor.go()
         item = self._market.choose(self.person.chance)
         if item is None:
             return
@@ -50,8 +51,8 @@ class Buyer:
         [end] = self.person.chance.choices(list(ends), list(ends.values()))
         await end(placed.body)
         await self._show(placed.body["id"])
-        if item in self._market.gates and self.person.chance.random() < VISITS:
-            await self._visitor.visit(placed.body["id"])
+        if item in self._market.doors and self.person.chance.random() < VISITS:
+            self._visitor.plan(placed.body["id"])
 
     async def _look(self) -> None:
         person, chance = self.person, self.person.chance

@@ -6,6 +6,7 @@ Each rule checks one promise and names every order, item or payment for which it
 from collections.abc import Iterable, Mapping
 
 from tests.chaos import answer_rules as answers
+from tests.chaos import door_rules as doors
 from tests.chaos import money_rules as money
 from tests.chaos import sale_rules as sales
 from tests.chaos import state_rules as state
@@ -23,7 +24,8 @@ def check(history: History, end: EndState, unreadable: Mapping[Place, str] | Non
         found += rule(end)
     for rule in (*money.RULES, *tickets.RULES):
         found += rule(end)
-    for compare in (*answers.RULES, *sales.RULES, *money.AGAINST_ANSWERS, *tickets.AGAINST_ANSWERS):
+    visits = (*tickets.AGAINST_ANSWERS, *doors.AGAINST_ANSWERS)
+    for compare in (*answers.RULES, *sales.RULES, *money.AGAINST_ANSWERS, *visits):
         found += compare(history, end)
     return [*found, *_dead_letters(end, unreadable or {}), *_unsettled(end)]
 

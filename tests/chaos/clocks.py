@@ -14,6 +14,7 @@ import httpx
 
 from infra.servers.process import Child, MissingBinary, find_binary
 from infra.servers.server import write_private
+from tests.support.memory import SHARED_MEMORY
 
 SEEN_SECONDS = 4.0
 """How long a process may take to show its new time: it reads the file every second or two."""
@@ -41,6 +42,7 @@ class Clock:
         if (found := library()) is None:
             return {}
         self.set(0)
+        _forget_killed()
         return {
             "LD_PRELOAD": str(found),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
@@ -53,6 +55,13 @@ class Clock:
         """Set the clock ahead by so many seconds (negative: behind), while the process runs."""
         self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_private(self._file, f"{seconds:+f}\n")
+
+
+def _forget_killed() -> None:
+    """Remove what libfaketime left in memory for processes that were killed: it ends the next of that number."""
+    for left in SHARED_MEMORY.glob("*faketime_*_*"):
+        if not Path("/proc", left.name.rsplit("_", 1)[1]).exists():
+            left.unlink(missing_ok=True)
 
 
 async def until_off(child: Child, seconds: float) -> None:

@@ -1,5 +1,7 @@
 """The state after a run: read from every database, the provider's ledger and the streams."""
 
+import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -8,8 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import nats
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import ServiceUnavailableError
 
 from common.mongo.client import Collection, database
 from tests.chaos.history import Json
@@ -158,10 +162,19 @@ async def _messages(js: JetStreamContext, stream: str) -> AsyncIterator[tuple[Pl
     subscription = await js.pull_subscribe("", stream=stream, config=config)
     remaining = (await subscription.consumer_info()).num_pending or 0
     while remaining > 0:
-        for msg in await subscription.fetch(min(BATCH, remaining), timeout=10):
+        for msg in await _fetched(subscription, min(BATCH, remaining)):
             remaining -= 1
             yield Place(stream, msg.metadata.sequence.stream), msg.subject, msg.headers or {}, msg.data
     await subscription.unsubscribe()
+
+
+async def _fetched(subscription: JetStreamContext.PullSubscription, count: int) -> list[Msg]:
+    """The next messages, once the member that we talk to has heard which other one has the new consumer."""
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(ServiceUnavailableError):
+                return await subscription.fetch(count, timeout=10)
+            await asyncio.sleep(0.1)
 
 
 async def _readers(js: JetStreamContext) -> dict[str, set[str]]:

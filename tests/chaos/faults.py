@@ -23,7 +23,7 @@ from payments.gateways.sandbox import REFERENCE, SIGNATURE, Notice, signature
 from tests.chaos.history import History
 from tests.chaos.people import TRUST
 from tests.chaos.plan import Fault
-from tests.chaos.proxy import Proxy
+from tests.chaos.proxy import Wire
 from tests.chaos.repeats import Place, Repeats
 from tests.chaos.world import World
 
@@ -71,12 +71,12 @@ class Faults:
             "kill": lambda fault: self.world.kill(fault.target),
             "pause": self._pause,
             "long pause": self._pause,
-            "cut": self._on_wire(Proxy.cut),
+            "cut": self._on_wire(Wire.cut),
             "slow": self._on_wire(lambda wire: wire.slow_down(SLOW)),
-            "hold": self._on_wire(Proxy.hold),
-            "hold requests": self._on_wire(Proxy.hold_requests),
-            "hold answers": self._on_wire(Proxy.hold_answers),
-            "black hole": self._on_wire(Proxy.hold),
+            "hold": self._on_wire(Wire.hold),
+            "hold requests": self._on_wire(Wire.hold_requests),
+            "hold answers": self._on_wire(Wire.hold_answers),
+            "black hole": self._on_wire(Wire.hold),
             "repeat events": lambda _: self._repeats.new(),
             "shuffle old events": lambda _: self._repeats.old(),
             "repeat webhooks": lambda _: self._repeat_webhooks(),
@@ -118,8 +118,8 @@ class Faults:
         began, note, happened = time.time(), "", True
         act = self._kinds["kill" if fault.kind.startswith("kill ") else fault.kind]
         try:
-            count = await act(fault)
-            note = f"{count} of them" if isinstance(count, int) else ""
+            result = await act(fault)
+            note = f"{result} of them" if isinstance(result, int) else str(result or "")
         except IMPOSSIBLE as error:
             note, happened = f"{type(error).__name__}: {error}", False
         self.results.append(FaultResult(fault, began, time.time(), happened, note))
@@ -136,7 +136,7 @@ class Faults:
         await asyncio.sleep(fault.seconds)
         child.send(signal.SIGCONT)
 
-    def _on_wire(self, begin: Callable[[Proxy], None]) -> Callable[[Fault], Awaitable[object]]:
+    def _on_wire(self, begin: Callable[[Wire], None]) -> Callable[[Fault], Awaitable[object]]:
         async def act(fault: Fault) -> None:
             wire = self.world.wires[fault.target]
             begin(wire)

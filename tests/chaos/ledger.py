@@ -31,8 +31,24 @@ def dispute_of(charge: Json, now: datetime) -> str | None:
     return charge.get("dispute", "open") if captured(charge, now) and at is not None and at <= now else None
 
 
+def part_in_ledger(charge: Json) -> int:
+    """How much of a charge went back, if that is not all, in minor units."""
+    return 0 if charge.get("refunded_at") else charge.get("part_refunded", 0)
+
+
+def part_in_souk(payment: Json) -> int:
+    """How much the provider must have given back of a payment, if that is not all."""
+    back: int = payment.get("refunded_amount", 0)
+    return back if back < payment["amount"] else 0
+
+
+def split(currency: str, where: str, amount: int, part: int) -> Mapping[tuple[str, str], int]:
+    """Where an amount is of which a part went back to the buyer, by currency and place."""
+    return {(currency, where): amount - part, (currency, BUYER): part} if part else {(currency, where): amount}
+
+
 def in_ledger(charge: Json, now: datetime) -> str:
-    """Where the money is, according to the provider."""
+    """Where the money is, according to the provider; but for a part that went back."""
     if not captured(charge, now):
         return NOTHING
     if dispute_of(charge, now) in {"open", "lost"}:

@@ -5,16 +5,15 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tests.chaos.doors import GATES, ONLINE, Door, Gate, Phone
 from tests.chaos.history import Json
-from tests.chaos.people import Person
+from tests.chaos.people import TRIES, Person
 
 MOST = 12
 """Items on sale at a time: few, so that buyers compete."""
 
 EVENTS = 0.5
 """Share of items that are events."""
-
-GATES = ("North", "South")
 
 LOOKS = 8
 PAUSE = 0.25
@@ -33,8 +32,8 @@ class Market:
     items: list[str] = field(default_factory=list)
     crowd: Sequence[Person] = ()
     """Who may be given a ticket."""
-    gates: dict[str, list[str]] = field(default_factory=dict)
-    """The tokens of the gates of each event."""
+    doors: dict[str, Door] = field(default_factory=dict)
+    """Of each event."""
 
     def choose(self, chance: random.Random) -> str | None:
         """Return the item that a buyer wants, or None if nothing is on sale."""
@@ -50,6 +49,7 @@ class Seller:
         self.person = person
         self._market = market
         self._own: list[Json] = []
+        self._doors: dict[str, None] = {}
 
     async def act(self) -> None:
         """Do one thing that a seller does."""
@@ -74,7 +74,7 @@ class Seller:
         if answer.status == 201:
             self._own.append(dict(answer.body))
             if body.get("kind"):
-                await open_gates(self.person, self._market, answer.body["id"])
+                await self._open_door(answer.body["id"])
             self._market.items.append(answer.body["id"])
             del self._market.items[:-MOST]
 
@@ -119,14 +119,28 @@ class Seller:
             order = self.person.chance.choice(paid)
             await self.person.insist("refund", "POST", f"/api/orders/{order}/refund", {"order_id": order})
 
+    async def _open_door(self, item_id: str) -> None:
+        """Make the gates of a new event. At the last ones there are phones that cannot ask."""
+        door = Door()
+        for name in GATES:
+            for _ in range(LOOKS):
+                body = {"item_id": item_id, "name": name}
+                made = await self.person.ask("open gate", "POST", "/api/tickets/gates", body=body)
+                if made.status == 201:
+                    door.gates.append(Gate(item_id, name, made.body["token"]))
+                    self._market.doors[item_id] = door
+                    self._doors[item_id] = None
+                    break
+                await asyncio.sleep(PAUSE)
+        door.phones = [Phone.at(gate, self.person.chance) for gate in door.gates[ONLINE - 1 :]]
+        del door.gates[ONLINE:]
 
-async def open_gates(seller: Person, market: Market, item_id: str) -> None:
-    """Make the gates of a new event."""
-    for name in GATES:
-        for _ in range(LOOKS):
-            body = {"item_id": item_id, "name": name}
-            made = await seller.ask("open gate", "POST", "/api/tickets/gates", body=body)
-            if made.status == 201:
-                market.gates.setdefault(item_id, []).append(made.body["token"])
-                break
-            await asyncio.sleep(PAUSE)
+    async def look_at_doors(self) -> None:
+        """See who was let in at each event, once all phones have sent what they did."""
+        for item_id in self._doors:
+            about, params = {"item_id": item_id}, {"item_id": item_id}
+            for _ in range(TRIES):
+                shown = await self.person.ask("show door", "GET", "/api/tickets/gates", about, params=params)
+                if shown.known:
+                    break
+                await asyncio.sleep(PAUSE)

@@ -6,7 +6,18 @@ from datetime import UTC, datetime
 
 from tests.chaos.end_state import EndState
 from tests.chaos.history import History, Json
-from tests.chaos.ledger import BUYER, SOUK, captured, dispute_of, in_ledger, in_souk, is_settled
+from tests.chaos.ledger import (
+    BUYER,
+    SOUK,
+    captured,
+    dispute_of,
+    in_ledger,
+    in_souk,
+    is_settled,
+    part_in_ledger,
+    part_in_souk,
+    split,
+)
 from tests.chaos.observations import observations
 from tests.chaos.violation import Violation
 
@@ -50,7 +61,7 @@ def paid(end: EndState) -> Iterable[Violation]:
 def sums(end: EndState) -> Iterable[Violation]:
     """What Souk has of a buyer for an order is its price if it is paid, and else only what a failed refund left here.
 
-    The buyer's bank has what is disputed.
+    The buyer's bank has what is disputed. What Souk knows to have gone back as a part is not there.
     """
     now = datetime.fromtimestamp(end.at, UTC)
     balance: Counter[str] = Counter()
@@ -60,10 +71,10 @@ def sums(end: EndState) -> Iterable[Violation]:
         order = end.orders.get(payment["order_id"])
         if order and captured(charge, now):
             if in_ledger(charge, now) == SOUK and not is_settled(payment):
-                balance[order["_id"]] += charge["amount"]
+                balance[order["_id"]] += charge["amount"] - part_in_ledger(charge)
             ours = order["status"] == "paid" and order.get("payment_id") == payment_id
             if payment["status"] == "refund_failed" or (ours and payment["status"] != "disputed"):
-                due[order["_id"]] += order["quantity"] * order["unit_price"]
+                due[order["_id"]] += order["quantity"] * order["unit_price"] - part_in_souk(payment)
             if charge.get("currency") != order["currency"]:
                 yield Violation("sum", order["_id"], f"charge {payment_id} is in {charge.get('currency')}")
     for order_id in end.orders:
@@ -80,6 +91,9 @@ def records(end: EndState) -> Iterable[Violation]:
         truth = in_ledger(charge, now)
         if in_souk(payment) != truth:
             what = f"payment {payment_id} says {payment['status']}, the provider says {truth}"
+            yield Violation("record", payment["order_id"], what)
+        if part_in_souk(payment) != (part := part_in_ledger(charge)):
+            what = f"{part_in_souk(payment)} of payment {payment_id} went back, the provider says {part}"
             yield Violation("record", payment["order_id"], what)
         if payment.get("dispute") != (dispute := dispute_of(charge, now)):
             what = f"the dispute of {payment_id} is {payment.get('dispute')} here and {dispute} at the provider"
@@ -99,10 +113,10 @@ def accounts(end: EndState) -> Iterable[Violation]:
     ours: Counter[tuple[str, str]] = Counter()
     theirs: Counter[tuple[str, str]] = Counter()
     for payment in end.payments.values():
-        ours[payment["currency"], in_souk(payment)] += payment["amount"]
+        ours.update(split(payment["currency"], in_souk(payment), payment["amount"], part_in_souk(payment)))
     for payment_id, payment in end.payments.items():
         charge = end.charges.get(payment_id, payment)
-        theirs[charge["currency"], in_ledger(charge, now)] += charge["amount"]
+        theirs.update(split(charge["currency"], in_ledger(charge, now), charge["amount"], part_in_ledger(charge)))
     for account in sorted(ours.keys() | theirs.keys()):
         if ours[account] != theirs[account]:
             currency, where = account
@@ -117,8 +131,11 @@ def refunds(end: EndState) -> Iterable[Violation]:
     for event in sorted(told, key=lambda e: int(e.body.get("payment_version", 0))):
         payment_id = event.body["payment_id"]
         charged = end.charges.get(payment_id, {}).get("amount", 0)
-        amount = event.body["amount"] if event.subject == "payments.refunded" else -back.get(payment_id, 0)
-        back[payment_id] = back.get(payment_id, 0) + amount
+        if event.subject == "payments.refunded":
+            rest = event.body["amount"] - event.body.get("refunded_before", 0)
+            back[payment_id] = back.get(payment_id, 0) + rest
+        else:
+            back[payment_id] = event.body.get("refunded_amount", 0)
         if back[payment_id] > charged:
             what = f"{back[payment_id]} of payment {payment_id} was refunded, and {charged} was charged"
             yield Violation("refunded twice", end.payments[payment_id]["order_id"], what)
@@ -170,7 +187,7 @@ def nothing_after_no(history: History, end: EndState) -> Iterable[Violation]:
 
 ENDS = {"orders.payment_accepted", "orders.cancelled"}
 
-REFUNDS = {"payments.refunded", "payments.refund_failed"}
+REFUNDS = {"payments.refunded", "payments.partly_refunded", "payments.refund_failed"}
 
 
 def _authorized(charge: Json) -> bool:

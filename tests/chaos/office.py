@@ -20,14 +20,16 @@ DASHBOARD_TIMEOUT = 5.0
 class Operator:
     """Retries and settles refunds that failed, refunds in the dashboard, and learns how disputes end."""
 
-    def __init__(self, person: Person, provider_url: str) -> None:
+    def __init__(self, person: Person, provider_url: str, *, parts: bool) -> None:
+        """With `parts`, some refunds in the dashboard are over a part of the money."""
         self.person = person
+        self._parts = parts
         self._url = provider_url
         self._settled: set[str] = set()
 
     async def act(self) -> None:
         """Do one thing that an operator does, or that the bank of a buyer does."""
-        acts = {self._look_at_trouble: 4, self._refund_in_the_dashboard: 1, self._dispute: 1}
+        acts = {self._look_at_trouble: 4, self._refund_in_the_dashboard: 2, self._dispute: 1}
         [act] = self.person.chance.choices(list(acts), list(acts.values()))
         await act()
 
@@ -53,18 +55,20 @@ class Operator:
         await self._at_the_provider(payment["id"], f"dispute?outcome={self.person.chance.choice(('won', 'lost'))}")
 
     async def _refund_in_the_dashboard(self) -> None:
-        """Refund a charge at the provider, without Souk. Never one that was paid by other means."""
-        if (payment := self._charged()) and payment not in self._settled:
-            await self._at_the_provider(payment, "refund")
+        """Refund a charge at the provider, or a part of it, without Souk. Never one that was paid by other means."""
+        if (payment := self._charged()) and payment["id"] not in self._settled:
+            part = self.person.chance.randint(1, max(1, payment["amount"] // 2))
+            whole = not self._parts or self.person.chance.random() < 0.3
+            await self._at_the_provider(payment["id"], "refund" if whole else f"refund?amount={part}")
 
     async def _dispute(self) -> None:
         """The bank of a buyer takes the money of a charge back."""
         if payment := self._charged():
-            await self._at_the_provider(payment, "dispute?outcome=open")
+            await self._at_the_provider(payment["id"], "dispute?outcome=open")
 
-    def _charged(self) -> str | None:
+    def _charged(self) -> Json | None:
         """A payment that was answered with the news that it is captured."""
-        charged = [o.body["id"] for o in self.person.history.of("pay") if o.status == 201]
+        charged = [o.body for o in self.person.history.of("pay") if o.status == 201]
         return self.person.chance.choice(charged) if charged else None
 
     async def _at_the_provider(self, payment: str, what: str) -> None:

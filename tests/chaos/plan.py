@@ -3,15 +3,17 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 from infra.services import SERVICES
 
 SERVERS = ("mongod", "nats", "redis")
-REPLICAS = tuple(name for service in SERVICES for name in (service.name, f"{service.name}-2"))
-WIRES = tuple(
-    f"{service.name}:{server}" for service in SERVICES for server in ("nats", service.uses) if server is not None
-)
-"""The connections of a service to a server. `people:gateway` are those of all people to the gateway."""
+USES = {name: service.uses for service in SERVICES for name in (service.name, f"{service.name}-2")}
+"""The server that keeps the data of a replica."""
+
+REPLICAS = tuple(USES)
+WIRES = tuple(f"{name}:{server}" for name, used in USES.items() for server in ("nats", used) if server is not None)
+"""The connections of a replica to a server. `people:gateway` are those of all people to the gateway."""
 
 CLOCK_STEPS = {"clock ahead": 5.0, "clock behind": -5.0}
 """Seconds by which a fault sets the clock of a process wrong."""
@@ -19,7 +21,10 @@ CLOCK_STEPS = {"clock ahead": 5.0, "clock behind": -5.0}
 PROVIDER = ("provider", "provider-mongod")
 """The provider and its disk."""
 
-OUTER_WIRES = ("people:gateway", "payments:provider", "provider:gateway")
+OUTER_WIRES = ("people:gateway", "payments:provider", "payments-2:provider", "provider:gateway")
+
+PARTED = (5.0, 25.0)
+"""Seconds of a partition."""
 
 GAPS = (1.5, 4.5)
 """Seconds from one fault to the next."""
@@ -73,10 +78,13 @@ KINDS = {
 """Every kind of fault."""
 
 
-def replicated(mongods: Sequence[str], nats: Sequence[str]) -> dict[str, Kind]:
-    """The kinds of faults where MongoDB and NATS have several members."""
-    wires = (*(f"{service.name}:{member}" for service in SERVICES for member in nats), *OUTER_WIRES)
+def replicated(mongods: Sequence[str], nats: Sequence[str], wired: Sequence[str]) -> dict[str, Kind]:
+    """The kinds of faults where MongoDB and NATS have several members. `wired` are the mongods that have wires."""
+    stores = {name: wired if used == "mongod" else () for name, used in USES.items()}
+    inner = tuple(f"{name}:{member}" for name in REPLICAS for member in (*nats, *stores[name]))
+    wires = (*inner, *OUTER_WIRES)
     members = (*mongods, *nats)
+    ways = tuple(way for cluster in (wired, nats) for way in permutations(cluster, 2))
     more = {
         "kill mongod": Kind(tuple(mongods)),
         "kill nats": Kind(tuple(nats)),
@@ -91,9 +99,12 @@ def replicated(mongods: Sequence[str], nats: Sequence[str]) -> dict[str, Kind]:
         "unreplicated writes": Kind(lasts=(0.5, 4.0), often=2),
         "lag": Kind(lasts=(11.0, 14.0)),
         "step down": Kind(),
-        "lost disk": Kind(tuple(mongods)),
+        "lost disk": Kind(members),
         "full disk": Kind(tuple(nats), (1.0, 3.0)),
         "new leader": Kind(("ORDERS", "PAYMENTS", "ITEMS")),
+        "partition": Kind((*(("primary", *wired) if wired else ()), *nats), PARTED, often=2),
+        "partial partition": Kind(tuple(f"{one}:{other}" for one, other in ways if one < other), PARTED),
+        "one-way partition": Kind(tuple(f"{one}:{other}" for one, other in ways), PARTED),
     }
     return KINDS | more
 

@@ -36,7 +36,14 @@ from payments.cashier import Cashier
 from payments.domain import Payment
 from payments.status import PaymentStatus
 from payments.store import PaymentStore
-from tickets.domain import Booking, Scan, ScanResult
+from tests.chaos.planted_ticket_bugs import (
+    admit_any_generation,
+    admit_without_extras,
+    change_later,
+    read_unsigned,
+)
+from tickets.codes import TicketCodes
+from tickets.domain import Booking
 from tickets.store import BookingStore
 
 BUGS = (
@@ -64,6 +71,8 @@ BUGS = (
     "sweeps local",
     "generation unchecked",
     "scan answered before it is written",
+    "extra admission forgotten",
+    "signature unchecked",
 )
 
 SHORT_GRACE = timedelta(seconds=5)
@@ -248,31 +257,6 @@ async def payment_as_the_primary_has_it(store: PaymentStore, payment_id: str) ->
     return Payment.from_document(document) if document else None
 
 
-right_admit = Booking.admit
-
-
-def admit_any_generation(booking: Booking, unit: int, _: int | None, scan: Scan) -> ScanResult:
-    """Admit with a code of before the ticket was given away."""
-    return right_admit(booking, unit, None, scan)
-
-
-right_change = BookingStore.change
-writing: set[asyncio.Task[Booking]] = set()
-
-
-async def change_later(
-    store: BookingStore, order_id: str, decide: Callable[[Booking], None], *, command: bool = True
-) -> Booking:
-    """Answer a scan by what is stored now, and write it afterwards."""
-    if command:
-        return await right_change(store, order_id, decide)
-    booking = await store.get(order_id)
-    decide(booking)
-    writing.add(task := asyncio.create_task(right_change(store, order_id, decide, command=False)))
-    task.add_done_callback(writing.discard)
-    return booking
-
-
 right_left_behind = common.outbox._left_behind
 
 
@@ -312,6 +296,8 @@ def plant_all() -> None:
     plant(PaymentStore, "find", "local read before ack", payment_as_the_primary_has_it)
     plant(Outbox, "_confirm", "local read before ack", nothing)
     plant(Booking, "admit", "generation unchecked", admit_any_generation)
+    plant(Booking, "admit", "extra admission forgotten", admit_without_extras)
+    plant(TicketCodes, "read", "signature unchecked", read_unsigned)
     plant(BookingStore, "change", "scan answered before it is written", change_later)
     plant(common.outbox, "_left_behind", "sweeps local", left_behind_here)
 

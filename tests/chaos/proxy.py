@@ -1,4 +1,4 @@
-"""A connection that can be cut, slowed down and held: a TCP proxy to a port of 127.0.0.1."""
+"""Connections that can be cut, slowed down and held: TCP proxies to ports of 127.0.0.1."""
 
 import asyncio
 import contextlib
@@ -13,13 +13,11 @@ RESET = struct.pack("ii", 1, 0)
 CHUNK = 65_536
 
 
-class Proxy:
-    """Forwards connections from `port` to the target. `open` and `close` it; `heal` ends every fault."""
+class Wire:
+    """What happens to connections that lead to the target, a port of 127.0.0.1. `heal` ends every fault."""
 
     def __init__(self, target: int) -> None:
-        self.port = free_port()
         self._target = target
-        self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking, self._answering = asyncio.Event(), asyncio.Event()
@@ -31,13 +29,10 @@ class Proxy:
         return len(self._tasks)
 
     async def open(self) -> None:
-        """Start to listen."""
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
+        """Begin; a wire without a port of its own has nothing to begin."""
 
     async def close(self) -> None:
-        """Stop listening and break every connection."""
-        if self._server:
-            self._server.close()
+        """Break every connection."""
         self._break()
         self.heal()
         if self._tasks:
@@ -84,7 +79,8 @@ class Proxy:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             writer.transport.abort()
 
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward a connection until it ends or is broken."""
         task = asyncio.current_task()
         assert task
         self._tasks.add(task)
@@ -101,6 +97,7 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._refusing:
             return
+        await self._asking.wait()
         there_reader, there = await asyncio.open_connection("127.0.0.1", self._target)
         self._writers.add(there)
         both = ((reader, there, self._asking), (there_reader, writer, self._answering))
@@ -124,3 +121,23 @@ class Proxy:
                 await asyncio.sleep(self._delay)
             writer.write(chunk)
             await writer.drain()
+        await flowing.wait()  # Nobody hears of the end of a connection over a wire that is held.
+
+
+class Proxy(Wire):
+    """A wire whose connections come to a port of its own. `open` and `close` it."""
+
+    def __init__(self, target: int) -> None:
+        super().__init__(target)
+        self.port = free_port()
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Start to listen."""
+        self._server = await asyncio.start_server(self.carry, "127.0.0.1", self.port)
+
+    async def close(self) -> None:
+        """Stop listening and break every connection."""
+        if self._server:
+            self._server.close()
+        await super().close()

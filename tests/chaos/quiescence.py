@@ -28,13 +28,14 @@ async def until_quiet(world: World, people: Iterable[str], limit: float) -> list
         database(world.mongo_url("items")) as items,
         database(world.mongo_url("orders")) as orders,
         database(world.mongo_url("payments")) as payments,
+        database(world.mongo_url("tickets")) as tickets,
         database(world.ledger_url) as ledger,
         redis.asyncio.from_url(world.redis_url) as deadlines,
         open_streams(world) as js,
     ):
         ids = {"$in": list(people)}
         while True:
-            busy = [one async for one in _in_databases(auth, items, orders, payments, ids)]
+            busy = [one async for one in _in_databases(auth, items, orders, payments, tickets, ids)]
             busy += [one async for one in _at_the_provider(ledger)]
             busy += [one async for one in _in_streams(js)]
             if waiting := await deadlines.zcard("deadlines"):
@@ -46,7 +47,7 @@ async def until_quiet(world: World, people: Iterable[str], limit: float) -> list
 
 
 async def _in_databases(
-    auth: Database, items: Database, orders: Database, payments: Database, ids: Json
+    auth: Database, items: Database, orders: Database, payments: Database, tickets: Database, ids: Json
 ) -> AsyncIterator[str]:
     unsettled = {"check_at": {"$exists": True}}
     troubled = await payments.payments.distinct("_id", {"buyer_id": ids, "status": {"$in": list(TROUBLE)}})
@@ -57,6 +58,7 @@ async def _in_databases(
         (orders.stock, {"seller_id": ids, **HAS_PENDING}, "stocks have unpublished events"),
         (orders.orders, {"buyer_id": ids, **HAS_PENDING}, "orders have unpublished events"),
         (payments.payments, {"buyer_id": ids, **HAS_PENDING}, "payments have unpublished events"),
+        (tickets.bookings, {"sale.buyer_id": ids, **HAS_PENDING}, "tickets have unpublished events"),
         (orders.orders, {"buyer_id": ids, "status": "awaiting_payment"}, "orders are not settled"),
         (orders.orders, {"buyer_id": ids, **refunding}, "refunds are not done"),
         (payments.payments, {"buyer_id": ids, **unsettled}, "payments are not settled"),

@@ -9,6 +9,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 
 from tests.chaos.chart import chart
+from tests.chaos.faults import FaultResult
+from tests.chaos.ledger import part_in_ledger
 from tests.chaos.run import Run
 from tests.chaos.stock_history import undecided
 from tests.chaos.timeline import timeline_of
@@ -39,6 +41,7 @@ def figures(run: Run) -> dict[str, Any]:
         "late_money": dict(Counter(str(o["late_payment"]) for o in run.end.orders.values() if o.get("late_payment"))),
         "charges": len([charge for charge in run.end.charges.values() if charge.get("captured_at")]),
         "charges_given_back": len([charge for charge in run.end.charges.values() if charge.get("refunded_at")]),
+        "charges_given_back_in_part": len([charge for charge in run.end.charges.values() if part_in_ledger(charge)]),
         "events": len(run.end.events),
         "events_stored_twice": run.end.stored_twice,
         "items_undecided": undecided(run.history, run.end),
@@ -47,8 +50,14 @@ def figures(run: Run) -> dict[str, Any]:
         "faults_in_all": happened.total(),
         "faults_left_out": dict(run.left_out),
         "faults_impossible": len(run.faults) - happened.total(),
+        "notes": [_note(result) for result in run.faults if result.note],
         "violations": _violations(run),
     }
+
+
+def _note(result: FaultResult) -> str:
+    what = f"{result.fault.kind} {result.fault.target}".rstrip()
+    return f"{what}: {result.note}" if result.happened else f"{what}: {result.note.rstrip(': ')}, so it was impossible"
 
 
 def _violations(run: Run) -> list[dict[str, Any]]:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from tests.chaos.availability import available
 from tests.chaos.buying import Buyer
 from tests.chaos.checker import check
+from tests.chaos.doors import Doorkeeper
 from tests.chaos.end_state import EndState, read_end_state
 from tests.chaos.faults import FaultResult, Faults
 from tests.chaos.history import History
 from tests.chaos.market import Market, Seller
 from tests.chaos.office import Operator, grant
 from tests.chaos.people import Person
-from tests.chaos.plan import CLOCK_STEPS, Fault, make_plan
+from tests.chaos.plan import CLOCK_STEPS, REPLICAS, Fault, make_plan
 from tests.chaos.quiescence import until_quiet
 from tests.chaos.reconciliation import audit_violations
 from tests.chaos.violation import Violation
@@ -30,9 +31,9 @@ CALM = 240.0
 SIGN_UPS = 3
 """Sign-ups at a time: hashing a password takes a tenth of a second of a core."""
 
-BUYER_PAUSE = 0.4
-SELLER_PAUSE = 1.6
-OPERATOR_PAUSE = 1.6
+Actor = Buyer | Seller | Operator | Doorkeeper
+
+PAUSES: Mapping[type[Actor], float] = {Buyer: 0.4, Seller: 1.6, Operator: 1.6, Doorkeeper: 0.6}
 """Longest pause of a person between two actions, in seconds."""
 
 
@@ -71,13 +72,20 @@ class Run:
         async with contextlib.AsyncExitStack() as exits:
             step("signing up")
             persons = await self._people(world, exits)
-            operator = Operator(persons.pop(), world.provider_url)
+            operator = Operator(persons.pop(), world.provider_url, parts=world.hears_of_parts)
             await grant(world, operator.person)
             faults = await exits.enter_async_context(Faults.connected(world, self.history, self.seed, self.faults))
             step("trading")
-            await self._trade(persons, operator, faults)
+            market = Market(self.hold_seconds, self.offers, crowd=persons[SELLERS:])
+            sellers = [Seller(person, market) for person in persons[:SELLERS]]
+            doorkeeper = Doorkeeper(self._person(world, "Doors", exits), market.doors)
+            buyers = [Buyer(person, market) for person in persons[SELLERS:]]
+            await self._trade([operator, doorkeeper, *sellers, *buyers], faults)
             step("healing")
             await faults.heal()
+            step("counting at the doors")
+            await doorkeeper.finish()
+            await asyncio.gather(*(seller.look_at_doors() for seller in sellers))
         step("waiting until quiet")
         healed = time.monotonic()
         unsettled = await until_quiet(world, self.history.people, self.quiet_limit)
@@ -89,22 +97,23 @@ class Run:
         self.end.clocks_off = max((abs(CLOCK_STEPS.get(one.fault.kind, 0.0)) for one in self.faults), default=0.0)
         self.violations = check(self.history, self.end, faults.unreadable)
         if len(self.faults) == 1 and self.faults[0].happened:
-            self.violations += available(self.history, self.faults[0].ended)
+            self.violations += available(self.history, _floor_from(self.faults[0]))
         if self.ask_audit:
             self.violations += await audit_violations(world)
 
     async def _people(self, world: World, exits: contextlib.AsyncExitStack) -> list[Person]:
-        persons = []
-        for number in range(self.buyers + SELLERS + 1):
-            persons.append(Person(world.front, self.history, f"P{number}", random.Random(f"{self.seed}/{number}")))
-            exits.push_async_callback(persons[-1].leave)
+        persons = [self._person(world, f"P{number}", exits) for number in range(self.buyers + SELLERS + 1)]
         async with asyncio.TaskGroup() as group:
             for first in range(SIGN_UPS):
                 group.create_task(_sign_up(persons[first::SIGN_UPS]))
         return persons
 
-    async def _trade(self, persons: Sequence[Person], operator: Operator, faults: Faults) -> None:
-        market = Market(self.hold_seconds, self.offers, crowd=persons[SELLERS:])
+    def _person(self, world: World, name: str, exits: contextlib.AsyncExitStack) -> Person:
+        person = Person(world.front, self.history, name, random.Random(f"{self.seed}/{name.removeprefix('P')}"))
+        exits.push_async_callback(person.leave)
+        return person
+
+    async def _trade(self, actors: Sequence[Actor], faults: Faults) -> None:
         self.history.began = time.time()
         until = time.monotonic() + self.seconds
 
@@ -113,11 +122,8 @@ class Run:
 
         async with asyncio.TaskGroup() as group:
             causing = group.create_task(self._cause_faults(faults))
-            group.create_task(_live(operator, OPERATOR_PAUSE, over))
-            for person in persons[:SELLERS]:
-                group.create_task(_live(Seller(person, market), SELLER_PAUSE, over))
-            for person in persons[SELLERS:]:
-                group.create_task(_live(Buyer(person, market), BUYER_PAUSE, over))
+            for one in actors:
+                group.create_task(_live(one, over))
 
     async def _cause_faults(self, faults: Faults) -> None:
         await eventually(self._calm_is_over, seconds=CALM, why=f"{self.calm_orders} orders")
@@ -129,12 +135,18 @@ class Run:
         return self.history.orders >= self.calm_orders
 
 
+def _floor_from(fault: FaultResult) -> float:
+    """A replica that is killed or hangs costs answers until the gateway notices, other faults until they end."""
+    of_a_replica = fault.fault.kind in {"kill service", "pause"} and fault.fault.target in REPLICAS
+    return fault.began if of_a_replica else fault.ended
+
+
 async def _sign_up(persons: Sequence[Person]) -> None:
     for person in persons:
         await person.sign_up()
 
 
-async def _live(one: Buyer | Seller | Operator, pause: float, over: Callable[[], bool]) -> None:
+async def _live(one: Actor, over: Callable[[], bool]) -> None:
     while not over():
         await one.act()
-        await asyncio.sleep(one.person.chance.uniform(0, pause))
+        await asyncio.sleep(one.person.chance.uniform(0, PAUSES[type(one)]))

@@ -100,6 +100,8 @@ def _owed(end: EndState) -> Iterable[tuple[str, str, str | None]]:
     for payment_id, payment in end.payments.items():
         if payment["status"] in MONEY_MOVED:
             yield "payments.captured", payment["order_id"], payment_id
+        if payment["status"] == "captured" and payment.get("refunded_amount"):
+            yield "payments.partly_refunded", payment["order_id"], payment_id
         if payment["status"] in {"refunded", "refund_failed", "disputed", "released", "failed"}:
             yield f"payments.{payment['status']}", payment["order_id"], payment_id
 

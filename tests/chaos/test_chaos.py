@@ -6,6 +6,7 @@ import pytest
 
 from tests.chaos.clocks import library
 from tests.chaos.disks import may_mount
+from tests.chaos.fronts import sources_are_known
 from tests.chaos.plan import Fault
 from tests.chaos.replicated_world import ReplicatedWorld
 from tests.chaos.report import figures
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.servers
 HOLD_SECONDS = 4
 
 
+@pytest.mark.prove
 @pytest.mark.timeout(360)
 async def test_every_promise_is_kept_whatever_fails(tmp_path: Path) -> None:
     await check_run(tmp_path, Run(seed=3, seconds=20, buyers=8, hold_seconds=HOLD_SECONDS), orders=10, kinds=5)
@@ -29,7 +31,11 @@ async def test_every_promise_is_kept_under_every_kind_of_fault(tmp_path: Path) -
 
 @pytest.mark.prove
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("fault", [Fault(5, "kill service", "orders"), Fault(5, "pause", "items", 20)], ids=str)
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(5, "kill service", "orders"), Fault(5, "pause", "items", 20), Fault(5, "pause", "orders-2", 20)],
+    ids=str,
+)
 async def test_a_single_fault_of_a_replica_costs_next_to_no_answers(tmp_path: Path, fault: Fault) -> None:
     run = Run(seed=9, seconds=40, buyers=8, hold_seconds=HOLD_SECONDS, plan=[fault])
 
@@ -108,6 +114,33 @@ PRODUCTION = [
 async def test_every_promise_is_kept_where_servers_have_three_members(tmp_path: Path) -> None:
     run = Run(seed=5, seconds=75, buyers=8, hold_seconds=HOLD_SECONDS, plan=PRODUCTION)
     await check_run(tmp_path, run, orders=40, kinds=7, world=ReplicatedWorld)
+
+
+PARTITIONS = [
+    Fault(2, "partition", "primary", 15),
+    Fault(4, "partition", "nats-1", 15),
+    Fault(24, "one-way partition", "mongod-1:mongod-2", 10),
+    Fault(25, "one-way partition", "nats-2:nats-3", 10),
+    Fault(42, "partial partition", "mongod-2:mongod-3", 10),
+    Fault(43, "partial partition", "nats-1:nats-3", 10),
+    Fault(54, "hold answers", "orders:mongod-1", 8),
+    Fault(55, "cut", "payments-2:mongod-2", 2),
+    Fault(56, "lost disk", "nats-2"),
+]
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not sources_are_known(), reason="only Linux shows whose a connection is")
+async def test_every_promise_is_kept_by_clusters_whose_members_cannot_talk_to_each_other(tmp_path: Path) -> None:
+    run = Run(seed=19, seconds=70, buyers=8, hold_seconds=HOLD_SECONDS, plan=PARTITIONS, least_orders=40)
+
+    await check_run(tmp_path, run, orders=40, kinds=6, world=ReplicatedWorld)
+
+    assert [result.note for result in run.faults if not result.happened] == []
+    notes = {result.fault.target: result.note for result in run.faults if result.fault.kind == "partition"}
+    assert "was deposed by" in notes["primary"]
+    assert notes["nats-1"] == "out of touch: nats-1"
 
 
 async def check_run(

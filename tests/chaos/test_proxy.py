@@ -150,3 +150,46 @@ async def test_nobody_behind_the_wire_breaks_the_connection() -> None:
 
     assert await line.is_broken()
     await wire.close()
+
+
+async def test_nobody_hears_of_the_end_of_a_connection_over_a_wire_that_is_held(wire: Wire) -> None:
+    line = await wire.line()
+    await line.echo(b"one")
+    wire.hold()
+
+    line.writer.close()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(until_none(wire), 0.05)
+    assert wire.connections == 1
+    wire.heal()
+
+    await asyncio.wait_for(until_none(wire), 5)
+
+
+async def test_a_new_connection_over_a_wire_that_is_held_gets_through_once_it_is_healed() -> None:
+    reached = asyncio.Event()
+
+    async def hear(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        writer.close()
+
+    server = await asyncio.start_server(hear, "127.0.0.1", 0)
+    wire = Wire(server.sockets[0].getsockname()[1])
+    await wire.open()
+    wire.hold()
+    line = await wire.line()
+    line.writer.write(b"one")
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(reached.wait(), 0.05)
+    assert not reached.is_set()
+
+    wire.heal()
+
+    await asyncio.wait_for(reached.wait(), 5)
+    await wire.close()
+    server.close()
+
+
+async def until_none(wire: Wire) -> None:
+    while wire.connections:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)

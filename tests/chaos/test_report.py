@@ -23,7 +23,11 @@ def a_run() -> Run:
     history.add(who="bea", kind="place", about=asked, key="k", sent=now - 8, status=None, body="ReadTimeout()")
     history.add(who="bea", kind="place", about=asked, key="k", sent=now - 5, status=201, body={"id": "<o1>"})
     run = Run(seed=7, seconds=10, buyers=1, hold_seconds=5, history=history, end=EndState())
-    run.faults = [FaultResult(Fault(2, "kill mongod", "mongod"), now - 8, now - 7.9, True, "")]
+    run.faults = [
+        FaultResult(Fault(2, "kill mongod", "mongod"), now - 8, now - 7.9, True, ""),
+        FaultResult(Fault(3, "partition", "primary"), now - 7, now - 6.9, True, "mongod-1 was deposed by mongod-2"),
+        FaultResult(Fault(9, "lag"), now - 1, now, False, "TimeoutError: "),
+    ]
     run.violations = [Violation("lost", "<o1>", "an order that was placed is not there")]
     return run
 
@@ -33,10 +37,14 @@ def test_figures_and_timelines_are_in_the_json(tmp_path: Path) -> None:
 
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["operations"] == {"place": {"no answer": 1, "201": 1}}
-    assert report["faults"] == {"kill mongod": 1}
+    assert report["faults"] == {"kill mongod": 1, "partition": 1}
+    assert report["notes"] == [
+        "partition primary: mongod-1 was deposed by mongod-2",
+        "lag: TimeoutError, so it was impossible",
+    ]
     [violation] = report["violations"]
     assert violation["rule"] == "lost"
-    assert [line["who"] for line in violation["timeline"]] == ["fault", "bea"]
+    assert [line["who"] for line in violation["timeline"]] == ["fault", "fault", "bea"]
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_trusts_no_word_of_its_contents(tmp_path: Path) -> None:
@@ -54,7 +62,7 @@ def test_the_picture_is_an_svg_with_each_fault_at_its_time(tmp_path: Path) -> No
 
     picture = ElementTree.parse(tmp_path / "timeline.svg")  # noqa: S314 - our own
     titles = [title.text for title in picture.iter("{http://www.w3.org/2000/svg}title")]
-    assert titles == ["kill mongod mongod, 0.1 s"]
+    assert titles == ["kill mongod mongod, 0.1 s", "partition primary, 0.1 s"]
 
 
 def test_the_history_has_a_line_for_each_operation(tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ class ReloadedGateway(Gateway):
 class UpgradedWorld(World):
     """Servers and the step that provisions the bus are of this revision; services of the one in `older` at first."""
 
+    hears_of_parts = False
+
     def __init__(self, folder: Path, older: Path, *, hold_seconds: int) -> None:
         self._older = older
         super().__init__(folder, hold_seconds=hold_seconds, commands=commands_of(older), say=self._note)

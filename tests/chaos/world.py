@@ -18,7 +18,7 @@ from infra.services import SERVICES, Service
 from tests.chaos.clocks import Clock, library, until_off
 from tests.chaos.disks import SmallDisk, may_mount, until_noticed
 from tests.chaos.plan import CLOCK_STEPS, KINDS, Fault, Kind
-from tests.chaos.proxy import Proxy
+from tests.chaos.proxy import Proxy, Wire
 
 URLS = {"MONGO_URL": "mongod", "NATS_URL": "nats", "REDIS_URL": "redis", "SANDBOX_URL": "provider"}
 
@@ -37,8 +37,11 @@ RETURN_SECONDS = 60.0
 class World(Stack):
     """A stack with proxies, and a provider with a disk of its own.
 
-    `wires` are named `orders:mongod`; `people:gateway` and `provider:gateway` are in front of the gateway.
+    `wires` are named `orders-2:mongod`; `people:gateway` and `provider:gateway` are in front of the gateway.
     """
+
+    hears_of_parts = True
+    """Whether its payments know of refunds of a part of the money."""
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class World(Stack):
 
         With `small_disks`, which root may mount, disks are filled up.
         """
-        self.wires: dict[str, Proxy] = {}
+        self.wires: dict[str, Wire] = {}
         self.clocks: dict[str, Clock] = {}
         self.left_out = dict.fromkeys(CLOCK_STEPS, "there is no libfaketime here") if library() is None else {}
         super().__init__(
@@ -69,7 +72,7 @@ class World(Stack):
             env=env,
             say=say,
         )
-        self.wires[FRONT] = Proxy(self._gateway_port)
+        self._front = self.wires[FRONT] = Proxy(self._gateway_port)
         self.disks: dict[str, SmallDisk] = {}
         if small_disks and may_mount():
             self.disks = {
@@ -86,7 +89,7 @@ class World(Stack):
     @property
     def front(self) -> str:
         """The address for people."""
-        return f"http://127.0.0.1:{self.wires[FRONT].port}"
+        return f"http://127.0.0.1:{self._front.port}"
 
     @property
     def provider_url(self) -> str:
@@ -165,7 +168,9 @@ class World(Stack):
 
     async def _bus_outage(self, fault: Fault) -> None:
         """No service reaches the bus. First its answers are lost: it has stored what nobody knows that it has."""
-        wires = [wire for name, wire in self.wires.items() if ":nats" in name]
+        services = {program.name for program in self.services}
+        ends = {name: name.split(":") for name in self.wires}
+        wires = [self.wires[name] for name, [source, to] in ends.items() if source in services and "nats" in to]
         for wire in wires:
             wire.hold_answers()
         await asyncio.sleep(1)
@@ -213,11 +218,11 @@ class World(Stack):
         disk = MongoServer(self.data_dir / "provider-mongod")
         disk.name = "provider-mongod"
         port = free_port()
-        self.wires[WEBHOOKS] = Proxy(self._gateway_port)
+        webhooks = self.wires[WEBHOOKS] = Proxy(self._gateway_port)
         env = {
             "MONGO_URL": disk.url_for("provider"),
             "WEBHOOK_SECRET": self.keys.password("webhook"),
-            "WEBHOOK_URL": f"http://127.0.0.1:{self.wires[WEBHOOKS].port}/api/payments/webhook",
+            "WEBHOOK_URL": f"http://127.0.0.1:{webhooks.port}/api/payments/webhook",
             "HOST": "127.0.0.1",
             "PORT": str(port),
         }
@@ -229,19 +234,23 @@ class World(Stack):
         program = super()._make_service(service, replica)
         clock = self.clocks[program.name] = Clock(program.folder)
         program.env |= clock.environment()
+        for variable, server in URLS.items():
+            if variable in program.env:
+                program.env[variable] = self._through_wire(program.name, server, program.env[variable])
         return program
 
     def _env(self, service: Service) -> dict[str, str]:
         env = {**RAISED, **super()._env(service)}
         if service.name == "payments":
             env["SANDBOX_URL"] = self.provider_url
-        for variable, server in URLS.items():
-            if variable in env:
-                env[variable] = self._through_proxy(service.name, server, env[variable])
         return env
 
-    def _through_proxy(self, service: str, server: str, url: str) -> str:
-        port = self.servers[server].port
-        wire = self.wires.setdefault(f"{service}:{server}", Proxy(port))
+    def _through_wire(self, source: str, server: str, url: str) -> str:
         # A client that knows the replica set would find the server behind the proxy.
-        return re.sub(rf":{port}\b", f":{wire.port}", url).replace("replicaSet=rs0", "directConnection=true")
+        url = url.replace("replicaSet=rs0", "directConnection=true")
+        return self._lay(f"{source}:{server}", self.servers[server].port, url)
+
+    def _lay(self, name: str, port: int, url: str) -> str:
+        """Lay the wire of this name to a port, and return the URL with the port of the wire."""
+        wire = self.wires[name] = Proxy(port)
+        return re.sub(rf":{port}\b", f":{wire.port}", url)

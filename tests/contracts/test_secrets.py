@@ -13,7 +13,9 @@ PUBLIC = {"jwt_public_keys", "ticket_public_keys", "stripe_publishable_key"}
 
 
 def is_secret(name: str) -> bool:
-    """Whether a setting holds a password or a key; the URLs of servers hold the service's password."""
+    """Whether a setting holds a password or a key; the URLs of servers hold the service's password, a path none."""
+    if name.endswith("_file"):
+        return False
     if name in {"mongo_url", "nats_url", "redis_url"}:
         return True
     return ("secret" in name or "_key" in name) and name not in PUBLIC

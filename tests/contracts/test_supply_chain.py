@@ -1,6 +1,7 @@
 """What a service is made of is written down, and `make scan` finds insecure code, unwanted licences and secrets."""
 
 import json
+import platform
 import re
 import subprocess
 from pathlib import Path
@@ -8,10 +9,25 @@ from pathlib import Path
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from infra.npm_licences import LOCK, allowed, refused
 from infra.secret_scan import MADE_UP, found_in
 from infra.services import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
+
+STATUS = """Package: libssl3t64
+Status: install ok installed
+Architecture: amd64
+Version: 3.5.4-1~deb13u1
+Description: Secure Sockets Layer toolkit - shared libraries
+ Package: of this line nothing is taken
+
+Package: perl
+Status: deinstall ok config-files
+Architecture: amd64
+Version: 5.40.1-6
+"""
+"""As in /var/lib/dpkg/status."""
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -35,12 +51,33 @@ def test_an_sbom_that_breaks_the_schema_is_noticed() -> None:
 
 def test_every_image_has_its_sbom() -> None:
     dockerfile = (ROOT / "infra/docker/Dockerfile").read_text()
-    assert "COPY --from=sbom /build/sbom.json /app/sbom.json" in dockerfile
-    [of_image], [of_make] = (
-        re.findall(r"cyclonedx-py (requirements (?:--[\w-]+ ?)*)", text.replace("\\\n", "").replace("  ", ""))[:1]
-        for text in (dockerfile, MAKEFILE)
-    )
-    assert of_image.split() == of_make.split()
+    images = re.findall(r"FROM scratch AS ([\w-]+)\n(.*?)(?=\nFROM |\Z)", dockerfile, re.DOTALL)
+    assert {name for name, _ in images} == {"service", "backup"}
+    for name, steps in images:
+        [of] = re.findall(r"COPY --from=([\w-]*)sbom /build/sbom.json /app/sbom.json", steps)
+        # What is installed there, and not what is locked: that has packages for other systems and other Pythons, too.
+        assert f"COPY --from={of}dependencies /app/.venv /app/.venv" in steps, name
+        [made] = re.findall(rf"FROM {of}dependencies AS {of}sbom\n(.*?)\n\n", dockerfile, re.DOTALL)
+        assert re.search(r"cyclonedx-py environment .*/app/\.venv/bin/python .*/build/sbom\.py", made, re.DOTALL), name
+
+
+def test_the_sbom_of_an_image_has_all_that_is_in_it(tmp_path: Path) -> None:
+    packages, dpkg = tmp_path / "packages.json", tmp_path / "status"
+    run("cyclonedx-py", "requirements", "--output-reproducible", "-o", packages, ROOT / "requirements/uv.txt")
+    dpkg.write_text(STATUS)
+    text = run("python", ROOT / "infra/docker/sbom.py", packages, dpkg, LOCK).stdout
+
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    found = {one["name"]: one for one in json.loads(text)["components"]}
+    assert "uv" in found
+    assert found["python"]["version"] == platform.python_version()
+    assert found["libssl3t64"]["purl"] == "pkg:deb/debian/libssl3t64@3.5.4-1~deb13u1?arch=amd64"
+    assert "perl" not in found, "dpkg knows it, but it is not there"
+    assert found["@noble/ed25519"]["purl"].startswith("pkg:npm/%40noble/ed25519@")
+    shipped = re.findall(r"node_modules/((?:@[\w-]+/)?[\w.-]+)/", (ROOT / "services/web/build.mjs").read_text())
+    assert shipped
+    assert set(shipped) <= set(found)
+    assert {"axe-core", "lightningcss"} & set(found) == set(), "these test and build the pages"
 
 
 def test_insecure_code_is_found(tmp_path: Path) -> None:
@@ -55,6 +92,18 @@ def test_a_licence_that_nobody_allowed_is_found() -> None:
     refused = run("pip-licenses", "-p", "localstripe")  # GPL; only tests use it
     assert refused.returncode == 1
     assert "GPL" in refused.stdout + refused.stderr
+
+
+def test_a_licence_of_an_npm_package_that_nobody_allowed_is_found() -> None:
+    lock = json.loads(LOCK.read_text())
+    assert refused(lock, allowed()) == []
+    axe = lock["packages"]["node_modules/axe-core"]
+    for licence in ("GPL-3.0-only", "(MIT OR GPL-3.0-only)", None):
+        axe["license"] = licence
+        assert refused(lock, allowed()) == [f"axe-core {axe['version']}: {licence}"]
+    del axe["license"]
+    assert refused(lock, allowed()) == [f"axe-core {axe['version']}: no licence"]
+    assert "infra.npm_licences" in re.search(r"^scan:.*?\n\n", MAKEFILE, re.MULTILINE | re.DOTALL)[0]  # type: ignore[index]
 
 
 def test_a_secret_is_found(tmp_path: Path) -> None:

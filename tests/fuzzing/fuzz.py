@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from infra.documents.__main__ import SERVED
 from infra.services import ROOT
@@ -31,13 +32,13 @@ async def fuzz(url: str, *options: str, token: str | None = None, known: Mapping
     config = CONFIG.read_text()
     if token:
         config += f'\n[auth.openapi.bearer]\nbearer = "{token}"\n'
-    written = CONFIG.with_name(f".{os.getpid()}.toml")
-    written.write_text(config)
     program = Path(sys.executable).parent / "schemathesis"
     arguments = ["run", str(SERVED / "openapi.json"), "--url", url, "--no-color", *options]
     arguments += ["--exclude-path", "/live"]  # Its answer never ends; services/web/tests/test_live.py has it.
     env = {**os.environ, "PYTHONPATH": str(ROOT), "FUZZED_IDS": json.dumps(known or {})}
-    try:
+    with TemporaryDirectory() as folder:  # Not beside CONFIG: `make scan` would find the token.
+        written = Path(folder) / CONFIG.name
+        written.write_text(config)
         process = await asyncio.create_subprocess_exec(
             *(str(program), "--config-file", str(written), *arguments),
             stdout=asyncio.subprocess.PIPE,
@@ -46,8 +47,6 @@ async def fuzz(url: str, *options: str, token: str | None = None, known: Mapping
             cwd=ROOT,
         )
         told, _ = await process.communicate()
-    finally:
-        written.unlink()
     text = told.decode()
     found = re.search(r"(\d[\d,]*) generated", text)
     cases = int(found[1].replace(",", "")) if found else 0

@@ -14,7 +14,7 @@ import payments.consumers
 from common.bus.consumers import Consumers
 from common.bus.envelope import Envelope
 from common.events import EVENTS, Event
-from common.mongo.client import AWAY
+from common.mongo.client import AWAY, Collection, Document
 from common.telemetry import new_cause
 from orders.commands import Command
 from orders.desk import ReservationDesk
@@ -23,8 +23,10 @@ from orders.holds import HoldLimits
 from payments.cashier import Cashier
 from payments.domain import Payment
 from payments.gateways.sandbox import SandboxGateway
-from tests.interleavings.steps import Wires, pause
-from tests.interleavings.stores import MemoryDues, MemoryLedger, MemoryOrders, MemoryPayments, Table
+from tests.interleavings.leases import Lease, LeasedDocuments, Spawned, Worker
+from tests.interleavings.ledger import MemoryLedger
+from tests.interleavings.steps import ACCEPTED, Wires, pause
+from tests.interleavings.stores import MemoryDues, MemoryOrders, MemoryPayments, Table
 from tests.support.clock import Clock
 
 HOLD = timedelta(minutes=15)
@@ -81,6 +83,40 @@ class Waiting:
         self.outcome: list[object] = []
 
 
+class Webhook:
+    """The way from the provider's calls to a cashier. They are signed, and may be lost like any call."""
+
+    cashier: Cashier
+
+    def __init__(self, wires: Wires) -> None:
+        self._wires = wires
+
+    async def post(self, _url: str, *, content: bytes, headers: Mapping[str, str]) -> httpx.Response:
+        """Bring one call. Raises what `Cashier.hear` does, in the place of a status that asks for another try."""
+        await self._wires.call(lambda: None, httpx.ReadTimeout)
+        await self.cashier.receive_webhook(content, headers)
+        await self._wires.call(lambda: None, httpx.ReadTimeout)
+        return httpx.Response(204, request=httpx.Request("POST", "http://souk.test"))
+
+
+class Till:
+    """A process of payments: its cashier, and its share of the leased work on payments and on the provider's calls."""
+
+    def __init__(self, souk: "Souk") -> None:
+        webhook = Webhook(souk.wires)
+        gateway = SandboxGateway(souk.ledger, "secret", "", cast("httpx.AsyncClient", webhook))
+        self.cashier = Cashier(souk.payments, souk.dues, gateway, word_timeout=timedelta())
+        webhook.cashier = self.cashier
+        accepted = (*ACCEPTED, httpx.HTTPError)
+        self.settling = Worker(self.cashier._unsettled, accepted, souk.failed)
+        self.calling = Worker(gateway._webhooks, accepted, souk.failed)
+
+    def restart(self) -> None:
+        """Forget everything, as a process that starts does."""
+        self.settling.restart()
+        self.calling.restart()
+
+
 class Souk:
     """The parts. Made once: `reset` is faster than making them again for each interleaving."""
 
@@ -90,19 +126,24 @@ class Souk:
         self.published: list[Event] = []
         self.moved: list[str] = []
         """The payments whose capture moved money, in order."""
+        self.leased: list[Lease] = []
+        self.failed: list[Exception] = []
+        """Errors that no leased work may have."""
+        self.spawned = Spawned()
         self.orders = MemoryOrders(Table(self._publish), Table(self._publish), self.wires)
-        self.payments = MemoryPayments(Table(self._publish, unique="live_order"), self.wires)
+        payments_table = Table(self._publish, unique="live_order")
+        self.payments = MemoryPayments(payments_table, self._leases(payments_table.documents), self.wires)
         self.dues = MemoryDues(self.wires)
-        self.ledger = MemoryLedger(self.wires, self.moved.append)
-        gateway = SandboxGateway(self.ledger, "secret", "", cast("httpx.AsyncClient", None))
-        self.cashier = Cashier(self.payments, self.dues, gateway, word_timeout=timedelta())
+        charges: dict[str, Document] = {}
+        self.ledger = MemoryLedger(charges, self._leases(charges), self.wires, self.moved.append)
         self.desks = {
             process: Desk(self.orders, HoldLimits(HOLD, per_item=100, total=100, pause=timedelta()))
             for process in DESKS
         }
+        self.tills = {process: Till(self) for process in CASHIERS}
         self.readers = [
             *_bound(orders.consumers.consumers, {p: [self.orders, desk] for p, desk in self.desks.items()}),
-            *_bound(payments.consumers.consumers, {p: [self.dues, self.cashier] for p in CASHIERS}),
+            *_bound(payments.consumers.consumers, {p: [self.dues, t.cashier] for p, t in self.tills.items()}),
         ]
         self.reset(0)
 
@@ -116,9 +157,16 @@ class Souk:
         self.dues.dues.clear()
         self.ledger.charges.clear()
         self.published.clear()
-        self.moved.clear()
-        for desk in self.desks.values():
-            desk.restart()
+        for noted in (self.moved, self.leased, self.failed):
+            noted.clear()
+        for _, work in self.spawned.take():
+            work.close()
+        for process in (*DESKS, *CASHIERS):
+            self.restart(process)
+
+    def restart(self, process: str) -> None:
+        """A process forgets everything, and starts again."""
+        (self.desks[process] if process in self.desks else self.tills[process]).restart()
 
     @property
     def placed(self) -> list[str]:
@@ -132,6 +180,9 @@ class Souk:
     def all_payments(self) -> list[Payment]:
         """Every payment, as it is stored."""
         return [Payment.from_document(d) for d in self.payments.table.documents.values()]
+
+    def _leases(self, documents: dict[str, Document]) -> Collection:
+        return LeasedDocuments(documents, self.wires, self.leased).as_collection()
 
     def _publish(self, envelope: Envelope) -> None:
         self.published.append(EVENTS[envelope.subject].model_validate_json(envelope.body))

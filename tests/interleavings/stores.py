@@ -1,4 +1,4 @@
-"""The stores of orders and payments, and the sandbox's ledger, over tables in memory.
+"""The stores of orders and payments, over tables in memory.
 
 Everything but the input and output is the real class: what a change is, when it is tried again and when it is refused.
 The tables keep the promises of MongoDB that the stores rely on: a write is guarded by the version that was loaded, a
@@ -24,17 +24,12 @@ from orders.stock import Stock
 from orders.store import OrderStore, Pair, Session, hold_of
 from payments.domain import Payment
 from payments.due import Due
-from payments.gateways.port import GatewayRefused, GatewayTimeout
-from payments.gateways.sandbox_store import SandboxLedger
 from payments.store import DueStore, PaymentStore
 from tests.interleavings.steps import Wires, pause
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Aggregate)
 Publish = Callable[[Envelope], None]
-
-NOWHERE = cast("Collection", None)
-"""In the place of a collection that nothing reads or writes."""
 
 
 class Room(Relay):
@@ -44,6 +39,11 @@ class Room(Relay):
 
     def check_room(self) -> None:
         """Do nothing: there is always room."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """None."""
+        return 0
 
 
 @dataclass
@@ -192,12 +192,11 @@ def _snapshot(session: Session) -> Snapshot:
 
 
 class MemoryPayments(PaymentStore):
-    """Payments in a table."""
+    """Payments in a table. Those that are due are leased from a collection over the same documents."""
 
-    collection = NOWHERE
-
-    def __init__(self, table: Table, wires: Wires) -> None:
+    def __init__(self, table: Table, leased: Collection, wires: Wires) -> None:
         self.table = table
+        self.collection = leased
         self._outbox = MemoryOutbox(table, wires)
         self._waiting = {}
 
@@ -224,75 +223,3 @@ class MemoryDues(DueStore):
                 self.dues[due.id] = due
 
         await self._wires.call(keep_newer, AutoReconnect)
-
-
-class MemoryLedger(SandboxLedger):
-    """The provider's ledger. `moving` is called with each charge at the moment when its capture is asked for."""
-
-    def __init__(self, wires: Wires, moving: Callable[[str], None]) -> None:
-        self.collection = NOWHERE
-        self.charges: dict[str, Document] = {}
-        self._wires = wires
-        self._moving = moving
-
-    async def add(self, charge: Document) -> Document:
-        def insert() -> Document:
-            if charge["_id"] in self.charges:
-                return dict(self.charges[charge["_id"]])
-            self.charges[charge["_id"]] = dict(charge)
-            return charge
-
-        return await self._wires.call(insert, GatewayTimeout)
-
-    async def find(self, payment_id: str) -> Document | None:
-        await pause()
-        found = self.charges.get(payment_id)
-        return dict(found) if found else None
-
-    async def capture(
-        self,
-        payment_id: str,
-        now: datetime,
-        disputed_at: datetime | None = None,  # noqa: ARG002
-    ) -> Document:
-        def take() -> Document:
-            charge = self._charge(payment_id)
-            agreed = charge.get("authorized_at")
-            if agreed and agreed <= now and not charge.get("ended") and not charge.get("captured_at"):
-                self._moving(payment_id)
-                charge["captured_at"] = now
-            return dict(charge)
-
-        return await self._wires.call(take, GatewayTimeout)
-
-    async def end(self, payment_id: str, reason: str, now: datetime) -> Document:
-        return await self._wires.call(lambda: self.end_now(payment_id, reason, now), GatewayTimeout)
-
-    def end_now(self, payment_id: str, reason: str, now: datetime) -> Document:
-        """End a charge of which nothing is captured."""
-        charge = self._charge(payment_id)
-        captured = charge.get("captured_at")
-        if not captured or captured > now:
-            charge["captured_at"] = None
-            charge.setdefault("ended", reason)
-        return dict(charge)
-
-    async def refund(
-        self,
-        payment_id: str,
-        now: datetime,
-        fails_at: datetime | None = None,  # noqa: ARG002
-    ) -> Document | None:
-        def give_back() -> Document | None:
-            charge = self._charge(payment_id)
-            if not (charge.get("captured_at") and charge["captured_at"] <= now):
-                return None
-            charge.setdefault("refunded_at", now)
-            return dict(charge)
-
-        return await self._wires.call(give_back, GatewayTimeout)
-
-    def _charge(self, payment_id: str) -> Document:
-        if payment_id not in self.charges:
-            raise GatewayRefused(f"there is no charge for payment {payment_id}")
-        return self.charges[payment_id]

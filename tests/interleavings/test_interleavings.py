@@ -9,20 +9,24 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from common.events import CancelReason
+from common.events import CancelReason, DisputeStatus
+from common.leased_work import LeasedWork
+from common.mongo.client import Document
 from orders.domain import LatePayment, Order, OrderStatus
 from orders.stock import Stock
 from payments.cashier import Cashier
 from payments.domain import Payment
+from payments.refunds import Refundable
 from payments.status import PaymentStatus
+from tests.interleavings.course import Broken, model_time
 from tests.interleavings.souk import Souk
 from tests.interleavings.stores import Table
-from tests.interleavings.world import Broken, Interleaving, model_time
+from tests.interleavings.world import Interleaving
 
 FEW = range(2_000)
 SHARDS, EACH = 10, 10_000
@@ -44,7 +48,7 @@ def souk() -> Iterator[Souk]:
         yield souk
 
 
-def assert_all_hold(souk: Souk, seeds: Iterable[int], ended: Callable[[], object] = lambda: None) -> None:
+def assert_all_hold(souk: Souk, seeds: Iterable[int], ended: Callable[[Interleaving], object] = str) -> None:
     """Run the interleavings of these seeds. Of those that break a rule, show the shortest."""
     broken: list[tuple[int, int, str]] = []
     for seed in seeds:
@@ -53,7 +57,7 @@ def assert_all_hold(souk: Souk, seeds: Iterable[int], ended: Callable[[], object
             interleaving.run()
         except Broken as error:
             broken.append((len(interleaving.log), seed, str(error)))
-        ended()
+        ended(interleaving)
     if broken:
         _, seed, text = min(broken)
         pytest.fail(f"{len(broken)} interleavings break a rule, the shortest is {seed}: {text}", pytrace=False)
@@ -62,20 +66,27 @@ def assert_all_hold(souk: Souk, seeds: Iterable[int], ended: Callable[[], object
 def test_no_interleaving_breaks_a_rule_and_together_they_reach_every_end(souk: Souk) -> None:
     seen: set[object] = set()
 
-    def note() -> None:
+    def note(interleaving: Interleaving) -> None:
         for order in souk.all_orders():
             seen.update((order.status, order.cancel_reason, order.late_payment))
-        seen.update((payment.status, payment.method) for payment in souk.all_payments())
+        for payment in souk.all_payments():
+            seen.update(((payment.status, payment.method), payment.dispute, payment.before_dispute))
+            seen.add(("tried again", payment.status) if payment.refund_attempt else None)
+            seen.add("settled" if payment.settled_by else None)
+            seen.add("a part" if payment.part_refunded else None)
+        seen.add("outlived" if interleaving.outlived else None)
 
     assert_all_hold(souk, FEW, note)
 
     ends: set[object] = {*OrderStatus, *LatePayment, *CancelReason}
     # Nobody withdraws here, and an operator cancels as a buyer does.
     assert ends - seen == {OrderStatus.AWAITING_PAYMENT, CancelReason.WITHDRAWN, CancelReason.OPERATOR}
+    assert {*DisputeStatus, "settled", "a part", ("tried again", PaymentStatus.REFUNDED), "outlived"} <= seen
+    assert {PaymentStatus.CAPTURED, PaymentStatus.REFUND_DUE} <= seen  # before a dispute
     card, bank = "pm_card_visa", "pm_bank"
     by_method = {(card, status) for status in ("captured", "refunded", "released", "failed")}
     assert by_method | {(bank, status) for status in ("captured", "refunded")} <= {
-        (method, str(status)) for status, method in (one for one in seen if isinstance(one, tuple))
+        (str(method), str(status)) for status, method in (one for one in seen if isinstance(one, tuple))
     }
 
 
@@ -118,7 +129,7 @@ def accept_in_silence(payment: Payment, now: datetime, cause: dict[str, Any] | N
         accepted(payment, now, cause)
 
 
-def refund_and_keep_the_units(order: Order, stock: Stock, payment_id: str) -> None:
+def refund_and_keep_the_units(order: Order, stock: Stock, payment_id: str, payment_version: int) -> None:
     if payment_id == order.payment_id:
         order.status = OrderStatus.REFUNDED
 
@@ -135,7 +146,68 @@ def write_unguarded(table: Table, aggregate: object) -> None:
     """Check nothing."""
 
 
+async def lease_unguarded(leased: LeasedWork, document: Document, now: datetime) -> None:
+    stored = await leased._collection.find({leased._due_field: {"$exists": True}}).sort(leased._due_field).to_list()
+    newest = [
+        {**document, leased._due_field: one[leased._due_field]} for one in stored if one["_id"] == document["_id"]
+    ]
+    for one in newest:
+        await lease(leased, one, now)
+
+
+async def lease_without_end(leased: LeasedWork, document: Document, now: datetime) -> None:
+    await lease(leased, document, now + timedelta(days=365))
+
+
+def ignore_the_failure(payment: Refundable, reason: str, now: datetime) -> None:
+    """Do nothing."""
+
+
+def retry_under_the_old_key(payment: Refundable, now: datetime, by: str, cause: dict[str, Any] | None = None) -> None:
+    refund_again(payment, now, by, cause)
+    payment.refund_attempt = 0
+
+
+def settle_and_check(payment: Refundable, by: str, reason: str) -> None:
+    settle_refund(payment, by, reason)
+    payment.status, payment.check_at = PaymentStatus.REFUND_DUE, payment.in_trouble_since
+    payment.refund_attempt += 1
+
+
+def believe_old_news(order: Order, payment_id: str, payment_version: int, failure: str | None) -> None:
+    if payment_id == order.payment_id:
+        order.refund_failure = failure
+
+
+def count_only_the_whole(
+    payment: Refundable, reason: str, failures: int, now: datetime, *, returned: bool, amount: int = 0
+) -> None:
+    note_refunds(payment, reason, failures, now, returned=returned, amount=0)
+
+
+def refund_during_a_dispute(
+    payment: Refundable, reason: str, now: datetime, cause: dict[str, Any] | None = None
+) -> None:
+    owe_refund(payment, reason, now, cause)
+    if payment.before_dispute is PaymentStatus.REFUND_DUE:
+        payment.status, payment.before_dispute, payment.check_at = PaymentStatus.REFUND_DUE, None, now
+
+
+def win_and_forget(payment: Refundable, dispute: DisputeStatus, reason: str, now: datetime, opened_at: int = 0) -> None:
+    before = payment.dispute
+    disputed(payment, dispute, reason, now, opened_at)
+    if dispute is DisputeStatus.WON and before is not DisputeStatus.WON:
+        payment.check_at = None
+
+
+def never_decided(payment: Refundable, dispute: DisputeStatus, reason: str, now: datetime, opened_at: int = 0) -> None:
+    if payment.dispute is None:
+        disputed(payment, dispute, reason, now, opened_at)
+
+
 authorize, accepted = Payment.authorize, Payment.accepted
+lease, refund_again, settle_refund = LeasedWork._lease, Refundable.refund_again, Refundable.settle_refund
+note_refunds, owe_refund, disputed = Refundable.note_refunds, Refundable.owe_refund, Refundable.disputed
 
 BUGS = {
     "an accepted order expires": Bug(Order, "expire", expire_the_accepted, "did not keep its units|are taken"),
@@ -144,8 +216,18 @@ BUGS = {
     "a late failure is not said again": Bug(Payment, "accepted", accept_in_silence, "rest|never ended"),
     "refunded units stay taken": Bug(Order, "refunded", refund_and_keep_the_units, "units are taken"),
     "a rejected payment is kept": Bug(Cashier, "give_back", forget_to_give_back, "does not pay|rest|never ended"),
-    "what is due is not found again": Bug(Payment, "_check", never_look, "never ended"),
-    "a write is not guarded": Bug(Table, "check", write_unguarded, "units"),
+    "what is due is not found again": Bug(Payment, "_check", never_look, "never ended|stays open"),
+    "a write is not guarded": Bug(Table, "check", write_unguarded, "units|said two things"),
+    "a lease is not guarded": Bug(LeasedWork, "_lease", lease_unguarded, "perhaps leased to another"),
+    "a lease does not end": Bug(LeasedWork, "_lease", lease_without_end, "rest"),
+    "a refund that failed is not heard of": Bug(Refundable, "refund_failed", ignore_the_failure, "the provider says"),
+    "a refund is retried under its old key": Bug(Refundable, "refund_again", retry_under_the_old_key, "where it was"),
+    "a settled refund is made too": Bug(Refundable, "settle_refund", settle_and_check, "the provider says"),
+    "old news of a refund counts": Bug(Order, "_note_refund", believe_old_news, "reads that the refund failed"),
+    "a part that went back is not seen": Bug(Refundable, "note_refunds", count_only_the_whole, "the provider says"),
+    "what a bank has is refunded": Bug(Refundable, "owe_refund", refund_during_a_dispute, "the provider says"),
+    "a won dispute forgets a refund": Bug(Refundable, "disputed", win_and_forget, "never ended"),
+    "a decided dispute stays open": Bug(Refundable, "disputed", never_decided, "the provider says"),
 }
 
 

@@ -1,7 +1,8 @@
 """Every operation of the API, called as everybody who may and who may not: docs/authorization.md says what they get."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import httpx
@@ -10,14 +11,13 @@ import pytest_asyncio
 
 from common.http.sessions import COOKIE, OPERATOR
 from common.ids import new_id
+from infra.local.commands.running import run_as
 from infra.local.stack.stack import Stack
 from infra.services import ROOT
-from tests.support.authenticator import Authenticator
-from tests.support.calls import API, DOCUMENT, PICTURE, call
+from tests.support.calls import API, DOCUMENT, call
 from tests.support.forgeries import bad_tokens
+from tests.support.market import Market
 from tests.support.people import People, Person
-from tests.support.sessions import Tokens
-from tests.support.shopping import becomes, ok, pay, place, sell
 from tests.support.waiting import eventually
 
 TABLE = ROOT / "docs/authorization.md"
@@ -69,107 +69,6 @@ def test_every_operation_has_a_row() -> None:
     assert not set(ROWS) - set(API), f"{TABLE.name} has operations that are no more: {set(ROWS) - set(API)}"
 
 
-class Market:
-    """People, and things that belong to `owner`, made when an operation asks for them."""
-
-    def __init__(self, people: People, owner: Person, seller: Person, operator: Person, site: str) -> None:
-        self.site = site
-        self.people, self.owner, self.seller, self.operator = people, owner, seller, operator
-        self._makers: Mapping[str, Callable[[], Awaitable[str]]] = {
-            "item_id": lambda: sell(owner, 9),
-            "picture_id": self._picture,
-            "order_id": self._order,
-            "payment_id": self._payment,
-            "session_id": self._session,
-            "passkey_id": self._passkey,
-            "ticket_id": self._ticket,
-            "gate_id": self._gate,
-        }
-
-    async def known(self, operation: str) -> dict[str, str]:
-        """What stands for the parameters and fields of this operation."""
-        found = {"size": "small", "email": f"{new_id()}@souk.test", "new_email": f"{new_id()}@souk.test"}
-        if operation == "POST /api/orders":
-            return found | {"item_id": await sell(self.seller, 9)}
-        if operation == "POST /api/orders/{order_id}/refund":
-            return found | {"order_id": await self._sale()}
-        if operation == "POST /api/payments":
-            return found | {"order_id": await self._order()}
-        if operation.endswith(("/api/tickets/gates", "/api/tickets/attendees")):
-            return found | {"item_id": await self._event(self.owner)}
-        if operation == "GET /api/tickets/pdf":
-            return found | {"order_id": (await self._ticket()).partition("-")[0]}
-        for name in re.findall(r"{(\w+)}", operation):
-            if name in self._makers:
-                found[name] = await self._makers[name]()
-        if "picture_id" in found:
-            found["item_id"] = self._pictured
-        if operation.startswith("GET /api/audit/") and found.keys() & {"order_id", "payment_id", "item_id"}:
-            await self._until_audit_knows(operation, found)
-        return found
-
-    async def _order(self) -> str:
-        return str((await place(self.owner, await sell(self.seller, 9)))["id"])
-
-    async def _payment(self) -> str:
-        return str((await pay(self.owner, await self._order()))["id"])
-
-    async def _sale(self) -> str:
-        order_id = str((await place(self.seller, await sell(self.owner, 9)))["id"])
-        await pay(self.seller, order_id)
-        await becomes(self.seller, order_id, "paid")
-        return order_id
-
-    async def _picture(self) -> str:
-        self._pictured = await sell(self.owner, 9)
-        path, headers = f"/api/items/{self._pictured}/pictures", {"Content-Type": "image/png"}
-        item = ok(await self.owner.http.post(path, content=PICTURE, headers=headers), 201)
-        return str(item["pictures"][0]["id"])
-
-    async def _session(self) -> str:
-        sessions = (await self.owner.http.get("/api/users/sessions")).json()
-        return str(next(one["id"] for one in sessions if one["current"]))
-
-    async def _passkey(self) -> str:
-        http, device = self.owner.http, Authenticator(self.site)
-        options = ok(await http.post("/api/users/passkeys/options"))
-        body = {"credential": device.create(options), "name": "Phone"}
-        return str(ok(await http.post("/api/users/passkeys", json=body), 201)["id"])
-
-    async def _event(self, seller: Person) -> str:
-        body = {"title": "A concert", "price": 4500, "currency": "EUR", "quantity": 9, "kind": "event"}
-        body |= {"starts_at": "2027-05-01T18:00:00Z"}
-        item_id = str(ok(await seller.http.post("/api/items", json=body), 201)["id"])
-
-        async def known() -> bool:
-            answer = await seller.http.get("/api/tickets/gates", params={"item_id": item_id})
-            return answer.status_code == 200
-
-        await eventually(known, 30, why=f"tickets does not know {item_id}")
-        return item_id
-
-    async def _ticket(self) -> str:
-        order_id = str((await place(self.owner, await self._event(self.seller)))["id"])
-        await pay(self.owner, order_id)
-
-        async def issued() -> list[dict[str, str]]:
-            answer = await self.owner.http.get("/api/tickets", params={"order_id": order_id})
-            return list(answer.json())
-
-        [ticket] = await eventually(issued, 30, why=f"order {order_id} has no ticket")
-        return ticket["id"]
-
-    async def _gate(self) -> str:
-        body = {"item_id": await self._event(self.owner), "name": "North door"}
-        return str(ok(await self.owner.http.post("/api/tickets/gates", json=body), 201)["id"])
-
-    async def _until_audit_knows(self, operation: str, known: Mapping[str, str]) -> None:
-        async def told() -> bool:
-            return (await self.operator.http.request(**call(operation, known))).status_code == 200
-
-        await eventually(told, 30, why=f"audit does not know {known}")
-
-
 @pytest_asyncio.fixture
 async def people(stack: Stack) -> AsyncIterator[People]:
     """People at `stack`."""
@@ -196,10 +95,13 @@ async def with_account(name: str, people: People, stack: Stack, *roles: str) -> 
     """Somebody whom auth knows; the same one each time, since a network signs up only so many people a minute."""
     if (stack.url, name) not in _accounts:
         _accounts[stack.url, name] = await people.signed_up(name)
+        if OPERATOR in roles:
+            account = _accounts[stack.url, name]
+            assert await asyncio.to_thread(run_as, "auth", "auth.grant", account.user.email, stack=stack) == 0
+            assert (await account.http.post("/api/users/refresh")).status_code == 200
     known = _accounts[stack.url, name]
     user = known.user.model_copy(update={"roles": roles})
     http = await people.anybody()
-    http.headers.update(Tokens(stack.keys.private_key).headers(user) if roles else {})
     http.cookies.update(known.http.cookies)
     return Person(user, http)
 

@@ -105,6 +105,7 @@ async def test_who_deletes_their_account_is_forgotten_everywhere_and_their_order
     assert (await mail(thora.http, EMAIL, "Quittung"))["to"] == EMAIL
     await pay(thora, paying, "pm_bank")
     visit = await offered_ticket(thora, sid)
+    gate = await gate_of_her_own(thora)
 
     # Until now they are where they are needed, and in no stream or file: so the search can find something.
     found = await market.traces()
@@ -125,7 +126,8 @@ async def test_who_deletes_their_account_is_forgotten_everywhere_and_their_order
     assert (taken_along["account"]["name"], taken_along["account"]["email"]) == (NAME, EMAIL)
     assert {order["id"] for order in taken_along["orders"]} == {paid, held, paying, visit}
     assert {sale["id"] for sale in taken_along["sales"]} == {sold, wanted}
-    assert [item["title"] for item in taken_along["items"]] == ["A lamp"]
+    assert {item["title"] for item in taken_along["items"]} == {"A lamp", "A reading"}
+    assert [(one["name"], one["item_id"]) for one in taken_along["gates"]] == [("Garden", gate["item_id"])]
     assert {payment["order_id"] for payment in taken_along["payments"]} == {paid, paying, visit}
     assert {(mail["kind"], mail["to"]) for mail in taken_along["mails"]} >= {("email_changed", FIRST_EMAIL)}
     assert [session["device"] for session in taken_along["sessions"]] == ["Firefox, Linux"]
@@ -142,6 +144,9 @@ async def test_who_deletes_their_account_is_forgotten_everywhere_and_their_order
     assert await sale_becomes(sid, paid, "paid") == {"status": "paid", "buyer_name": None}
     left = await eventually(lambda: withdrawn(bea, lamp), why="what they sell is withdrawn")
     assert (left["seller_name"], left["seller_id"]) == (None, thora.user.id)
+    assert (await withdrawn(bea, gate["item_id"]) or {}).get("seller_name") is None
+    sign = ok(await bea.http.post("/api/tickets/gates/sign", json={"gate": gate["token"]}))
+    assert sign["name"] == "Garden", "whoever has paid for a place comes in"
     await pay(bea, wanted)  # A hold that somebody else had is kept.
     await becomes(bea, wanted, "paid")
     assert (await order(bea, sold))["status"] == "paid"
@@ -159,6 +164,7 @@ async def test_who_deletes_their_account_is_forgotten_everywhere_and_their_order
     assert ok(await thora.http.get("/api/orders"))["items"] == []
 
 
+@pytest.mark.prove
 async def test_events_of_revisions_that_named_people_bring_nobody_back_and_are_unnamed(market: Market) -> None:
     thora = await moved_in(market)
     assert (await thora.http.request("DELETE", "/api/users/me", json=PASSWORD)).status_code == 204
@@ -192,6 +198,19 @@ async def offered_ticket(holder: Person, seller: Person) -> str:
     ok(await holder.http.post(f"/api/tickets/{ticket['id']}/transfer", json={"email": FRIEND}))
     assert "A concert" in (await mail(holder.http, FRIEND, "Ein Ticket"))["text"]
     return str(order_id)
+
+
+async def gate_of_her_own(seller: Person) -> Json:
+    """Open a gate of a new event, which tickets may know a moment later."""
+    reading = {"title": "A reading", "description": "", "price": 900, "currency": "EUR", "quantity": 2, "kind": "event"}
+    begins = (datetime.now(UTC) + timedelta(days=9)).isoformat()
+    item = ok(await seller.http.post("/api/items", json={**reading, "starts_at": begins, "timezone": "UTC"}), 201)
+
+    async def opened() -> Json | None:
+        answer = await seller.http.post("/api/tickets/gates", json={"item_id": item["id"], "name": "Garden"})
+        return dict(answer.json()) if answer.status_code == 201 else None
+
+    return await eventually(opened, why="there is a gate")
 
 
 async def shows_seller(anybody: Person, item_id: str, name: str) -> bool:

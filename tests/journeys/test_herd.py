@@ -29,6 +29,7 @@ async def units(db: Database, item: str) -> tuple[int, int]:
 
 
 @pytest.mark.servers
+@pytest.mark.prove
 async def test_never_more_is_held_and_sold_than_there_is(tmp_path: Path) -> None:
     chance = random.Random(11)  # noqa: S311 - the same sale every time
     async with (

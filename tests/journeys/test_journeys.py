@@ -5,6 +5,7 @@ import json
 from collections import Counter
 
 import nats
+import pytest
 import redis.asyncio
 
 from infra.bus import PROVISIONER
@@ -54,6 +55,7 @@ async def test_what_is_not_paid_goes_back_on_sale(hasty_people: People) -> None:
     await leaves(buyer, item, 5)
 
 
+@pytest.mark.prove
 async def test_holds_end_on_time_even_if_redis_is_emptied(hasty_people: People, hasty_stack: Stack) -> None:
     seller, buyer = await hasty_people.new("Sid"), await hasty_people.new("Bea")
     item = await sell(seller, 10)

@@ -69,8 +69,15 @@ async def test_password_and_address_are_changed_by_who_knows_the_password(people
     assert asked.status_code == 202
     token = token_in(await mail(ada.http, new_email, "Confirm your new address"))
     assert (await ada.http.post("/api/users/email/confirm", json={"token": token})).status_code == 204
-    assert new_email in (await mail(ada.http, email, "Your address was changed"))["text"]
+    told = await mail(ada.http, email, "Your address was changed")
+    assert new_email in told["text"]
+    assert "/account/email/undo?token=" in told["text"]
     assert ok(await ada.http.post("/api/users/refresh"))["email"] == new_email
+
+    undone = await ada.http.post("/api/users/email/undo", json={"token": token_in(told)})
+    assert undone.status_code == 204
+    assert token_in(await mail(ada.http, email, "Choose a new password"))
+    assert (await ada.http.post("/api/users/refresh")).status_code == 401
 
 
 async def test_a_sale_is_told_to_the_buyer_in_their_language(people: People) -> None:

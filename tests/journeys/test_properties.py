@@ -209,6 +209,7 @@ def is_of(delivery: Delivery, order_id: str, handler: str) -> bool:
     return getattr(delivery.event, "order_id", "") == order_id and delivery.handler.__name__ == handler
 
 
+@pytest.mark.prove
 @given(st.lists(st.sampled_from(PLANS), min_size=1, max_size=3), st.data())
 async def test_where_nothing_competes_every_order_of_delivery_ends_the_same(
     parts: Parts, plans: list[Plan], draw: st.DataObject

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from hashlib import sha256
 
@@ -23,8 +23,18 @@ ASKED = {
     "payments": "/api/payments",
     "audit": "/api/audit/dead-letters",
     "items": f"/api/items/{new_id()}",
+    "notifications": "/api/notifications/mails",
+    "tickets": "/api/tickets",
+    "web": "/api/users/me/export",
 }
 """What only those with a session get, by service. Of items it is asked with DELETE."""
+
+FOR_OPERATORS = {
+    "auth": "/api/users/operators",
+    "payments": "/api/payments/trouble",
+    "audit": "/api/audit/dead-letters",
+}
+"""What only operators get, by service."""
 
 CALLS = (("GET", "/api/orders"), ("GET", "/api/users/sessions"), ("POST", "/api/users/refresh"))
 
@@ -47,16 +57,16 @@ async def people(replicated: Stack) -> AsyncIterator[People]:
         yield People(replicated, exits)
 
 
-async def answers(stack: Stack, token: str) -> dict[str, tuple[int, str | None]]:
-    """What every replica of every service answers to the holder of an access token, by its name."""
+async def answers(stack: Stack, token: str, asked: Mapping[str, str] = ASKED) -> dict[str, tuple[int, str | None]]:
+    """What every replica of every service that is asked answers to the holder of an access token, by its name."""
     headers = {"Authorization": f"Bearer {token}"}
-    programs = {program.name: program for program in stack.services if program.name.partition("-")[0] in ASKED}
+    programs = {program.name: program for program in stack.services if program.name.partition("-")[0] in asked}
     async with httpx.AsyncClient(headers=headers) as client:
 
         async def ask(name: str) -> tuple[int, str | None]:
             service = name.partition("-")[0]
             method = "DELETE" if service == "items" else "GET"
-            answer = await client.request(method, f"http://127.0.0.1:{programs[name].port}{ASKED[service]}")
+            answer = await client.request(method, f"http://127.0.0.1:{programs[name].port}{asked[service]}")
             body = answer.json()
             return answer.status_code, body.get("code") if isinstance(body, dict) else None
 
@@ -73,7 +83,8 @@ async def test_an_ended_session_is_refused_by_every_replica_of_every_service(rep
     ada = await people.signed_up()
     token = ada.http.cookies["session"]
     before = await answers(replicated, token)
-    assert {"auth", "auth-2", "orders", "orders-2", "items", "payments", "audit"} == set(before)
+    replicas = {"auth", "auth-2", "orders", "orders-2", "items", "payments", "audit", "notifications", "tickets", "web"}
+    assert set(before) == replicas
     assert {status for status, _ in before.values()} == {200, 403, 404}
 
     assert (await ada.http.post("/api/users/signout")).status_code == 204
@@ -111,6 +122,28 @@ async def test_a_role_that_was_taken_away_is_refused_and_a_new_one_comes_with_a_
     assert await operators_only(403, "operator_only")
 
 
+async def test_a_right_that_an_operator_takes_away_is_refused_by_every_replica(
+    replicated: Stack, people: People
+) -> None:
+    ola, bo = await people.signed_up("Ola"), await people.signed_up("Bo")
+    await grant(replicated, ola)
+    await ola.http.post("/api/users/refresh")
+    given = await ola.http.post("/api/users/operators", json={"email": bo.user.email})
+    assert given.status_code == 201, given.text
+    await bo.http.post("/api/users/refresh")
+    token = bo.http.cookies["session"]
+    before = await answers(replicated, token, FOR_OPERATORS)
+    assert before == dict.fromkeys(("auth", "auth-2", "payments", "audit"), (200, None))
+
+    assert (await ola.http.delete(f"/api/users/operators/{bo.user.id}")).status_code == 204
+
+    async def refused() -> bool:
+        return set((await answers(replicated, token, FOR_OPERATORS)).values()) == {(401, "session_ended")}
+
+    await eventually(refused, WITHIN)
+
+
+@pytest.mark.prove
 @pytest.mark.servers
 async def test_a_new_signing_key_logs_nobody_out(replicated: Stack, people: People) -> None:
     persons = [await people.signed_up(name) for name in ("Ada", "Bob", "Cleo")]

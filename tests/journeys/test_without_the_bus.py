@@ -11,6 +11,7 @@ import pytest_asyncio
 from infra.local.stack.stack import Stack
 from tests.support.people import People
 from tests.support.shopping import Json, ok, place, sell
+from tests.support.stacks import away
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.servers
@@ -44,32 +45,28 @@ async def test_without_the_bus_souk_still_sells_and_promises_only_what_it_keeps(
     seller, buyer = await at_stack.new("Sid"), await at_stack.new("Bea")
     item = await sell(seller, 5)
     await place(buyer, item)
-    own_stack.supervisors["nats"].release()
-    await own_stack.servers["nats"].kill()
+    async with away(own_stack, "nats"):
 
-    async def noticed() -> bool:
-        bus = [(await readiness(own_stack, name))[1] for name in SERVE_WITHOUT_THE_BUS]
-        return all(b == {"answers": False, "needed": False} for b in bus)
+        async def noticed() -> bool:
+            bus = [(await readiness(own_stack, name))[1] for name in SERVE_WITHOUT_THE_BUS]
+            return all(b == {"answers": False, "needed": False} for b in bus)
 
-    await eventually(noticed)
-    assert [(await readiness(own_stack, name))[0] for name in SERVE_WITHOUT_THE_BUS] == [200] * 6
-    assert await readiness(own_stack, "expiration") == (503, {"answers": False, "needed": True})
-    for _ in range(30):  # longer than the gateway needs to notice, too
-        ok(await buyer.http.get(f"/api/items/{item}"))
-        assert (await buyer.http.get(f"/items/{item}")).status_code == 200
-        assert ok(await buyer.http.get("/api/users/currentuser"))["current_user"]
-        ok(await buyer.http.get("/api/payments"))
-        ok(await buyer.http.get("/api/orders"))
-    await place(buyer, item)
+        await eventually(noticed)
+        assert [(await readiness(own_stack, name))[0] for name in SERVE_WITHOUT_THE_BUS] == [200] * 6
+        assert await readiness(own_stack, "expiration") == (503, {"answers": False, "needed": True})
+        for _ in range(30):  # longer than the gateway needs to notice, too
+            ok(await buyer.http.get(f"/api/items/{item}"))
+            assert (await buyer.http.get(f"/items/{item}")).status_code == 200
+            assert ok(await buyer.http.get("/api/users/currentuser"))["current_user"]
+            ok(await buyer.http.get("/api/payments"))
+            ok(await buyer.http.get("/api/orders"))
+        await place(buyer, item)
 
-    withdrawn = ok(await seller.http.delete(f"/api/items/{item}"))
-    assert (withdrawn["status"], withdrawn["in_effect"]) == ("withdrawn", False)
-    cookie = {"Cookie": seller.http.headers["Authorization"].replace("Bearer ", "session=")}
-    assert "Your last change takes effect in a moment" in (await seller.http.get("/my/items", headers=cookie)).text
-    await place(buyer, item)  # it was not promised that there would be none
-
-    await own_stack.servers["nats"].start()
-    await own_stack.ready()
+        withdrawn = ok(await seller.http.delete(f"/api/items/{item}"))
+        assert (withdrawn["status"], withdrawn["in_effect"]) == ("withdrawn", False)
+        cookie = {"Cookie": seller.http.headers["Authorization"].replace("Bearer ", "session=")}
+        assert "Your last change takes effect in a moment" in (await seller.http.get("/my/items", headers=cookie)).text
+        await place(buyer, item)  # it was not promised that there would be none
 
     async def in_effect() -> bool:
         return bool(ok(await buyer.http.get(f"/api/items/{item}"))["in_effect"])
@@ -93,11 +90,10 @@ async def test_once_a_withdrawal_is_in_effect_nobody_orders(own_stack: Stack, at
 ROUTES = ("/api/users/currentuser", "/api/items", "/api/orders", "/api/payments")
 
 
+@pytest.mark.prove
 async def test_without_its_database_a_service_says_when_to_try_again(own_stack: Stack, at_stack: People) -> None:
     buyer = await at_stack.new("Ben")
-    own_stack.supervisors["mongod"].release()
-    await own_stack.servers["mongod"].kill()
-    try:
+    async with away(own_stack, "mongod"):
 
         async def noticed() -> bool:
             return (await readiness(own_stack, "items"))[0] == 503
@@ -105,8 +101,5 @@ async def test_without_its_database_a_service_says_when_to_try_again(own_stack: 
         await eventually(noticed)
         for _ in range(3):  # the gateway notices, too: the last requests find no replica that is ready
             answers = await asyncio.gather(*(buyer.http.get(route, timeout=30) for route in ROUTES))
-            away = [answer for answer in answers if answer.status_code != 200]
-            assert [(answer.status_code, answer.headers.get("retry-after")) for answer in away] == [(503, "1")] * 3
-    finally:
-        await own_stack.servers["mongod"].start()
-        await own_stack.ready()
+            refused = [answer for answer in answers if answer.status_code != 200]
+            assert [(answer.status_code, answer.headers.get("retry-after")) for answer in refused] == [(503, "1")] * 3

@@ -2,10 +2,12 @@
 
 import base64
 import copy
+from pathlib import Path
 
 import pytest
 
 from common.settings import DEVELOPMENT
+from infra.k8s.chart import Chart
 from tests.k8s.objects import Objects, render_all
 
 PROVIDERS = {
@@ -41,3 +43,11 @@ def secrets(rendered: dict[str, Objects]) -> Objects:
     for name, keys in PROVIDERS.items():
         found.one("Secret", name)["data"] |= keys
     return found
+
+
+@pytest.fixture(scope="session")
+def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The chart as it is released."""
+    folder = tmp_path_factory.mktemp("chart") / "souk"
+    Chart().write(folder)
+    return folder

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -50,8 +51,9 @@ def _of_service(name: str, pod: Pod, objects: Objects, secrets: Objects) -> Iter
         yield f"{name} needs {missing}"
     if not required <= set(variables):
         return
+    given: dict[str, Any] = {variable.lower(): value for variable, value in variables.items() if variable in wanted}
     try:
-        kind(**{variable.lower(): value for variable, value in variables.items() if variable in wanted})
+        kind(**given)
     except ValidationError as error:
         yield f"{name} would not start: {error}"
     for variable, value in variables.items():

@@ -3,7 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+from tests.k8s.away import ANNOTATION
 from tests.k8s.objects import Object, Objects
+
+ERRORS, DEFAULT_BACKEND = f"{ANNOTATION}custom-http-errors", f"{ANNOTATION}default-backend"
+TRAEFIK = "prod with gateway-api by traefik"
 
 Mutation = tuple[str, str, Callable[[Objects], Any], str]
 
@@ -50,6 +54,21 @@ def _route(objects: Objects, service: str) -> Object:
     *_, found = [path["backend"]["service"] for path in paths if path["backend"]["service"]["name"] == service]
     backend: Object = found
     return backend
+
+
+def _annotations(objects: Objects) -> Object:
+    found: Object = objects.one("Ingress", "souk")["metadata"]["annotations"]
+    return found
+
+
+def _errors(objects: Objects, name: str) -> Object:
+    found: Object = objects.one("Middleware", name)["spec"]["errors"]
+    return found
+
+
+def _rules(objects: Objects) -> list[Object]:
+    found: list[Object] = objects.one("HTTPRoute", "souk")["spec"]["rules"]
+    return found
 
 
 def _in_conf(objects: Objects, file: str, old: str, new: str) -> None:
@@ -188,6 +207,12 @@ MUTATIONS: list[Mutation] = [
         lambda o: _without(o, "NetworkPolicy", "provision-to-bus"),
         "('provision', 'nats', 'TCP', 4222) is needed and not allowed",
     ),
+    (
+        "network",
+        "prod with archive",
+        lambda o: _without(o, "NetworkPolicy", "audit-mongo-from-archive"),
+        "('archive', 'audit-mongo', 'TCP', 27017) is needed and not allowed",
+    ),
     ("bus", "prod", lambda o: o.one("StatefulSet", "nats")["spec"].update(replicas=1), "the bus has 1"),
     (
         "databases",
@@ -267,6 +292,28 @@ MUTATIONS: list[Mutation] = [
         "('payments', '203.0.113.7', 'TCP', 443) is needed and not allowed",
     ),
     ("network", "prod", lambda o: _policy(o, "bus-members")["ingress"].pop(0), "('nats', 'nats', 'TCP', 6222)"),
+    ("away", "dev", lambda o: _annotations(o).pop(ERRORS), "lets the gateway's own 502 pass"),
+    ("away", "dev", lambda o: _annotations(o).update({ERRORS: "502,503,504"}), "replaces the 503 of a service"),
+    ("away", "prod", lambda o: _annotations(o).update({ERRORS: "502,504"}), "replaces a 502 by a 500"),
+    ("away", "dev", lambda o: _annotations(o).pop(DEFAULT_BACKEND), "nobody answers in place of others"),
+    (
+        "away",
+        "prod",
+        lambda o: _annotations(o).update({DEFAULT_BACKEND: "web"}),
+        "web answers in place of others and is",
+    ),
+    ("away", "prod", lambda o: o.one("Deployment", "away")["spec"].update(replicas=1), "has one pod"),
+    ("away", "dev", lambda o: _without(o, "Deployment", "away"), "away answers in place of others and has no pods"),
+    ("away", TRAEFIK, lambda o: _errors(o, "away-api").update(query="/{status}/page"), "/api/users has"),
+    ("away", TRAEFIK, lambda o: _rules(o)[-1].pop("filters"), "/ has [] and not the page"),
+    ("away", TRAEFIK, lambda o: _errors(o, "away-page")["status"].append("503"), "replaces the 503 of a service"),
+    ("schema", TRAEFIK, lambda o: _errors(o, "away-page").update(statuses=["502"]), "statuses"),
+    (
+        "network",
+        "dev",
+        lambda o: o.one("Deployment", "away")["spec"]["template"]["metadata"]["labels"].pop("routed"),
+        "('traefik', 'away', 'TCP', 8000) is needed and not allowed",
+    ),
     ("routes", "dev", lambda o: _route(o, "orders").update(name="order"), "leads to order:8000"),
     ("routes", "dev", lambda o: _route(o, "web").update(port={"number": 80}), "leads to web:80"),
     ("routes", "dev", lambda o: _route(o, "items").update(name="orders"), "sends /api/items to orders"),

@@ -57,7 +57,7 @@ def allowed(objects: Objects) -> set[Edge]:
 def expected(objects: Objects) -> set[Edge]:
     """The edges that the code needs, by its routes, settings and events, and those of the cluster itself."""
     tcp = set[tuple[str, str, int]]()
-    tcp |= {(controller, service, 8000) for controller in CONTROLLERS for service in routed()}
+    tcp |= {(controller, service, 8000) for controller in CONTROLLERS for service in (*routed(), "away")}
     tcp |= {(client, "nats", 4222) for client in (*on_the_bus(), "provision")}
     for service in NAMES:
         fields = fields_of(service)
@@ -77,7 +77,10 @@ def expected(objects: Objects) -> set[Edge]:
         tcp |= {("prometheus", pod.name, 9216) for pod in objects.pods if pod.kind == "MongoDBCommunity"}
     for pod in (pod for pod in objects.pods if pod.kind == "MongoDBCommunity"):
         tcp |= {(pod.name, pod.name, 27017), *((pod.name, API_SERVER.name, port) for port in (443, 6443))}
-    if any(objects.of("CronJob")):
+    jobs = {one["metadata"]["name"] for one in objects.of("CronJob")}
+    if "archive" in jobs:
+        tcp |= {("archive", "nats", 4222), ("archive", "audit-mongo", 27017)}
+    if "backup" in jobs:
         tcp |= {(job, INTERNET.name, 443) for job in ("backup", "restore", "restore-drill")}
         for job in ("backup", "restore"):
             tcp |= {(job, "nats", 4222)}

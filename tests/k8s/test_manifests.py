@@ -10,6 +10,7 @@ import pytest
 
 from infra.services import ROOT
 from tests.k8s import promises, servers
+from tests.k8s.away import away
 from tests.k8s.environment import environment
 from tests.k8s.mutations import MUTATIONS
 from tests.k8s.network import network
@@ -37,6 +38,7 @@ CHECKS: dict[str, Check] = {
             servers.databases,
             network,
             routes,
+            away,
         )
     },
 }

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from tests.k8s import availability, production
+from tests.k8s.inside import inside
+from tests.k8s.inside_http import services_inside
 from tests.k8s.objects import VARIANTS, Objects
 from tests.k8s.production_mutations import cases
 
@@ -20,6 +22,8 @@ CHECKS: dict[str, Callable[[Objects], Iterator[str]]] = {
         production.databases,
         production.kept,
         production.encrypted,
+        inside,
+        services_inside,
         production.released,
         production.watched,
         production.contained,

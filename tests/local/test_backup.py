@@ -15,11 +15,12 @@ import pytest
 import pytest_asyncio
 
 from audit.reconciliation.checker import reconcile
+from common.bus.address import connected_to
 from common.mongo.client import Document, database
 from infra.local.backup.archive import Manifest, NoBackup, files_in
 from infra.local.backup.create import back_up
 from infra.local.backup.restore import restore
-from infra.local.backup.stream_snapshots import CHUNK, connected_to, load_streams, save_streams
+from infra.local.backup.stream_snapshots import CHUNK, load_streams, save_streams
 from infra.local.backup.write_lock import writes_locked
 from infra.local.stack.program import passed_on
 from infra.local.stack.stack import Stack
@@ -55,6 +56,7 @@ async def contents(stack: Stack, service: str, collection: str) -> list[Document
 
 
 @pytest.mark.servers
+@pytest.mark.prove
 async def test_a_backup_under_load_is_consistent_and_lives_on_elsewhere(tmp_path: Path) -> None:
     over = asyncio.Event()
     async with Stack(tmp_path / "first", hold_seconds=10) as first, AsyncExitStack() as exits:
@@ -122,12 +124,12 @@ async def test_a_stream_larger_than_one_chunk_comes_back(tmp_path: Path) -> None
     for bus in (first, second):
         await bus.start()
     try:
-        async with connected_to(first.url) as client:
+        async with connected_to(first.url, "test") as client:
             await client.jetstream().add_stream(name="ORDERS", subjects=["orders.>"])
             for event in events:
                 await client.jetstream().publish("orders.placed", event)
             saved = await save_streams(client, tmp_path / "streams", quietly)
-        async with connected_to(second.url) as client:
+        async with connected_to(second.url, "test") as client:
             await load_streams(client, tmp_path / "streams", saved, quietly)
             restored = [await client.jetstream().get_msg("ORDERS", number) for number in range(1, 6)]
     finally:

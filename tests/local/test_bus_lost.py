@@ -22,7 +22,10 @@ from tests.support.waiting import eventually
 
 STOCK = 5_000
 
-CARDS = ("pm_card_visa", "pm_card_visa", "pm_card_duplicate", "pm_card_slow", "pm_card_late", "pm_card_declined")
+CARDS = (
+    *("pm_card_visa", "pm_card_visa", "pm_card_duplicate", "pm_card_slow", "pm_card_late", "pm_card_declined"),
+    *("pm_bank", "pm_bank_late", "pm_card_disputed", "pm_card_refund_fails"),
+)
 
 
 @dataclass
@@ -95,7 +98,9 @@ async def check_all_is_well(trade: Trade) -> None:
     """Every order ends, the books balance, and Souk works as before."""
     await eventually(trade.all_ended, 120)
     report = await reconcile(trade.stack.nats_url("audit"), trade.stack.mongo_url("audit"), grace=60)
-    assert report.violations == []
+    # Open disputes and refunds that failed are for operators, as they were before.
+    left = [one for one in report.violations if not one.expected.startswith("an operator settles ")]
+    assert left == []
     assert report.counts["orders"] > 20
     buyer = await trade.people.new("Bea")
     later = await place(buyer, trade.item)
@@ -125,12 +130,15 @@ async def _reached(trade: Trade, count: int) -> bool:
 
 
 @pytest.mark.servers
+@pytest.mark.prove
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("audit_behind", [False, True], ids=["audit knew", "audit was behind"])
 async def test_a_bus_that_lost_everything_is_filled_again(tmp_path: Path, audit_behind: bool) -> None:
     await lose_everything(tmp_path / "souk", 1, buyers=3, paid=20, audit_behind=audit_behind)
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(600)
 @pytest.mark.servers
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_under_load_too(tmp_path: Path, seed: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from bson import decode_all, encode
 
+from common.bus.address import connected_to
 from common.bus.provision import provision
 from common.bus.streams import EVERY_STREAM
 from common.mongo.client import database
@@ -22,7 +23,6 @@ from infra.local.backup.create import own_servers
 from infra.local.backup.drill import drill
 from infra.local.backup.remote import fetched, send
 from infra.local.backup.restore import restore
-from infra.local.backup.stream_snapshots import connected_to
 from infra.local.stack.program import passed_on
 from infra.local.stack.stack import Stack
 from infra.servers.mongo import MongoServer
@@ -74,7 +74,7 @@ async def test_no_stream_has_an_event_whose_write_the_databases_lack(storage: Ob
     second = Stack(tmp_path / "second")
     restored_mongo, restored_bus = own_servers(second)
     async with running(restored_mongo, restored_bus):
-        async with connected_to(second.nats_url("backup")) as client:
+        async with connected_to(second.nats_url("backup"), "test") as client:
             published = (await client.jetstream().stream_info("ORDERS")).state.messages
         found = {}
         for name in ("orders", "payments"):
@@ -87,7 +87,7 @@ async def test_no_stream_has_an_event_whose_write_the_databases_lack(storage: Ob
 async def write_and_publish(mongo: MongoServer, bus: NatsServer, counted: list[int], over: asyncio.Event) -> None:
     """Write a number to two databases, then publish it, over and over."""
     async with (
-        connected_to(bus.url) as client,
+        connected_to(bus.url, "test") as client,
         database(mongo.url_for("orders")) as orders,
         database(mongo.url_for("payments")) as payments,
     ):
@@ -114,6 +114,7 @@ async def running(*servers: Child) -> AsyncIterator[None]:
         yield
 
 
+@pytest.mark.prove
 @pytest.mark.servers
 async def test_a_cluster_is_restored_where_it_is_empty_and_never_over_data(
     storage: ObjectStorage, tmp_path: Path
@@ -138,7 +139,7 @@ async def test_a_cluster_is_restored_where_it_is_empty_and_never_over_data(
     async with running(mongo, bus, empty, unused):
         for url in (bus.url, unused.url):
             await provision(url, durables())
-        async with connected_to(bus.url) as client, database(mongo.url_for("orders")) as orders:
+        async with connected_to(bus.url, "test") as client, database(mongo.url_for("orders")) as orders:
             await client.jetstream().publish("orders.counted", b"")
             await orders.numbers.insert_many([{"_id": number} for number in range(2_500)])
         servers = {"MONGO_URL": mongo.url_for("SERVICE"), "NATS_URL": bus.url}
@@ -158,7 +159,7 @@ async def test_a_cluster_is_restored_where_it_is_empty_and_never_over_data(
         assert "database orders: 2500 documents" in said
         await provision(unused.url, durables())  # finds all as it should be
 
-        async with connected_to(unused.url) as client, database(empty.url_for("orders")) as orders:
+        async with connected_to(unused.url, "test") as client, database(empty.url_for("orders")) as orders:
             assert await orders.numbers.count_documents({}) == 2_500
             streams = {info.config.name: info.state.messages for info in await client.jetstream().streams_info()}
         assert streams == {name: 1 if name == "ORDERS" else 0 for name in EVERY_STREAM}

@@ -11,6 +11,7 @@ import pytest
 from audit.reconciliation import checker
 from audit.reconciliation.findings import Rule
 from common.clock import now
+from common.http.sessions import OPERATOR
 from common.mongo.client import database
 from common.projections import Projection
 from infra.local.commands import rebuild, reconcile
@@ -18,7 +19,8 @@ from infra.local.stack.program import passed_on
 from infra.local.stack.stack import Stack
 from infra.services import ROOT
 from tests.support.people import People
-from tests.support.shopping import becomes, money, pay, place, sell
+from tests.support.shopping import Json, becomes, money, ok, pay, place, sell
+from tests.support.waiting import eventually
 
 
 async def violations_of(stack: Stack, *ids: str) -> set[Rule]:
@@ -38,6 +40,7 @@ async def run(module: str, *arguments: str, **variables: str) -> tuple[int | Non
     return program.returncode, output.decode()
 
 
+@pytest.mark.prove
 async def test_records_stay_consistent_whatever_people_do_and_damage_is_found_and_repaired(
     hasty_stack: Stack, hasty_people: People
 ) -> None:
@@ -82,6 +85,38 @@ async def test_records_stay_consistent_whatever_people_do_and_damage_is_found_an
     async with database(hasty_stack.mongo_url("payments")) as payments:
         await payments.sandbox_charges.update_one({"_id": rejected["id"]}, {"$set": {"refunded_at": now()}})
     assert await violations_of(hasty_stack, *ids) == set()
+
+
+async def test_an_operator_refunds_the_rest_after_a_part_went_back_at_the_provider_and_the_books_balance(
+    hasty_stack: Stack, hasty_people: People
+) -> None:
+    seller, buyer = [await hasty_people.new(name) for name in ("Sid", "Bea")]
+    operator = await hasty_people.new("Ola", OPERATOR)
+    order = await place(buyer, await sell(seller, 1))
+    await pay(buyer, order["id"], "pm_card_partly_refunded")
+    part = order["total"] // 3
+
+    async def partly() -> Json | None:
+        [payment] = await money(buyer, order["id"], "captured")
+        return payment if payment.get("refunded_amount") == part else None
+
+    payment = await eventually(partly)
+    assert (await becomes(buyer, order["id"], "paid"))["payment_id"] == payment["id"]
+    assert await violations_of(hasty_stack, order["id"], payment["id"]) == set()
+
+    ok(await operator.http.post(f"/api/orders/{order['id']}/refund"), 202)
+
+    await becomes(buyer, order["id"], "refunded")
+    await money(buyer, order["id"], "refunded")
+    async with database(hasty_stack.mongo_url("payments")) as payments:
+        charge = await payments.sandbox_charges.find_one({"_id": payment["id"]})
+    assert charge
+    assert charge["part_refunded"] == part
+    assert charge["refunded_at"]
+    assert await violations_of(hasty_stack, order["id"], payment["id"]) == set()
+    story = ok(await operator.http.get(f"/api/audit/orders/{order['id']}"))["story"]
+    told = [line["fields"] for line in story if line["subject"] in {"payments.partly_refunded", "payments.refunded"}]
+    assert [(said.get("refunded_amount"), said["refunded_before"]) for said in told] == [(part, 0), (None, part)]
 
 
 def test_every_projection_is_listed() -> None:

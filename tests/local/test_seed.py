@@ -66,6 +66,7 @@ async def stock(api: Api) -> list[int]:
 
 @pytest.mark.timeout(400)  # some 60 passwords are hashed and 32 pictures drawn, on a machine that may be busy
 @pytest.mark.servers
+@pytest.mark.prove
 async def test_a_seeded_souk_has_orders_in_every_state_and_nothing_is_made_twice(seeded: Stack) -> None:
     async with httpx.AsyncClient(base_url=seeded.url, timeout=30) as client:
         api = Api(client)
@@ -82,6 +83,7 @@ async def test_a_seeded_souk_has_orders_in_every_state_and_nothing_is_made_twice
 
 
 @pytest.mark.servers
+@pytest.mark.prove
 async def test_the_seed_makes_an_operator_who_can_open_the_operators_pages(seeded: Stack) -> None:
     async with httpx.AsyncClient(base_url=seeded.url, timeout=30) as client:
         operator = await Api(client).sign_in(OPERATOR.name, OPERATOR.email, PASSWORD)
@@ -91,6 +93,7 @@ async def test_the_seed_makes_an_operator_who_can_open_the_operators_pages(seede
 
 
 @pytest.mark.servers
+@pytest.mark.prove
 async def test_a_seeded_souk_says_whom_to_sign_in_as(seeded: Stack) -> None:
     lines = "\n".join(await next_steps(seeded))
     assert "make seed PORT" not in lines

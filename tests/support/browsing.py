@@ -55,7 +55,7 @@ async def hasty_opened(chromium: Browser, hasty_stack: Stack) -> AsyncIterator[O
         yield open_page
 
 
-@pytest.fixture(params=[{}, PHONE], ids=["desktop", "phone"])
+@pytest.fixture(params=[{}, pytest.param(PHONE, marks=pytest.mark.prove)], ids=["desktop", "phone"])
 def size(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The options of a browser on a desktop, and of one on a phone."""
     options: dict[str, Any] = request.param
@@ -103,7 +103,8 @@ async def opening(chromium: Browser, stack: Stack, *others: str) -> AsyncIterato
 
         yield open_page
     # A test may be about a document that is refused; and a stream that breaks is opened again.
-    assert [c for c in problems if c[0] not in documents and "/live" not in c[0]] == []
+    left = [c for c in problems if c[0] not in documents and "/live" not in c[0]]
+    assert not left, left
 
 
 async def signed_up(page: Page, name: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+from types import ModuleType
 
 import pytest
 
@@ -31,8 +32,8 @@ class Clock:
         self.now += by
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Meanwhile, the services read the time from this clock."""
+    def shown(self, *more: ModuleType) -> Iterator[None]:
+        """Meanwhile, the services and these modules read the time from this clock."""
         clock = self
 
         class Told(datetime):
@@ -41,6 +42,6 @@ class Clock:
                 return clock.now.astimezone(tz)
 
         with pytest.MonkeyPatch.context() as patch:
-            for module in READERS:
+            for module in (*READERS, *more):
                 patch.setattr(module, "datetime", Told)
             yield

@@ -1,8 +1,9 @@
 """Which tests start servers, and which run in the same process when pytest uses several (`-n auto`).
 
-Every process has servers of its own. A whole stack takes ten seconds of a core to start, so all tests that share one
-run in one process. Every other test goes to the process that is free next. The processes know the fixtures of the
-tests, but the one that distributes them does not collect any: it reads the groups from a file.
+Every process has servers of its own. A whole stack takes seconds of a core to start, so all tests of a folder that
+share one run in one process, and so do all tests of a module that share something of the module. Every other test goes
+to the process that is free next. The processes know the fixtures of the tests, but the one that distributes them does
+not collect any: it reads the groups from a file.
 """
 
 import json
@@ -24,7 +25,7 @@ STACKS = (
 """Fixtures that start several services and that tests share."""
 
 SHARED = (*STACKS, "localstripe", "rendered", "_trio")
-"""Fixtures that are too expensive for more than one process. A test may use several: the first one counts."""
+"""Fixtures that are too expensive for more than one process of a folder. Of several, the first one counts."""
 
 SERVERS = {*STACKS, "localstripe", "_mongo", "_trio", "_nats", "_redis", "mongo_server", "nats_server", "redis_server"}
 """Fixtures that start a server, or that a test uses to start one."""
@@ -90,12 +91,20 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def groups_of(items: Sequence[pytest.Item]) -> dict[str, str]:
     """Return the groups by node id."""
-    groups = {}
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        if group := next((name for name in SHARED if name in fixtures), None):
-            groups[item.nodeid] = group
-    return groups
+    return {item.nodeid: group for item in items if (group := _group_of(item))}
+
+
+def _group_of(item: pytest.Item) -> str | None:
+    fixtures = getattr(item, "fixturenames", ())
+    if name := next((name for name in SHARED if name in fixtures), None):
+        return f"{name} {item.path.parent}"
+    return item.nodeid.partition("::")[0] if _shares_with_its_module(item) else None
+
+
+def _shares_with_its_module(item: pytest.Item) -> bool:
+    """Whether a fixture is made once for the module: by itself, each test would make it again."""
+    defined = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
+    return any(definitions[-1].scope == "module" for definitions in defined.values())
 
 
 @pytest.fixture(autouse=True)

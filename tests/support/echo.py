@@ -1,7 +1,11 @@
-"""A stand-in for a service: `python -m tests.support.echo NAME` reports its name, its requests and its environment."""
+"""A stand-in for a service: `python -m tests.support.echo NAME` reports its name, its requests and its environment.
+
+With TLS_CERT_FILE and TLS_KEY_FILE it listens with TLS, as a service does.
+"""
 
 import json
 import os
+import ssl
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -31,5 +35,15 @@ class Echo(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
+def main() -> None:
+    """Serve until the process ends."""
+    server = ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Echo)
+    if certificate := os.environ.get("TLS_CERT_FILE"):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, os.environ["TLS_KEY_FILE"])
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.serve_forever()
+
+
 if __name__ == "__main__":
-    ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Echo).serve_forever()
+    main()

@@ -1,13 +1,21 @@
 """Fixtures for every test: real servers, one of each kind for a test process, and sessions that services accept."""
 
+import asyncio
+import os
 import re
-from collections.abc import AsyncIterator, Callable
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
 import pytest_asyncio
+from httpx._transports import default
+from nats.js import JetStreamContext
 
 from common.bus.provision import provision
+from common.bus.streams import EVERY_STREAM, stream_config
 from common.ids import new_id
 from common.mongo.client import Database, database
 from infra.servers.mongo import MongoServer
@@ -15,11 +23,27 @@ from infra.servers.mongo_trio import MongoTrio
 from infra.servers.nats import NatsServer
 from infra.servers.redis import RedisServer
 from tests.support.bus import Events, ProvisionedNats
+from tests.support.memory import memory_folder
+from tests.support.people import TRUST
 from tests.support.servers import server_url
 from tests.support.sessions import Tokens
 
 REPLICATED_TIMEOUT = 3.0
 """Seconds that a call waits for the majority where tests keep it away on purpose."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _authorities_read_once() -> Iterator[None]:
+    """Let clients without a TLS context of their own share one: else httpx reads 140 authorities for each of them."""
+    plain = default.create_ssl_context  # type: ignore[attr-defined]
+
+    def shared(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+        usual = verify is True and cert is None and not os.environ.keys() & {"SSL_CERT_FILE", "SSL_CERT_DIR"}
+        return TRUST if usual else plain(verify=verify, cert=cert, trust_env=trust_env)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(default, "create_ssl_context", shared)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -46,15 +70,22 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Redis
     return lambda: RedisServer(tmp_path_factory.mktemp("redis"))
 
 
+@pytest.fixture(scope="session")
+def _shared_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the servers that the tests of this process share."""
+    with memory_folder(tmp_path_factory.mktemp("shared")) as folder:
+        yield folder
+
+
 @pytest_asyncio.fixture(scope="session")
-async def _mongo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with server_url("MONGO_URL", lambda: MongoServer(tmp_path_factory.mktemp("mongo"))) as url:
+async def _mongo(_shared_data: Path) -> AsyncIterator[str]:
+    async with server_url("MONGO_URL", lambda: MongoServer(_shared_data / "mongo")) as url:
         yield url
 
 
 @pytest_asyncio.fixture(scope="session")
-async def _trio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MongoTrio]:
-    trio = MongoTrio(tmp_path_factory.mktemp("trio"))
+async def _trio(_shared_data: Path) -> AsyncIterator[MongoTrio]:
+    trio = MongoTrio(_shared_data / "trio")
     await trio.start()
     yield trio
     await trio.stop()
@@ -75,14 +106,14 @@ async def replicated_db(mongo_trio: MongoTrio) -> AsyncIterator[Database]:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def _nats(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with server_url("NATS_URL", lambda: NatsServer(tmp_path_factory.mktemp("nats"))) as url:
+async def _nats(_shared_data: Path) -> AsyncIterator[str]:
+    async with server_url("NATS_URL", lambda: NatsServer(_shared_data / "nats")) as url:
         yield url
 
 
 @pytest_asyncio.fixture(scope="session")
-async def _redis(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with server_url("REDIS_URL", lambda: RedisServer(tmp_path_factory.mktemp("redis"))) as url:
+async def _redis(_shared_data: Path) -> AsyncIterator[str]:
+    async with server_url("REDIS_URL", lambda: RedisServer(_shared_data / "redis")) as url:
         yield url
 
 
@@ -107,12 +138,25 @@ async def db(mongo_url: str) -> AsyncIterator[Database]:
 async def bus_url(_nats: str) -> AsyncIterator[str]:
     """The URL of a bus with every stream, empty, and without a durable: `provision` creates those of a service."""
     client = await nats.connect(_nats)
-    js = client.jetstream()
+    js = client.jetstream(timeout=10)
     for info in await js.streams_info():
-        await js.delete_stream(info.config.name or "")
+        await _emptied(js, info.config.name or "")
     await client.close()
     await provision(_nats)
     yield _nats
+
+
+async def _emptied(js: JetStreamContext, name: str) -> None:
+    """Delete a stream, and create it anew, before the next one is deleted, if it is one of ours.
+
+    nats-server removes a deleted stream's folder after its answer. Without a stream it removes the folder around them,
+    too, and who creates one in that moment hears "error creating store for stream". While an older folder of the same
+    name still waits to be removed, a deleted stream keeps its messages, and the new one has them.
+    """
+    async with asyncio.timeout(30):
+        await js.delete_stream(name)
+        while name in EVERY_STREAM and (await js.add_stream(stream_config(name))).state.last_seq:
+            await js.delete_stream(name)
 
 
 @pytest_asyncio.fixture

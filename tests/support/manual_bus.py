@@ -117,6 +117,11 @@ class RecordingRelay(Relay):
     def check_room(self) -> None:
         """Do nothing: there is always room."""
 
+    @property
+    def waiting_bytes(self) -> int:
+        """None."""
+        return 0
+
     def send(self, outgoing: Sequence[Outgoing]) -> None:
         """Record the events, parsed from what would be published."""
         new = [o.envelope for o in outgoing if o.envelope.id not in self._sent]
@@ -217,7 +222,9 @@ class ManualBus:
     async def deliver(self, *deliveries: Delivery) -> None:
         """Deliver all of these concurrently. What a handler does not accept stays in `waiting`, as on the real bus."""
         await asyncio.gather(*(self._deliver(delivery) for delivery in deliveries))
-        self.seen += [delivery for delivery in dict.fromkeys(deliveries) if delivery not in self.seen]
+        for delivery in deliveries:
+            if delivery not in self.seen:
+                self.seen.append(delivery)
         self._collect()
 
     async def _deliver(self, delivery: Delivery) -> None:

@@ -1,7 +1,7 @@
 """The provider as a process of its own, with its own disk: `python -m tests.support.provider`.
 
-It is the sandbox behind HTTP. `/dashboard` is what only the provider's own people do: refund a charge there, and decide
-what a buyer's bank disputes.
+It is the sandbox behind HTTP. `/dashboard` is what only the provider's own people do: refund a charge there, or a part
+of it, and decide what a buyer's bank disputes.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from common.mongo.client import AWAY, Database, Document, database
 from payments.gateways.port import Charge, GatewayRefused, GatewayTimeout, GatewayUnavailable
 from payments.gateways.sandbox import SandboxGateway
 from payments.gateways.sandbox_remote import answer_to_json
+from payments.gateways.sandbox_store import SandboxLedger
 from tests.support.waiting import eventually
 
 START_SECONDS = 60.0
@@ -114,9 +115,11 @@ async def list_charges(after: InBody, limit: InBody, ids: InBody, sandbox: Sandb
 
 
 @router.post("/dashboard/{payment_id}/refund")
-async def refund_in_the_dashboard(payment_id: str, request: Request) -> bool:
-    """Give money back that Souk has, without its asking. Returns whether there was any."""
+async def refund_in_the_dashboard(payment_id: str, request: Request, amount: int | None = None) -> bool:
+    """Give money back that Souk has, all or this `amount`, without its asking. Returns whether there was as much."""
     now = datetime.now(UTC)
+    if amount is not None:
+        return await SandboxLedger(request.app.state.db.sandbox_charges).refund_part(payment_id, amount, now)
     return await _change(request, {"_id": payment_id, **_with_souk(now)}, {"refunded_at": now, "in_dashboard": True})
 
 

@@ -1,18 +1,41 @@
 """Whole stacks that many tests share, and people who use them."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import pytest_asyncio
 
+from infra.local.stack.ports import OFFSETS
 from infra.local.stack.stack import Stack
+from infra.servers.process import free_port, reserve_port
 from tests.support.people import People
 
 ONE_NETWORK = {
     "auth": {"SIGNIN_FAILURES_PER_NETWORK": "600", "SIGNUPS_PER_NETWORK": "600", "MAILS_PER_NETWORK": "600"},
 }
 """All tests come from one network: what one of them guesses must not be held against the next."""
+
+
+def free_block() -> int:
+    """A gateway port with all its offsets free, and kept from other test processes."""
+    while True:
+        first = free_port()
+        if all(reserve_port(first + offset) for offset in OFFSETS.values() if offset):
+            return first
+
+
+@asynccontextmanager
+async def away(stack: Stack, name: str) -> AsyncIterator[None]:
+    """Inside, a process was killed and does not come back. After it, all of Souk is ready again."""
+    supervisor = stack.supervisors[name]
+    supervisor.release()
+    await supervisor.child.kill()
+    try:
+        yield
+    finally:
+        await supervisor.start()
+        await stack.ready()
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -95,12 +95,29 @@ class Town:
         buyer = self.session("Noor")
         hold = {"item_id": items[0]["id"], "quantity": 2}
         order = await self.send("POST", "/api/orders", buyer, json=hold)
+        concert = next(item["id"] for item in items if item["kind"] == "event")
         return {
             "front": ("", "/"),
             "item": (buyer, f"/items/{items[0]['id']}"),
             "order": (buyer, f"/orders/{order['id']}"),
+            "tickets": await self._ticketed(concert),
             "sales": (seller, "/my/sales"),
         }
+
+    async def _ticketed(self, concert: str) -> tuple[str, str]:
+        """The page of an order that is paid and has its tickets."""
+        buyer = self.session("Lena")
+        order = await self.send("POST", "/api/orders", buyer, json={"item_id": concert, "quantity": 1})
+        payment = {"order_id": order["id"], "payment_method": "pm_card_visa"}
+        await self.send("POST", "/api/payments", buyer, json=payment)
+
+        async def issued() -> bool:
+            headers = {"Authorization": f"Bearer {buyer}"}
+            answer = await self._client.get("/api/tickets", params={"order_id": order["id"]}, headers=headers)
+            return bool(answer.is_success and answer.json())
+
+        await eventually(issued, 60)
+        return buyer, f"/orders/{order['id']}"
 
     async def _sell(self, seller: str, item_id: str, name: str, quantity: int, end: str) -> None:
         buyer = self.session(name)

@@ -9,6 +9,7 @@ from playwright.async_api import expect
 from tests.support.browsing import Open, accessible, headline
 from tests.support.people import People
 from tests.support.shopping import ok
+from tests.support.waiting import eventually
 
 EVENT = {
     "kind": "event",
@@ -32,6 +33,14 @@ async def test_results_come_while_one_types_and_filters_narrow_them(
         ok(await seller.http.post("/api/items", json=offer), 201)
     page = await opened("/", **size)
     await expect(page.locator(".hero")).to_be_visible()
+    days = page.locator(".days .pill")
+
+    async def counted() -> int:
+        await page.reload()  # Counts are kept for five seconds: those of a market that was empty, too.
+        return await days.count()
+
+    await eventually(counted, 30, why="the market has events")
+    assert len(set(await days.evaluate_all("days => days.map(day => day.getBoundingClientRect().height)"))) == 1
 
     await page.get_by_label("Search the market").press_sequentially("wintermaer")
 

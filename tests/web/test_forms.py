@@ -169,3 +169,37 @@ async def test_a_form_of_another_session_changes_nothing(opened: Open, people: P
     await expect(headline(page, "This page was open for too long")).to_be_visible()
     await accessible(page)
     assert ok(await seller.http.get("/api/orders/sales"))["items"] == []
+
+
+async def test_price_and_quantity_of_an_offer_stand_in_two_even_rows(
+    opened: Open, people: People, size: dict[str, Any]
+) -> None:
+    page = await opened("/", **size)
+    await signed_in(page, await people.new())
+    await page.goto("/sell")
+
+    boxes = [
+        await page.locator(".field", has=page.get_by_label(label, exact=True)).bounding_box()
+        for label in ("Price of one", "Currency", "How many", "At most, for one person (if you like)")
+    ]
+
+    price, currency, quantity, limit = [(round(box["x"]), round(box["y"] + box["height"])) for box in boxes if box]
+    assert (price[1], quantity[1]) == (currency[1], limit[1]), "they end in one line"
+    assert (price[0], currency[0]) == (quantity[0], limit[0]), "they begin below each other"
+
+
+async def test_no_field_of_an_offer_sticks_out(opened: Open, people: People, size: dict[str, Any]) -> None:
+    page = await opened("/", **size)
+    await signed_in(page, await people.new())
+    await page.goto("/sell")
+
+    wider = await page.evaluate(
+        """() => {
+            const right = (one) => one.getBoundingClientRect().right
+            return [...document.querySelectorAll(".field input, .field select, .field textarea")]
+                .filter((one) => right(one) > right(one.closest(".field")) + 1)
+                .map((one) => one.name)
+        }"""
+    )
+
+    assert wider == []

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from playwright.async_api import expect
 
 from common.ids import new_id
@@ -35,6 +36,7 @@ async def paid_late_and_released(people: People) -> tuple[str, str]:
     return late["id"], slow.user.email
 
 
+@pytest.mark.prove
 async def test_the_story_of_an_order_that_was_paid_late_and_released(hasty_opened: Open, hasty_people: People) -> None:
     operator = await hasty_people.new("Ola", "operator")
     order_id, mail = await paid_late_and_released(hasty_people)

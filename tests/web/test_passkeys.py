@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Page, expect
 
 from infra.local.commands.running import run_as
 from infra.local.stack.stack import Stack
-from tests.support.browsing import PASSWORD, PHONE, Open, accessible, headline, opening
+from tests.support.browsing import PASSWORD, Open, accessible, headline, opening
 from tests.support.people import People
 from tests.support.sessions import Tokens, person
 from tests.support.shopping import becomes, money, ok, pay, place, sell
@@ -203,51 +203,6 @@ async def test_who_does_not_confirm_may_try_again(opened_by_name: Open) -> None:
     await page.get_by_role("button", name="Use your passkey").click()
 
     await expect(page.get_by_text("The passkey is removed.")).to_be_visible()
-
-
-async def test_two_people_prove_their_addresses_lose_their_passwords_and_sign_in_with_passkeys(
-    opened_by_name: Open, people: People
-) -> None:
-    mail = await people.anybody()
-    await asyncio.gather(
-        lives_through_it(await opened_by_name(), await opened_by_name("/signin"), "Ada", mail),
-        lives_through_it(await opened_by_name(**PHONE), await opened_by_name("/signin", **PHONE), "Bo", mail),
-    )
-
-
-async def lives_through_it(here: Page, there: Page, name: str, mail: httpx.AsyncClient) -> None:
-    """What one person does in two browsers, with the mails that come meanwhile."""
-    await with_authenticator(here)
-    email = await signed_up(here, name)
-    await here.goto(link_in(await mailed(mail, email, "Welcome to Souk")))
-    await here.get_by_role("main").get_by_role("button", name="Confirm").click()
-    await expect(here.get_by_text("Your address is confirmed.")).to_be_visible()
-
-    await there.get_by_role("link", name="Forgot your password?").click()
-    await there.get_by_label("E-mail").fill(email)
-    await there.get_by_role("button", name="Send me a link").click()
-    await there.goto(link_in(await mailed(mail, email, "Choose a new password")))
-    await there.get_by_label("New password").fill(f"another {PASSWORD}")
-    await there.get_by_role("main").get_by_role("button", name="Save").click()
-    await there.get_by_label("E-mail").fill(email)
-    await there.get_by_label("Password").fill(f"another {PASSWORD}")
-    await there.get_by_role("main").get_by_role("button", name="Sign in", exact=True).click()
-    await expect(there.locator("nav .menu summary")).to_have_text(name)
-
-    # The new password has ended the first session.
-    await here.goto("/my/security")
-    await here.get_by_label("E-mail").fill(email)
-    await here.get_by_label("Password").fill(f"another {PASSWORD}")
-    await here.get_by_role("main").get_by_role("button", name="Sign in", exact=True).click()
-    await added(here, f"{name}'s phone")
-    await signed_out(here)
-    await expect(here.locator("nav .menu summary")).to_have_text(name)  # With the passkey alone.
-
-    await here.goto("/my/sessions")
-    await here.get_by_role("button", name=re.compile(r"^End\s*:")).click()
-    await expect(here.get_by_text("The session has ended.")).to_be_visible()
-    await there.goto("/my/orders")
-    await expect(there.get_by_role("main").get_by_role("button", name="Sign in", exact=True)).to_be_visible()
 
 
 def link_in(text: str) -> str:

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from playwright.async_api import expect
 
 from tests.support.browsing import PHONE, Open, accessible, live, signed_in
@@ -17,6 +18,7 @@ async def offer(seller: Person, **fields: Any) -> str:
     return f"/items/{ok(await seller.http.post('/api/items', json=body), 201)['id']}"
 
 
+@pytest.mark.prove
 async def test_the_button_wakes_when_the_sale_starts(opened: Open, people: People) -> None:
     seller, buyer = await people.new("Sella"), await people.new("Bo")
     page = await opened("/signin", **PHONE)

@@ -121,6 +121,7 @@ async def loads_stripe_only_to_pay(page: Page) -> None:
 
 
 @pytest.mark.servers
+@pytest.mark.prove
 async def test_stripe_takes_a_card_and_the_bank_asks_for_a_confirmation(shop: Shop) -> None:
     seller, buyer = await shop.buyer("Bo"), await shop.buyer("Ada")
     item = await listed(seller, "A seat at the opera")

@@ -1,0 +1,111 @@
+"""Programs that are forked from one Python behave as if each had been started by itself."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from infra.local.stack.preloaded import Forked, Preloaded
+from infra.local.stack.program import Program, passed_on
+from tests.support.waiting import eventually, is_alive
+
+pytestmark = [pytest.mark.servers, pytest.mark.skipif(sys.platform != "linux", reason="is used on Linux only")]
+TELLS = [sys.executable, "-m", "tests.support.telling"]
+
+
+@pytest_asyncio.fixture(scope="module")
+async def preloaded() -> AsyncIterator[Preloaded]:
+    python = Preloaded(passed_on())
+    await python.start()
+    yield python
+    await python.stop()
+
+
+async def told(preloaded: Preloaded, folder: Path, *arguments: str, **env: str) -> dict[str, Any]:
+    """What `tests.support.telling` says about itself."""
+    process = await preloaded.run([*TELLS, *arguments], passed_on() | env, folder)
+    said = json.loads(await process.stdout.readline())
+    assert await process.wait() == int(env.get("CODE", "0"))
+    return {**said, "rest": (await process.stdout.read()).decode(), "started": process.pid}
+
+
+async def test_a_program_has_its_own_process_arguments_variables_folder_and_exit_code(
+    preloaded: Preloaded, tmp_path: Path
+) -> None:
+    said = await told(preloaded, tmp_path, "one", "two", CODE="3", SECRET="hers", TZ="Asia/Tokyo")
+    other = await told(preloaded, tmp_path)
+
+    assert said["arguments"] == ["one", "two"]
+    assert said["variables"] == passed_on() | {"CODE": "3", "SECRET": "hers", "TZ": "Asia/Tokyo"}
+    assert (said["folder"], said["zone"], said["name"]) == (str(tmp_path), "+0900", "__main__")
+    assert said["pid"] == said["session"] == said["started"] != os.getsid(0)
+    assert said["rest"] == "and this to stderr\n"
+    assert "SECRET" not in other["variables"]
+    assert said["files"] == other["files"] == [0, 1, 2]
+
+
+async def test_no_two_have_the_same_chance_or_make_the_same_id(preloaded: Preloaded, tmp_path: Path) -> None:
+    one, two = [await told(preloaded, tmp_path) for _ in range(2)]
+
+    for kind in ("id", "chance", "object_id", "secret"):
+        assert one[kind] != two[kind], kind
+
+
+async def test_what_needs_a_start_of_its_own_is_not_forked(preloaded: Preloaded) -> None:
+    assert preloaded.may_start(TELLS, passed_on() | {"SECRET": "hers"})
+    for env in ({"LD_PRELOAD": "libfaketime.so.1"}, {"PYTHONPATH": "/older"}):
+        assert not preloaded.may_start(TELLS, passed_on() | env)
+    assert not preloaded.may_start(["/older/python", "-m", "orders.main"], passed_on())
+
+
+async def test_a_killed_program_is_known_to_have_ended(preloaded: Preloaded, tmp_path: Path) -> None:
+    process = await waiting(preloaded, tmp_path)
+
+    process.send_signal(signal.SIGKILL)
+
+    assert await process.wait() == -signal.SIGKILL
+
+
+async def test_when_the_preloaded_python_dies_its_programs_do_and_the_next_starts_by_itself(
+    preloaded: Preloaded, tmp_path: Path
+) -> None:
+    process = await waiting(preloaded, tmp_path)
+
+    os.kill(preloaded.pid or 0, signal.SIGKILL)
+
+    assert await process.wait() == -signal.SIGKILL
+
+    async def gone() -> bool:
+        return not is_alive(process.pid)
+
+    await eventually(gone)
+    assert not preloaded.may_start(TELLS, passed_on())
+    lines: list[str] = []
+    program = Telling(tmp_path, lines, preloaded)
+    await program.start()
+    assert await program.wait() == 0
+    assert json.loads(lines[0])["variables"]["SECRET"] == "hers"
+
+
+class Telling(Program):
+    """`tests.support.telling` as a program of a stack, which counts as started at once."""
+
+    def __init__(self, folder: Path, lines: list[str], preloaded: Preloaded) -> None:
+        env: Mapping[str, str] = {"SECRET": "hers"}
+        super().__init__("telling", folder, 0, TELLS, env, lambda _, line: lines.append(line), preloaded)
+
+    async def answers(self) -> bool:
+        return True
+
+
+async def waiting(preloaded: Preloaded, folder: Path) -> Forked:
+    """A program that has started, and waits."""
+    process = await preloaded.run(TELLS, passed_on() | {"WAIT": "1"}, folder)
+    await process.stdout.readline()
+    return process
