@@ -48,3 +48,13 @@ async def test_what_auth_cannot_say_is_not_taken_for_nobody(directory: Directory
         await directory.user_with("ada@souk.test")  # Its database is away.
     with pytest.raises(Unavailable):
         await directory.address_change("r1")  # Nobody answers there.
+
+
+async def test_whoever_answers_is_heard_at_once(bus_url: str) -> None:
+    async def echo(body: bytes) -> bytes:
+        return body
+
+    async with Bus.connected(bus_url, "auth") as auth, Bus.connected(bus_url, "items") as items:
+        for _ in range(200):
+            async with auth.answering(NAMES, echo):
+                assert await items.request(NAMES, b"who?") == b"who?"

@@ -171,12 +171,14 @@ class Bus:
 
     @asynccontextmanager
     async def answering(self, subject: str, answer: Callable[[bytes], Awaitable[bytes]]) -> AsyncIterator[None]:
-        """Answer requests on `subject`, one after the other. Each request goes to one replica."""
+        """Answer requests on `subject`, one after the other, from entering on. Each request goes to one replica."""
 
         async def reply(request: Msg) -> None:
             await request.respond(await answer(request.data))
 
         subscription = await self._client.subscribe(subject, queue=self.service, cb=reply)
+        with contextlib.suppress(BusError):  # Away: whoever connects again subscribes again.
+            await self._client.flush()
         try:
             yield
         finally:
