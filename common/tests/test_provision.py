@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import os
+import signal
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from nats.js.errors import NotFoundError
@@ -12,6 +15,7 @@ from common.bus.durables import Durable
 from common.bus.provision import Refused, provision
 from common.bus.streams import stream_config
 from common.settings import EX_CONFIG
+from infra.servers.nats import NatsServer
 from tests.support.bus import Events
 from tests.support.waiting import eventually
 
@@ -70,3 +74,33 @@ async def test_a_service_waits_for_a_stream_that_is_not_there(
         await events.js.stream_info("ORDERS")  # It has not created it.
     await provision(bus_url)
     await starting
+
+
+@pytest.mark.servers
+async def test_a_service_that_starts_waits_for_a_bus_that_hangs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = NatsServer(tmp_path)
+    await server.start()
+    assert server.pid
+
+    async def start() -> None:
+        async with Bus.connected(server.url, "orders"):
+            pass
+
+    async def said(words: str) -> bool:
+        return words in caplog.text
+
+    try:
+        with caplog.at_level(logging.WARNING):
+            starting = asyncio.create_task(start())
+            await eventually(lambda: said("run the provisioning step"))
+            os.kill(server.pid, signal.SIGSTOP)
+            try:
+                await eventually(lambda: said("waiting for the bus: it does not say"), 30)
+            finally:
+                os.kill(server.pid, signal.SIGCONT)
+        await provision(server.url)
+        await starting
+    finally:
+        await server.stop()

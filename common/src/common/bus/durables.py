@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
-from nats.js.errors import NotFoundError
+from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -74,14 +74,18 @@ async def wait_for(js: JetStreamContext, durable: Durable) -> None:
 
 
 async def until_there(look: Callable[[], Awaitable[T]], what: str) -> T:
-    """What `look` returns as soon as it does not raise `NotFoundError`. Logs once that it waits for `what`."""
-    logged = False
+    """What `look` returns as soon as it finds something and the bus answers. Logs once each what it waits for."""
+    logged = set[str]()
     while True:
-        with contextlib.suppress(NotFoundError):
+        try:
             return await look()
-        if not logged:
-            log.warning("waiting for the %s: run the provisioning step", what)
-        logged = True
+        except NotFoundError:
+            waiting = f"waiting for the {what}: run the provisioning step"
+        except (ServiceUnavailableError, TimeoutError):
+            waiting = f"waiting for the bus: it does not say whether the {what} is there"
+        if waiting not in logged:
+            log.warning(waiting)
+        logged.add(waiting)
         await asyncio.sleep(WAIT)
 
 
