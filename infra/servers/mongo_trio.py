@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class MongoTrio:
         self._users = users
         self._told = told or [member.port for member in self.members]
         self._election_seconds = election_seconds
+        self._held_back = set[MongoMember]()
 
     @property
     def url(self) -> str:
@@ -87,7 +89,7 @@ class MongoTrio:
         async with asyncio.timeout(limit):
             await self._initiate()
             await self._grant()
-            await self.whole()
+        await self.whole(limit)
 
     async def stop(self) -> None:
         """Kill every member: nothing is left to be kept."""
@@ -95,12 +97,11 @@ class MongoTrio:
 
     async def primary(self, limit: float = 60, but: MongoMember | None = None) -> MongoMember:
         """The member that accepts writes, `but` this one. Waits for an election. Raises `TimeoutError`."""
-        async with asyncio.timeout(limit):
-            while True:
-                for member in self.members:
-                    if member is not but and await _is(member, "isWritablePrimary"):
-                        return member
-                await asyncio.sleep(_POLL_SECONDS)
+        async for _ in _looks(limit):
+            for member in self.members:
+                if member is not but and await _is(member, "isWritablePrimary"):
+                    return member
+        raise TimeoutError("there is no primary")
 
     async def secondaries(self) -> list[MongoMember]:
         """The members other than the primary."""
@@ -143,17 +144,19 @@ class MongoTrio:
         """
         try:
             for member in await self.secondaries():
+                self._held_back.add(member)
                 await _fail_point(member, "alwaysOn")
         except ConnectionFailure:
             await self.let_go()
             raise
 
     async def let_go(self, but: MongoMember | None = None) -> None:
-        """End `hold_back` on every member that runs, `but` this one. One that starts now begins without it."""
-        for member in self.members:
-            if member is not but and member.pid is not None:
-                with contextlib.suppress(ConnectionFailure):
+        """End `hold_back` on every member that answers, `but` this one. `whole` and `in_touch` end it on the others."""
+        for member in self._held_back - {but}:
+            with contextlib.suppress(ConnectionFailure):
+                if member.pid is not None:  # One that starts begins without it.
                     await _fail_point(member, "off")
+                self._held_back.discard(member)
 
     async def heal(self, limit: float = 60) -> None:
         """End every fault; return once there is a primary, and the secondaries have all that it has."""
@@ -161,25 +164,30 @@ class MongoTrio:
             member.send(signal.SIGCONT)
             if member.pid is None:
                 await member.start(limit)
-        await self.let_go()
-        async with asyncio.timeout(limit):
-            await self.whole()
+        await self.whole(limit)
 
-    async def whole(self) -> None:
-        """Wait for a primary that nobody writes to, and two secondaries that have all that it has."""
-        while not ((optimes := _optimes_of(await self._status())) and optimes[0] == optimes[-1]):  # noqa: ASYNC110
-            await asyncio.sleep(_POLL_SECONDS)
+    async def whole(self, limit: float = 60) -> None:
+        """Wait for a primary that nobody writes to, and two secondaries that have all that it has.
 
-    async def in_touch(self) -> None:
-        """Wait for a primary and two secondaries that have what the majority had a moment ago."""
+        Nobody is held back any more. Raises `TimeoutError`.
+        """
+        async for _ in _looks(limit):
+            await self.let_go()
+            if (optimes := _optimes_of(await self._status())) and optimes[0] == optimes[-1]:
+                return
+        raise TimeoutError("the replica set is not whole")
+
+    async def in_touch(self, limit: float = 60) -> None:
+        """Wait for a primary and two secondaries that have what the majority had a moment ago, see `whole`."""
         committed = None
-        while True:
+        async for _ in _looks(limit):
+            await self.let_go()
             status = await self._status()
             if optimes := _optimes_of(status):
                 if committed is not None and optimes[0] >= committed:
                     return
                 committed = committed or status["optimes"]["lastCommittedOpTime"]["ts"]
-            await asyncio.sleep(_POLL_SECONDS)
+        raise TimeoutError("a member of the replica set is not in touch with the others")
 
     async def _status(self) -> dict[str, Any]:
         """What the primary knows of all members; nothing while there is none."""
@@ -213,6 +221,14 @@ class MongoTrio:
         async with (await self.primary()).administrator() as client:
             while not await prepare(client, "rs0", "", self._users or {}):  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _looks(limit: float) -> AsyncIterator[None]:
+    """Looks, for `limit` seconds. Not `asyncio.timeout`: on Python 3.11 pymongo may swallow its cancellation."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        yield
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 def _optimes_of(status: Mapping[str, Any]) -> list[Timestamp]:

@@ -78,9 +78,7 @@ class ReplicatedWorld(World):
     async def heal(self) -> None:
         """See `World`."""
         await super().heal()
-        await self.mongo.let_go()
-        async with asyncio.timeout(120):
-            await self.mongo.whole()
+        await self.mongo.whole(120)
         await self.nats.whole(PROVISIONER, 120)
 
     async def __aenter__(self) -> Self:
@@ -167,8 +165,7 @@ class ReplicatedWorld(World):
             if cluster == "nats":
                 await self.nats.whole(PROVISIONER)
             else:
-                async with asyncio.timeout(60):
-                    await self.mongo.in_touch()
+                await self.mongo.in_touch()
             yield
 
     async def _move_leader(self, fault: Fault) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
@@ -118,3 +119,17 @@ async def test_a_replica_set_keeps_what_it_acknowledged_when_its_primary_dies(
     killed = await mongo_trio.fail_over()
     assert await mongo_trio.primary() is not killed
     assert await replicated_db.things.count_documents({}) == 1
+
+
+async def test_a_member_that_hung_while_the_others_were_let_go_follows_again(
+    mongo_trio: MongoTrio, replicated_db: Database
+) -> None:
+    hung, _ = await mongo_trio.secondaries()
+    await mongo_trio.hold_back()
+    hung.send(signal.SIGSTOP)
+    try:
+        await mongo_trio.let_go()
+    finally:
+        hung.send(signal.SIGCONT)
+    await replicated_db.things.insert_one({"_id": 1})
+    await mongo_trio.in_touch()
