@@ -1,5 +1,8 @@
 """`python -m bench.door`: 10,000 tickets at 20 gates through the gateway, three in ten of them without a network.
 
+With a network, people come at a fixed rate, and a time counts from when somebody came (no coordinated omission); with
+`--rate 0` each gate scans the next one as soon as the last is answered.
+
 Some tickets are copied and held in front of two gates, and some codes are forged. Those without one judge as their page
 does: by the signature, and by whom they have let in themselves. Their clocks are up to five minutes wrong. Half of them
 send what they did while the others scan. Prints how fast gates are answered, and what the event's door names.
@@ -61,13 +64,15 @@ class Gate:
     answers: Counter[str] = field(default_factory=Counter)
     times: list[float] = field(default_factory=list)
 
-    async def work(self) -> None:
-        """Scan one code after the other, each as soon as the last one is answered."""
+    async def work(self, every: float, first: float) -> None:
+        """Scan one code after the other, one `every` so many seconds from `first` seconds on, or as soon as it can."""
         connection = await asyncio.open_connection("127.0.0.1", self.port)
+        start = time.perf_counter() + first
         for seq, code in enumerate(self.codes, 1):
-            began = time.perf_counter()
+            came = start + every * seq if every else time.perf_counter()
+            await asyncio.sleep(came - time.perf_counter())
             said = await _asked(connection, "/api/tickets/scan", self._scan(code, seq, datetime.now(UTC)))
-            self.times.append(time.perf_counter() - began)
+            self.times.append(time.perf_counter() - came)
             self.answers[said["result"]] += 1
             if said["result"] == "admitted":
                 self.let_in.append(code)
@@ -135,7 +140,7 @@ def processes(stack: Stack) -> dict[str, int]:
     return {name: pid for name in names if (pid := stack.supervisors[name].child.pid)}
 
 
-async def measure(stack: Stack, client: httpx.AsyncClient, count: int, copies: int, forged: int) -> None:
+async def measure(stack: Stack, client: httpx.AsyncClient, count: int, copies: int, forged: int, rate: float) -> None:
     """Run it and print the figures."""
     chance, seller = random.Random(1), person("Sella")
     client.headers.update(Tokens(stack.keys.private_key).headers(seller))
@@ -160,7 +165,8 @@ async def measure(stack: Stack, client: httpx.AsyncClient, count: int, copies: i
 
     began, cpu = time.perf_counter(), {name: cpu_seconds(pid) for name, pid in processes(stack).items()}
     sending = [asyncio.create_task(gate.send(codes, item_id, chance)) for gate in alone[: OFFLINE // 2]]
-    await asyncio.gather(*(gate.work() for gate in online))
+    every = len(online) / rate if rate else 0.0
+    await asyncio.gather(*(gate.work(every, every * nth / len(online)) for nth, gate in enumerate(online)))
     seconds = time.perf_counter() - began
     spent = {name: cpu_seconds(pid) - cpu[name] for name, pid in processes(stack).items()}
     sending += [asyncio.create_task(gate.send(codes, item_id, chance)) for gate in alone[OFFLINE // 2 :]]
@@ -193,13 +199,14 @@ async def main() -> None:
     parser.add_argument("--tickets", type=int, default=10_000)
     parser.add_argument("--copies", type=int, default=500)
     parser.add_argument("--forged", type=int, default=500)
+    parser.add_argument("--rate", type=float, default=300, help="people a second who come to gates with a network")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         async with (
             Stack(Path(folder), say=lambda *_: None) as stack,
             httpx.AsyncClient(base_url=stack.url, timeout=60, trust_env=False) as client,
         ):
-            await measure(stack, client, options.tickets, options.copies, options.forged)
+            await measure(stack, client, options.tickets, options.copies, options.forged, options.rate)
 
 
 if __name__ == "__main__":
