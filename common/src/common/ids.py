@@ -18,8 +18,8 @@ RECENT_SECONDS = 5.0
 ARRIVAL_TIMEOUT = 2.0
 """Seconds that such a lookup waits at most."""
 
-UNCERTAIN_SECONDS = 60.0
-"""Age up to which nobody can say that there is no such id: the event that brings it may still be on its way."""
+UNCERTAIN_SECONDS = 3600.0
+"""Age up to which nobody can say that there is no such id: the event that brings it may wait for the bus."""
 
 AHEAD_SECONDS = 60.0
 """How far the clock that made an id may be ahead of this one. Such an id counts as just made."""

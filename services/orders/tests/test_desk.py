@@ -16,7 +16,7 @@ from common.mongo.client import AWAY, Database, database
 from common.outbox import Relay
 from orders.commands import PlaceOrder
 from orders.desk import ReservationDesk
-from orders.domain import HoldLimit, Order
+from orders.domain import HoldLimit, Order, OrderStatus
 from orders.holds import HoldLimits
 from orders.stock import SoldOut
 from orders.store import OrderStore
@@ -172,3 +172,20 @@ async def test_units_come_back_to_the_last_one(
     await asyncio.gather(*(desks[n % 2].cancel(order.id) for n, order in enumerate(orders)))
 
     assert await taken(db, item) == (0, 0)
+
+
+async def test_an_answer_is_of_its_own_moment_whatever_its_group_decides_next(
+    desks: tuple[ReservationDesk, ReservationDesk],
+) -> None:
+    desk, _ = desks
+    item = await listed(desk, 2)
+    order = await desk.place(placing(item))
+    await desk.expire(order.id)
+
+    _, cancelled, paid = await asyncio.gather(
+        desk.place(placing(item)),  # a group of its own; the other two wait for it
+        desk.cancel(order.id),
+        desk.settle(order.id, "late"),
+    )
+
+    assert (cancelled.status, paid.status) == (OrderStatus.EXPIRED, OrderStatus.PAID)

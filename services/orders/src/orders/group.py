@@ -140,10 +140,11 @@ class Group(Generic[C]):
             order.keep_from_exceeding(stock.limit_per_buyer, others)
         before = order.model_copy()
         command.transition(order, stock)
-        if order != before:
-            self._write_order(order, cause)
-            if stock.recorded:
-                self._write_stock(stock, cause)
+        if order == before:
+            return before  # Another command of this group may still change the order.
+        self._write_order(order, cause)
+        if stock.recorded:
+            self._write_stock(stock, cause)
         return order
 
     def _follow(self, command: FollowItem, cause: C) -> None:
