@@ -12,12 +12,14 @@ from typing import Any
 
 import nats
 import pytest
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from common.bus.connection import Bus
 from common.bus.consumers import Consumers, RetryLater
 from common.bus.envelope import Envelope
 from common.bus.provision import provision
+from common.bus.publishing import ACK_TIMEOUT
 from common.events import Event, HoldElapsed, OrderPaid, StockChanged
 from common.telemetry import Cause, caused_by, current_cause
 from infra.servers.nats import NatsServer
@@ -104,8 +106,9 @@ async def test_an_event_that_is_stored_already_does_not_stop_the_others(orders: 
 
 async def test_a_message_is_a_cloud_event(orders: Bus, events: Events) -> None:
     cause = Cause("request-1", "00-" + 32 * "a" + "-" + 16 * "b" + "-01", "event-before")
+    before = datetime.now(UTC)
     envelope = Envelope.of(stock(7), cause)
-    assert abs((envelope.time - datetime.now(UTC)).total_seconds()) < 1
+    assert before <= envelope.time <= datetime.now(UTC)
     await orders.publish([envelope])
 
     [message] = await events.messages("ORDERS", "orders.stock_changed")
@@ -256,21 +259,30 @@ async def test_a_request_is_followed_from_event_to_event(orders: Bus, bus_url: s
 # Failing
 
 
-async def test_a_handler_that_fails_is_called_again_with_growing_delays(bus_url: str, events: Events) -> None:
+async def test_a_handler_that_fails_is_called_again_with_growing_delays(
+    bus_url: str, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
     delays = (0.1, 0.3, 0.9)
     times: list[float] = []
+    asked: list[float] = []
+    nak = Msg.nak
+
+    async def noted(msg: Msg, delay: float) -> None:
+        asked.append(delay)
+        await nak(msg, delay)
 
     async def handle(_: StockChanged) -> None:
         times.append(time.monotonic())
         if len(times) <= len(delays):
             raise ValueError("not yet")
 
+    monkeypatch.setattr(Msg, "nak", noted)
     async with items(bus_url, handle, delays=delays):
         await events.deliver(stock())
 
+    assert all(0.75 * delay <= one <= 1.25 * delay for one, delay in zip(asked, delays, strict=True))
     waits = [later - earlier for earlier, later in pairwise(times)]
-    assert len(waits) == 3
-    assert all(0.7 * delay < wait < 1.3 * delay + 1.5 for wait, delay in zip(waits, delays, strict=True))
+    assert all(wait >= one for wait, one in zip(waits, asked, strict=True))
     assert await events.dead_letters(0) == []
 
 
@@ -416,7 +428,7 @@ async def test_publishing_while_the_bus_is_away_stores_nothing_and_says_so_at_on
 
         began = time.monotonic()
         assert await orders.publish(stocks(100)) == []
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < ACK_TIMEOUT
         with pytest.raises(NatsError):
             await orders.check()
 
@@ -448,6 +460,8 @@ async def test_a_server_killed_while_events_stream_through_it_loses_none(
     async def publish_all(orders: Bus) -> None:
         waiting = stocks(count)
         while waiting:
+            if len(waiting) <= count / 4:
+                await half_way.wait()
             stored = await orders.publish(waiting[:50])
             waiting = [envelope for envelope in waiting if envelope not in stored]
             await eventually(lambda: is_connected(orders, True))

@@ -40,6 +40,12 @@ async def relay(bus: Bus, db: Database) -> AsyncIterator[Relay]:
 
 
 @pytest.fixture
+def sweeper(bus: Bus, db: Database) -> Relay:
+    """A relay that sweeps only when a test says so."""
+    return Relay(bus, [db.shelves], sweep_every=3600)
+
+
+@pytest.fixture
 def outbox(db: Database, relay: Relay) -> Outbox:
     return Outbox(db.shelves, relay)
 
@@ -362,14 +368,16 @@ def large_event(shelf: Shelf, note: str) -> dict[str, Any]:
     return {**stored, "body": f'{stored["body"][:-1]},"note":"{note}"}}'}
 
 
-async def test_what_was_written_a_moment_ago_is_left_to_its_writer(db: Database, relay: Relay, events: Events) -> None:
+async def test_what_was_written_a_moment_ago_is_left_to_its_writer(
+    db: Database, sweeper: Relay, events: Events
+) -> None:
     shelf = Shelf.new()
     shelf.put()
     await written(db, shelf, ago=timedelta(0))
 
-    assert await relay.sweep() == 0
+    assert await sweeper.sweep() == 0
     assert await events.published(StockChanged, 0) == []
-    assert await relay.sweep(grace=timedelta(0)) == 1
+    assert await sweeper.sweep(grace=timedelta(0)) == 1
     assert await counts(events, 1) == [1]
     await eventually(lambda: nothing_pending(db))
 
@@ -468,19 +476,19 @@ async def is_refused(outbox: Outbox) -> bool:
     return False
 
 
-async def test_one_event_that_cannot_be_read_stops_no_other(db: Database, relay: Relay, events: Events) -> None:
+async def test_one_event_that_cannot_be_read_stops_no_other(db: Database, sweeper: Relay, events: Events) -> None:
     shelves = [Shelf.new() for _ in range(3)]
     for shelf in shelves:
         shelf.put()
         await written(db, shelf, ago=timedelta(minutes=1))
     await db.shelves.update_one({"_id": shelves[0].id}, {"$unset": {"pending.0.traceparent": ""}})
 
-    assert await relay.sweep() == 2
+    assert await sweeper.sweep() == 2
     assert len(await events.published(StockChanged, 0)) == 2
 
 
 async def test_a_stream_that_refuses_closes_the_room_and_does_not_make_the_sweeper_spin(
-    db: Database, relay: Relay, events: Events, monkeypatch: pytest.MonkeyPatch
+    db: Database, sweeper: Relay, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_PENDING", 5)
     for _ in range(6):
@@ -489,7 +497,7 @@ async def test_a_stream_that_refuses_closes_the_room_and_does_not_make_the_sweep
         await written(db, shelf, ago=timedelta(minutes=1))
     await events.js.delete_stream("ORDERS")  # like one on a full disk: connected, and nothing is stored
 
-    assert await relay.sweep() == 0
+    assert await sweeper.sweep() == 0
     with pytest.raises(Unavailable):
-        relay.check_room()
-    await Outbox(db.shelves, relay).save(Shelf.new())  # what only records an outcome is written all the same
+        sweeper.check_room()
+    await Outbox(db.shelves, sweeper).save(Shelf.new())  # what only records an outcome is written all the same

@@ -1,15 +1,17 @@
 """Replicas share durable pull consumers: one that hangs, dies or is cut off delays only what it has asked for."""
 
 import asyncio
+import math
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 
+from common.bus import pulling
 from common.bus.connection import Bus
 from common.bus.consumers import Consumers
 from common.bus.envelope import Envelope
@@ -52,21 +54,16 @@ async def test_a_hung_member_delays_only_what_it_asked_for_and_makes_no_dead_let
 ) -> None:
     count, seen = 3_000, list[int]()
 
-    async def all_but_a_share() -> bool:
-        return len(set(seen)) >= count - SHARE
-
     async def every_event() -> bool:
         return len(set(seen)) == count
 
     async with Member(bus_url, tmp_path).running() as other, items(bus_url, seen) as bus:
         other.send(signal.SIGSTOP)
-        began = time.monotonic()
         await bus.publish(stocks(count))
-        await eventually(all_but_a_share, 15, "the events that the hung member has not asked for")
-        soon = time.monotonic() - began
-        await eventually(every_event, 45, "the events that the hung member had asked for")
-        assert soon < 8, f"took {soon:.1f} s"
-        assert await events.dead_letters(0) == []
+        await eventually(every_event, 60)
+    late = sum(version + 2 * SHARE < newest for version, newest in zip(seen, accumulate(seen, max), strict=True))
+    assert late <= SHARE, "only what the hung member had asked for came after all others"
+    assert await events.dead_letters(0) == []
 
 
 @pytest.mark.prove
@@ -86,7 +83,10 @@ async def test_a_member_that_was_hung_takes_messages_again(bus_url: str, events:
         await eventually(every_event, 30)
 
 
-async def test_a_restart_of_the_server_loses_no_request(nats_server: Callable[[], NatsServer]) -> None:
+async def test_a_restart_of_the_server_loses_no_request(
+    nats_server: Callable[[], NatsServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulling, "SILENCE", math.inf)  # It is no silence that shows the restart.
     server, seen = nats_server(), list[int]()
     await server.start()
     try:
@@ -97,9 +97,7 @@ async def test_a_restart_of_the_server_loses_no_request(nats_server: Callable[[]
                 await eventually(lambda: connected(bus, True))
                 await eventually(lambda: connected(orders, True))
                 await orders.publish(stocks(1, first=version))
-                began = time.monotonic()
                 await eventually(lambda version=version: saw(seen, version))  # type: ignore[misc]
-                assert time.monotonic() - began < 3
     finally:
         await server.stop()
 

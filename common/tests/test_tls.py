@@ -251,5 +251,5 @@ async def test_a_key_with_a_passphrase_is_refused_and_not_asked_for(secret: Secr
     assert await made.wait() == 0
     service = Service(tmp_path, {**secret.settings, "TLS_KEY_FILE": str(locked)})
     with pytest.raises(Exception, match="code 78"):
-        await service.start(10)
+        await service.start()
     assert "setting TLS_KEY_FILE is wrong" in service.output.read_text()

@@ -135,6 +135,7 @@ async def test_a_restart_uses_no_try_of_the_messages_in_hand(
     bus_url: str, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pulling, "STOP_TIMEOUT", 0.2)
+    monkeypatch.setattr(pulling, "HAND_BACK_TIMEOUT", 30)
     calls, in_hand, finish = 0, asyncio.Event(), asyncio.Event()
 
     async def handle(_: StockChanged) -> None:
@@ -147,7 +148,7 @@ async def test_a_restart_uses_no_try_of_the_messages_in_hand(
         for _ in range(4):
             async with items(bus_url, handle):
                 await orders.publish(stocks(1) if not calls else [])
-                await asyncio.wait_for(in_hand.wait(), 15)
+                await asyncio.wait_for(in_hand.wait(), 30)
             in_hand.clear()
         finish.set()
         async with items(bus_url, handle):

@@ -23,6 +23,10 @@ for _ in sys.stdin:
 """
 
 
+CLOSE = 0.5
+"""Seconds by which a clock that is set may differ from what it is set to."""
+
+
 async def test_a_clock_is_set_ahead_and_behind_while_its_process_runs(tmp_path: Path) -> None:
     clock = Clock(tmp_path)
     process = await asyncio.create_subprocess_exec(
@@ -36,22 +40,20 @@ async def test_a_clock_is_set_ahead_and_behind_while_its_process_runs(tmp_path: 
 
     asking, answers = process.stdin, process.stdout
 
-    async def told() -> list[int]:
-        """Seconds by which the times that the process tells are ahead: two clocks, a new id, monotonic time."""
+    async def shows(seconds: int) -> bool:
+        """Whether two clocks of the process are so far ahead, and monotonic time is not; no new id is an older one."""
+        asked, asked_steady = time.time(), time.monotonic()
         asking.write(b"now\n")
         wall, moment, made, steady = (await answers.readline()).decode().split()
-        ahead = [round(one - time.time()) for one in (float(wall), float(moment), minted_at(made))]
-        return [*ahead, round(float(steady) - time.monotonic())]
+        answered = time.time()
+        assert asked_steady <= float(steady) <= time.monotonic()
+        told = [float(wall), float(moment), *([minted_at(made)] if seconds >= 0 else [])]
+        return all(asked - CLOSE <= one - seconds <= answered + CLOSE for one in told)
 
-    async def shows(seconds: int) -> bool:
-        return (await told())[:2] == [seconds, seconds]
-
-    assert await told() == [0, 0, 0, 0]
-    clock.set(5)
-    await eventually(lambda: shows(5))
-    assert await told() == [5, 5, 5, 0]
-    clock.set(-5)
-    await eventually(lambda: shows(-5))
-    assert (await told())[3] == 0
+    assert await shows(0)
+    clock.set(500)
+    await eventually(lambda: shows(500))
+    clock.set(-500)
+    await eventually(lambda: shows(-500))
     process.stdin.close()
     await process.wait()

@@ -176,7 +176,7 @@ async def bus(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PartedN
 async def js(bus: PartedNats) -> AsyncIterator[JetStreamContext]:
     """JetStream as a client of every member sees it, with a stream of three replicas."""
     client = await nats.connect(bus.trio.url.split(","), max_reconnect_attempts=-1, reconnect_time_wait=0.1)
-    js = client.jetstream(timeout=2)
+    js = client.jetstream(timeout=10)
     await js.add_stream(name="THINGS", subjects=["things.>"], num_replicas=3)
     yield js
     await client.close()
@@ -200,7 +200,7 @@ async def test_a_leader_of_a_stream_without_the_others_accepts_nothing_and_anoth
         await alone.jetstream(timeout=3).publish("things.alone", b"")
     [first, _] = [member for member in bus.trio.members if member is not old]
     outside = await nats.connect(first.url)
-    there = outside.jetstream(timeout=2)
+    there = outside.jetstream(timeout=10)
     await eventually(lambda: is_published(there, "things.after"), seconds=60)
     assert await leader_of(bus, there) is not old
     bus.heal()

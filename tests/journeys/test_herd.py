@@ -13,7 +13,7 @@ from tests.chaos.end_state import open_streams
 from tests.chaos.repeats import Repeats
 from tests.chaos.world import World
 from tests.support.people import People, Person
-from tests.support.shopping import becomes, leaves, ok, sell
+from tests.support.shopping import becomes, leaves, ok, pay, sell
 from tests.support.waiting import eventually
 
 STOCK = 60
@@ -33,7 +33,7 @@ async def units(db: Database, item: str) -> tuple[int, int]:
 async def test_never_more_is_held_and_sold_than_there_is(tmp_path: Path) -> None:
     chance = random.Random(11)  # noqa: S311 - the same sale every time
     async with (
-        World(tmp_path, hold_seconds=8, replicas={"orders": 2}) as stack,
+        World(tmp_path, hold_seconds=15, replicas={"orders": 2}) as stack,
         database(stack.mongo_url("orders")) as db,
         open_streams(stack) as js,
         AsyncExitStack() as exits,
@@ -53,8 +53,7 @@ async def test_never_more_is_held_and_sold_than_there_is(tmp_path: Path) -> None
             if then == "cancel":
                 ok(await person.http.delete(f"/api/orders/{placed['id']}"))
             if then == "pay":
-                body = {"order_id": placed["id"], "payment_method": chance.choice(["pm_card_visa", "pm_card_slow"])}
-                ok(await person.http.post("/api/payments", json=body), 201)
+                await pay(person, placed["id"], chance.choice(["pm_card_visa", "pm_card_slow"]))
             return placed | {"then": then, "buyer": person}
 
         async def watch() -> int:

@@ -2,9 +2,11 @@
 
 import pytest
 
+from infra.local.stack.stack import Stack
+from tests.support.late_money import bank_waiting
 from tests.support.people import People
 from tests.support.proving import some_in_test
-from tests.support.shopping import available, becomes, leaves, money, ok, order, pay, payments, place, sell
+from tests.support.shopping import available, becomes, leaves, money, ok, order, pay, payments, place, sell, try_to_pay
 
 
 @pytest.mark.parametrize("method", some_in_test(["pm_card_late", "pm_bank_late"], {"pm_bank_late"}))
@@ -14,7 +16,6 @@ async def test_late_money_is_good_while_the_units_are_free(hasty_people: People,
     placed = await place(buyer, item)
 
     assert (await pay(buyer, placed["id"], method))["status"] == "processing"
-    await becomes(buyer, placed["id"], "expired")
 
     paid = await becomes(buyer, placed["id"], "paid")
     assert paid["late_payment"] == "accepted"
@@ -26,14 +27,16 @@ async def test_late_money_is_good_while_the_units_are_free(hasty_people: People,
     ("method", "end"),
     [("pm_card_late", "released"), pytest.param("pm_bank_late", "refunded", marks=pytest.mark.prove)],
 )
-async def test_late_money_goes_back_when_somebody_else_was_faster(hasty_people: People, method: str, end: str) -> None:
+async def test_late_money_goes_back_when_somebody_else_was_faster(
+    hasty_stack: Stack, hasty_people: People, method: str, end: str
+) -> None:
     seller, slow, fast = [await hasty_people.new(name) for name in ("Sid", "Sue", "Flo")]
     item = await sell(seller, 1)
     late = await place(slow, item)
-    await pay(slow, late["id"], method)
-    await becomes(slow, late["id"], "expired")
-    quick = await place(fast, item)
-    await pay(fast, quick["id"])
+    async with bank_waiting(hasty_stack, await pay(slow, late["id"], method)):
+        await becomes(slow, late["id"], "expired")
+        quick = await place(fast, item)
+        await pay(fast, quick["id"])
 
     [payment] = await money(slow, late["id"], end)
     ended = await order(slow, late["id"])
@@ -47,8 +50,7 @@ async def test_a_declined_card_moves_nothing_and_another_may_be_tried(people: Pe
     seller, buyer = await people.new("Sid"), await people.new("Bea")
     placed = await place(buyer, await sell(seller, 1))
 
-    body = {"order_id": placed["id"], "payment_method": "pm_card_declined"}
-    assert ok(await buyer.http.post("/api/payments", json=body), 402)["code"] == "card_declined"
+    assert ok(await try_to_pay(buyer, placed["id"], "pm_card_declined"), 402)["code"] == "card_declined"
     assert (await order(buyer, placed["id"]))["status"] == "awaiting_payment"
 
     await pay(buyer, placed["id"])
@@ -62,7 +64,7 @@ async def test_slow_duplicate_and_lost_payments_are_each_taken_once(people: Peop
     for card in ("pm_card_slow", "pm_card_duplicate", "pm_card_lost", "pm_bank"):
         placed = await place(buyer, item)
         await pay(buyer, placed["id"], card)
-        second = await buyer.http.post("/api/payments", json={"order_id": placed["id"], "payment_method": card})
+        second = await try_to_pay(buyer, placed["id"], card)
         assert ok(second, 409)["code"] == "order_not_payable"
 
         paid = await becomes(buyer, placed["id"], "paid")
@@ -76,9 +78,10 @@ async def test_a_capture_that_fails_gives_the_units_back(people: People) -> None
     item = await sell(seller, 1)
     placed = await place(buyer, item)
 
-    body = {"order_id": placed["id"], "payment_method": "pm_card_capture_fails"}
-    assert ok(await buyer.http.post("/api/payments", json=body), 402)["code"] == "card_declined"
+    await try_to_pay(buyer, placed["id"], "pm_card_capture_fails")
 
+    [payment] = await money(buyer, placed["id"], "failed")
+    assert payment["reason"] == "capture_refused"
     ended = await becomes(buyer, placed["id"], "cancelled")
     assert (ended["cancel_reason"], ended["payment_failure"]) == ("payment_failed", "capture_refused")
     await leaves(buyer, item, 1)
@@ -101,12 +104,10 @@ async def test_money_for_a_cancelled_order_goes_back(people: People, method: str
 async def test_the_same_key_pays_once(people: People) -> None:
     seller, buyer = await people.new("Sid"), await people.new("Bea")
     placed = await place(buyer, await sell(seller, 1))
-    body = {"order_id": placed["id"], "payment_method": "pm_card_visa"}
     key = {"Idempotency-Key": "one payment"}
 
-    first = await buyer.http.post("/api/payments", json=body, headers=key)
-    again = await buyer.http.post("/api/payments", json=body, headers=key)
-    other = await buyer.http.post("/api/payments", json=body | {"payment_method": "pm_card_slow"}, headers=key)
+    first, again = [await try_to_pay(buyer, placed["id"], "pm_card_visa", **key) for _ in range(2)]
+    other = await try_to_pay(buyer, placed["id"], "pm_card_slow", **key)
 
     assert (first.status_code, first.text) == (again.status_code, again.text)
     assert ok(other, 422)["code"] == "idempotency_key_reused"

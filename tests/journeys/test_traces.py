@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from common.bus.provision import provision
-from common.events import ItemListed, ItemStatus
+from common.events import ItemListed, ItemStatus, OrderPlaced
 from common.http.sessions import User
 from common.ids import new_id
 from orders.consumers import consumers as of_orders
@@ -68,6 +68,8 @@ async def placed(orders: httpx.AsyncClient, events: Events, headers: dict[str, s
     await events.deliver(item)
     answer = await orders.post("/api/orders", json={"item_id": item.item_id, "quantity": 1}, headers=headers)
     assert answer.status_code == 201, answer.text
+    await events.published(OrderPlaced)
+    await events.handled("ORDERS")
     return str(answer.json()["id"])
 
 
@@ -86,13 +88,14 @@ async def test_a_paid_order_is_one_trace(
     async def whole() -> dict[str, Received]:
         found = {one.name: one for one in receiver.trace(TRACE)}
         assert set(PAID) <= set(found), f"the trace lacks {set(PAID) - set(found)} of {sorted(found)}"
+        spans = {one.span.span_id.hex(): one for one in receiver.trace(TRACE)}
+        roots = {one.name for one in spans.values() if one.span.parent_span_id.hex() not in spans}
+        assert roots == {"payments: POST /api/payments"}, "every other span has its parent in the trace"
         return found
 
     found = await eventually(whole)
     assert {name: found[name].kind for name in PAID} == PAID
     spans = {one.span.span_id.hex(): one for one in receiver.trace(TRACE)}
-    roots = {one.name for one in spans.values() if one.span.parent_span_id.hex() not in spans}
-    assert roots == {"payments: POST /api/payments"}, "every other span has its parent in the trace"
     assert found["payments: POST /api/payments"].span.parent_span_id.hex() == BROWSER
     assert found["payments: POST /api/payments"].attributes["http.response.status_code"] == 201
     assert found["orders: process payments.captured"].attributes["messaging.destination.name"] == "payments.captured"

@@ -195,10 +195,10 @@ async def test_uploads_that_trickle_stop_nobody_else_and_are_ended(
     honest = await people.new("Ada")
     item = await sell(honest, 1)
     form = await Form.of(honest)
+    slow_ones = [await people.new(f"Slow {n}") for n in range(8)]
+    theirs = [(slow, await sell(slow, 1), await Form.of(slow)) for slow in slow_ones]
     lines = []
-    for n in range(8):
-        slow = await people.new(f"Slow {n}")
-        slow_item, slow_form = await sell(slow, 1), await Form.of(slow)
+    for slow, slow_item, slow_form in theirs:
         for _ in range(2):
             lines += [await connect(), await connect()]
             await lines[-2].begin(f"/api/items/{slow_item}/pictures", slow, 4 * MB, "image/png")

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from infra.local.stack.stack import Stack
-from tests.support.people import People
+from tests.support.people import People, Person
 from tests.support.shopping import Json, ok, place, sell
 from tests.support.stacks import away
 from tests.support.waiting import eventually
@@ -68,12 +68,14 @@ async def test_without_the_bus_souk_still_sells_and_promises_only_what_it_keeps(
         assert "Your last change takes effect in a moment" in (await seller.http.get("/my/items", headers=cookie)).text
         await place(buyer, item)  # it was not promised that there would be none
 
-    async def in_effect() -> bool:
-        return bool(ok(await buyer.http.get(f"/api/items/{item}"))["in_effect"])
-
-    await eventually(in_effect)
+    await eventually(lambda: in_effect(buyer, item))
     refused = await buyer.http.post("/api/orders", json={"item_id": item})
     assert ok(refused, 409)["code"] == "item_withdrawn"
+
+
+async def in_effect(somebody: Person, item: str) -> bool:
+    """Whether orders sells an item by its last change."""
+    return bool(ok(await somebody.http.get(f"/api/items/{item}"))["in_effect"])
 
 
 async def test_once_a_withdrawal_is_in_effect_nobody_orders(own_stack: Stack, at_stack: People) -> None:
@@ -82,7 +84,8 @@ async def test_once_a_withdrawal_is_in_effect_nobody_orders(own_stack: Stack, at
         item = await sell(seller, 5)
         await place(buyer, item)
 
-        assert ok(await seller.http.delete(f"/api/items/{item}"))["in_effect"]
+        ok(await seller.http.delete(f"/api/items/{item}"))
+        await eventually(lambda item=item: in_effect(seller, item))  # type: ignore[misc]
 
         assert ok(await buyer.http.post("/api/orders", json={"item_id": item}), 409)["code"] == "item_withdrawn"
 

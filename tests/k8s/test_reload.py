@@ -38,7 +38,7 @@ def start(tmp_path: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
     yield started
     for process in started:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def write(file: Path, word: str, seconds: int) -> None:
@@ -77,9 +77,9 @@ async def test_a_changed_file_restarts_it(main: Path, tmp_path: Path, start: lis
 
     await wrote(tmp_path, "before", "after")
     start[0].send_signal(signal.SIGTERM)
-    assert start[0].wait(10) == 0
+    assert start[0].wait(60) == 0
 
 
 async def test_when_the_service_ends_the_container_ends(main: Path, tmp_path: Path) -> None:
     write(main, "bye", seconds=0)
-    assert run(tmp_path).wait(10) == 3
+    assert run(tmp_path).wait(60) == 3

@@ -18,6 +18,7 @@ from infra.local.commands import rebuild, reconcile
 from infra.local.stack.program import passed_on
 from infra.local.stack.stack import Stack
 from infra.services import ROOT
+from tests.support.late_money import bank_waiting
 from tests.support.people import People
 from tests.support.shopping import Json, becomes, money, ok, pay, place, sell
 from tests.support.waiting import eventually
@@ -47,14 +48,16 @@ async def test_records_stay_consistent_whatever_people_do_and_damage_is_found_an
     seller, slow, fast = [await hasty_people.new(name) for name in ("Sid", "Sue", "Flo")]
     item = await sell(seller, 2)
     late = await place(slow, item, 2)
-    await pay(slow, late["id"], "pm_bank_late")
     carded = await place(slow, other := await sell(seller, 1))
-    await pay(slow, carded["id"], "pm_card_late")
-    for order in (late, carded):
-        await becomes(slow, order["id"], "expired")
-    await pay(fast, (await place(fast, other))["id"])
-    quick = await place(fast, item)
-    await pay(fast, quick["id"])
+    async with (
+        bank_waiting(hasty_stack, await pay(slow, late["id"], "pm_bank_late")),
+        bank_waiting(hasty_stack, await pay(slow, carded["id"], "pm_card_late")),
+    ):
+        for order in (late, carded):
+            await becomes(slow, order["id"], "expired")
+        await pay(fast, (await place(fast, other))["id"])
+        quick = await place(fast, item)
+        await pay(fast, quick["id"])
     held = await place(fast, await sell(seller, 1))
     [rejected] = await money(slow, late["id"], "refunded")
     [released] = await money(slow, carded["id"], "released")

@@ -1,5 +1,6 @@
 """What people do at the gateway, for the journeys. Each step checks its answer."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -26,12 +27,29 @@ async def sell(seller: Person, quantity: int, title: str = "A seat at the opera"
 
 async def place(buyer: Person, item_id: str, quantity: int = 1) -> Json:
     """Place an order and return it."""
-    return ok(await buyer.http.post("/api/orders", json={"item_id": item_id, "quantity": quantity}), 201)
+    return ok(await _once_known(buyer, "/api/orders", {"item_id": item_id, "quantity": quantity}), 201)
 
 
 async def pay(buyer: Person, order_id: str, card: str = "pm_card_visa") -> Json:
     """Pay an order; return the payment, captured or processing."""
-    return ok(await buyer.http.post("/api/payments", json={"order_id": order_id, "payment_method": card}), 201)
+    return ok(await try_to_pay(buyer, order_id, card), 201)
+
+
+async def try_to_pay(buyer: Person, order_id: str, card: str = "pm_card_visa", **headers: str) -> httpx.Response:
+    """Pay an order; return the answer, whatever it is."""
+    return await _once_known(buyer, "/api/payments", {"order_id": order_id, "payment_method": card}, headers)
+
+
+async def _once_known(
+    somebody: Person, path: str, body: Json, headers: Mapping[str, str] | None = None
+) -> httpx.Response:
+    """The answer to a POST. Until what it names has arrived at its service, that says 503: try again."""
+
+    async def answered() -> httpx.Response | None:
+        answer = await somebody.http.post(path, json=body, headers=headers)
+        return None if answer.status_code == 503 else answer
+
+    return await eventually(answered, 30, why=f"POST {path} is answered 503")
 
 
 async def order(buyer: Person, order_id: str) -> Json:

@@ -9,7 +9,7 @@ from infra.local.stack.stack import Stack
 from tests.support.browsing import PASSWORD, PHONE, Open, accessible, headline, paid, signed_in
 from tests.support.people import People
 from tests.support.sessions import person
-from tests.support.shopping import Json, becomes, ok, pay, place, sell
+from tests.support.shopping import Json, becomes, ok, pay, place, sell, try_to_pay
 from tests.support.stacks import away
 
 FOCUS_IS_VISIBLE = """() => {
@@ -130,11 +130,9 @@ async def test_every_state_is_accessible(opened: Open, people: People, size: dic
     orders: dict[str, Json] = {}
     for name in ("waiting", "declined", "processing", "refused", "cancelled", "paid", "refunded"):
         orders[name] = await place(buyer, item)
-    declined = {"order_id": orders["declined"]["id"], "payment_method": "pm_card_declined"}
-    ok(await buyer.http.post("/api/payments", json=declined), 402)
+    ok(await try_to_pay(buyer, orders["declined"]["id"], "pm_card_declined"), 402)
     await pay(buyer, orders["processing"]["id"], "pm_card_late")
-    refused = {"order_id": orders["refused"]["id"], "payment_method": "pm_card_capture_fails"}
-    ok(await buyer.http.post("/api/payments", json=refused), 402)
+    await try_to_pay(buyer, orders["refused"]["id"], "pm_card_capture_fails")
     await becomes(buyer, orders["refused"]["id"], "cancelled")
     ok(await buyer.http.delete(f"/api/orders/{orders['cancelled']['id']}"))
     for name in ("paid", "refunded"):

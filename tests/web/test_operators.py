@@ -6,7 +6,9 @@ import pytest
 from playwright.async_api import expect
 
 from common.ids import new_id
+from infra.local.stack.stack import Stack
 from tests.support.browsing import PHONE, Open, accessible, headline, refused, signed_in
+from tests.support.late_money import bank_waiting
 from tests.support.people import People, Person
 from tests.support.shopping import becomes, money, ok, order, pay, place, sell
 from tests.support.waiting import eventually
@@ -22,24 +24,26 @@ async def recorded(operator: Person, order_id: str, subject: str) -> None:
     await eventually(known, 30)
 
 
-async def paid_late_and_released(people: People) -> tuple[str, str]:
+async def paid_late_and_released(stack: Stack, people: People) -> tuple[str, str]:
     """An order paid after somebody else had bought the last unit. Returns its id and its buyer's e-mail address."""
     seller, slow, fast = await people.new("Sid"), await people.signed_up("Sue"), await people.new("Flo")
     item = await sell(seller, 1, title="A night in the lighthouse")
     late = await place(slow, item)
-    await pay(slow, late["id"], "pm_card_late")
-    await becomes(slow, late["id"], "expired")
-    quick = await place(fast, item)
-    await pay(fast, quick["id"])
+    async with bank_waiting(stack, await pay(slow, late["id"], "pm_card_late")):
+        await becomes(slow, late["id"], "expired")
+        quick = await place(fast, item)
+        await pay(fast, quick["id"])
     await money(slow, late["id"], "released")
     assert (await order(slow, late["id"]))["late_payment"] == "rejected"
     return late["id"], slow.user.email
 
 
 @pytest.mark.prove
-async def test_the_story_of_an_order_that_was_paid_late_and_released(hasty_opened: Open, hasty_people: People) -> None:
+async def test_the_story_of_an_order_that_was_paid_late_and_released(
+    hasty_stack: Stack, hasty_opened: Open, hasty_people: People
+) -> None:
     operator = await hasty_people.new("Ola", "operator")
-    order_id, mail = await paid_late_and_released(hasty_people)
+    order_id, mail = await paid_late_and_released(hasty_stack, hasty_people)
     await recorded(operator, order_id, "payments.released")
     page = await hasty_opened("/signin")
     await signed_in(page, operator)

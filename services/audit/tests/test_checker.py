@@ -125,7 +125,7 @@ async def test_consistent_records_have_no_violations(market: Market) -> None:
     for _ in range(3):
         await market.publish(market.hold())
 
-    report = await market.check()
+    report = await market.check(grace=30)
 
     assert report.ok
     assert report.counts["orders"] == 3

@@ -60,10 +60,12 @@ async def auth(environment: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClie
 
 @pytest.fixture
 def clock() -> Any:
-    """Sets the time of auth: `clock(hours=2)` is in two hours."""
+    """Sets the time of auth, which stands still: `clock(hours=2)` is two hours after the start of the test."""
+    began = now()
 
     def at(**later: float) -> None:
-        app.dependency_overrides[current_time] = lambda: now() + timedelta(**later)
+        app.dependency_overrides[current_time] = lambda: began + timedelta(**later)
 
+    at()
     yield at
     app.dependency_overrides.clear()

@@ -1,6 +1,6 @@
 """Deleting an account: what is left says nothing about who it was."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -13,6 +13,7 @@ from auth.domain import Account
 from auth.erase import erase as erase_by_id
 from auth.main import app
 from common.bus.connection import Bus
+from common.clock import now
 from common.directory import Directory
 from common.events import SessionEnded, UserErased
 from common.http.sessions import COOKIE
@@ -106,13 +107,14 @@ async def test_only_who_knows_the_password_and_has_no_role_deletes_an_account(
 async def test_what_a_last_request_left_behind_goes_when_no_token_counts_any_more(
     environment: pytest.MonkeyPatch, db: Database, events: Events
 ) -> None:
-    environment.setattr("auth.erasure.erasure.ANNOUNCED_AGAIN", timedelta(seconds=1))
     async with running(app) as auth:
         user = await signed_up(auth)
         late = await db.sessions.find_one({"user_id": user["id"]})
         assert late
         assert await erase(auth) == (204, None)
         await db.sessions.insert_one({**late, "_id": new_id(), "family_hash": "another", "pending": []})
+        due = await db.users.update_one({"erasure_due": {"$gt": now()}}, {"$set": {"erasure_due": now()}})
+        assert due.modified_count == 1
 
         first, second = await events.published(UserErased, 2)
 

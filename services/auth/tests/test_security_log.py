@@ -64,7 +64,7 @@ async def test_whatever_else_is_guessed_is_noted_as_well(auth: httpx.AsyncClient
             bad = await noted("sign_in_failed")
             return (bad["user_id"], bad.get("detail")) == (ola, guessed)
 
-        await eventually(is_noted, 5, why=f"{guessed} is not noted")
+        await eventually(is_noted, why=f"{guessed} is not noted")
 
 
 async def test_a_change_of_passkeys_or_codes_is_noted_with_its_network(auth: httpx.AsyncClient, noted: Noted) -> None:
@@ -75,7 +75,7 @@ async def test_a_change_of_passkeys_or_codes_is_noted_with_its_network(auth: htt
             last = await noted("passkeys_changed")
             return (last["user_id"], last.get("detail"), last.get("network")) == (ola, change, "127.0.0.0/24")
 
-        await eventually(there, 5, why=f"{change} is not noted")
+        await eventually(there, why=f"{change} is not noted")
 
     codes = (await auth.post("/api/users/recovery-codes")).json()["codes"]
     await is_noted("codes_made")

@@ -88,7 +88,7 @@ async def test_a_refresh_token_that_comes_twice_ends_the_session_and_its_access_
         seen = await auth.get("/api/users/sessions", headers=bearer(answer))
         return seen.status_code == 401 and seen.json()["code"] == "session_ended"
 
-    await eventually(refused, 2)
+    await eventually(refused)
 
 
 async def test_however_old_the_token_is_it_ends_the_session(auth: httpx.AsyncClient) -> None:
@@ -126,7 +126,7 @@ async def test_an_answer_is_repeated_for_thirty_seconds_and_only_for_its_key(
 ) -> None:
     first = await sign_up(auth)
     second = (await refresh(auth, first, "k")).cookies[REFRESH_COOKIE]
-    clock(seconds=28)
+    clock(seconds=30, milliseconds=-1)
     assert (await refresh(auth, first, "k")).cookies[REFRESH_COOKIE] == second
 
     third = (await refresh(auth, second, "k")).cookies[REFRESH_COOKIE]
@@ -154,7 +154,7 @@ async def test_a_replica_that_signs_with_another_key_repeats_the_same_answer(
 async def test_after_thirty_seconds_a_repetition_is_a_reuse(auth: httpx.AsyncClient, clock: Any) -> None:
     first = await sign_up(auth)
     second = (await refresh(auth, first, "k")).cookies[REFRESH_COOKIE]
-    clock(seconds=31)
+    clock(seconds=30)
 
     assert (await refresh(auth, first, "k")).status_code == 401
 

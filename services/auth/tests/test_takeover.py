@@ -1,11 +1,12 @@
 """Who takes an account back by mail has it alone: nothing that was asked for, added or begun before counts any more."""
 
 import asyncio
+import threading
 from typing import Any
 
 import httpx
 import pytest
-from argon2 import PasswordHasher
+from pwdlib import PasswordHash
 from pydantic import SecretStr
 
 from auth.main import app
@@ -209,17 +210,24 @@ async def test_a_reset_keeps_the_passkey_of_an_operator(auth: httpx.AsyncClient,
 
 
 async def test_a_sign_in_that_is_overtaken_by_a_reset_opens_nothing(
-    auth: httpx.AsyncClient, events: Events, db: Database
+    auth: httpx.AsyncClient, events: Events, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await signed_up(auth)
     token = await asked_to_reset(auth, events)
-    slow = PasswordHasher(time_cost=60).hash(ADA["password"])  # Checking it takes seconds.
-    await db.users.update_one({}, {"$set": {"password_hash": slow}})
+    checking, go_on, check = threading.Event(), threading.Event(), PasswordHash.verify_and_update
+
+    def held(*arguments: Any) -> Any:
+        checking.set()
+        go_on.wait(60)
+        return check(*arguments)
+
+    monkeypatch.setattr(PasswordHash, "verify_and_update", held)
     body = {"email": ADA["email"], "password": ADA["password"]}
     overtaken = asyncio.create_task(auth.post("/api/users/signin", json=body, headers={"Cookie": "none=1"}))
+    assert await asyncio.to_thread(checking.wait, 60)
 
     assert await reset(auth, token) == (204, None)
-    assert not overtaken.done(), "or nothing was overtaken"
+    go_on.set()
     answer = await overtaken
 
     assert (answer.status_code, answer.json()["code"]) == BAD

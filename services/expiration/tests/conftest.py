@@ -1,9 +1,9 @@
 """A running expiration service as its tests see it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import httpx
 import nats
@@ -11,12 +11,16 @@ import pytest
 from nats.aio.client import Client
 from redis.asyncio import Redis
 
+from common.bus import envelope
 from common.bus.provision import provision
 from common.events import CancelReason, Currency, HoldElapsed, OrderCancelled, OrderPaid, OrderPlaced
 from common.ids import new_id
+from expiration import deadlines
 from expiration.consumers import consumers
+from expiration.deadlines import MILLISECOND, utc_now
 from expiration.main import app
 from tests.support.bus import Events
+from tests.support.clock import Clock
 from tests.support.serving import running
 from tests.support.waiting import eventually
 
@@ -33,7 +37,7 @@ def order_placed(seconds: float) -> OrderPlaced:
         quantity=1,
         unit_price=100,
         currency=Currency.EUR,
-        expires_at=datetime.now(UTC) + timedelta(seconds=seconds),
+        expires_at=utc_now() + timedelta(seconds=seconds),
     )
 
 
@@ -73,12 +77,13 @@ class World:
         assert len(times) == len(messages)
         return {order: datetime.fromisoformat(time) for order, time in times.items()}
 
-    async def assert_elapse_on_time(self, *orders: OrderPlaced, within: float) -> None:
-        """These and no others: none of them early, none later than `within` seconds."""
+    async def assert_elapse_on_time(self, clock: Clock, *orders: OrderPlaced) -> None:
+        """These and no others: each once it is over by the clock, and none of them early."""
+        for moment in sorted({order.expires_at for order in orders}):
+            clock.now = max(clock.now, moment + MILLISECOND)
+            await self.reported(sum(order.expires_at <= moment for order in orders))
         times = await self.reported(len(orders))
-        assert set(times) == {order.order_id for order in orders}
-        for order in orders:
-            assert timedelta(0) <= times[order.order_id] - order.expires_at < timedelta(seconds=within)
+        assert times == {order.order_id: order.expires_at + MILLISECOND for order in orders}
 
     async def reconnected(self) -> None:
         """Return when the bus that the test killed is back for the test, too."""
@@ -116,8 +121,16 @@ def expiration(monkeypatch: pytest.MonkeyPatch) -> Expiration:
 
 
 @pytest.fixture
-async def world(expiration: Expiration, redis_url: str, bus_url: str) -> AsyncIterator[World]:
-    """The service on an empty Redis and an empty bus."""
+def clock() -> Iterator[Clock]:
+    """The time of expiration and of its events, which stands still until a test moves it."""
+    clock = Clock(utc_now())
+    with clock.shown(deadlines, envelope):
+        yield clock
+
+
+@pytest.fixture
+async def world(clock: Clock, expiration: Expiration, redis_url: str, bus_url: str) -> AsyncIterator[World]:
+    """The service on an empty Redis and an empty bus, by the test's clock."""
     async with expiration(redis_url, bus_url) as world:
         yield world
 

@@ -67,8 +67,8 @@ async def test_a_backlog_drains_in_the_order_of_the_deadlines_and_in_little_memo
         await connection.subscribe(HoldElapsed.subject, cb=receive)
         due = utc_now() + timedelta(seconds=4)
         orders = {f"{i:06}": due + timedelta(milliseconds=i // 100) for i in range(COUNT)}
-        await redis.zadd("deadlines", {order: milliseconds(moment) for order, moment in orders.items()})
-        assert utc_now() < due, "this machine is too slow to prepare them all before they are due"
+        await redis.zadd("prepared", {order: milliseconds(moment) for order, moment in orders.items()})
+        await redis.rename("prepared", "deadlines")
 
         async def all_told() -> bool:
             return len(received) >= COUNT and not await redis.exists("deadlines")

@@ -82,6 +82,8 @@ def answered_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(IndexFeed, "up_to_date", away)
     else:
         monkeypatch.setattr(CatalogueStore, "_found", by_mongodb)
+        for patience in ("FIRST_READING", "PATIENCE", "MOST_AGE"):
+            monkeypatch.setattr(f"items.index.feed.{patience}", 60.0)
     return str(request.param)
 
 

@@ -70,6 +70,7 @@ async def test_what_another_replica_lists_renames_and_withdraws_is_followed(db: 
 
         assert await found(catalogue) == ["3", "2"]
         assert await found(catalogue, Wanted(words=("lamp",))) == ["2"]
+        await eventually(feed.up_to_date)
         assert await feed.ask(lambda engine: engine.known(["1"])) == {}
         assert (await catalogue.facets(JAZZ)).total == 2
 
@@ -80,7 +81,7 @@ async def test_what_is_left_comes_with_the_news_and_never_from_older_ones(db: Da
     async with following(db, memory) as (feed, _):
 
         async def hits() -> int:
-            assert await feed.up_to_date()
+            await eventually(feed.up_to_date)
             return len(await feed.ask(lambda engine: engine.find(can_be_bought, 10, 10)))
 
         memory.receive(StockChanged(item_id="1", stock_version=2, quantity=5, available=0))
@@ -181,4 +182,4 @@ async def test_while_many_searches_wait_for_the_index_mongodb_answers_the_others
         finally:
             free.set()
         assert await waiting
-        assert await feed.up_to_date()
+        await eventually(feed.up_to_date)

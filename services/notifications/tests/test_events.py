@@ -156,12 +156,12 @@ async def test_the_buyer_is_told_once_of_each_part_that_goes_back_and_then_of_th
 async def test_the_buyer_gets_a_receipt_and_the_seller_a_digest_at_the_end_of_the_day(
     service: httpx.AsyncClient, events: Events, receiver: Receiver, db: Database
 ) -> None:
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     for event in (ADA, SID, PAID, PAID, PAID.model_copy(update={"order_id": "a2"})):
         await events.deliver(event)
     await subjects(receiver, 2)
     digest = await db.mails.find_one({"kind": "sales_of_a_day"})
     assert digest
-    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     assert digest["due"] in (midnight + timedelta(minutes=5), midnight + timedelta(days=1, minutes=5))
 
     await db.mails.update_one({"_id": digest["_id"]}, {"$set": {"due": datetime.now(UTC)}})

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -119,6 +120,7 @@ async def test_buyers_of_one_network_share_what_a_network_may_hold(orders: World
 
 async def test_a_buyer_changes_so_much_in_a_minute(orders: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WRITES_PER_MINUTE", "3")
+    monkeypatch.setattr("common.http.write_limit.time", SimpleNamespace(monotonic=lambda: 0.0))
     buyer = person()
     async with running(app) as orders.http:
         answers = [await orders.place(new_id(), 0, buyer) for _ in range(4)]
@@ -137,7 +139,10 @@ async def test_an_unknown_item_is_not_found(orders: World) -> None:
     assert (refused.status_code, refused.json()["code"]) == (404, "item_not_found")
 
 
-async def test_an_item_whose_listing_is_still_on_its_way_is_waited_for(orders: World) -> None:
+async def test_an_item_whose_listing_is_still_on_its_way_is_waited_for(
+    orders: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.ids.ARRIVAL_TIMEOUT", 30.0)
     item = new_id()
     placing = asyncio.create_task(orders.place(item))
     await orders.events.deliver(orders.item(ItemListed, item, 1))

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -279,6 +280,12 @@ async def serving(app: ASGIApp, port: int) -> AsyncIterator[httpx.AsyncClient]:
     finally:
         server.should_exit = True
         await task
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to a payment waits for the word of orders for as long as it takes."""
+    monkeypatch.setattr("payments.main.Cashier", partial(Cashier, word_timeout=timedelta(minutes=1)))
 
 
 @pytest.fixture

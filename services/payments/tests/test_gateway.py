@@ -423,13 +423,13 @@ async def test_a_webhook_call_that_is_forged_changed_or_played_back_is_refused(p
         (body.replace(b"ch_1", b"ch_2"), headers),
         (body + b" ", headers),
         provider.signed("ch_1", now, "another secret"),
-        provider.signed("ch_1", now - timedelta(minutes=5, seconds=2), SECRET),
+        provider.signed("ch_1", now - timedelta(minutes=5, seconds=30), SECRET),
     ):
         with pytest.raises(BadSignature):
             provider.gateway.verify(*forged)
 
 
 async def test_a_signature_holds_for_five_minutes(provider: Provider) -> None:
-    signed = provider.signed("ch_1", datetime.now(UTC) - timedelta(minutes=4, seconds=58), SECRET)
+    signed = provider.signed("ch_1", datetime.now(UTC) - timedelta(minutes=4, seconds=30), SECRET)
 
     assert provider.gateway.verify(*signed) == "ch_1"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from services.payments.tests.conftest import World
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_good_card_pays_at_once(world: "World") -> None:
     order = await world.placed_order(amount=1250)
 
@@ -40,6 +41,7 @@ async def test_a_good_card_pays_at_once(world: "World") -> None:
     assert await world.money() == 1250
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_card_whose_capture_is_refused_is_declined(world: "World") -> None:
     order = await world.placed_order()
 
@@ -50,6 +52,7 @@ async def test_a_card_whose_capture_is_refused_is_declined(world: "World") -> No
     assert await world.money() == 0
 
 
+@pytest.mark.usefixtures("patient")
 async def test_units_that_somebody_else_has_are_not_paid(world: "World") -> None:
     order = await world.placed_order()
     world.sold_out.add(order.order_id)
@@ -171,7 +174,10 @@ async def test_an_order_of_nobody_or_of_another_is_not_found(world: "World") -> 
         assert (answer.status_code, answer.json()["code"]) == (404, "order_not_found")
 
 
-async def test_an_order_may_be_paid_before_payments_has_heard_of_it(world: "World") -> None:
+async def test_an_order_may_be_paid_before_payments_has_heard_of_it(
+    world: "World", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.ids.ARRIVAL_TIMEOUT", 30.0)
     order = world.new_order()
     paying = asyncio.create_task(world.pay(order.order_id))
     await world.listed()

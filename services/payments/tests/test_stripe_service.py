@@ -80,6 +80,7 @@ async def paid(world: "World", order: OrderPlaced, method: str = "pm_card_visa")
     asked = asyncio.create_task(world.pay(order.order_id, method))
     await world.accepted(order, (await eventually(authorized)).payment_id)
     payment: Document = (await asked).json()
+    await world.becomes(payment["id"], "captured")
     return payment
 
 
@@ -106,6 +107,7 @@ async def trouble(world: "World", **query: object) -> Document:
     return found
 
 
+@pytest.mark.usefixtures("patient")
 async def test_money_is_taken_when_orders_accepts_it_and_goes_back(world: "World", stripe: FakeStripe) -> None:
     order = await world.placed_order()
     payment = await paid(world, order)
@@ -310,6 +312,7 @@ async def test_the_buyer_alone_is_told_how_to_confirm_and_only_until_he_has(
     assert stripe.balance() == 0
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_buyer_who_fails_to_confirm_may_try_another_card(world: "World", stripe: FakeStripe) -> None:
     order = await world.placed_order()
     first = (await world.pay(order.order_id, CONFIRMED)).json()

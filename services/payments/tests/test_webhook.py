@@ -2,16 +2,19 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from common import leased_work
+from common.clock import now
 from common.events import PaymentCaptured
 from common.ids import new_id
 from payments.gateways.sandbox import Notice, signature
 from payments.settings import PaymentsSettings
+from tests.support.clock import Clock
 
 if TYPE_CHECKING:
     from services.payments.tests.conftest import World
@@ -45,14 +48,17 @@ async def test_a_payment_that_is_reported_later_is_captured_once(world: "World",
 
 @pytest.mark.parametrize("method", ["pm_card_late", "pm_bank_late"])
 async def test_a_late_payment_is_captured_after_the_hold(world: "World", method: str) -> None:
-    order = await world.placed_order(hold=timedelta(seconds=2))
-    answer = await world.pay(order.order_id, method)
-    assert answer.json()["status"] == "processing"
+    clock = Clock(now())
+    with clock.shown(leased_work):
+        order = await world.placed_order()
+        answer = await world.pay(order.order_id, method)
+        assert answer.json()["status"] == "processing"
 
-    await world.becomes(answer.json()["id"], "captured")
+        clock.now = order.expires_at + timedelta(seconds=3)
+        await world.becomes(answer.json()["id"], "captured")
 
-    assert datetime.now(UTC) > order.expires_at + timedelta(seconds=3)
-    assert await world.money() == 1250
+    [captured] = await world.events.published(PaymentCaptured)
+    assert (captured.order_id, captured.amount) == (order.order_id, 1250)
 
 
 async def test_a_call_that_nobody_signed_changes_nothing(world: "World", settings: PaymentsSettings) -> None:

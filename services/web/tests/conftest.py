@@ -146,6 +146,18 @@ async def ordered(buyer: Visitor, item: str, quantity: str = "2") -> Page:
     return await eventually(accepted)
 
 
+async def paid(buyer: Visitor, order: Page, method: str = "pm_card_visa") -> None:
+    """Pay an order, once payments has received it."""
+    body = {"order_id": order.path.rpartition("/")[2], "payment_method": method}
+
+    async def accepted() -> bool:
+        answer = await buyer.http.post("/api/payments", json=body)
+        assert answer.status_code == 201, answer.text
+        return True
+
+    await eventually(accepted, 30)
+
+
 async def shows(visitor: Visitor, path: str, words: str) -> Page:
     """The page at `path`, once it contains `words`."""
 

@@ -4,7 +4,7 @@ import csv
 import io
 
 from common.order_numbers import readable_number
-from services.web.tests.conftest import Visitors, listed, ordered, shows
+from services.web.tests.conftest import Visitors, listed, ordered, paid, shows
 
 EVENT = {"kind": "event", "starts_at": "2030-06-07T20:00", "timezone": "Europe/Berlin"}
 
@@ -15,8 +15,7 @@ async def test_a_seller_sees_who_comes_and_takes_the_list_along(visitors: Visito
     order = await ordered(buyer, item)
     order_id = order.path.rpartition("/")[2]
     assert "Nobody has a ticket yet." in (await shows(seller, f"{item}/attendees", "A concert")).text
-    paid = await buyer.http.post("/api/payments", json={"order_id": order_id, "payment_method": "pm_card_visa"})
-    assert paid.status_code == 201
+    await paid(buyer, order)
 
     page = await shows(seller, f"{item}/attendees", "Valid")
     assert page.answer.text.count('<th scope="row">=Bo()</th>') == 2

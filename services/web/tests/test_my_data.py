@@ -3,7 +3,7 @@
 from typing import Any
 
 from infra.local.stack.stack import Stack
-from services.web.tests.conftest import LAMP, Visitors, listed, ordered
+from services.web.tests.conftest import LAMP, Visitors, listed, ordered, paid
 from tests.support.authenticator import Authenticator
 from tests.support.sessions import person
 from tests.support.waiting import eventually
@@ -64,8 +64,7 @@ async def test_passkeys_and_tickets_are_in_the_file_and_no_key_is(stack: Stack, 
     assert (await ada.http.post("/api/users/passkeys", json=added)).status_code == 201
     concert = {"kind": "event", "starts_at": "2030-06-07T20:00", "timezone": "Europe/Berlin"}
     order = await ordered(ada, await listed(await visitors.new("Sella"), **concert))
-    paid = {"order_id": order.path.rpartition("/")[2], "payment_method": "pm_card_visa"}
-    assert (await ada.http.post("/api/payments", json=paid)).status_code == 201
+    await paid(ada, order)
 
     async def taken_along() -> dict[str, Any]:
         data: dict[str, Any] = (await ada.http.get("/api/users/me/export")).json()
@@ -75,7 +74,7 @@ async def test_passkeys_and_tickets_are_in_the_file_and_no_key_is(stack: Stack, 
     [passkey] = data["passkeys"]
     assert (passkey["name"], passkey["last_used_at"]) == ("Ada's phone", None)
     assert set(passkey) == {"id", "name", "created_at", "last_used_at"}
-    assert [ticket["order_id"] for ticket in data["tickets"]] == [paid["order_id"]] * 2
+    assert [ticket["order_id"] for ticket in data["tickets"]] == [order.path.rpartition("/")[2]] * 2
 
 
 async def test_the_gates_of_a_seller_are_in_the_file_without_what_is_in_their_links(visitors: Visitors) -> None:

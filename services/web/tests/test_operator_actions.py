@@ -1,7 +1,7 @@
 """What an operator does about an order from its history, without a browser."""
 
 from common.ids import new_id
-from services.web.tests.conftest import Page, Visitor, Visitors, listed, ordered, shows
+from services.web.tests.conftest import Page, Visitor, Visitors, listed, ordered, paid, shows
 from tests.support.waiting import eventually
 
 
@@ -61,8 +61,7 @@ async def test_an_operator_refunds_a_paid_order_once(visitors: Visitors) -> None
     operator = await visitors.new("Ola", "operator")
     order = await ordered(buyer, await listed(seller))
     story = f"/operator{order.path}"
-    paid = {"order_id": order.path.rpartition("/")[2], "payment_method": "pm_card_visa"}
-    assert (await buyer.http.post("/api/payments", json=paid)).status_code == 201
+    await paid(buyer, order)
     assert await eventually(lambda: offered(operator, story, ["refund", "message"]), 30)
     page = await operator.get(story)
 
@@ -71,7 +70,7 @@ async def test_an_operator_refunds_a_paid_order_once(visitors: Visitors) -> None
         assert ("The refund is under way." in done.text, done.path) == (True, story)
 
     assert await eventually(lambda: offered(operator, story, ["message"]), 30)
-    history = (await operator.http.get(f"/api/audit/orders/{paid['order_id']}")).json()["story"]
+    history = (await operator.http.get(f"/api/audit/orders/{order.path.rpartition('/')[2]}")).json()["story"]
     assert [entry["subject"] for entry in history].count("orders.refund_requested") == 1
     stranger = await visitors.new("Eve")
     refused = Page(await stranger.http.post(f"{story}/refund", data=stranger_form(await stranger.get("/sell"))))

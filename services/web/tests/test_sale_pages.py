@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.web.tests.conftest import LAMP, Visitors, listed, ordered, shows
+from services.web.tests.conftest import LAMP, Visitors, listed, ordered, paid, shows
 from web.clients.models import Item
 
 
@@ -79,7 +79,7 @@ async def test_what_is_held_may_come_back_and_what_is_paid_is_sold(visitors: Vis
     refused = await late.send(page, f"{item}/order", quantity="1")
     assert "all of it is reserved" in refused.errors["quantity"]
 
-    await buyer.send(order, f"{order.path}/pay", payment_method="pm_card_visa")
+    await paid(buyer, order)
     await shows(seller, "/my/items", "2 sold, 0 held, 0 free")
     await shows(late, item, "Sold out")
 

@@ -110,7 +110,7 @@ async def test_an_ended_session_leads_to_the_sign_in_page_and_its_cookies_are_cl
     async def signed_out() -> bool:
         return (await visitor.get("/my/orders")).path == "/signin"
 
-    await eventually(signed_out, 2)
+    await eventually(signed_out)
     assert {"session", "refresh"}.isdisjoint(visitor.http.cookies)
     assert is_signed_in(await elsewhere.get("/my/orders"))
 
@@ -127,7 +127,7 @@ async def test_all_other_sessions_end_with_one_button(visitors: Visitors) -> Non
         async def signed_out(other: Visitor = other) -> bool:
             return (await other.get("/my/orders")).path == "/signin"
 
-        await eventually(signed_out, 2)
+        await eventually(signed_out)
 
 
 async def test_the_page_says_which_browser_it_is_and_speaks_german(visitors: Visitors) -> None:
@@ -156,7 +156,7 @@ async def test_signing_out_ends_the_session_and_the_browser_forgets_its_pages(vi
     async def worthless() -> bool:
         return Page(await visitor.http.get("/my/orders", headers=stolen)).path == "/signin"
 
-    await eventually(worthless, 2)
+    await eventually(worthless)
 
 
 async def test_a_live_stream_ends_with_its_session(visitors: Visitors) -> None:
@@ -172,12 +172,12 @@ async def test_a_live_stream_ends_with_its_session(visitors: Visitors) -> None:
 
         await visitor.send(await visitor.get("/my/sessions"), "/my/sessions/end-others")
 
-        await asyncio.wait_for(drained(others), 2)
+        await asyncio.wait_for(drained(others), 30)
         going_on = asyncio.create_task(drained(lines))
         assert await asyncio.wait([going_on], timeout=0.5) == (set(), {going_on})
         going_on.cancel()
 
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         again = await other.http.get("/live?orders=bought", headers={"Cookie": "refresh=" + "a" * 64})
     assert "event: gone" in again.text
 
@@ -185,15 +185,15 @@ async def test_a_live_stream_ends_with_its_session(visitors: Visitors) -> None:
 async def test_a_live_stream_ends_when_its_access_token_expires(visitors: Visitors, stack: Stack) -> None:
     visitor = await signed_up(visitors)
     assert visitor.user
-    token = Tokens(stack.keys.private_key).token(visitor.user, exp=time.time() + 1.5)
+    expires = time.time() + 4
+    token = Tokens(stack.keys.private_key).token(visitor.user, exp=expires)
     visitor.http.cookies.clear()
-    began = time.monotonic()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         answer = await visitor.http.get("/live?orders=bought", headers={"Cookie": f"session={token}"})
 
     assert "event: news" in answer.text
-    assert time.monotonic() - began > 0.5
+    assert time.time() >= expires
 
 
 async def test_auth_away_is_no_sign_out(visitors: Visitors, stack: Stack) -> None:

@@ -1,10 +1,10 @@
 """Operators see the payments in trouble, try a failed refund again, or settle it by hand."""
 
-from services.web.tests.conftest import Visitor, Visitors, listed, ordered, shows
+from services.web.tests.conftest import Visitor, Visitors, listed, ordered, paid, shows
 from tests.support.waiting import eventually
 
 
-async def paid(visitors: Visitors, method: str) -> tuple[Visitor, str, str]:
+async def charged_with(visitors: Visitors, method: str) -> tuple[Visitor, str, str]:
     """An order paid with this method. Returns its seller, its id and the payment's id."""
     seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
     order = await ordered(buyer, await listed(seller))
@@ -22,7 +22,7 @@ async def paid(visitors: Visitors, method: str) -> tuple[Visitor, str, str]:
 
 async def refund_failed(visitors: Visitors) -> tuple[str, str]:
     """An order whose seller has refunded it in vain. Returns its id and the payment's id."""
-    seller, order_id, payment_id = await paid(visitors, "pm_card_refund_fails")
+    seller, order_id, payment_id = await charged_with(visitors, "pm_card_refund_fails")
     refund = f"/my/sales/{order_id}/refund"
 
     async def asked() -> bool:
@@ -70,7 +70,7 @@ async def test_an_operator_says_how_the_money_of_a_failed_refund_went_back(visit
 
 async def test_a_dispute_is_shown_without_a_form(visitors: Visitors) -> None:
     operator = await visitors.new("Ola", "operator", language="de")
-    _, order_id, payment_id = await paid(visitors, "pm_card_disputed")
+    _, order_id, payment_id = await charged_with(visitors, "pm_card_disputed")
 
     page = await shows(operator, "/operator/payments", order_id)
 
@@ -86,7 +86,7 @@ async def test_a_part_that_went_back_is_told_to_the_buyer_and_to_operators_and_i
     seller, buyer = await visitors.new("Sella"), await visitors.new("Bo")
     order = await ordered(buyer, await listed(seller))
     order_id = order.path.rpartition("/")[2]
-    await buyer.send(order, f"{order.path}/pay", payment_method="pm_card_partly_refunded")
+    await paid(buyer, order, "pm_card_partly_refunded")
     paid_amount = (await buyer.http.get("/api/payments", params={"order_id": order_id})).json()["items"][0]["amount"]
     said = f"€{paid_amount // 3 / 100:.2f} of €{paid_amount / 100:.2f} was refunded"
 

@@ -60,9 +60,9 @@ class Listener:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Listener"]:
         """Listen. No event is missed from the moment of entering on, and those of the past have been received."""
+        since = datetime.now(UTC) - self._past
         self._next = await self._newest() + 1
         if self._past:
-            since = datetime.now(UTC) - self._past
             self._next = await first_since(self._client, self._js, self._stream, since) or self._next
             await self._catch_up()
         task = asyncio.create_task(self._run())

@@ -42,6 +42,9 @@ LOOK_EVERY = 0.5
 STOP_TIMEOUT = 10.0
 """Seconds in which the messages in hand are finished when a replica stops."""
 
+HAND_BACK_TIMEOUT = 1.0
+"""Seconds in which those that were not are given back."""
+
 
 class Puller:
     """Calls `handle` with the messages that this process gets of a durable, each in a task of its own."""
@@ -79,7 +82,9 @@ class Puller:
             for task in late:
                 task.cancel()
             if late:
-                await asyncio.wait(late, timeout=1)  # Not gathered: pymongo on Python 3.11 may swallow a cancellation.
+                await asyncio.wait(
+                    late, timeout=HAND_BACK_TIMEOUT
+                )  # Not gathered: pymongo on Python 3.11 may swallow a cancellation.
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
