@@ -47,7 +47,7 @@ restore: $(READY) ## Make the data of a Souk (DATA_DIR=new folder) out of a back
 drill: $(READY) ## Prove a backup (FROM=...): restore it into an empty place, start Souk there, and check its books
 	@$(BIN)/python -m infra.local.backup.drill
 
-reconcile: $(READY) ## Check whether the books of the running Souk balance (PORT=8080 DATA_DIR=.data GRACE=30)
+reconcile: $(READY) ## Check whether the books of the running Souk balance (PORT=8080 DATA_DIR=.data GRACE=30), or only what has changed (SINCE=last)
 	@$(BIN)/python -m infra.local.commands.reconcile
 
 rebuild: $(READY) ## Compare a projection of the running Souk with the streams (PROJECTION=...); SWAP=1 mends it

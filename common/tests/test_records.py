@@ -9,8 +9,8 @@ import pytest_asyncio
 from common.bus.connection import Bus
 from common.errors import NotFound, Unavailable
 from common.mongo.client import Collection, Database
-from common.mongo_records import records_in
-from common.records import MAX_RECORDS, Record, Records, RecordsPage, RecordsQuery
+from common.mongo_records import changes_in, records_in
+from common.records import MAX_RECORDS, ChangesLost, Record, Records, RecordsPage, RecordsQuery
 
 records = Records("larder")
 
@@ -98,3 +98,54 @@ async def test_errors_are_part_of_the_answer(bus: Bus) -> None:
 
     with pytest.raises(Unavailable, match=r"nobody answers on books\.larder\.forks"):
         await bus.request("books.larder.forks", b"{}")
+
+
+async def changed(db: Database, after: str, limit: int = MAX_RECORDS) -> list[Record]:
+    """A page of what was written."""
+    return await changes_in(RecordsQuery(after=after, limit=limit), jar=db.jars, tin=db.tins)
+
+
+async def test_what_anybody_wrote_since_a_mark_is_told_page_by_page(db: Database) -> None:
+    await db.jars.insert_one({"_id": "before"})
+    [start] = await changed(db, "")
+    assert set(start) == {"id"}
+    await db.tins.insert_one({"_id": "salt"})
+    await db.jars.insert_many([{"_id": name} for name in ("plum", "pear", "fig")])
+    await db.spoons.insert_one({"_id": "nobody counts spoons"})
+    await db.jars.update_one({"_id": "plum"}, {"$set": {"label": "Plum"}})
+    await db.jars.replace_one({"_id": "before"}, {"label": "After"})
+
+    told, mark, pages = [], start["id"], 0
+    while rows := await changed(db, mark, limit=2):
+        pages += 1
+        told += [(row["kind"], row["key"]) for row in rows if "key" in row]
+        mark = rows[-1]["id"]
+        if "key" not in rows[-1]:
+            break
+
+    jars = [("jar", name) for name in ("plum", "pear", "fig", "plum", "before")]
+    assert told == [("tin", "salt"), *jars]
+    assert pages == 4  # the last one says that there is no more
+    assert [set(row) for row in await changed(db, mark)] == [{"id"}]
+
+
+async def test_what_others_write_does_not_end_a_page_early(db: Database) -> None:
+    [start] = await changed(db, "")
+    for _ in range(4):
+        await db.spoons.insert_many([{"pad": "x" * 100} for _ in range(2_500)])
+    await db.jars.insert_one({"_id": "plum"})
+
+    assert [row.get("key") for row in await changed(db, start["id"])] == ["plum", None]
+
+
+@pytest.mark.parametrize("loss", ["deleted", "dropped", "not a mark"])
+async def test_where_changes_cannot_be_told_that_is_said(db: Database, loss: str) -> None:
+    await db.jars.insert_one({"_id": "plum"})
+    [start] = await changed(db, "")
+    match loss:
+        case "deleted":
+            await db.jars.delete_one({"_id": "plum"})
+        case "dropped":
+            await db.jars.drop()
+    with pytest.raises(ChangesLost):
+        await changed(db, "not a mark" if loss == "not a mark" else start["id"])

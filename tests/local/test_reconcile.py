@@ -24,9 +24,11 @@ from tests.support.shopping import Json, becomes, money, ok, pay, place, sell
 from tests.support.waiting import eventually
 
 
-async def violations_of(stack: Stack, *ids: str) -> set[Rule]:
+async def violations_of(stack: Stack, *ids: str, since_last: bool = False) -> set[Rule]:
     """The rules that these orders, items and payments break."""
-    report = await checker.reconcile(stack.nats_url("audit"), stack.mongo_url("audit"), grace=5)
+    nats_url, mongo_url = stack.nats_url("audit"), stack.mongo_url("audit")
+    report = await checker.reconcile(nats_url, mongo_url, grace=5, since_last=since_last)
+    assert report.whole != since_last
     return {v.rule for v in report.violations if set(v.subject.values()) & set(ids)}
 
 
@@ -69,6 +71,10 @@ async def test_records_stay_consistent_whatever_people_do_and_damage_is_found_an
     code, printed = await run("audit.reconcile", "--grace", "5", **hasty_stack.env("audit"))
     assert code in {0, 1}, printed  # other people's orders may be on their way
     assert printed.startswith("looked at ")
+    assert "this is what has changed" not in printed
+    code, printed = await run("audit.reconcile", "--grace", "5", "--since", "last", **hasty_stack.env("audit"))
+    assert code in {0, 1}, printed
+    assert "this is what has changed; everything, and all money, was checked at" in printed
 
     async with database(hasty_stack.mongo_url("orders")) as orders:
         await orders.stock.update_one({"_id": item}, {"$inc": {"taken": -1}})
@@ -82,6 +88,8 @@ async def test_records_stay_consistent_whatever_people_do_and_damage_is_found_an
         Rule.CHARGES_END,  # the gateway has not sent the money back
         Rule.MONEY_BALANCES,
     }
+
+    assert await violations_of(hasty_stack, *ids, since_last=True) == broken
 
     code, said = await run("orders.projections", "orders.stock", "--swap", **hasty_stack.env("orders"))
     assert (code, said.splitlines()[-1]) == (0, "nothing differs"), said

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from common.bus.connection import Bus
 from common.bus.consumers import arguments_of
-from common.errors import SoukError
+from common.errors import Conflict, SoukError
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,12 @@ class RecordsPage(BaseModel):
     next: str | None = None
     error: str | None = None
     code: str | None = None
+
+
+class ChangesLost(Conflict):
+    """Nobody can tell any more what was written since a mark: everything has to be read."""
+
+    code = "changes_lost"
 
 
 class Records:

@@ -7,7 +7,7 @@ from infra.local.env import Unusable
 
 
 def main() -> int:
-    """Return the exit code: that of `audit.reconcile`, which reads GRACE, or 2 with a sentence if no Souk runs."""
+    """Return the exit code: that of `audit.reconcile`, which reads GRACE and SINCE; 2 with a sentence if none runs."""
     try:
         return run_as("audit", "audit.reconcile")
     except (NothingRuns, Unusable) as error:

@@ -326,7 +326,7 @@ async def test_services_that_are_not_up_yet_are_a_warning_only_later(
 
     async with (
         Bus.connected(bus_url, "audit") as bus,
-        schedule.Schedule(Checker(bus, db, 1), ReportStore(db), 1).running(),
+        schedule.Schedule(Checker(bus, db, 1), ReportStore(db), 1, 3600).running(),
     ):
         assert set(await eventually(logged)) == {level}
 

@@ -1,5 +1,7 @@
 """The command that checks all records: what it prints, and its exit codes."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from audit import reconcile
@@ -33,6 +35,14 @@ def test_a_report_without_violations_says_so() -> None:
     assert reconcile.lines_of(report_of())[-1] == "the books balance"
 
 
+def test_a_report_of_changes_says_since_when() -> None:
+    whole = datetime(2026, 11, 30, 8, 15, 7, tzinfo=UTC)
+
+    lines = reconcile.lines_of(report_of().model_copy(update={"whole_at": whole}))
+
+    assert lines[1] == "this is what has changed; everything, and all money, was checked at 2026-11-30 08:15:07 UTC"
+
+
 def test_rules_that_are_not_judged_do_not_count(
     environment: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -41,7 +51,8 @@ def test_rules_that_are_not_judged_do_not_count(
         for rule in (Rule.CHARGES_END, Rule.MONEY_BALANCES)
     ]
 
-    async def check(_: int) -> Report:
+    async def check(_: int, *, since_last: bool) -> Report:
+        assert not since_last
         return report_of(*found)
 
     monkeypatch.setattr(reconcile, "check", check)
@@ -79,3 +90,20 @@ def test_a_grace_that_makes_no_sense_is_refused(
 
     assert reconcile.main([]) == 2
     assert capsys.readouterr().err.startswith(f"GRACE is '{grace}', but ")
+
+
+@pytest.mark.parametrize("since", ["last", ""])
+def test_what_has_changed_is_checked_only_if_that_is_asked_for(
+    environment: None, since: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    async def check(_: int, *, since_last: bool) -> Report:
+        asked.append(since_last)
+        return report_of()
+
+    monkeypatch.setattr(reconcile, "check", check)
+    monkeypatch.setenv("SINCE", since)
+
+    assert reconcile.main([]) == 0
+    assert asked == [bool(since)]

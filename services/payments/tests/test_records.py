@@ -2,9 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from common.events import Currency
+from common.records import ChangesLost, RecordsQuery
 from payments.gateways.port import Charge, ChargeRecord
 from payments.gateways.sandbox import SandboxGateway
+from payments.gateways.sandbox_remote import RemoteSandbox
+
+from .conftest import SECRET, Workshop
 
 
 def charge(payment_id: str, method: str) -> Charge:
@@ -30,3 +36,21 @@ async def test_the_sandbox_shows_where_the_money_of_each_charge_is(sandbox: Sand
 
     await sandbox.capture("c", "ch_c")
     assert (await sandbox.charges("b", 1, None))[0].captured
+
+
+async def test_which_charges_were_written_is_told_with_the_payments(
+    workshop: Workshop, sandbox: SandboxGateway
+) -> None:
+    cashier, changes = workshop.cashier(sandbox), workshop.payments.changes
+    [start] = await changes(RecordsQuery(), await cashier.ledger())
+
+    await sandbox.charge(charge("a", "pm_card_visa"))
+
+    told = await changes(RecordsQuery(after=start["id"]), await cashier.ledger())
+    assert [(row.get("kind"), row.get("key")) for row in told] == [("charges", "a"), (None, None)]
+
+
+async def test_which_charges_were_written_elsewhere_nobody_can_tell(workshop: Workshop) -> None:
+    async with RemoteSandbox.open("http://127.0.0.1:1", SECRET) as elsewhere:
+        with pytest.raises(ChangesLost):
+            await workshop.cashier(elsewhere).ledger()

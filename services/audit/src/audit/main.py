@@ -42,7 +42,8 @@ async def start() -> AsyncIterator[Running]:
             await store.prepare()
         kept, reports = [log, retries, letters, security], ReportStore(db)
         parts = [*kept, reports, Histories(log, retries, letters, Directory(bus)), sessions]
-        schedule = Schedule(Checker(bus, db, settings.reconcile_grace), reports, settings.reconcile_every)
+        checker = Checker(bus, db, settings.reconcile_grace)
+        schedule = Schedule(checker, reports, settings.reconcile_every, settings.reconcile_whole_every)
         async with (
             answering_for_archive(bus, log),
             bus.consuming(consumers, parts),

@@ -1,12 +1,13 @@
-"""`python -m audit.reconcile [--grace SECONDS] [--without RULES]`: check all records of the running Souk.
+"""`python -m audit.reconcile [--grace SECONDS] [--without RULES] [--since last]`: check all records of a running Souk.
 
-It prints what is wrong. It runs in audit's environment, with audit's own credentials.
+With `--since last` only what has changed since the newest check that audit itself made. It prints what is wrong. It
+runs in audit's environment, with audit's own credentials.
 """
 
 import asyncio
 import sys
 from collections.abc import Collection, Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict
@@ -34,6 +35,7 @@ class Arguments(BaseSettings):
 
     grace: Annotated[int, Field(ge=1, le=3600, description="seconds that a difference may last (GRACE)")] = 30
     without: Annotated[tuple[Rule, ...], NoDecode, Field(description="rules that are not judged (WITHOUT)")] = ()
+    since: Annotated[Literal["last"] | None, Field(description="only what has changed since then (SINCE)")] = None
 
     @field_validator("without", mode="before")
     @classmethod
@@ -62,7 +64,10 @@ def table(rows: Sequence[Sequence[str | int]]) -> list[str]:
 def lines_of(report: Report) -> list[str]:
     """A report as text, line by line."""
     checked = ", ".join(f"{count:,} {kind}" for kind, count in report.counts.items())
-    lines = [f"looked at {checked} in {report.seconds:.1f} s", ""]
+    lines = [f"looked at {checked} in {report.seconds:.1f} s"]
+    if report.whole_at and not report.whole:
+        lines.append(f"this is what has changed; everything, and all money, was checked at {report.whole_at:%F %T} UTC")
+    lines.append("")
     lines += table([("rule", "violations"), *((rule.value, count) for rule, count in report.totals.items())])
     if report.balances:
         lines += ["", *_balances(report.balances.items())]
@@ -88,7 +93,7 @@ def show_progress(section: str, checked: int) -> None:
         print(f"\r\x1b[K{checked:,} {section}", end="", file=sys.stderr, flush=True)  # noqa: T201
 
 
-async def check(grace: int) -> Report:
+async def check(grace: int, *, since_last: bool = False) -> Report:
     """Check with the settings of audit. Raises one of `UNAVAILABLE` if something cannot be read."""
     settings = load(AuditSettings)
     report = await reconcile(
@@ -97,6 +102,7 @@ async def check(grace: int) -> Report:
         grace=grace,
         replicas=settings.nats_replicas,
         progress=show_progress,
+        since_last=since_last,
     )
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)  # noqa: T201
@@ -107,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 without violations, 1 with some, 2 with a sentence if something cannot be read."""
     try:
         asked = CliApp.run(Arguments, cli_args=None if arguments is None else list(arguments))
-        report = judged(asyncio.run(check(asked.grace)), asked.without)
+        report = judged(asyncio.run(check(asked.grace, since_last=asked.since is not None)), asked.without)
     except ValidationError as error:
         [problem, *_] = error.errors()
         name, reason = str(problem["loc"][0]).upper(), problem["msg"].removeprefix("Input ")

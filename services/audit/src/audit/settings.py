@@ -10,5 +10,7 @@ class AuditSettings(MongoSettings):
 
     reconcile_every: PositiveInt = 300
     """Seconds from the start of one check to the start of the next, over all replicas."""
+    reconcile_whole_every: PositiveInt = 3600
+    """Seconds from one check of everything to the next. The others check what has changed."""
     reconcile_grace: PositiveInt = 120
     """Seconds after which an event on its way counts as lost. A handler retries for 111 s before it dead-letters."""

@@ -10,3 +10,9 @@ records = Records("items")
 async def show_items(query: RecordsQuery, store: ItemStore) -> list[Record]:
     """Items, as they are stored, with their copies of the available units."""
     return await store.item_records(query)
+
+
+@records.on("changes")
+async def show_changes(query: RecordsQuery, store: ItemStore) -> list[Record]:
+    """Which items were written since a mark."""
+    return await store.changes(query)

@@ -25,7 +25,7 @@ from common.mongo.client import (
     write_all,
     write_unless_there,
 )
-from common.mongo_records import records_in
+from common.mongo_records import changes_in, records_in
 from common.outbox import Outbox, Relay
 from common.polling import found_within
 from common.records import Record, RecordsQuery
@@ -118,6 +118,10 @@ class ItemStore:
     async def item_records(self, query: RecordsQuery) -> list[Record]:
         """Items, for reconciliation."""
         return await records_in(self._items, query, "quantity", "status", "version", "available", "stock_version")
+
+    async def changes(self, query: RecordsQuery) -> list[Record]:
+        """What was written, for reconciliation."""
+        return await changes_in(query, items=self._items)
 
     async def add(self, item: Item) -> Item:
         """Save a new item, with its seller's name if that has arrived. Returns it as its seller is to see it.

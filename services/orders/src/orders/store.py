@@ -17,7 +17,7 @@ from common.bus.envelope import Envelope
 from common.clock import now
 from common.events import ItemState
 from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, Document, look_up
-from common.mongo_records import records_in
+from common.mongo_records import changes_in, records_in
 from common.outbox import Outbox, Relay, write_of
 from common.records import Record, RecordsQuery
 from orders.domain import Order, OrderNotFound, OrderPhase, OrderStatus, hold_key
@@ -201,6 +201,10 @@ class OrderStore:
         for row in rows:
             row["held"], row["sold"] = live.get(row["id"], (0, 0))
         return rows
+
+    async def changes(self, query: RecordsQuery) -> list[Record]:
+        """What was written, for reconciliation."""
+        return await changes_in(query, orders=self._orders, stock=self._stock)
 
     async def stock_and_units(self) -> AsyncIterator[tuple[Stock, int]]:
         """Every stock, and the units that its orders hold and have bought at the same moment."""

@@ -16,6 +16,7 @@ from common.errors import IdempotencyKeyReused
 from common.events import ProviderOperation
 from common.ids import once_arrived
 from common.leased_work import LeasedWork
+from common.records import ChangesLost
 from common.telemetry import Cause, caused_by, current_cause, new_cause
 from common.tracing import working
 from payments.calls import FAILURES, Call, Transition, news
@@ -155,6 +156,13 @@ class Cashier:
     async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[ChargeRecord]:
         """Charges as the gateway records them. Raises what `PaymentGateway.charges` does."""
         return await self._gateway.charges(after, limit, ids)
+
+    async def ledger(self) -> str:
+        """The collection of the charges. Raises `ChargesUnlisted`, or `ChangesLost` if they are elsewhere."""
+        if self._gateway.ledger is None:
+            raise ChangesLost("the charges are in no database of payments")
+        await self._gateway.charges("", 1, [])
+        return self._gateway.ledger
 
     async def settle(self, payment_id: str) -> None:
         """Do the next step of an open payment. Safe at any time and any number of times."""

@@ -17,3 +17,9 @@ async def show_payments(query: RecordsQuery, payments: PaymentStore) -> list[Rec
 async def show_charges(query: RecordsQuery, cashier: Cashier) -> list[Record]:
     """Charges, as the gateway records them, by payment id. Raises `ChargesUnlisted` if it does not list them."""
     return [charge.as_dict() for charge in await cashier.charges(query.after, query.limit, query.ids)]
+
+
+@records.on("changes")
+async def show_changes(query: RecordsQuery, payments: PaymentStore, cashier: Cashier) -> list[Record]:
+    """Which payments and charges were written since a mark. Raises `ChargesUnlisted`, and `ChangesLost`."""
+    return await payments.changes(query, await cashier.ledger())

@@ -14,7 +14,7 @@ from common.batching import Batcher
 from common.events import DisputeStatus
 from common.ids import minted_at
 from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, Document, look_up, write_all
-from common.mongo_records import records_in
+from common.mongo_records import changes_in, records_in
 from common.outbox import Outbox, Relay
 from common.records import Record, RecordsQuery
 from payments.domain import Payment, PaymentNotFound
@@ -119,6 +119,10 @@ class PaymentStore:
         """Payments, for reconciliation."""
         fields = ("order_id", "amount", "currency", "status", "version", "check_at", "tries", "dispute", "settled_by")
         return await records_in(self.collection, query, *fields, "refunded_amount")
+
+    async def changes(self, query: RecordsQuery, ledger: str) -> list[Record]:
+        """What was written, for reconciliation; the gateway's charges are in the collection `ledger`."""
+        return await changes_in(query, payments=self.collection, charges=self.collection.database[ledger])
 
     async def made_by(self, buyer_id: str, order_id: str | None, limit: int, before: str | None) -> list[Payment]:
         """A buyer's payments, of one order or all, newest first, older than the payment `before`."""

@@ -10,3 +10,9 @@ records = Records("tickets")
 async def show_bookings(query: RecordsQuery, bookings: BookingStore) -> list[Record]:
     """The tickets of each order, as they are stored."""
     return await bookings.records(query)
+
+
+@records.on("changes")
+async def show_changes(query: RecordsQuery, bookings: BookingStore) -> list[Record]:
+    """Which orders' tickets were written since a mark."""
+    return await bookings.changes(query)

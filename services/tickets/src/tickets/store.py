@@ -13,7 +13,7 @@ from common.errors import StaleWrite
 from common.events import ItemKind, ItemState
 from common.leased_work import LeasedWork
 from common.mongo.client import WITHOUT_PENDING, Database, Document, look_up, write_unless_there
-from common.mongo_records import records_in
+from common.mongo_records import changes_in, records_in
 from common.outbox import Outbox, Relay, retry_stale
 from common.records import Record, RecordsQuery
 from tickets.domain import Booking, TicketNotFound
@@ -154,6 +154,10 @@ class BookingStore:
         scans = [f"tickets.{kind}.{name}" for kind in ("admissions", "strays") for name in ("gate_id", "device", "seq")]
         named = ("version", "sale.payment_id", "returned", "tickets.unit", "tickets.generation", *scans)
         return await records_in(self._bookings, query, *named)
+
+    async def changes(self, query: RecordsQuery) -> list[Record]:
+        """What was written, for reconciliation."""
+        return await changes_in(query, bookings=self._bookings)
 
 
 class EventStore:

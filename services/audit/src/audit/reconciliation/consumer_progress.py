@@ -1,6 +1,6 @@
 """Whether every consumer has handled every event, and every dead letter is settled."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 from audit.reconciliation.findings import Finding, Rule
 from audit.reconciliation.log_reader import LogReader
@@ -22,7 +22,7 @@ class ConsumerProgress:
         self.messages = 0
         self.seconds = 0.0
 
-    async def scan(self) -> AsyncIterator[Outcome]:
+    async def scan(self, _only: Collection[str] | None = None) -> AsyncIterator[Outcome]:
         """Check every consumer."""
         yield await self.recheck(())
 
@@ -54,7 +54,7 @@ class OpenDeadLetters:
     def __init__(self, log: LogReader) -> None:
         self._log = log
 
-    async def scan(self) -> AsyncIterator[Outcome]:
+    async def scan(self, _only: Collection[str] | None = None) -> AsyncIterator[Outcome]:
         """Check every open dead letter."""
         yield await self.recheck(())
 

@@ -99,10 +99,27 @@ class Lag(BaseModel):
     cleared: int = 0
 
 
+class Checkpoint(BaseModel):
+    """What a later check can go on from: then it reads what changes after it, and not everything.
+
+    `marks` say by source how far its changes are known. `again` has, by section, what is checked again though nothing
+    about it changes: what breaks a rule, and what the clock alone may bring to break one.
+    """
+
+    whole_at: datetime
+    marks: dict[str, str]
+    again: dict[str, list[str]]
+    balances: dict[str, Money]
+
+
 class Report(BaseModel):
-    """The report of one check. `counts` is the number of records by kind, `totals` of violations by rule."""
+    """The report of one check. `counts` is the number of records by kind, `totals` of violations by rule.
+
+    If it is about changes only, everything was checked last at `whole_at`, of which the `balances` are.
+    """
 
     checked_at: datetime
+    whole_at: datetime | None = None
     seconds: float
     grace: float
     counts: dict[str, int]
@@ -116,6 +133,11 @@ class Report(BaseModel):
         known = {violation.key: violation.since for violation in earlier.violations}
         aged = [v.model_copy(update={"since": known.get(v.key, v.since)}) for v in self.violations]
         return self.model_copy(update={"violations": aged})
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything was checked."""
+        return self.whole_at in {None, self.checked_at}
 
     @property
     def ok(self) -> bool:

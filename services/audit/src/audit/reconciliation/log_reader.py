@@ -1,16 +1,18 @@
 """Reads the events about a range of orders, items or payments from the log."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
+from audit.reconciliation.record_reader import batched
 from common.events import (
     EVENTS,
     BookingState,
     Event,
+    ItemKind,
     ItemState,
     OrderPaid,
     OrderPaymentAccepted,
@@ -28,6 +30,8 @@ from common.events import (
     TicketTransferred,
 )
 from common.mongo.client import Database
+from common.mongo_records import changes_in
+from common.records import Record, RecordsQuery
 
 BATCH = 1_000
 """Events that are in memory at a time, where they are read one by one. MongoDB would send 16 MB at once."""
@@ -96,6 +100,31 @@ class LogReader:
             except ValidationError:
                 continue  # Its readers have dead-lettered it.
             yield document[key], event
+
+    async def entries(self, key: str, values: Iterable[str]) -> AsyncGenerator[dict[str, str], None]:
+        """The subject and the ids in each entry that has one of these values of `key`: its `_id`, or an id in it."""
+        shown = ("subject", "order_id", "item_id", "payment_id")
+        for some in batched(sorted(set(values)), BATCH):
+            async for entry in self._events.find({key: {"$in": some}}, shown):
+                yield entry
+
+    async def telling_of_events(self, items: Iterable[str]) -> dict[str, set[str]]:
+        """By item, the entries that say that it is an event, to which one buys tickets."""
+        found: dict[str, set[str]] = {}
+        for some in batched(sorted(set(items)), BATCH):
+            query = {"item_id": {"$in": some}, "subject": {"$in": ITEMS}}
+            async for entry in self._events.find(query, ("item_id", "subject", "body")):
+                try:
+                    item = EVENTS[entry["subject"]].model_validate_json(entry["body"])
+                except ValidationError:
+                    continue
+                if isinstance(item, ItemState) and item.kind is ItemKind.EVENT:
+                    found.setdefault(entry["item_id"], set()).add(entry["_id"])
+        return found
+
+    async def changes(self, mark: str) -> list[Record]:
+        """A page of what was written to the log since a mark, see `changes_in`."""
+        return await changes_in(RecordsQuery(after=mark), events=self._events)
 
     async def open_letters(self, limit: int) -> list[dict[str, Any]]:
         """Dead letters without a decision, oldest first."""

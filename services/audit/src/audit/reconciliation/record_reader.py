@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -18,7 +18,7 @@ from audit.reconciliation.records import (
 )
 from common.bus.connection import Bus
 from common.errors import Unavailable
-from common.records import MAX_RECORDS, RecordsPage, RecordsQuery
+from common.records import MAX_RECORDS, ChangesLost, RecordsPage, RecordsQuery
 
 R = TypeVar("R", bound=Record)
 
@@ -48,15 +48,24 @@ class RecordReader:
 
     async def page(self, kind: type[R], page: RecordsQuery) -> tuple[list[R], str | None]:
         """Records by ascending id, and the id after which the next page starts: None on the last page."""
-        name = KINDS[kind]
+        answer = await self._ask(KINDS[kind], page)
+        return TypeAdapter(list[kind]).validate_python(answer.rows), answer.next  # type: ignore[valid-type]
+
+    async def changes(self, service: str, mark: str) -> list[dict[str, Any]]:
+        """A page of what a service has written since a mark. Raises `ChangesLost` if it cannot tell."""
+        return (await self._ask(f"{service}.changes", RecordsQuery(after=mark))).rows
+
+    async def _ask(self, name: str, page: RecordsQuery) -> RecordsPage:
         answer = RecordsPage.model_validate_json(
             await self._bus.request(f"books.{name}", page.model_dump_json().encode())
         )
         if answer.code == NOT_LISTED:
             raise NotListed(answer.error)
+        if answer.code == ChangesLost.code:
+            raise ChangesLost(f"{name}: {answer.error}")
         if answer.error:
             raise Unavailable(f"the records of {name} cannot be read: {answer.error}")
-        return TypeAdapter(list[kind]).validate_python(answer.rows), answer.next  # type: ignore[valid-type]
+        return answer
 
     async def find(self, kind: type[R], ids: Iterable[str]) -> dict[str, R]:
         """Those of the records with these ids that exist."""

@@ -24,5 +24,5 @@ async def show_reconciliation(reports: Reports) -> Report:
 
 @router.post("/reconciliation", status_code=status.HTTP_202_ACCEPTED)
 async def check_now(reports: Reports, now: Now) -> None:
-    """Check within seconds, not only when it is due. The report is the newest one once it is done."""
-    await reports.give_back(now)
+    """Check everything within seconds, not only when it is due. The report is the newest one once it is done."""
+    await reports.ask(now)

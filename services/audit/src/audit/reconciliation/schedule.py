@@ -35,12 +35,17 @@ STOP_SECONDS = 5.0
 
 
 class Schedule:
-    """Checks every `every` seconds."""
+    """Checks what has changed every `every` seconds, and everything every `whole_every` seconds.
 
-    def __init__(self, checker: Checker, reports: ReportStore, every: float) -> None:
+    A process begins with everything: by the rules of its release, older ones may have been right.
+    """
+
+    def __init__(self, checker: Checker, reports: ReportStore, every: float, whole_every: float) -> None:
         self._checker = checker
         self._reports = reports
         self._every = every
+        self._whole_every = whole_every
+        self._first = True
         self._stopped = asyncio.Event()
         self._began = float("nan")
 
@@ -61,8 +66,7 @@ class Schedule:
         while not self._stopped.is_set():
             try:
                 if await self._reports.take_turn(now(), timedelta(seconds=self._every)):
-                    known = await self._reports.newest()
-                    await self._reports.keep(await self._checker.check(known=known))
+                    await self._check()
                 if report := await self._reports.newest():
                     self._export(report)
             except (*AWAY, Unavailable) as error:
@@ -74,6 +78,13 @@ class Schedule:
                 log.exception("reconciliation failed")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), min(POLL_SECONDS, self._every))
+
+    async def _check(self) -> None:
+        known, checkpoint = await self._reports.newest(), None
+        if not self._first:
+            checkpoint = await self._reports.checkpoint(now() - timedelta(seconds=self._whole_every))
+        await self._reports.keep(*await self._checker.check_since(checkpoint, known=known))
+        self._first = False
 
     def _export(self, report: Report) -> None:
         if (began := report.checked_at.timestamp()) == self._began:

@@ -168,6 +168,10 @@ class PaymentGateway(Protocol):
     `GatewayUnavailable`.
     """
 
+    @property
+    def ledger(self) -> str | None:
+        """The collection in the database of payments that has its own records; None if they are elsewhere."""
+
     def accepts(self, method: str) -> bool:
         """Whether this can be the name of one of the gateway's payment methods."""
 

@@ -104,6 +104,7 @@ class SandboxGateway:
     """A `PaymentGateway` for laptops and tests. Made by `open`."""
 
     def __init__(self, ledger: SandboxLedger, secret: str, webhook_url: str, http: httpx.AsyncClient) -> None:
+        self.ledger = ledger.collection.name
         self._ledger = ledger
         self._secret = secret
         self._webhook_url = webhook_url

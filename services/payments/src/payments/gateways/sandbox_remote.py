@@ -48,6 +48,8 @@ def answer_from_json(data: Mapping[str, Any]) -> Answer:
 class RemoteSandbox:
     """A `PaymentGateway` before a sandbox that runs elsewhere. Made by `open`."""
 
+    ledger = None
+
     def __init__(self, http: httpx.AsyncClient, secret: str) -> None:
         self._http = http
         self._secret = secret

@@ -92,6 +92,7 @@ class StripeGateway:
         self._disputes = client.v1.disputes
         self._webhook_secret = webhook_secret
         self._timeout = timeout.total_seconds()
+        self.ledger = ledger.collection
         self._ledger = ledger
 
     @classmethod

@@ -58,6 +58,7 @@ class StripeLedger:
             "events": partial(_events, client),
         }
         self._charges = db.stripe_charges
+        self.collection = self._charges.name
         self._cursors = db.stripe_lists
         self._seconds = seconds
 

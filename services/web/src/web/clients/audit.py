@@ -163,9 +163,13 @@ class Balance(BaseModel):
 
 
 class Reconciliation(BaseModel):
-    """The report of a reconciliation. `totals` has the number of violations by rule."""
+    """The report of a reconciliation. `totals` has the number of violations by rule.
+
+    Everything, and the money in `balances`, was checked at `whole_at`; what has changed since then at `checked_at`.
+    """
 
     checked_at: datetime
+    whole_at: datetime | None = None
     seconds: float
     counts: dict[str, int]
     totals: dict[str, int]
