@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from common.http.paging import EXAMPLE_ID
 from common.http.sessions import User
 from common.ids import new_id
 from tests.support.sessions import person
@@ -58,4 +59,5 @@ async def test_nobody_else_sees_the_list(venue: Venue) -> None:
 
     assert await refusal(venue.buyer, venue.item_id) == (403, "not_seller")
     assert await refusal(None, venue.item_id) == (401, "not_signed_in")
-    assert await refusal(venue.seller, new_id()) == (404, "event_not_found")
+    assert await refusal(venue.seller, EXAMPLE_ID) == (404, "event_not_found")
+    assert await refusal(venue.seller, new_id()) == (503, "unavailable")  # Perhaps it was listed a moment ago.

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from common.events import TicketAdmitted, UserErased
 from common.http.network import network_of
+from common.http.paging import EXAMPLE_ID
 from common.http.sessions import Sessions
 from common.http.write_limit import WINDOW, WriteLimit
 from common.ids import new_id
@@ -141,6 +142,13 @@ async def test_a_revoked_ticket_admits_nobody(venue: Venue) -> None:
         assert (await venue.scan(code, await venue.gate()))["result"] == "revoked"
 
 
+async def test_a_gate_of_an_event_that_is_not_known_here_yet_is_not_refused_for_good(venue: Venue) -> None:
+    answer = await venue.call("POST", "/gates", venue.seller, json={"item_id": new_id(), "name": "North"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    answer = await venue.call("POST", "/gates", venue.seller, json={"item_id": EXAMPLE_ID, "name": "North"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "event_not_found")
+
+
 async def test_a_closed_gate_admits_nobody(venue: Venue) -> None:
     [ticket] = await venue.sold()
     made = (await venue.call("POST", "/gates", venue.seller, json={"item_id": venue.item_id, "name": "North"})).json()
@@ -179,7 +187,7 @@ async def test_gates_are_their_sellers(venue: Venue) -> None:
 
     assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(403, "not_seller")] * 3
     assert (
-        await venue.call("POST", "/gates", venue.seller, json={"item_id": new_id(), "name": "x"})
+        await venue.call("POST", "/gates", venue.seller, json={"item_id": EXAMPLE_ID, "name": "x"})
     ).status_code == 404
     assert (await venue.call("DELETE", "/gates/nothing", venue.seller)).status_code == 404
     assert (await venue.call("POST", "/gates", json={"item_id": venue.item_id, "name": "x"})).status_code == 401

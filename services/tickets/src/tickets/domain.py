@@ -31,6 +31,12 @@ MOST_REFUSALS = 20
 """Refusals of a ticket that are kept: a device repeats them as often as somebody holds it in front of the camera."""
 
 
+class EventNotFound(NotFound):
+    """There is no such event."""
+
+    code = "event_not_found"
+
+
 class TicketNotFound(NotFound):
     """No such ticket, or one that the caller has nothing to do with."""
 

@@ -11,12 +11,13 @@ from common.clock import now
 from common.directory import Recipient
 from common.errors import StaleWrite
 from common.events import ItemKind, ItemState
+from common.ids import once_arrived
 from common.leased_work import LeasedWork
 from common.mongo.client import WITHOUT_PENDING, Database, Document, look_up, write_unless_there
 from common.mongo_records import changes_in, records_in
 from common.outbox import Outbox, Relay, retry_stale
 from common.records import Record, RecordsQuery
-from tickets.domain import Booking, TicketNotFound
+from tickets.domain import Booking, EventNotFound, TicketNotFound
 
 NOT_REVOKED = {"$expr": {"$not": [{"$in": ["$sale.payment_id", "$returned"]}]}}
 """The orders whose money has not gone back."""
@@ -178,6 +179,13 @@ class EventStore:
         older = {"_id": item.item_id, "version": {"$lt": item.item_version}}
         # If a newer version is there, the guard does not match, and the index refuses a second document.
         await write_unless_there(self._events, UpdateOne(older, {"$set": state}, upsert=True))
+
+    async def event(self, item_id: str) -> Document:
+        """An item that is an event. Raises `EventNotFound`, or `Unavailable` if its news may still be on the way."""
+        item = await once_arrived(self.find, item_id)
+        if item is None or item["kind"] != ItemKind.EVENT:
+            raise EventNotFound("there is no such event")
+        return item
 
     async def sold_by(self, user_id: str) -> list[str]:
         """The ids of the events of a seller."""

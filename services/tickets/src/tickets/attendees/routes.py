@@ -7,13 +7,12 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from common.events import ItemKind
 from common.http.dependencies import Provided
 from common.http.paging import EXAMPLE_ID, Cursor, Limit, Page, page_of
 from common.http.problems import problems
 from common.http.sessions import OPERATOR, CurrentSession, PasskeyNeeded, ProofNeeded, Sessions
-from tickets.domain import Booking, Ticket, TicketStatus
-from tickets.door.domain import EventNotFound, NotSeller
+from tickets.domain import Booking, EventNotFound, Ticket, TicketStatus
+from tickets.door.domain import NotSeller
 from tickets.store import BookingStore, EventStore, PersonStore
 
 router = APIRouter()
@@ -62,9 +61,7 @@ async def list_attendees(
 
     A page has all tickets of up to `limit` orders. Its cursor is an order's id.
     """
-    event = await events.find(item_id)
-    if event is None or event["kind"] != ItemKind.EVENT:
-        raise EventNotFound("there is no such event")
+    event = await events.event(item_id)
     if event["seller_id"] != session.user.id:
         if OPERATOR not in session.user.roles:
             raise NotSeller("this is another seller's event")

@@ -17,12 +17,6 @@ TAKEN_LATER = timedelta(days=7)
 """How long after the closing of a gate a phone can still send what it has scanned there before."""
 
 
-class EventNotFound(NotFound):
-    """There is no such event."""
-
-    code = "event_not_found"
-
-
 class GateNotFound(NotFound):
     """There is no such gate."""
 

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Path, Query, status
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 
 from common.errors import TooMany
-from common.events import ItemKind
 from common.http.dependencies import Now, Provided
 from common.http.paging import EXAMPLE_ID, Body, Limit, Page, page_of
 from common.http.problems import problems
@@ -18,9 +17,9 @@ from common.http.sessions import CurrentUser
 from common.http.write_limit import WriteLimit
 from common.text import LINE
 from tickets.codes import TicketCodes
-from tickets.domain import Extra, Scan, ScanResult
+from tickets.domain import EventNotFound, Extra, Scan, ScanResult
 from tickets.door.devices import Arrival
-from tickets.door.domain import EventNotFound, Gate, GateClosed, GateNotFound, NotSeller, TooManyGates
+from tickets.door.domain import Gate, GateClosed, GateNotFound, NotSeller, TooManyGates
 from tickets.door.scanning import Answer, ExtraAdmission, ScanDesk, extras_of, guest_list, offline_scan
 from tickets.door.store import DeviceStore, GateStore
 from tickets.store import BookingStore, EventStore
@@ -358,10 +357,7 @@ def _arrival(scan: NewScan, gate: Gate) -> Arrival:
 
 
 async def _own_event(item_id: str, user_id: str, events: EventStore) -> None:
-    event = await events.find(item_id)
-    if event is None or event["kind"] != ItemKind.EVENT:
-        raise EventNotFound("there is no such event")
-    if event["seller_id"] != user_id:
+    if (await events.event(item_id))["seller_id"] != user_id:
         raise NotSeller("this is another seller's event")
 
 
