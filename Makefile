@@ -79,8 +79,8 @@ bench-hung: $(READY) $(PAGES) ## Measure what a hung replica and a silent NATS n
 
 ##@ Check (ARGS="-k word -x" goes to pytest)
 
-check: lint scan $(PAGES) $(HELM) ## Check what can be checked in a minute, without a server: style, types, architecture, the domain
-	$(PYTEST) -m "not servers and not prove and not long"
+check: lint scan $(PAGES) $(HELM) ## Check what can be checked in two minutes, without a server: style, types, architecture, the domain
+	$(PYTEST) $(PARALLEL) -m "not servers and not prove and not long"
 
 test: $(READY) $(PAGES) $(HELM) browser ## Run every test but the long proofs, several at a time
 	$(PYTEST) $(PARALLEL)

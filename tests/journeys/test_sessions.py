@@ -17,6 +17,8 @@ from infra.local.stack.stack import Stack
 from tests.support.people import People, Person
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.servers
+
 ASKED = {
     "auth": "/api/users/sessions",
     "orders": "/api/orders",

@@ -11,6 +11,8 @@ from tests.journeys.test_mail import mail, token_in
 from tests.support.people import People
 from tests.support.shopping import ok, place, sell
 
+pytestmark = pytest.mark.servers
+
 STRICT = {"REQUIRE_VERIFIED_EMAIL": "true"}
 
 

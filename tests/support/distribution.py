@@ -8,7 +8,7 @@ not collect any: it reads the groups from a file.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +107,14 @@ def _shares_with_its_module(item: pytest.Item) -> bool:
     return any(definitions[-1].scope == "module" for definitions in defined.values())
 
 
-@pytest.fixture(autouse=True)
-def _no_server_without_marker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep `make check` quick: a test that starts a server says so."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    """Keep `make check` quick: a test that starts a server, itself or by any fixture, says so."""
 
     def refuse(child: Child, *_: object) -> None:
-        pytest.fail(f"{request.node.nodeid} starts {child.name}: mark it with @pytest.mark.servers")
+        pytest.fail(f"{item.nodeid} starts {child.name}: mark it with @pytest.mark.servers")
 
-    if not request.node.get_closest_marker("servers"):
-        monkeypatch.setattr(Child, "start", refuse)
+    with pytest.MonkeyPatch.context() as patch:
+        if not item.get_closest_marker("servers"):
+            patch.setattr(Child, "start", refuse)
+        return (yield)
