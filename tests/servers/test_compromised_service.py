@@ -19,6 +19,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 
 from common.bus.archive import ARCHIVED, archive_subject
+from common.bus.connection import heard
 from common.bus.provision import provision
 from common.bus.streams import EVERY_STREAM
 from infra.bus import ARCHIVIST, PROVISIONER, bus_users, durables
@@ -197,15 +198,15 @@ async def test_a_service_cannot_forge_acknowledge_purge_delete_create_or_republi
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_service_cannot_hear_what_others_say(bus: Bus, name: str) -> None:
-    heard: list[str] = []
+    subjects: list[str] = []
 
     async def hear(message: Any) -> None:
-        heard.append(message.subject)
+        subjects.append(message.subject)
 
     async with intruder(bus, name) as client:
         for subject in (">", "_INBOX.>", "*.>", "$JS.>", "books.>", "people.>", "orders.>", "users.>", "deliver.>"):
             await client.subscribe(subject, cb=hear)
-        await client.flush()
+        await heard(client)
         for other in (one for one in NAMES if one != name):
             async with intruder(bus, other) as victim:
                 await victim.request("$JS.API.STREAM.INFO.USERS", timeout=5)
@@ -214,10 +215,10 @@ async def test_a_service_cannot_hear_what_others_say(bus: Bus, name: str) -> Non
         await client.publish("$JS.API.STREAM.INFO.USERS", reply=own)
 
         async def only_its_own() -> bool:
-            return own in heard
+            return own in subjects
 
         await eventually(only_its_own)
-    assert heard == [own]
+    assert subjects == [own]
 
 
 async def answered(client: Client, subjects: Sequence[str], expected: Set[str]) -> set[str]:
@@ -249,7 +250,7 @@ async def test_a_service_learns_of_people_what_it_needs(bus: Bus, name: str) -> 
             answering = await exits.enter_async_context(intruder(bus, other.name))
             for subject in other.answers:
                 await answering.subscribe(subject, cb=answer)
-            await answering.flush()
+            await heard(answering)
         client = await exits.enter_async_context(intruder(bus, name))
         learned = await answered(client, subjects, set(service.looks_up))
     assert learned == set(service.looks_up)
@@ -266,7 +267,7 @@ async def test_a_service_reads_the_archive_of_those_streams_that_it_reads(bus: B
     async with intruder(bus, ARCHIVIST) as audit, intruder(bus, name) as client:
         for stream in ARCHIVED:
             await audit.subscribe(archive_subject(stream), cb=answer)
-        await audit.flush()
+        await heard(audit)
         read = await answered(client, [archive_subject(stream) for stream in ARCHIVED], may)
     assert read == may
 

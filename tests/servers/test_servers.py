@@ -18,6 +18,7 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure
 from redis.asyncio import Redis
 
+from common.bus.connection import heard
 from common.bus.streams import stream_config
 from infra.servers.mongo import MongoServer
 from infra.servers.nats import Administrator, NatsServer, NatsUser
@@ -183,8 +184,8 @@ async def test_a_bus_user_publishes_its_own_subjects_and_asks_and_hears_what_it_
             await request.respond(b"a page")
 
         await orders.subscribe("books.orders.>", cb=answer)
-        await items.flush()
-        await orders.flush()
+        await heard(items)
+        await heard(orders)
 
         assert (await items.jetstream().publish("items.listed", b"a chair")).stream == "ITEMS"
         assert (await orders.jetstream().publish("orders.placed", b"for Ada")).stream == "ORDERS"

@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from common.bus.connection import Bus
+from common.bus.connection import Bus, heard
 from common.bus.envelope import Envelope
 from common.bus.provision import provision
 from common.events import Event, HoldElapsed
@@ -93,7 +93,7 @@ async def test_two_workers_share_a_backlog_and_report_nothing_twice(redis: Redis
         received.append(message)
 
     await world.connection.subscribe(HoldElapsed.subject, cb=receive)  # also what JetStream would drop as a duplicate
-    await world.connection.flush()
+    await heard(world.connection)
     async with Bus.connected(bus_url, "expiration", away=AWAY) as bus, Worker.working(Deadlines(redis), bus):
         orders = await overdue(Deadlines(redis), 4 * BATCH)
         assert set(await world.reported(len(orders))) == set(orders)

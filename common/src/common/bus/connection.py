@@ -178,7 +178,7 @@ class Bus:
 
         subscription = await self._client.subscribe(subject, queue=self.service, cb=reply)
         with contextlib.suppress(BusError):  # Away: whoever connects again subscribes again.
-            await self._client.flush()
+            await heard(self._client)
         try:
             yield
         finally:
@@ -217,6 +217,15 @@ class Bus:
                     yield cast("E", message.event())
                 except ValidationError:
                     continue  # Its consumer has made it a dead letter.
+
+
+async def heard(client: Client) -> None:
+    """Return once the server has got what was sent before, such as a subscription.
+
+    The PING of `flush` overtakes what nats-py has yet to write; by the answer to it, that is written.
+    """
+    for _ in range(2):
+        await client.flush()
 
 
 async def _connect(url: str, service: str, on_reconnect: Callable[[], None]) -> Client:
