@@ -1,11 +1,12 @@
 """Who somebody is: asked of auth, by key, and never a wrong answer when auth is away."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
-from common.bus.connection import Bus
+from common.bus.connection import Bus, heard
 from common.directory import CONTACTS, IDS, MOST, NAMES, Contact, Directory, Named, Owner, answering
 from common.errors import Unavailable
 
@@ -58,3 +59,20 @@ async def test_whoever_answers_is_heard_at_once(bus_url: str) -> None:
         for _ in range(200):
             async with auth.answering(NAMES, echo):
                 assert await items.request(NAMES, b"who?") == b"who?"
+
+
+async def test_whoever_stops_answering_answers_what_was_asked_before(bus_url: str) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(body: bytes) -> bytes:
+        begun.set()
+        await go_on.wait()
+        return body
+
+    async with Bus.connected(bus_url, "auth") as auth, Bus.connected(bus_url, "items") as items:
+        async with auth.answering(NAMES, answer):
+            asked = [asyncio.create_task(items.request(NAMES, b"who?")) for _ in range(5)]
+            await begun.wait()
+            await heard(items._client)
+            asyncio.get_running_loop().call_later(0.1, go_on.set)
+        assert await asyncio.gather(*asked) == [b"who?"] * 5

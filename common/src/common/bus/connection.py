@@ -42,6 +42,9 @@ BusError = NatsError
 PING_INTERVAL, MAX_OUTSTANDING_PINGS = 2, 2
 """Seconds between pings, and pings without an answer after which a server that hangs is left for another: 6 seconds."""
 
+LAST_ANSWERS = 1.0
+"""Seconds in which a replica that stops answers what it was asked before."""
+
 REQUEST_TIMEOUT = 10.0
 """Seconds until a request without a reply fails."""
 
@@ -171,7 +174,10 @@ class Bus:
 
     @asynccontextmanager
     async def answering(self, subject: str, answer: Callable[[bytes], Awaitable[bytes]]) -> AsyncIterator[None]:
-        """Answer requests on `subject`, one after the other, from entering on. Each request goes to one replica."""
+        """Answer requests on `subject`, one after the other, from entering on. Each request goes to one replica.
+
+        On leaving, those that have come are answered, in `LAST_ANSWERS` seconds at most.
+        """
 
         async def reply(request: Msg) -> None:
             await request.respond(await answer(request.data))
@@ -182,8 +188,9 @@ class Bus:
         try:
             yield
         finally:
-            with contextlib.suppress(BusError):
-                await subscription.unsubscribe()
+            with contextlib.suppress(BusError, TimeoutError):
+                async with asyncio.timeout(LAST_ANSWERS if self.connected_now else 0):
+                    await subscription.drain()  # type: ignore[no-untyped-call]
 
     async def request(self, subject: str, body: bytes) -> bytes:
         """Send a request to one of those that are `answering`. Raises `Unavailable` without a reply in 10 seconds."""
@@ -220,12 +227,12 @@ class Bus:
 
 
 async def heard(client: Client) -> None:
-    """Return once the server has got what was sent before, such as a subscription.
+    """Return once the server has got what was sent before, such as a subscription. Raises `BusError` if it hangs.
 
     The PING of `flush` overtakes what nats-py has yet to write; by the answer to it, that is written.
     """
     for _ in range(2):
-        await client.flush()
+        await client.flush(timeout=2)
 
 
 async def _connect(url: str, service: str, on_reconnect: Callable[[], None]) -> Client:
