@@ -13,7 +13,7 @@ from infra.servers.process import Child
 
 PIECE = bytes(64 * 1024)
 
-NOTICED_SECONDS = 20.0
+NOTICED_SECONDS = 60.0
 """How long a server may take to notice that its disk is full."""
 
 
