@@ -82,9 +82,8 @@ class Puller:
             for task in late:
                 task.cancel()
             if late:
-                await asyncio.wait(
-                    late, timeout=HAND_BACK_TIMEOUT
-                )  # Not gathered: pymongo on Python 3.11 may swallow a cancellation.
+                # Not gathered: pymongo on Python 3.11 may swallow a cancellation.
+                await asyncio.wait(late, timeout=HAND_BACK_TIMEOUT)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
