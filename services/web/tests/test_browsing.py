@@ -107,6 +107,9 @@ async def test_an_event_is_found_by_words_with_a_mistake_by_category_city_day_an
         page = await anybody.get(path)
         assert title not in page.text, path
         assert "Nothing found." in page.text
+        assert '<a href="/?q=zanzibar">Without the filters</a>' in page.answer.text, path
+    nothing = await anybody.get("/?q=xylophonist")
+    assert '<a href="/">Everything on sale</a>' in nothing.answer.text
     page = await anybody.get(item)
     assert "#swing" in page.text
     html = (await anybody.http.get(item)).text

@@ -109,6 +109,11 @@ class Search:
         """Whether something is set that only the form with more filters shows."""
         return bool(self.price_min or self.price_max or self.currency)
 
+    @property
+    def words(self) -> Self:
+        """The search for the same words, in the same order, without any filter."""
+        return type(self)(q=self.q, chosen_sort=self.chosen_sort)
+
     def but(self, **changes: Any) -> Self:
         """The same search with some fields changed."""
         return replace(self, **changes)
