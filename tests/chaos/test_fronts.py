@@ -15,8 +15,9 @@ pytestmark = pytest.mark.skipif(not sources_are_known(), reason="only Linux show
 
 CLIENT = """
 import socket, sys
-line = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+line = None
 for word in sys.stdin:
+    line = line or socket.create_connection(("127.0.0.1", int(sys.argv[1])))
     line.sendall(word.encode())
     print(line.recv(100).decode(), end="", flush=True)
 """
@@ -36,6 +37,7 @@ class Clients:
         self.processes: dict[str, Process] = {}
 
     async def start(self, name: str) -> None:
+        """Start one. It connects when it is asked, and then the front knows whose process it is."""
         self.processes[name] = await asyncio.create_subprocess_exec(
             sys.executable, "-c", CLIENT, str(self.front.port), stdin=PIPE, stdout=PIPE
         )

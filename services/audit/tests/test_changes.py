@@ -378,32 +378,47 @@ async def forget_to_publish_any(shop: Shop) -> None:
 async def test_everything_is_checked_at_first_then_what_has_changed_and_everything_again_when_it_is_time(
     shop: Shop,
 ) -> None:
-    reports = ReportStore(shop.db)
+    reports = AllReports(shop.db)
     await begun(shop)
     checking = Checker(shop.bus, shop.db, 0.04)
 
-    async def newest(wanted: Callable[[Report], bool]) -> Report:
+    async def next_one(wanted: Callable[[Report], bool]) -> Report:
+        """The next report that is like that: a moment later it is not the newest any more."""
+
         async def found() -> Report | None:
-            report = await reports.newest()
-            return report if report and wanted(report) else None
+            return next((report for report in reports.kept if wanted(report)), None)
 
         report = await eventually(found)
         assert report
+        del reports.kept[: reports.kept.index(report) + 1]
         return report
 
     async with Schedule(checking, reports, 0.01, 3600).running():
-        first = await newest(lambda report: report.whole)
-        later = await newest(lambda report: not report.whole)
+        first = await next_one(lambda report: report.whole)
+        later = await next_one(lambda report: not report.whole)
         assert later.whole_at == first.checked_at
         assert later.balances == first.balances
         await reports.ask(asked := now())
-        await newest(lambda report: report.whole and report.checked_at >= asked)
-        await newest(lambda report: not report.whole)
-    kept = await reports.newest()
-    assert kept
-    assert await reports.checkpoint(kept.checked_at) is None, "that is too long ago"
+        await next_one(lambda report: report.whole and report.checked_at >= asked)
+        await next_one(lambda report: not report.whole)
+    newest = await reports.newest()
+    assert newest
+    assert await reports.checkpoint(newest.checked_at) is None, "that is too long ago"
     async with Schedule(checking, reports, 0.01, 3600).running():
-        await newest(lambda report: report.whole and report.checked_at > kept.checked_at)
+        await next_one(lambda report: report.whole and report.checked_at > newest.checked_at)
+
+
+class AllReports(ReportStore):
+    """Remembers every report that was the newest."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
+        self.kept: list[Report] = []
+
+    async def keep(self, report: Report, checkpoint: Checkpoint | None = None) -> None:
+        await super().keep(report, checkpoint)
+        if newest := await self.newest():
+            self.kept.append(newest)
 
 
 HISTORY = 60
