@@ -104,6 +104,7 @@ async def test_a_replayed_dead_letter_goes_to_its_handler_alone_as_the_original_
         shop.broken = False
 
         await events.deliver(replay(2))
+        await events.handled("ORDERS")
 
     assert shop.handled == [(2, "event-2")]
     assert shop.noticed == [1, 2]
@@ -204,6 +205,7 @@ async def test_a_handler_of_failures_that_fails_causes_no_further_failures(
         shop.open(bus_url) as bus,
     ):
         await bus.publish([stock()])
+        await events.dead_letters()
         await events.handled("ORDERS", "DEAD_LETTERS")
 
     assert [message.subject for message in seen] == ["dead_letters.items.copy_stock"] * 2

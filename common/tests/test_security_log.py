@@ -113,7 +113,7 @@ async def test_leaving_ends_although_a_cancellation_is_lost_that_comes_with_an_a
 
     monkeypatch.setattr(events.js, "publish", lose_a_cancellation)
     log.note("denied", "ada")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async with publishing(log, events.js, "auth"):
             await answers.wait()
 

@@ -107,7 +107,7 @@ async def service(secret: Secret, tmp_path: Path) -> AsyncIterator[Service]:
 
 def client_of(service: Service, trust: ssl.SSLContext, host: str = HERE) -> httpx.AsyncClient:
     """Somebody who calls the service, and checks that it is the one."""
-    return httpx.AsyncClient(base_url=f"https://{host}:{service.port}", verify=trust, trust_env=False)
+    return httpx.AsyncClient(base_url=f"https://{host}:{service.port}", verify=trust, trust_env=False, timeout=30)
 
 
 async def shown(service: Service, secret: Secret) -> bytes:
@@ -121,7 +121,7 @@ async def shown(service: Service, secret: Secret) -> bytes:
 
 
 async def test_a_service_without_a_certificate_listens_in_the_clear(tmp_path: Path) -> None:
-    async with running(tmp_path, {}) as service, httpx.AsyncClient(trust_env=False) as client:
+    async with running(tmp_path, {}) as service, httpx.AsyncClient(trust_env=False, timeout=30) as client:
         assert (await client.get(f"http://{HERE}:{service.port}/scheme")).json() == "http"
 
 
@@ -131,7 +131,7 @@ async def test_a_service_with_a_certificate_is_who_it_seems_to_be(service: Servi
 
 
 async def test_who_speaks_in_the_clear_is_refused(service: Service) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         with pytest.raises(httpx.TransportError):
             await client.get(f"http://{HERE}:{service.port}/healthz")
 

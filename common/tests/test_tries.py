@@ -169,7 +169,7 @@ async def test_deliveries_to_a_member_that_never_begins_use_no_try(bus_url: str,
         await orders.publish(stocks(1))
     hung = await events.js.pull_subscribe_bind("items-copy_stock-orders_stock_changed", "ORDERS")
     for delivery in range(1, 21):
-        [message] = await hung.fetch(1, timeout=5)
+        [message] = await hung.fetch(1, timeout=30)
         assert message.metadata.num_delivered == delivery
         await message.nak()
 

@@ -63,9 +63,8 @@ async def visitor(stack: Stack, authority: Authority, certificates: Path) -> Asy
         for program in (items, web):
             exits.push_async_callback(program.stop)
             await program.start()
-        client = httpx.AsyncClient(
-            base_url=f"https://{HERE}:{web.port}", verify=ssl.create_default_context(cafile=trusted), trust_env=False
-        )
+        trust = ssl.create_default_context(cafile=trusted)
+        client = httpx.AsyncClient(base_url=f"https://{HERE}:{web.port}", timeout=30, verify=trust, trust_env=False)
         yield await exits.enter_async_context(client)
 
 

@@ -46,6 +46,12 @@ class Market:
         """Where the person's name or an address of theirs is."""
         return await traces(self.stack, self.said, NAME, FIRST_EMAIL, EMAIL, FRIEND)
 
+    async def all_handled(self) -> None:
+        """Wait until every service, audit too, has handled what is on the bus."""
+        client = await nats.connect(self.stack.nats_url(PROVISIONER))
+        await Events(client.jetstream(timeout=10)).handled()
+        await client.close()
+
     async def without_traces(self) -> None:
         """Wait until there is none."""
 
@@ -119,6 +125,7 @@ async def test_who_deletes_their_account_is_forgotten_everywhere_and_their_order
     } <= set(found)
     keepers = ("auth.", "items.", "notifications.", "orders.", "tickets.")
     assert [place for place in found if not place.startswith(keepers)] == []
+    await market.all_handled()
     hits = ok(await ola.http.get("/api/audit/search", params={"q": EMAIL}))["items"]
     assert {hit["id"] for hit in hits} == {paid, held, paying, visit, sold, wanted}
 

@@ -60,7 +60,7 @@ async def answers(stack: Stack, token: str, asked: Mapping[str, str] = ASKED) ->
     """What every replica of every service that is asked answers to the holder of an access token, by its name."""
     headers = {"Authorization": f"Bearer {token}"}
     programs = {program.name: program for program in stack.services if program.name.partition("-")[0] in asked}
-    async with httpx.AsyncClient(headers=headers) as client:
+    async with httpx.AsyncClient(headers=headers, timeout=30) as client:
 
         async def ask(name: str) -> tuple[int, str | None]:
             service = name.partition("-")[0]

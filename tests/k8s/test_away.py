@@ -209,6 +209,7 @@ async def site(
             headers={"Host": host, "Test-Variant": request.param},
             verify=False,  # noqa: S501 - signed a moment ago
             trust_env=False,
+            timeout=30,
         )
         await stack.enter_async_context(client)
 

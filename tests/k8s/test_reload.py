@@ -43,7 +43,9 @@ def start(tmp_path: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
 
 def write(file: Path, word: str, seconds: int) -> None:
     """Make a service that writes a word to a file, and ends with code 3 after `seconds`."""
-    file.write_text(SERVICE.format(word=word, seconds=seconds))
+    fresh = file.with_suffix(".pyc")  # At once: half of a file would be another service.
+    fresh.write_text(SERVICE.format(word=word, seconds=seconds))
+    fresh.replace(file)
 
 
 def run(folder: Path) -> subprocess.Popen[bytes]:

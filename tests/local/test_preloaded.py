@@ -1,5 +1,6 @@
 """Programs that are forked from one Python behave as if each had been started by itself."""
 
+import asyncio
 import json
 import os
 import signal
@@ -72,6 +73,26 @@ async def test_a_killed_program_is_known_to_have_ended(preloaded: Preloaded, tmp
     assert await process.wait() == -signal.SIGKILL
 
 
+async def test_who_gives_up_at_the_start_leaves_no_pipe_and_no_program_and_the_next_one_gets_its_own(
+    preloaded: Preloaded, tmp_path: Path
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    starting = [asyncio.create_task(waiting(preloaded, tmp_path)) for _ in range(3)]
+    await asyncio.sleep(0)
+
+    for one in starting:
+        one.cancel()
+    await asyncio.wait(starting)
+
+    assert (await told(preloaded, tmp_path, "next"))["arguments"] == ["next"]
+
+    async def nothing_is_left() -> bool:
+        assert (len(os.listdir("/proc/self/fd")), children_of(preloaded)) == (before, "")
+        return True
+
+    await eventually(nothing_is_left)
+
+
 async def test_when_the_preloaded_python_dies_its_programs_do_and_the_next_starts_by_itself(
     preloaded: Preloaded, tmp_path: Path
 ) -> None:
@@ -102,6 +123,11 @@ class Telling(Program):
 
     async def answers(self) -> bool:
         return True
+
+
+def children_of(preloaded: Preloaded) -> str:
+    """The process ids of what it has started."""
+    return Path(f"/proc/{preloaded.pid}/task/{preloaded.pid}/children").read_text()
 
 
 async def waiting(preloaded: Preloaded, folder: Path) -> Forked:

@@ -125,9 +125,16 @@ async def test_an_operator_refunds_the_rest_after_a_part_went_back_at_the_provid
     assert charge["part_refunded"] == part
     assert charge["refunded_at"]
     assert await violations_of(hasty_stack, order["id"], payment["id"]) == set()
-    story = ok(await operator.http.get(f"/api/audit/orders/{order['id']}"))["story"]
-    told = [line["fields"] for line in story if line["subject"] in {"payments.partly_refunded", "payments.refunded"}]
-    assert [(said.get("refunded_amount"), said["refunded_before"]) for said in told] == [(part, 0), (None, part)]
+
+    async def both_are_told() -> bool:
+        story = ok(await operator.http.get(f"/api/audit/orders/{order['id']}"))["story"]
+        told = [
+            line["fields"] for line in story if line["subject"] in {"payments.partly_refunded", "payments.refunded"}
+        ]
+        assert [(said.get("refunded_amount"), said["refunded_before"]) for said in told] == [(part, 0), (None, part)]
+        return True
+
+    await eventually(both_are_told)
 
 
 def test_every_projection_is_listed() -> None:

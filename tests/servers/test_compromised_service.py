@@ -82,10 +82,10 @@ class Bus:
     async def worked_off(self) -> None:
         """Wait until the bus has done whatever it was told: it takes messages of a stream or durable in their order."""
         for durable in durables():
-            await self.client.request(self.in_hand[durable.name], b"+WPI", timeout=5)
+            await self.client.request(self.in_hand[durable.name], b"+WPI", timeout=30)
         impossible = {"Nats-Expected-Last-Sequence": "999999"}
         for stream in EVERY_STREAM:
-            refused = await self.client.request(f"{stream.lower()}.refused", headers=impossible, timeout=5)
+            refused = await self.client.request(f"{stream.lower()}.refused", headers=impossible, timeout=30)
             assert b"wrong last sequence" in refused.data
 
     async def state(self, of: str) -> dict[str, Any]:
@@ -191,7 +191,7 @@ async def test_a_service_cannot_forge_acknowledge_purge_delete_create_or_republi
     async with intruder(bus, name) as client:
         for attempt in attempts(name, bus):
             await client.publish(attempt.subject, attempt.body, reply=attempt.reply)
-        await client.request("$JS.API.INFO", timeout=5)  # last: the others have arrived
+        await client.request("$JS.API.INFO", timeout=30)  # last: the others have arrived
     await bus.worked_off()
     assert await bus.state(name) == before
 
@@ -209,7 +209,7 @@ async def test_a_service_cannot_hear_what_others_say(bus: Bus, name: str) -> Non
         await heard(client)
         for other in (one for one in NAMES if one != name):
             async with intruder(bus, other) as victim:
-                await victim.request("$JS.API.STREAM.INFO.USERS", timeout=5)
+                await victim.request("$JS.API.STREAM.INFO.USERS", timeout=30)
         await bus.js.publish("users.registered", b"somebody's address")
         own = client.new_inbox()
         await client.publish("$JS.API.STREAM.INFO.USERS", reply=own)

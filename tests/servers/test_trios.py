@@ -31,10 +31,10 @@ async def nats_trio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[N
 
 async def test_a_cluster_of_the_bus_keeps_what_it_acknowledged_when_a_member_dies(nats_trio: NatsTrio) -> None:
     client = await nats.connect(nats_trio.url.split(","), max_reconnect_attempts=-1, reconnect_time_wait=0.1)
-    js = client.jetstream(timeout=5)
-    await js.add_stream(name="THINGS", subjects=["things.>"], num_replicas=3)
-    await js.publish("things.one", b"1")
-    leader = (await js.stream_info("THINGS")).cluster
+    js, patient = [client.jetstream(timeout=seconds) for seconds in (5, 30)]
+    await patient.add_stream(name="THINGS", subjects=["things.>"], num_replicas=3)
+    await patient.publish("things.one", b"1")
+    leader = (await patient.stream_info("THINGS")).cluster
     assert leader is not None
 
     [victim] = [member for member in nats_trio.members if member.name == leader.leader]

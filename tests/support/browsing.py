@@ -16,6 +16,7 @@ from infra.local.stack.stack import Stack
 from tests.support import browser
 from tests.support.people import Person
 from tests.support.sessions import person
+from tests.support.waiting import eventually
 
 AXE = Path(__file__).parents[2] / "services/web/node_modules/axe-core/axe.min.js"
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
@@ -146,7 +147,20 @@ async def accessible(page: Page) -> None:
     """Check that axe finds nothing, in light and dark mode, and that the page is no wider than its window.
 
     Nor than a window of 320 pixels, which is a desktop's at 400 % (WCAG 2.2, 1.4.10).
+
+    A page that loads itself again meanwhile is checked from the beginning.
     """
+    for _ in range(5):
+        try:
+            return await _accessible(page)
+        except Error as error:
+            if "Execution context was destroyed" not in str(error):
+                raise
+            await page.wait_for_load_state()
+    raise AssertionError(f"{page.url} loads itself again and again")
+
+
+async def _accessible(page: Page) -> None:
     await page.wait_for_function("() => document.getAnimations().length === 0")
     await page.evaluate(AXE.read_text())
     for scheme in ("dark", "light"):
@@ -159,6 +173,16 @@ async def accessible(page: Page) -> None:
         await page.set_viewport_size({"width": width, "height": size["height"]})
         wide = await page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, f"{page.url} is {wide} pixels wide in a window of {width}"
+
+
+async def comes_to_say(page: Page, path: str, words: str) -> None:
+    """Load a page until it says these words: what they are about may reach its service a moment later."""
+
+    async def said() -> bool:
+        await page.goto(path)
+        return words in await page.locator("main").inner_text()
+
+    await eventually(said, why=f"{path} does not say {words!r}")
 
 
 async def listed(page: Page, title: str, quantity: int = 5, pictures: tuple[Path, ...] = ()) -> str:

@@ -28,7 +28,7 @@ from tests.support.people import TRUST
 from tests.support.servers import server_url
 from tests.support.sessions import Tokens
 
-REPLICATED_TIMEOUT = 3.0
+REPLICATED_TIMEOUT = 5.0
 """Seconds that a call waits for the majority where tests keep it away on purpose."""
 
 

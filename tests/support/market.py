@@ -7,7 +7,7 @@ from common.ids import new_id
 from tests.support.authenticator import Authenticator
 from tests.support.calls import PICTURE, call
 from tests.support.people import People, Person
-from tests.support.shopping import becomes, ok, pay, place, sell
+from tests.support.shopping import becomes, ok, pay, place, sell, try_to_pay
 from tests.support.waiting import eventually
 
 
@@ -47,11 +47,15 @@ class Market:
         """What stands for the parameters and fields of this operation."""
         found = {"size": "small", "email": f"{new_id()}@souk.test", "new_email": f"{new_id()}@souk.test"}
         if operation == "POST /api/orders":
-            return found | {"item_id": await sell(self.seller, 9)}
+            item_id = await sell(self.seller, 9)
+            await place(self.operator, item_id)  # Orders knows the item.
+            return found | {"item_id": item_id}
         if operation == "POST /api/orders/{order_id}/refund":
             return found | {"order_id": await self.sale()}
         if operation == "POST /api/payments":
-            return found | {"order_id": await self._order()}
+            order_id = await self._order()
+            assert (await try_to_pay(self.operator, order_id)).status_code == 404  # Payments knows whose order it is.
+            return found | {"order_id": order_id}
         if operation.endswith(("/api/tickets/gates", "/api/tickets/attendees")):
             return found | {"item_id": await self._event(self.owner)}
         if operation == "GET /api/tickets/pdf":

@@ -63,10 +63,9 @@ async def payments(buyer: Person, order_id: str) -> list[Json]:
     return found
 
 
-async def available(anybody: Person, item_id: str) -> int:
-    """Return how many units the item shows as available."""
-    left: int = ok(await anybody.http.get(f"/api/items/{item_id}"))["available"]
-    return left
+async def in_effect(somebody: Person, item_id: str) -> bool:
+    """Whether orders sells an item by its last change."""
+    return bool(ok(await somebody.http.get(f"/api/items/{item_id}"))["in_effect"])
 
 
 async def becomes(buyer: Person, order_id: str, status: str, seconds: float = 30) -> Json:

@@ -12,7 +12,7 @@ PAUSES = (0.02, 0.15)
 """Seconds between two checks: at first, and at most. Longer pauses leave the cores to what is waited for."""
 
 
-async def eventually(check: Callable[[], Awaitable[T | None]], seconds: float = 15, why: str = "") -> T:
+async def eventually(check: Callable[[], Awaitable[T | None]], seconds: float = 30, why: str = "") -> T:
     """Call `check` until it returns something truthy, and return that. An AssertionError in it counts as not yet."""
     deadline, (pause, longest) = time.monotonic() + seconds, PAUSES
     failure: AssertionError | None = None

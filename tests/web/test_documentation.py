@@ -9,7 +9,7 @@ from tests.support.browsing import PHONE, Open, accessible, headline
 
 
 async def test_the_documents_are_served_as_they_are_in_the_repository(stack: Stack) -> None:
-    async with httpx.AsyncClient(base_url=stack.url) as anybody:
+    async with httpx.AsyncClient(base_url=stack.url, timeout=30) as anybody:
         openapi = (await anybody.get("/api/openapi.json")).json()
         asyncapi = (await anybody.get("/api/asyncapi.json")).json()
     assert "POST /api/orders" in operations(openapi)

@@ -10,8 +10,9 @@ from playwright.async_api import Page, Response, expect
 from infra.local.stack.stack import Stack
 from tests.support.browsing import Open, accessible, headline, live, paid, signed_in, signed_up
 from tests.support.people import People, Person
-from tests.support.shopping import ok, pay, place, sell
+from tests.support.shopping import becomes, in_effect, ok, pay, place, sell
 from tests.support.stacks import away
+from tests.support.waiting import eventually
 
 LAST = 10_000
 """Milliseconds after which a page that says that something is away has loaded itself again, at the latest."""
@@ -56,7 +57,7 @@ async def test_who_signs_in_with_a_recovery_code_or_signs_up_first_buys_as_many_
     email = await page.locator("main").get_by_text("@souk.test").first.inner_text()
     await page.goto("/my/security")
     await page.get_by_role("button", name="Make recovery codes").click()
-    code = (await page.locator(".codes code").all_inner_texts())[0]
+    code = await page.locator(".codes code").first.inner_text()
 
     begun = await opened(f"/items/{item}")
     await begun.get_by_label("Quantity").fill("3")
@@ -89,6 +90,7 @@ async def test_a_price_that_has_changed_is_asked_and_not_charged(opened: Open, p
     await page.route("**/live?*", lambda route: route.abort())  # This page does not hear of the change.
     await page.goto(f"/items/{item}")
     ok(await seller.http.patch(f"/api/items/{item}", json={"price": 5000}))
+    await eventually(lambda: in_effect(seller, item))
 
     await page.get_by_role("button", name="Hold it and pay").click()
     await expect(page.get_by_role("alert")).to_contain_text("One now costs €50.00. Nothing has been ordered yet")
@@ -272,6 +274,7 @@ async def test_a_seller_chooses_among_sales_and_takes_them_along(opened: Open, p
     lamp, chair = await sell(seller, 5, "A lamp"), await sell(seller, 5, "A chair")
     bought, _ = await place(buyer, lamp, 2), await place(buyer, chair)
     await pay(buyer, bought["id"])
+    await becomes(buyer, bought["id"], "paid")
     page = await opened_as(opened, seller, "/my/sales")
     await expect(page.locator(".row")).to_have_count(2)
 

@@ -1,21 +1,26 @@
 """Operators make others operators and end that, in a browser: with a passkey, and without scripts."""
 
-import asyncio
 from typing import Any
 
 from playwright.async_api import Page, expect
 
-from infra.local.commands.running import run_as
 from infra.local.stack.stack import Stack
 from tests.support.browsing import Open, accessible, headline, refused
 from tests.support.people import People
-from tests.web.test_passkeys import added, age_proof, opened_by_name, signed_up, with_authenticator  # noqa: F401 - a fixture
+from tests.web.test_passkeys import (  # noqa: F401 - a fixture
+    added,
+    age_proof,
+    granted,
+    opened_by_name,
+    signed_up,
+    with_authenticator,
+)
 
 
 async def made_operator(page: Page, stack: Stack, name: str = "Ola") -> str:
     """Sign up, and be made an operator by whoever runs Souk. Returns the address."""
     email = await signed_up(page, name)
-    assert await asyncio.to_thread(run_as, "auth", "auth.grant", email, stack=stack) == 0
+    await granted(page, stack, email)
     return email
 
 
@@ -27,10 +32,11 @@ async def test_an_operator_confirms_with_the_passkey_who_is_to_be_one(
     page, bo = await with_authenticator(await opened_by_name()), await people.signed_up("Bo")
     email = await signed_up(page, "Ola")
     await added(page, "Ola's key")
-    assert await asyncio.to_thread(run_as, "auth", "auth.grant", email, stack=stack) == 0
+    await granted(page, stack, email)
     asked: list[str] = []
     page.on("response", lambda answer: asked.append(answer.url) if answer.status == 403 else None)
     await page.goto("/operator/people")
+    await expect(headline(page, "Who is an operator?")).to_be_visible()
     await expect(page.get_by_role("row", name=bo.user.email)).to_have_count(0)
     assert len(asked) == 1
 

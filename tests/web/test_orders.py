@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 from playwright.async_api import Locator, Page, expect
 
+from infra.local.stack.stack import Stack
 from tests.support.browsing import PHONE, Open, accessible, bought, headline, listed, live, paid, signed_in, signed_up
+from tests.support.late_money import bank_waiting
 from tests.support.people import People, Person
-from tests.support.shopping import becomes, pay, place, sell
+from tests.support.shopping import becomes, money, pay, place, sell
 
 FREE = "Your payment came after the hold was over. The item was still free, so it is yours."
 GONE = "Your payment came after the hold was over. The item was gone, so nothing was charged."
@@ -33,20 +35,32 @@ async def seen(picture: Locator) -> None:
     assert await picture.evaluate("image => image.naturalWidth") > 0
 
 
-async def on_desktop_and_phone(opened: Open, somebody: Person, path: str) -> list[Page]:
-    """The same page of the same person, on a desktop and on a phone."""
+async def desktop_and_phone(opened: Open, somebody: Person) -> list[Page]:
+    """Two windows of the same person, on a desktop and on a phone."""
     pages = [await opened("/signin"), await opened("/signin", **PHONE)]
     for page in pages:
         await signed_in(page, somebody)
+    return pages
+
+
+async def on_desktop_and_phone(opened: Open, somebody: Person, path: str) -> list[Page]:
+    """The same page of the same person, on a desktop and on a phone."""
+    pages = await desktop_and_phone(opened, somebody)
+    await visited(pages, path)
+    return pages
+
+
+async def visited(pages: list[Page], path: str) -> None:
+    """Open a page in every window. A hold that lasts seconds begins once the windows are there."""
+    for page in pages:
         await page.goto(path)
         await live(page)
-    return pages
 
 
 async def show(pages: list[Page], words: str) -> None:
     """Wait until every page shows these words."""
     for page in pages:
-        await expect(page.locator("#fresh")).to_contain_text(words, timeout=15_000)
+        await expect(page.locator("#fresh")).to_contain_text(words)
 
 
 async def test_sold_with_a_picture_found_bought_and_paid(opened: Open, photo: Path, size: dict[str, Any]) -> None:
@@ -86,8 +100,9 @@ async def test_the_countdown_ends_on_the_page(hasty_opened: Open, hasty_people: 
     item = await sell(seller, 1)
     watcher = await hasty_opened(f"/items/{item}")
     await live(watcher)
+    pages = await desktop_and_phone(hasty_opened, buyer)
     placed = await place(buyer, item)
-    pages = await on_desktop_and_phone(hasty_opened, buyer, f"/orders/{placed['id']}")
+    await visited(pages, f"/orders/{placed['id']}")
     for page in pages:
         await page.evaluate(RECORD_THE_COUNTDOWN)
     await expect(watcher.locator(".offer .stock")).to_have_text("Reserved, may come back")
@@ -109,8 +124,9 @@ async def test_the_countdown_ends_on_the_page(hasty_opened: Open, hasty_people: 
 @pytest.mark.prove
 async def test_late_money_for_what_is_still_free(hasty_opened: Open, hasty_people: People) -> None:
     seller, buyer = await hasty_people.new("Sella"), await hasty_people.new("Bo")
+    pages = await desktop_and_phone(hasty_opened, buyer)
     placed = await place(buyer, await sell(seller, 1))
-    pages = await on_desktop_and_phone(hasty_opened, buyer, f"/orders/{placed['id']}")
+    await visited(pages, f"/orders/{placed['id']}")
 
     await paid(pages[0], "Late")
     await show(pages[:1], "Your payment is being processed")
@@ -136,16 +152,19 @@ async def test_late_money_for_what_is_still_free(hasty_opened: Open, hasty_peopl
     ],
 )
 async def test_late_money_for_what_is_gone(
-    hasty_opened: Open, hasty_people: People, method: str, headed: str, words: str
+    hasty_stack: Stack, hasty_opened: Open, hasty_people: People, method: str, headed: str, words: str
 ) -> None:
     seller, buyer, faster = [await hasty_people.new(name) for name in ("Sella", "Bo", "Flo")]
     item = await sell(seller, 1)
+    pages = await desktop_and_phone(hasty_opened, buyer)
     placed = await place(buyer, item)
-    pages = await on_desktop_and_phone(hasty_opened, buyer, f"/orders/{placed['id']}")
+    await visited(pages, f"/orders/{placed['id']}")
 
     await paid(pages[1], method)
-    await show(pages, "A payment is still on its way.")
-    await pay(faster, (await place(faster, item))["id"])
+    [payment] = await money(buyer, placed["id"], "processing")
+    async with bank_waiting(hasty_stack, payment):
+        await show(pages, "A payment is still on its way.")
+        await pay(faster, (await place(faster, item))["id"])
     await show(pages, words)
 
     for page in pages:

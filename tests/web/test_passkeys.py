@@ -71,7 +71,20 @@ async def signed_out(page: Page) -> None:
     await page.locator("nav .menu summary").click()
     await page.get_by_role("button", name="Sign out").click()
     await expect(page.get_by_role("link", name="Sign in", exact=True)).to_be_visible()
-    await page.goto("/signin")
+    await page.goto("/signin", wait_until="commit")  # Before it is loaded, an authenticator may lead on.
+    await page.wait_for_load_state()
+
+
+async def granted(page: Page, stack: Stack, email: str) -> None:
+    """Make somebody an operator, and wait until web knows that the session of the page is outdated."""
+    [token] = [cookie["value"] for cookie in await page.context.cookies() if cookie["name"] == "session"]
+    assert await asyncio.to_thread(run_as, "auth", "auth.grant", email, stack=stack) == 0
+    async with httpx.AsyncClient(base_url=stack.url, timeout=30) as http:
+
+        async def outdated() -> bool:
+            return (await http.get("/operator", headers={"Authorization": f"Bearer {token}"})).status_code != 403
+
+        await eventually(outdated, why="web does not know of the new right")
 
 
 async def mailed(http: httpx.AsyncClient, to: str, subject: str) -> str:
@@ -117,6 +130,7 @@ async def test_a_person_adds_a_passkey_signs_in_with_it_and_removes_it(
     await page.get_by_role("button", name="Make recovery codes").click()
     await expect(headline(page, "Your recovery codes")).to_be_visible()
     await accessible(page)
+    await expect(page.locator(".codes code")).to_have_count(10)
     code, *others = await page.locator(".codes code").all_inner_texts()
     assert len(others) == 9
     await page.goto("/my/security")
@@ -157,7 +171,7 @@ async def test_an_operator_confirms_with_the_passkey_what_cannot_be_undone(
     page = await with_authenticator(await opened_by_name())
     email = await signed_up(page, "Ola")
     await added(page, "Ola's key")
-    await asyncio.to_thread(run_as, "auth", "auth.grant", email, stack=stack)
+    await granted(page, stack, email)
 
     # The password has opened this session: before anything that is for operators, the passkey is asked for.
     asked: list[str] = []

@@ -7,6 +7,7 @@ from playwright.async_api import expect
 
 from tests.support.browsing import PASSWORD, Open, accessible
 from tests.support.sessions import person
+from tests.support.waiting import eventually
 
 
 async def test_a_person_sees_the_session_of_another_browser_and_ends_it(opened: Open, size: dict[str, Any]) -> None:
@@ -31,8 +32,12 @@ async def test_a_person_sees_the_session_of_another_browser_and_ends_it(opened: 
     await expect(here.get_by_text("The session has ended.")).to_be_visible()
     await expect(here.locator(".row")).to_have_count(1)
     await accessible(here)
-    await there.goto("/my/orders")
-    await expect(there.get_by_role("main").get_by_role("button", name="Sign in")).to_be_visible()
+
+    async def sent_to_sign_in() -> bool:
+        await there.goto("/my/orders")
+        return bool(await there.get_by_role("main").get_by_role("button", name="Sign in").count())
+
+    await eventually(sent_to_sign_in, why="an ended session is refused everywhere in a moment")
     assert not [cookie for cookie in await there.context.cookies() if cookie["name"] in {"session", "refresh"}]
 
     await here.locator("nav .menu summary").click()

@@ -86,7 +86,7 @@ async def test_an_open_page_survives_restarts_of_web_and_of_the_bus(opened: Open
             return answer.status_code == 201
 
         await eventually(order)
-        await expect(page.locator(".offer .stock")).to_have_text(f"{left} left", timeout=20_000)
+        await expect(page.locator(".offer .stock")).to_have_text(f"{left} left")
 
 
 async def test_without_scripts_everything_works_but_nothing_moves(opened: Open) -> None:

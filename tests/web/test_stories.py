@@ -18,7 +18,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 from infra.local.commands.catalogue import CONCERTS
 from infra.local.commands.posters import poster
 from tests.support.album import BRITISH, Album
-from tests.support.browsing import LIMIT, PASSWORD, PHONE, Open, bought, headline, paid
+from tests.support.browsing import LIMIT, PASSWORD, PHONE, Open, bought, comes_to_say, headline, paid
 from tests.support.people import People
 from tests.support.waiting import eventually
 from tests.web.test_gate import scanned
@@ -138,6 +138,7 @@ async def test_an_event_is_listed_found_bought_given_away_and_let_in_at_two_gate
     await expect(buyer.locator(".tickets img")).to_have_count(3)
     await expect(buyer.get_by_role("region", name="Your tickets")).to_contain_text("Wasserkirche, Zürich")
     await album.add(buyer, "order-paid")
+    await expect(buyer.locator(".tickets .number")).to_have_count(3)
     kept, copied, given = await buyer.locator(".tickets .number").all_inner_texts()
 
     await mailed(http, email, "Receipt")
@@ -184,8 +185,7 @@ async def test_an_event_is_listed_found_bought_given_away_and_let_in_at_two_gate
     await expect(south.locator(".gate-extras li")).to_contain_text(re.compile(f"{copied}.*North"))
     await expect(south.locator(".gate-offline")).to_be_hidden()
     await album.add(south, "gate-conflict", only_here=True)
-    await seller.goto(f"{event}/door")
-    await expect(seller.get_by_text("3 of 3 tickets are in.")).to_be_visible()
+    await comes_to_say(seller, f"{event}/door", "3 of 3 tickets are in.")
     conflicts = seller.get_by_role("region", name="Let in, but should not have been").get_by_role("listitem")
     await expect(conflicts).to_have_text(re.compile(f"{copied}: North, .* and South, "))
     await expect(conflicts.locator("p")).to_have_css("display", "block")  # One sentence, not columns.

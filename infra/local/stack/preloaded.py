@@ -85,18 +85,29 @@ class Preloaded:
     async def run(self, command: Sequence[str | Path], environment: Mapping[str, str], folder: Path) -> Forked:
         """Start a program for which `may_start`. Raises `StartFailed`."""
         request = {"arguments": [*map(str, command[2:])], "env": dict(environment), "folder": str(folder)}
+        async with self._turn:
+            started = asyncio.create_task(self._start_one(json.dumps(request).encode()))
+            try:
+                return await asyncio.shield(started)
+            except asyncio.CancelledError:
+                # The answer comes all the same, and must not be taken for that to the next request.
+                with contextlib.suppress(StartFailed):
+                    (await started).send_signal(signal.SIGKILL)
+                raise
+
+    async def _start_one(self, request: bytes) -> Forked:
         loop, stdout = asyncio.get_running_loop(), asyncio.StreamReader()
         reading, writing = os.pipe()
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(reading, "rb"))
-        async with self._turn:
-            self._starting, self._stdout = loop.create_future(), stdout
-            try:
-                socket.send_fds(self._control, [json.dumps(request).encode()], [writing])
-            except OSError as error:
-                raise StartFailed(f"the preloaded Python ended: {error}") from error
-            finally:
-                os.close(writing)
-            return await self._starting
+        output, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(reading, "rb"))
+        self._starting, self._stdout = loop.create_future(), stdout
+        try:
+            socket.send_fds(self._control, [request], [writing])
+        except OSError as error:
+            output.close()
+            raise StartFailed(f"the preloaded Python ended: {error}") from error
+        finally:
+            os.close(writing)
+        return await self._starting
 
     def _hear(self) -> None:
         try:
