@@ -21,6 +21,7 @@ from common.ids import new_id
 from common.mongo.client import Database
 from tests.support.bus import Events
 from tests.support.serving import running
+from tests.support.waiting import eventually
 
 ADA = {"email": "ada.quux@souk.test", "password": "correct horse", "name": "Adæla Quux"}
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -136,7 +137,7 @@ async def test_a_command_deletes_who_came_back_with_a_backup(
     await events.published(UserErased, 2)  # The running auth does the rest.
     assert [word in await everything(db) for word in (b"quux", b"Firefox")] == [False, False]
     assert [ended.user_id for ended in await events.published(SessionEnded)] == [user["id"]]
-    [noted] = await events.messages("SECURITY", "security.auth.erased")
+    [noted] = await eventually(lambda: events.messages("SECURITY", "security.auth.erased"))
     assert user["id"].encode() in noted.data
 
 

@@ -261,6 +261,8 @@ async def test_a_redis_that_is_away_is_logged_once(
         await redis.kill()
         placed_meanwhile = asyncio.gather(*(world.held(1) for _ in range(50)))
         await eventually(lambda: misses(world, "redis"))
+        for who in ("common.bus", "expiration"):
+            await eventually(lambda who=who: complained(caplog, who))  # type: ignore[misc]
         a_while = datetime.now(UTC) + timedelta(seconds=1)
         await eventually(lambda: passed(a_while), why="fifty waiting messages had their chance to complain")
         await redis.start()

@@ -48,6 +48,7 @@ async def test_what_changed_after_the_loss_is_stated_again_because_a_version_bef
 ) -> None:
     kept, edited = [(await shop.offer())["id"] for _ in range(2)]
     await shop.call("PATCH", f"/{edited}", shop.seller, json={"price": 99})
+    await shop.events.published(ItemChanged)
     first = await published(shop.events)
     config = (await shop.events.js.stream_info("ITEMS")).config
     await shop.events.js.delete_stream("ITEMS")

@@ -205,7 +205,7 @@ async def test_a_listing_sent_again_is_one_item_and_gets_the_answer_it_got(shop:
     assert (first.status_code, second.status_code) == (201, 201)
     assert second.json() == first.json()
     assert await shop.db.items.count_documents({}) == 1
-    assert len(await shop.events.messages("ITEMS", "items.listed")) == 1
+    assert len(await shop.events.published(ItemListed)) == 1
 
 
 async def test_a_listing_sent_many_times_at_once_is_one_item(shop: Shop) -> None:

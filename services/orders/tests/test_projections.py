@@ -61,6 +61,7 @@ async def test_stock_as_it_should_be_differs_in_nothing(orders: World, stock: Pr
 async def test_damage_is_found_and_mended(orders: World, stock: Projection, damage: Any, said: str) -> None:
     item = await orders.listed(quantity=5)
     order = await orders.placed(item, 2)
+    await orders.events.published(StockChanged, 2)  # Which is what the version is compared with.
     if damage:
         await orders.db.stock.update_one({"_id": item}, damage)
     else:

@@ -173,6 +173,12 @@ class World:
         body = {"order_id": order_id, "payment_method": method}
         return await self.http.post("/api/payments", json=body, headers=headers)
 
+    async def captured(self, order: OrderPlaced) -> Document:
+        """A payment for an order whose money is here. The answer to a request may come earlier."""
+        answer = await self.pay(order.order_id)
+        assert answer.status_code == 201, answer.text
+        return await self.becomes(answer.json()["id"], "captured")
+
     async def listed(self, **query: Any) -> Any:
         """GET /api/payments as `buyer`."""
         return (await self.http.get("/api/payments", params=query, headers=self.tokens.headers(self.buyer))).json()

@@ -224,7 +224,7 @@ async def test_a_payment_that_orders_accepted_is_captured_even_if_it_forgot_that
 
 async def test_an_answer_waits_for_the_word_of_orders(workshop: "Workshop", gateway: Halting) -> None:
     due = await workshop.due()
-    cashier = workshop.cashier(gateway, word_timeout=10)
+    cashier = workshop.cashier(gateway, word_timeout=60)
     async with cashier.settling():
         paying = asyncio.create_task(cashier.pay(due.id, "pm_card_visa", due.buyer_id, None))
 

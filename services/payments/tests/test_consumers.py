@@ -63,7 +63,7 @@ async def test_two_words_on_many_new_orders_at_once_all_end_with_the_newer(world
 @pytest.mark.parametrize("redelivered", [False, True])
 async def test_rejected_money_goes_back_once(world: "World", redelivered: bool) -> None:
     order = await world.placed_order()
-    payment = (await world.pay(order.order_id)).json()
+    payment = await world.captured(order)
 
     rejected = await world.rejected(order, payment["id"])
     if redelivered:
@@ -79,7 +79,7 @@ async def test_rejected_money_goes_back_once(world: "World", redelivered: bool) 
 
 async def test_the_seller_gives_the_money_back(world: "World") -> None:
     order = await world.placed_order()
-    payment = (await world.pay(order.order_id)).json()
+    payment = await world.captured(order)
     await world.paid(order, payment["id"])
 
     await world.refund_requested(order, payment["id"])
@@ -92,7 +92,7 @@ async def test_the_seller_gives_the_money_back(world: "World") -> None:
 
 async def test_a_refund_that_is_asked_for_twice_for_two_reasons_is_one(world: "World") -> None:
     order = await world.placed_order()
-    payment = (await world.pay(order.order_id)).json()
+    payment = await world.captured(order)
 
     await asyncio.gather(world.rejected(order, payment["id"]), world.refund_requested(order, payment["id"]))
 
@@ -103,7 +103,7 @@ async def test_a_refund_that_is_asked_for_twice_for_two_reasons_is_one(world: "W
 
 async def test_a_refund_waits_for_the_money_to_come(world: "World") -> None:
     order = await world.placed_order()
-    payment = (await world.pay(order.order_id, "pm_card_slow")).json()
+    payment = (await world.pay(order.order_id, "pm_bank")).json()  # It is captured without asking orders first.
     assert payment["status"] == "processing"
 
     await world.rejected(order, payment["id"])  # Returns when the consumer is done with it, so: after the money came.

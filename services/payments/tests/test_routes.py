@@ -89,6 +89,7 @@ async def test_a_declined_card_moves_nothing_and_another_may_be_tried(world: "Wo
     assert paid.status_code == 201
     [failed] = await world.events.published(PaymentFailed)
     assert failed.reason == "card_declined"
+    await world.becomes(paid.json()["id"], "captured")
     assert await world.money() == 1250
 
 
@@ -121,7 +122,7 @@ async def test_the_same_key_at_once_gives_everyone_the_one_answer(world: "World"
 
 async def test_the_same_key_with_another_body_is_refused(world: "World") -> None:
     one, other = await world.placed_order(), await world.placed_order()
-    await world.pay(one.order_id, key="k")
+    paid = await world.pay(one.order_id, key="k")
 
     for answer in (
         await world.pay(other.order_id, key="k"),
@@ -129,6 +130,7 @@ async def test_the_same_key_with_another_body_is_refused(world: "World") -> None
         await world.pay(new_id()[::-1], key="k"),
     ):
         assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+    await world.becomes(paid.json()["id"], "captured")
     assert await world.money() == 1250
 
 
@@ -148,6 +150,8 @@ async def test_two_payments_at_once_for_one_order_are_one(world: "World") -> Non
 
     assert sorted(a.status_code for a in answers) == [201] + [409] * 7
     assert {a.json()["code"] for a in answers if a.status_code == 409} == {"order_not_payable"}
+    [payment] = (await world.listed())["items"]
+    await world.becomes(payment["id"], "captured")
     assert await world.money() == 1250
 
 
@@ -222,7 +226,7 @@ async def test_the_list_shows_the_callers_own_newest_first_in_pages(world: "Worl
 async def test_the_list_says_why(world: "World") -> None:
     refused, sent_back = await world.placed_order(), await world.placed_order()
     await world.pay(refused.order_id, "pm_card_declined")
-    payment = (await world.pay(sent_back.order_id)).json()
+    payment = await world.captured(sent_back)
     await world.rejected(sent_back, payment["id"])
     await world.becomes(payment["id"], "refunded")
 

@@ -1,11 +1,13 @@
 """What becomes of money that had arrived: refunds that fail, disputes, and news that comes late or twice."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import TYPE_CHECKING
 
 import pytest
 
+from common import leased_work
 from common.events import (
     Currency,
     DisputeStatus,
@@ -25,6 +27,7 @@ from payments.gateways.sandbox import SandboxGateway
 from payments.refunds import REFUNDED_BY_PROVIDER, NoFailedRefund
 from payments.status import PaymentStatus
 from tests.support.bus import Events
+from tests.support.clock import Clock
 from tests.support.sessions import person
 from tests.support.waiting import eventually
 
@@ -284,7 +287,17 @@ async def in_the_sandbox(sandbox: SandboxGateway, method: str) -> tuple[Charge, 
     return charge, reference
 
 
-async def test_the_sandbox_has_a_card_whose_first_refund_fails_after_it_was_accepted(world: "World") -> None:
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    """The time of payments and of the sandbox, which stands still: nothing comes back until a test moves it."""
+    clock = Clock(now())
+    with clock.shown(leased_work):
+        yield clock
+
+
+async def test_the_sandbox_has_a_card_whose_first_refund_fails_after_it_was_accepted(
+    world: "World", clock: Clock
+) -> None:
     order = await world.placed_order()
     payment = (await world.pay(order.order_id, "pm_card_refund_fails")).json()
     await world.accepted(order, payment["id"])
@@ -293,6 +306,7 @@ async def test_the_sandbox_has_a_card_whose_first_refund_fails_after_it_was_acce
     await world.refund_requested(order, payment["id"])
     await world.becomes(payment["id"], "refunded")
     assert await world.money() == 0
+    clock.advance(timedelta(seconds=2))
     await world.becomes(payment["id"], "refund_failed")
     assert await world.money() == order.quantity * order.unit_price
 
@@ -302,12 +316,15 @@ async def test_the_sandbox_has_a_card_whose_first_refund_fails_after_it_was_acce
     assert await world.money() == 0
 
 
-async def test_the_sandbox_has_a_card_that_is_disputed_after_the_capture(world: "World", events: Events) -> None:
+async def test_the_sandbox_has_a_card_that_is_disputed_after_the_capture(
+    world: "World", events: Events, clock: Clock
+) -> None:
     order = await world.placed_order()
     payment = (await world.pay(order.order_id, "pm_card_disputed")).json()
     await world.accepted(order, payment["id"])
     await world.becomes(payment["id"], "captured")
 
+    clock.advance(timedelta(seconds=2))
     disputed = await world.becomes(payment["id"], "disputed")
 
     assert disputed["reason"] == "fraudulent"
@@ -334,10 +351,11 @@ async def test_the_sandbox_has_a_card_of_which_a_part_goes_back_and_the_seller_r
     assert await world.money() == 0
 
 
-async def test_the_sandbox_lists_what_came_back(sandbox: SandboxGateway) -> None:
+async def test_the_sandbox_lists_what_came_back(sandbox: SandboxGateway, clock: Clock) -> None:
     refunded, reference = await in_the_sandbox(sandbox, "pm_card_refund_fails")
     disputed, other = await in_the_sandbox(sandbox, "pm_card_disputed")
     accepted = [await sandbox.refund(refunded.payment_id, reference) for _ in range(2)]
+    clock.advance(timedelta(seconds=2))
 
     async def both_are_here() -> bool:
         first, second = await sandbox.retrieve(reference), await sandbox.retrieve(other)
