@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,33 @@ import pytest_asyncio
 
 from infra.local.stack.preloaded import Forked, Preloaded
 from infra.local.stack.program import Program, passed_on
+from infra.servers.process import StartFailed
 from tests.support.waiting import eventually, is_alive
 
 pytestmark = [pytest.mark.servers, pytest.mark.skipif(sys.platform != "linux", reason="is used on Linux only")]
 TELLS = [sys.executable, "-m", "tests.support.telling"]
 
 
-@pytest_asyncio.fixture(scope="module")
-async def preloaded() -> AsyncIterator[Preloaded]:
+@asynccontextmanager
+async def started() -> AsyncIterator[Preloaded]:
+    """A preloaded Python."""
     python = Preloaded(passed_on())
     await python.start()
     yield python
     await python.stop()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def preloaded() -> AsyncIterator[Preloaded]:
+    async with started() as python:
+        yield python
+
+
+@pytest_asyncio.fixture
+async def ending() -> AsyncIterator[Preloaded]:
+    """One that a test ends."""
+    async with started() as python:
+        yield python
 
 
 async def told(preloaded: Preloaded, folder: Path, *arguments: str, **env: str) -> dict[str, Any]:
@@ -94,11 +110,11 @@ async def test_who_gives_up_at_the_start_leaves_no_pipe_and_no_program_and_the_n
 
 
 async def test_when_the_preloaded_python_dies_its_programs_do_and_the_next_starts_by_itself(
-    preloaded: Preloaded, tmp_path: Path
+    ending: Preloaded, tmp_path: Path
 ) -> None:
-    process = await waiting(preloaded, tmp_path)
+    process = await waiting(ending, tmp_path)
 
-    os.kill(preloaded.pid or 0, signal.SIGKILL)
+    os.kill(ending.pid or 0, signal.SIGKILL)
 
     assert await process.wait() == -signal.SIGKILL
 
@@ -106,12 +122,39 @@ async def test_when_the_preloaded_python_dies_its_programs_do_and_the_next_start
         return not is_alive(process.pid)
 
     await eventually(gone)
-    assert not preloaded.may_start(TELLS, passed_on())
+    assert not ending.may_start(TELLS, passed_on())
     lines: list[str] = []
-    program = Telling(tmp_path, lines, preloaded)
+    program = Telling(tmp_path, lines, ending)
     await program.start()
     assert await program.wait() == 0
     assert json.loads(lines[0])["variables"]["SECRET"] == "hers"
+
+
+async def test_a_preloaded_python_that_hangs_keeps_no_program_from_being_started_again(
+    ending: Preloaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = await waiting(ending, tmp_path)
+    os.kill(ending.pid or 0, signal.SIGSTOP)
+    monkeypatch.setattr("infra.local.stack.preloaded.HUNG_SECONDS", 0.1)
+
+    process.send_signal(signal.SIGKILL)
+
+    assert await process.wait() == -signal.SIGKILL
+    assert not ending.may_start(TELLS, passed_on())
+
+
+async def test_a_preloaded_python_that_hangs_starts_nothing_and_is_ended(
+    ending: Preloaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = await waiting(ending, tmp_path)
+    os.kill(ending.pid or 0, signal.SIGSTOP)
+    monkeypatch.setattr("infra.local.stack.preloaded.HUNG_SECONDS", 0.1)
+
+    with pytest.raises(StartFailed, match="started nothing"):
+        await ending.run(TELLS, passed_on(), tmp_path)
+
+    assert await process.wait() == -signal.SIGKILL
+    assert not ending.may_start(TELLS, passed_on())
 
 
 class Telling(Program):

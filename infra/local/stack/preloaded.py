@@ -18,6 +18,12 @@ INTERPRETER = ("LD_", "PYTHON")
 """How variables begin that a Python reads at its start: with another one of these, a program needs its own start."""
 
 
+HUNG_SECONDS = 30.0
+"""How long it may take to start a program, or to say how one ended. After that it hangs, and is killed: what runs dies
+with it, and is started again without it.
+"""
+
+
 class Forked:
     """A program that was forked, as `asyncio.subprocess.Process` shows one."""
 
@@ -52,6 +58,7 @@ class Preloaded:
         self._environment = environment
         self._process: Process | None = None
         self._forked: dict[int, Forked] = {}
+        self._watched: set[int] = set()
         self._turn = asyncio.Lock()
         self._starting: asyncio.Future[Forked] | None = None
 
@@ -74,6 +81,7 @@ class Preloaded:
     async def stop(self) -> None:
         """End it, and every program that still runs."""
         if process := self._process:
+            self._kill()
             self._lose()
             await process.wait()
 
@@ -107,7 +115,13 @@ class Preloaded:
             raise StartFailed(f"the preloaded Python ended: {error}") from error
         finally:
             os.close(writing)
-        return await self._starting
+        try:
+            async with asyncio.timeout(HUNG_SECONDS):
+                return await self._starting
+        except TimeoutError:
+            output.close()
+            self._kill()
+            raise StartFailed(f"the preloaded Python started nothing for {HUNG_SECONDS:.0f} s: it is ended") from None
 
     def _hear(self) -> None:
         try:
@@ -115,19 +129,50 @@ class Preloaded:
         except OSError:
             message = b""
         match json.loads(message or "{}"):
-            case {"started": pid} if self._starting:
+            case {"started": pid} if self._starting and not self._starting.done():
                 self._forked[pid] = Forked(pid, self._stdout)
                 self._starting.set_result(self._forked[pid])
+                self._watch(self._forked[pid])
             case {"ended": pid, "code": code}:
                 self._forked.pop(pid).end(code)
             case _:
                 self._lose()
+
+    def _watch(self, forked: Forked) -> None:
+        """Hear of the end of a program from the kernel, too: who should say so may hang."""
+        loop = asyncio.get_running_loop()
+
+        def ended() -> None:
+            self._unwatch(watched)
+            loop.call_later(HUNG_SECONDS, expect)
+
+        def expect() -> None:
+            if forked.returncode is None:
+                self._kill()
+
+        with contextlib.suppress(ProcessLookupError):
+            watched = os.pidfd_open(forked.pid)
+            self._watched.add(watched)
+            loop.add_reader(watched, ended)
+
+    def _unwatch(self, watched: int) -> None:
+        self._watched.remove(watched)
+        asyncio.get_running_loop().remove_reader(watched)
+        os.close(watched)
+
+    def _kill(self) -> None:
+        """End it at once. The end of its socket is heard next."""
+        with contextlib.suppress(ProcessLookupError):
+            if pid := self.pid:
+                os.kill(pid, signal.SIGKILL)
 
     def _lose(self) -> None:
         """It has ended, or does so now. The kernel ends its children."""
         asyncio.get_running_loop().remove_reader(self._control)
         self._control.close()
         self._process = None
+        for watched in [*self._watched]:
+            self._unwatch(watched)
         for forked in self._forked.values():
             forked.end(-signal.SIGKILL)
         self._forked.clear()
