@@ -70,7 +70,9 @@ async def stock(api: Api) -> list[int]:
 async def test_a_seeded_souk_has_orders_in_every_state_and_nothing_is_made_twice(seeded: Stack) -> None:
     async with httpx.AsyncClient(base_url=seeded.url, timeout=30) as client:
         api = Api(client)
-        sessions = [(await api.sign_in(name, email, PASSWORD)).session for name, email in BUYERS]
+        people = [await api.sign_in(name, email, PASSWORD) for name, email in BUYERS]
+        assert all(person.verified for person in people)
+        sessions = [person.session for person in people]
         orders, left = await orders_by_status(api, sessions), await stock(api)
         assert all(set(statuses) == STATUSES for statuses in orders)
         assert 0 in left

@@ -88,7 +88,7 @@ class Town:
     async def pages(self) -> dict[str, tuple[str, str]]:
         """Seed the stack and place orders. Return session and path of each page, by its name."""
         await seed(self._stack)
-        seller, seller_id, _ = await Api(self._client).sign_in(SELLERS[0].name, SELLERS[0].email, PASSWORD)
+        seller, seller_id, *_ = await Api(self._client).sign_in(SELLERS[0].name, SELLERS[0].email, PASSWORD)
         items = (await self.send("GET", "/api/items", "", params={"seller_id": seller_id, "limit": 50}))["items"]
         for item, (name, quantity, end) in zip(items[1:], SALES, strict=False):
             await self._sell(seller, item["id"], name, quantity, end)

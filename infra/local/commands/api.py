@@ -24,6 +24,7 @@ class SignedIn(NamedTuple):
     session: str
     id: str
     roles: list[str]
+    verified: bool
 
 
 class Api:
@@ -48,7 +49,7 @@ class Api:
                 answer = await self._client.post("/api/users/signin", json=account)
         user = body_of(answer)
         self._client.cookies.clear()  # Every request names its own session.
-        return SignedIn(answer.cookies["session"], user["id"], user["roles"])
+        return SignedIn(answer.cookies["session"], user["id"], user["roles"], user["verified"])
 
     async def all_of(self, path: str, session: str = "", **query: str) -> list[Json]:
         """Return everything on all pages of a list."""
