@@ -99,7 +99,7 @@ async def test_the_buying_journey_by_keyboard_alone(opened: Open, people: People
     await expect(page.get_by_role("heading", name="Results for “balloon vineyards”")).to_be_visible()
     await page.locator("#found").evaluate("found => (found.old = true)")
     await keys.press("Enter")
-    await page.wait_for_function("!document.querySelector('#found').old")  # Else the focus goes with the old results.
+    await page.wait_for_function("() => !document.querySelector('#found').old")  # Else the focus goes with it.
     await tab_to(page, page.get_by_role("link", name="Balloon over the vineyards"))
     await keys.press("Enter")
     await expect(headline(page, "Balloon over the vineyards")).to_be_visible()
