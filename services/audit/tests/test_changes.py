@@ -23,6 +23,7 @@ from common.events import HoldElapsed, ItemKind, OrderCancelled, StockChanged
 from common.ids import new_id
 from common.mongo.client import Database
 from tests.support.bus import Events
+from tests.support.clock import Clock
 from tests.support.waiting import eventually
 
 from .shop import Shop, milliseconds
@@ -219,19 +220,16 @@ async def test_a_hold_that_nobody_ends_is_found_by_the_clock_alone(shop: Shop) -
 
 
 async def test_a_payment_that_nobody_brings_to_an_end_is_found_by_the_clock_alone(shop: Shop) -> None:
-    order, due = await shop.place(await shop.list_item()), now() + timedelta(seconds=1)
+    order, clock = await shop.place(await shop.list_item()), Clock(now())
     payment = {"_id": new_id(), "order_id": order, "amount": 700, "currency": "EUR", "status": "created", "version": 1}
-    await shop.db.payments.insert_one({**payment, "check_at": due})
+    await shop.db.payments.insert_one({**payment, "check_at": clock.now + timedelta(minutes=1)})
     report, checkpoint = await shop.check()
     assert report.ok
     assert checkpoint
 
-    async def over() -> bool:
-        return now() > due
-
-    await eventually(over)
-
-    report, _ = await agreed(shop, checkpoint)
+    clock.advance(timedelta(minutes=2))
+    with clock.shown():
+        report, _ = await agreed(shop, checkpoint)
     assert report.totals[Rule.CHARGES_END] == 1
 
 

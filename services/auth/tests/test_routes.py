@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+from collections.abc import Awaitable
 from http.cookies import SimpleCookie
 from typing import Any
 
@@ -18,6 +20,7 @@ from common.mongo.client import Database
 from tests.support.bus import Events
 from tests.support.serving import running
 from tests.support.sessions import Tokens, person
+from tests.support.waiting import eventually
 
 ADA: dict[str, Any] = {"email": "Ada@Souk.test", "password": "correct horse", "name": " Ada "}
 
@@ -227,17 +230,35 @@ async def test_accounts_are_not_mass_produced_from_many_addresses(environment: p
     assert int(answers[2].headers["retry-after"]) >= 1
 
 
-@pytest.mark.usefixtures("real_hashes")
+async def answers_while_hashes_wait(
+    patch: pytest.MonkeyPatch, refused: int, *calls: Awaitable[httpx.Response]
+) -> list[httpx.Response]:
+    """The answers to these calls, of which so many are refused before the first password is hashed."""
+    go_on = threading.Event()
+
+    def held(made: Any) -> Any:
+        return lambda *arguments: made(*arguments) if go_on.wait(60) else None
+
+    for name in ("hash", "verify_and_update"):
+        patch.setattr(PasswordHash, name, held(getattr(PasswordHash, name)))
+    asked = [asyncio.ensure_future(call) for call in calls]
+    try:
+        await eventually(lambda: asyncio.sleep(0, sum(task.done() for task in asked) >= refused))
+    finally:
+        go_on.set()
+    return await asyncio.gather(*asked)
+
+
 async def test_when_too_many_hash_at_once_the_rest_is_told_to_come_back(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("PASSWORD_BACKLOG", "2")
     async with running(app) as auth:
-        answers = await asyncio.gather(*(sign_up(auth, email=f"{n}@souk.test") for n in range(4)))
+        signing_up = [sign_up(auth, email=f"{n}@souk.test") for n in range(4)]
+        answers = await answers_while_hashes_wait(environment, 2, *signing_up)
 
     assert sorted(a.status_code for a in answers) == [201, 201, 503, 503]
     assert {a.json()["code"] for a in answers if a.status_code == 503} == {"unavailable"}
 
 
-@pytest.mark.usefixtures("real_hashes")
 async def test_an_address_that_has_much_to_hash_leaves_room_for_the_others(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("PASSWORD_BACKLOG", "4")
     environment.setenv("PASSWORDS_PER_NETWORK", "2")
@@ -247,7 +268,7 @@ async def test_an_address_that_has_much_to_hash_leaves_room_for_the_others(envir
         httpx.AsyncClient(transport=elsewhere, base_url="http://souk.test") as neighbour,
     ):
         many = [call for n in range(5) for call in (sign_up(auth, email=f"{n}@souk.test"), sign_in(auth))]
-        *answers, welcome = await asyncio.gather(*many, sign_up(neighbour))
+        *answers, welcome = await answers_while_hashes_wait(environment, 8, *many, sign_up(neighbour))
 
         assert welcome.status_code == 201
         refused = [answer for answer in answers if answer.status_code == 429]

@@ -307,8 +307,13 @@ async def test_a_ticket_goes_to_the_address_that_tickets_says_and_nowhere_once_t
 
 
 async def test_tickets_go_with_a_receipt_as_soon_as_they_are_issued(
-    service: httpx.AsyncClient, events: Events, receiver: Receiver, answers: list[Papers]
+    service: httpx.AsyncClient,
+    events: Events,
+    receiver: Receiver,
+    answers: list[Papers],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("notifications.mailer.TICKETS_PATIENCE", 60.0)
     pdf = b"%PDF-" + bytes(range(256))
     later = Papers(settled=False)
     answers += [later, later, Papers(settled=True, pdf=pdf)]

@@ -130,10 +130,22 @@ async def visitors(stack: Stack) -> AsyncIterator[Visitors]:
 
 
 async def listed(seller: Visitor, **fields: str) -> str:
-    """List an item. Returns the path of its page."""
+    """List an item that orders knows. Returns the path of its page."""
     page = await seller.send(await seller.get("/sell"), "/sell", **{**LAMP, "quantity": "5", **fields})
     assert page.status == 200, page.text
+    await in_effect(seller, page.path)
     return page.path
+
+
+async def in_effect(seller: Visitor, item: str) -> None:
+    """Wait until orders sells an item as its seller has saved it: an edit is answered after two seconds at most."""
+
+    async def followed() -> bool:
+        answer = await seller.http.get(f"/api{item}")
+        assert answer.status_code == 200, answer.text
+        return bool(answer.json()["in_effect"])
+
+    await eventually(followed, 60)
 
 
 async def ordered(buyer: Visitor, item: str, quantity: str = "2") -> Page:

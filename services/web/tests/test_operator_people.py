@@ -58,7 +58,7 @@ async def test_an_operator_makes_another_one_and_takes_the_right_away(visitors: 
         subjects = {message["subject"] for message in messages}
         return {"You are now an operator of Souk", "You are no longer an operator of Souk"} <= subjects
 
-    await eventually(told, 30)
+    await eventually(told, 90)  # A mail that cannot be sent waits for a minute.
 
 
 async def is_let_in(visitor: Visitor) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from common.ids import new_id
-from services.web.tests.conftest import LAMP, Page, Visitors, listed, ordered, shows
+from services.web.tests.conftest import LAMP, Page, Visitors, in_effect, listed, ordered, shows
 from tests.support.sessions import person
 from tests.support.waiting import eventually
 
@@ -201,12 +201,14 @@ async def test_why_an_order_is_refused_is_on_the_page(visitors: Visitors) -> Non
 
     page = await late.get(item)
     await ordered(buyer, item, quantity="2")
+    await shows(late, item, "Only 1 left")
     few = await late.send(page, f"{item}/order", quantity="2")
     assert (few.status, few.errors["quantity"]) == (409, "Only 1 is left.")
     assert few.form(f"{item}/order").fields["quantity"] == "2"
 
     page = await late.get(item)
     await ordered(buyer, item, quantity="1")
+    await shows(late, item, "Reserved, may come back")
     none = await late.send(page, f"{item}/order", quantity="1")
     assert "all of it is reserved" in none.errors["quantity"]
 
@@ -251,6 +253,7 @@ async def test_a_buyer_is_asked_when_the_price_has_changed_since_the_page_was_sh
     assert "€12.50" in seen.text
 
     await seller.send(await seller.get(f"{item}/edit"), f"{item}/edit", price="13", currency="GBP")
+    await in_effect(seller, item)
     asked = await buyer.send(seen, f"{item}/order", quantity="2")
 
     assert (asked.status, asked.path) == (409, f"{item}/order")

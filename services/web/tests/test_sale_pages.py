@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.web.tests.conftest import LAMP, Visitors, listed, ordered, paid, shows
+from services.web.tests.conftest import LAMP, Visitors, in_effect, listed, ordered, paid, shows
 from web.clients.models import Item
 
 
@@ -44,6 +44,7 @@ async def test_who_orders_too_early_or_too_late_is_told_so(visitors: Visitors) -
     item, moved = await listed(seller), datetime(2090, 5, 1, 20, tzinfo=UTC)
     page = await buyer.get(item)
     await seller.send(await seller.get(f"{item}/edit"), f"{item}/edit", currency="EUR", sale_starts_at=typed(moved))
+    await in_effect(seller, item)
 
     early = await buyer.send(page, f"{item}/order", quantity="1")
 
@@ -63,6 +64,7 @@ async def test_a_draft_is_published_paused_and_sold_again(visitors: Visitors) ->
 
     paused = await seller.send(published, f"{item}/turn/pause")
     assert "Not for sale right now" in (await buyer.get(item)).text
+    await in_effect(seller, item)
     refused = await buyer.send(page, f"{item}/order", quantity="1")
     assert (refused.status, "right now" in refused.errors["quantity"]) == (409, True)
 
@@ -149,6 +151,7 @@ async def test_an_event_that_is_over_says_so_and_is_found_by_nobody(visitors: Vi
     )
     assert past.status == 200, past.text
     await shows(seller, item, "This event is over.")
+    await in_effect(seller, item)
 
     refused = await buyer.send(page, f"{item}/order", quantity="1")
     assert (refused.status, refused.errors["quantity"]) == (409, "This event is over.")

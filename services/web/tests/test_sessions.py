@@ -10,6 +10,7 @@ import pytest
 from infra.local.stack.stack import Stack
 from services.web.tests.conftest import Page, Visitor, Visitors
 from tests.support.sessions import Tokens, person
+from tests.support.stacks import away
 from tests.support.waiting import eventually
 
 PASSWORD = "correct horse"
@@ -185,7 +186,7 @@ async def test_a_live_stream_ends_with_its_session(visitors: Visitors) -> None:
 async def test_a_live_stream_ends_when_its_access_token_expires(visitors: Visitors, stack: Stack) -> None:
     visitor = await signed_up(visitors)
     assert visitor.user
-    expires = time.time() + 4
+    expires = time.time() + 8
     token = Tokens(stack.keys.private_key).token(visitor.user, exp=expires)
     visitor.http.cookies.clear()
 
@@ -200,12 +201,9 @@ async def test_auth_away_is_no_sign_out(visitors: Visitors, stack: Stack) -> Non
     visitor = await signed_up(visitors)
     cookies = {"Cookie": f"refresh={visitor.http.cookies['refresh']}"}
     visitor.http.cookies.clear()
-    await stack.kill("auth")
-    try:
+    async with away(stack, "auth"):
         answer = await visitor.http.get("/", headers=cookies)
         assert "set-cookie" not in answer.headers or "refresh" not in SimpleCookie(answer.headers["set-cookie"])
-    finally:
-        await stack.ready()
     visitor.http.cookies.clear()
     assert is_signed_in(Page(await visitor.http.get("/", headers=cookies)))
 

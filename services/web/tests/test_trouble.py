@@ -90,6 +90,7 @@ async def test_a_part_that_went_back_is_told_to_the_buyer_and_to_operators_and_i
     paid_amount = (await buyer.http.get("/api/payments", params={"order_id": order_id})).json()["items"][0]["amount"]
     said = f"€{paid_amount // 3 / 100:.2f} of €{paid_amount / 100:.2f} was refunded"
 
+    await shows(buyer, order.path, "It is yours")
     page = await shows(buyer, order.path, said)
     story = await shows(operator, f"/operator/orders/{order_id}", said)
 
