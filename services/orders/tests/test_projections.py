@@ -79,7 +79,7 @@ async def test_damage_is_found_and_mended(orders: World, stock: Projection, dama
 
 
 async def test_nothing_is_lost_that_happens_while_it_is_mended(orders: World, stock: Projection) -> None:
-    items = [await orders.listed(quantity=1_000) for _ in range(3)]
+    items = [await orders.listed(quantity=100_000) for _ in range(3)]
     mended = asyncio.Event()
 
     async def buy_and_cancel(number: int) -> None:
