@@ -62,8 +62,8 @@ class Api:
 
 
 def body_of(answer: httpx.Response) -> Json:
-    """Return the body of a successful answer. Raises `Refused`."""
+    """Return the body of a successful answer, which may be empty. Raises `Refused`."""
     if not answer.is_success:
         request, status = answer.request, answer.status_code
         raise Refused(f"{request.method} {request.url} answered {status}: {answer.text}", status)
-    return dict(answer.json())
+    return dict(answer.json()) if answer.content else {}
