@@ -370,6 +370,40 @@ async def test_a_batch_of_too_many_is_refused_whole(venue: Venue) -> None:
     assert [t["status"] for t in await venue.tickets(ticket["order_id"])] == ["valid"]
 
 
+async def test_one_scan_that_is_refused_refuses_the_list_and_nothing_of_it_is_stored(venue: Venue) -> None:
+    early, late = await venue.sold(2)
+    made = (await venue.call("POST", "/gates", venue.seller, json={"item_id": venue.item_id, "name": "North"})).json()
+    before = venue.scanned(early["code"], made["token"], "S", 1)
+    await venue.call("DELETE", f"/gates/{made['id']}", venue.seller)
+    scans = [before, venue.scanned(late["code"], made["token"], "S", 2)]
+
+    refused = await venue.call("POST", "/scans", json={"scans": scans})
+
+    assert (refused.status_code, refused.json()["code"]) == (403, "gate_closed")
+    assert [t["status"] for t in await venue.tickets(early["order_id"])] == ["valid", "valid"]
+    taken = await venue.call("POST", "/scans", json={"scans": scans[:1]})
+    assert [a["result"] for a in taken.json()] == ["admitted"]
+
+
+async def test_scans_of_many_orders_are_answered_in_the_order_of_the_list_and_those_of_one_order_one_by_one(
+    venue: Venue,
+) -> None:
+    tickets = [ticket for _ in range(10) for ticket in await venue.sold(2)]
+    gate = await venue.gate("North")
+    codes = [ticket[way] for way in ("code", "number", "code") for ticket in tickets] + ["forged", "7Q4K-M2XD-1"]
+    scans = [venue.scanned(code, gate, "S", seq) for seq, code in enumerate(codes, 1)]
+
+    answer = await venue.call("POST", "/scans", json={"scans": scans})
+
+    assert answer.status_code == 200, answer.text
+    said = [(one["seq"], one["result"], one["number"]) for one in answer.json()]
+    numbers = [ticket["number"] for ticket in tickets] * 3 + [None, None]
+    results = ["admitted"] * 20 + ["already_used"] * 40 + ["unknown"] * 2
+    assert said == list(zip(range(1, 63), results, numbers, strict=True))
+    named = [(one["number"], one["first_gate"], one["second_gate"]) for one in await extras(venue)]
+    assert sorted(named) == sorted([(number, "North", "North") for number in numbers[:40]])
+
+
 async def test_whom_a_device_turned_away_is_stored_and_changes_nothing(venue: Venue) -> None:
     used, unused = await venue.sold(2)
     north = await venue.gate("North")

@@ -313,7 +313,8 @@ async def show_list(body: GateToken, gates: Gates, bookings: Bookings, codes: Co
 async def scan(body: NewScan, gates: Gates, desk: Desk, devices: Devices, limit: Scans, now: Now) -> ScanView:
     """Admit who has the ticket with this code, once. The same `device` and `seq` again get the same answer."""
     with desk.shown(body.code) as shown:
-        gate = await _scanning(body.gate, gates, limit)
+        gate = await gates.known_gate(_hash(body.gate))
+        _count(gate, limit)
         if gate.closed_at:
             await devices.note(_arrival(body, gate))
         gate.check_open()
@@ -326,30 +327,36 @@ async def scan(body: NewScan, gates: Gates, desk: Desk, devices: Devices, limit:
 async def take_scans(
     body: OfflineScans, gates: Gates, desk: Desk, devices: Devices, limit: Scans, now: Now
 ) -> list[OfflineScanView]:
-    """Store what devices have answered by themselves, in the order of the list; the answers are in the same order.
+    """Store what devices have answered by themselves; the answers are in the order of the list.
 
-    A gate that was closed takes what was scanned before, for a week. One scan that is refused refuses the list, though
-    those before it are stored: send the others without it.
+    A gate that was closed takes what was scanned before, for a week. One scan that is refused refuses the list, and
+    nothing of it is stored: send the others without it.
     """
-    answers, arrivals = [], []
+    known = {token: await gates.known_gate(_hash(token)) for token in {one.gate for one in body.scans}}
+    made = []
     for one in body.scans:
-        with desk.shown(one.code) as shown:
-            gate = await _scanning(one.gate, gates, limit)
-            gate.check_takes(one.at, now)
-            made = offline_scan(gate, one.device, one.seq, one.at, now, let_in=one.admitted, list_at=one.list_at)
-            answer = await desk.answer(gate, shown, made)
-        arrivals.append(_arrival(one, gate))
-        more = {"extra": answer.extra is not None, "reason": answer.extra}
-        answers.append(OfflineScanView(**ScanView.fields(answer), device=one.device, seq=one.seq, **more))
-    await asyncio.gather(*(devices.note(arrival) for arrival in arrivals))
-    return answers
+        gate = known[one.gate]
+        _count(gate, limit)
+        gate.check_takes(one.at, now)
+        scan = offline_scan(gate, one.device, one.seq, one.at, now, let_in=one.admitted, list_at=one.list_at)
+        made.append((gate, one.code, scan))
+    answers = await desk.answers(made)
+    await asyncio.gather(*(devices.note(_arrival(one, known[one.gate])) for one in body.scans))
+    return [
+        OfflineScanView(
+            **ScanView.fields(answer),
+            device=one.device,
+            seq=one.seq,
+            extra=answer.extra is not None,
+            reason=answer.extra,
+        )
+        for one, answer in zip(body.scans, answers, strict=True)
+    ]
 
 
-async def _scanning(token: str, gates: GateStore, limit: WriteLimit) -> Gate:
-    gate = await gates.known_gate(_hash(token))
+def _count(gate: Gate, limit: WriteLimit) -> None:
     if wait := limit.count(gate.id):
         raise TooMany(f"this gate has scanned too much; try again in {wait} s", wait)
-    return gate
 
 
 def _arrival(scan: NewScan, gate: Gate) -> Arrival:
