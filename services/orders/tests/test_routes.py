@@ -280,6 +280,20 @@ async def test_the_same_key_with_another_body_is_refused_and_keys_are_each_buyer
     assert other_buyer.status_code == 201
 
 
+async def test_who_comes_too_late_is_told_how_many_there_still_are(orders: World) -> None:
+    item = await orders.listed(quantity=3)
+    await orders.placed(item, 2)
+    few, same = [await orders.place(item, 2, person("Bo"), **{"Idempotency-Key": "k"}) for _ in range(2)]
+    await orders.placed(item, 1)
+    none = await orders.place(item, 1)
+
+    assert [(a.status_code, a.json()["code"], a.json()["available"]) for a in (few, none)] == [
+        (409, "sold_out", 1),
+        (409, "sold_out", 0),
+    ]
+    assert (same.status_code, same.json()) == (few.status_code, few.json())
+
+
 async def test_a_refusal_is_the_same_answer_too(orders: World) -> None:
     item = await orders.listed(quantity=1)
     winner, loser = person(), person()

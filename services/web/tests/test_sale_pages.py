@@ -5,7 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.web.tests.conftest import LAMP, Visitors, in_effect, listed, ordered, paid, shows
+from web.clients.api import Refused
 from web.clients.models import Item
+from web.pages.catalogue import refusal
+from web.rendering.i18n import i18n_for
 
 
 def typed(moment: datetime) -> str:
@@ -95,6 +98,27 @@ async def test_a_single_thing_is_not_running_out(visitors: Visitors) -> None:
     item = await listed(await visitors.new("Sella"), quantity="1")
     page = await (await visitors.anybody()).get(item)
     assert ("Only" in page.text, "Available" in page.text) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("shown", "held", "counted", "words"),
+    [
+        (3, 0, {"available": 1}, "Only 1 is left."),
+        (0, 3, {"available": 2}, "Only 2 are left."),
+        (3, 0, {}, "Only 3 are left."),  # orders of the release before
+        (3, 0, {"available": 0}, "Somebody was faster: all of it is reserved."),
+        (0, 1, {"available": 0}, "Somebody was faster: all of it is reserved."),
+        (0, 0, {"available": 0}, "Somebody was faster: this is sold out."),
+    ],
+)
+def test_who_comes_too_late_is_told_what_orders_has_counted(
+    shown: int, held: int, counted: dict[str, int], words: str
+) -> None:
+    known = {"id": "i", "seller_id": "s", "seller_name": "Sella", "description": "", "status": "listed", "version": 1}
+    units = {"item_id": "i", "sold": 5 - shown - held, "held": held}
+    item = Item.model_validate({**LAMP, **known, "price": 1250, "quantity": 5, "available": shown, "units": units})
+    refused = Refused(409, "sold_out", "only a few left", frozenset(), counted)
+    assert refusal(refused, item, i18n_for("en")).startswith(words)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ class SaleOver(Conflict):
 
 
 class SoldOut(Conflict):
-    """Fewer units are free than were asked for."""
+    """Fewer units are free than were asked for. The problem has how many there are: `available`."""
 
     code = "sold_out"
 
@@ -153,7 +153,7 @@ class Stock(Aggregate):
     def take(self, quantity: int) -> None:
         """Take units. Raises `SoldOut`, taking none, when fewer are free."""
         if quantity > self.free:
-            raise SoldOut(f"only {self.free} left" if self.free else "sold out")
+            raise SoldOut(f"only {self.free} left" if self.free else "sold out", available=self.free)
         self.taken += quantity
         self._changed()
 

@@ -110,12 +110,16 @@ def item_page(
 
 
 def refusal(refused: Refused, item: Item, i18n: I18n) -> str:
-    """Why an order was refused, in words. Raises `refused` if it has none for it."""
+    """Why an order was refused, in words. Raises `refused` if it has none for it.
+
+    How much is left is what orders has counted (before this release it did not say so): the item may still show what
+    was left a moment before.
+    """
     match refused.reason:
-        case "sold_out" if item.left:
-            left = i18n.ngettext("Only %(number)s is left.", "Only %(number)s are left.", item.left)
-            return left % {"number": i18n.number(item.left)}
-        case "sold_out" if item.reserved:
+        case "sold_out" if left := int(refused.problem.get("available", item.left)):
+            words = i18n.ngettext("Only %(number)s is left.", "Only %(number)s are left.", left)
+            return words % {"number": i18n.number(left)}
+        case "sold_out" if item.reserved or item.left:
             return i18n.gettext("Somebody was faster: all of it is reserved. If a hold runs out, it will be back here.")
         case "sold_out":
             return i18n.gettext("Somebody was faster: this is sold out.")
