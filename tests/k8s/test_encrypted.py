@@ -58,7 +58,7 @@ async def bus(
         yield made
 
 
-async def once(url: str, seconds: float = 30) -> None:
+async def once(url: str, seconds: int = 30) -> None:
     """Connect to the first of the addresses within that time, without trying again."""
     client = Client()
     first, *_ = url.split(",")
