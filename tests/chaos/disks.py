@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from infra.servers.nats import NatsServer
 from infra.servers.process import Child
 
 PIECE = bytes(64 * 1024)
@@ -75,6 +76,11 @@ async def until_noticed(server: Child) -> None:
     async with asyncio.timeout(NOTICED_SECONDS):
         while not any(_complains(file) for file in (server.output, Path(f"{server.output}.1"))):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
+
+
+def no_longer_stores(server: NatsServer) -> bool:
+    """Whether nats-server has given a stream up since its start: it stores nothing of it until it is started again."""
+    return server.output.exists() and "critical write error" in server.output.read_text(errors="replace")
 
 
 def _complains(output: Path) -> bool:

@@ -163,7 +163,10 @@ class Faults:
         self.unreadable[Place(ack.stream, ack.seq)] = fault.target
 
     async def _fill_bus(self, fault: Fault) -> int:
-        """Store data until the bus refuses it. Return the number of megabytes."""
+        """Store data until the bus refuses it. Return the number of megabytes.
+
+        Once there is room again, members that cannot go on by themselves are started again.
+        """
         config = StreamConfig(
             name=FILLER,
             subjects=["filler.>"],
@@ -181,6 +184,7 @@ class Faults:
             await asyncio.sleep(fault.seconds)
         finally:
             await self._empty_bus()
+            await self.world.restart_stuck()
         return pieces
 
     async def _empty_bus(self) -> None:

@@ -79,6 +79,7 @@ class ReplicatedWorld(World):
         """See `World`."""
         await super().heal()
         await self.mongo.whole(120)
+        await self.restart_stuck()
         await self.nats.whole(PROVISIONER, 120)
 
     async def __aenter__(self) -> Self:

@@ -16,7 +16,7 @@ from infra.servers.nats import NatsServer
 from infra.servers.process import Child, free_port
 from infra.services import SERVICES, Service
 from tests.chaos.clocks import Clock, library, until_off
-from tests.chaos.disks import SmallDisk, may_mount, until_noticed
+from tests.chaos.disks import SmallDisk, may_mount, no_longer_stores, until_noticed
 from tests.chaos.plan import CLOCK_STEPS, KINDS, Fault, Kind
 from tests.chaos.proxy import Proxy, Wire
 
@@ -143,6 +143,20 @@ class World(Stack):
             disk.make_room()
             await server.stop()
 
+    async def restart_stuck(self) -> None:
+        """Start each nats-server again, one after the other, that no longer stores a stream, as an operator does.
+
+        A member that was catching up when the bus was full never tries that again, also when there is room: its copy
+        stays as it is, and durables that it leads deliver nothing that is not in it (see operations.md).
+        """
+        for supervisor in self.supervisors.values():
+            match supervisor.child:
+                case NatsServer() as server if no_longer_stores(server):
+                    before = server.pid
+                    await server.stop()
+                    async with asyncio.timeout(RETURN_SECONDS):
+                        await self._is_back(server, before)
+
     async def _set_clock_wrong(self, fault: Fault) -> None:
         """Set the clock of a process ahead or behind at one step, and later right at another."""
         clock, child = self.clocks[fault.target], self.supervisors[fault.target].child
@@ -162,8 +176,8 @@ class World(Stack):
                 await self._is_back(program, before)
         return len(self.services)
 
-    async def _is_back(self, program: Program, before: int | None) -> None:
-        while program.pid in (None, before) or not await self.supervisors[program.name].answers():  # noqa: ASYNC110
+    async def _is_back(self, child: Child, before: int | None) -> None:
+        while child.pid in (None, before) or not await self.supervisors[child.name].answers():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
     async def _bus_outage(self, fault: Fault) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerInfo
+from nats.js.api import ConsumerInfo, SequenceInfo
 from nats.js.errors import NotFoundError
 
 
@@ -25,7 +25,12 @@ class ConsumerLag:
 
 async def consumer_lags(js: JetStreamContext, streams: Sequence[str]) -> list[ConsumerLag]:
     """The lag of every durable consumer of these streams."""
-    return [await _lag(js, stream, info) for stream in streams for info in await _durable(js, stream)]
+    return [lag for stream in streams for lag in await _lags(js, stream)]
+
+
+async def _lags(js: JetStreamContext, stream: str) -> list[ConsumerLag]:
+    last = (await js.stream_info(stream)).state.last_seq
+    return [await _lag(js, stream, last, info) for info in await _durable(js, stream)]
 
 
 async def _durable(js: JetStreamContext, stream: str) -> list[ConsumerInfo]:
@@ -35,20 +40,30 @@ async def _durable(js: JetStreamContext, stream: str) -> list[ConsumerInfo]:
     return [info for info in found if info.config.durable_name]
 
 
-async def _lag(js: JetStreamContext, stream: str, info: ConsumerInfo) -> ConsumerLag:
-    messages = (info.num_pending or 0) + (info.num_ack_pending or 0)
-    oldest, since = await _oldest(js, stream, info) if messages else (None, None)
-    return ConsumerLag(stream, info.name, messages, oldest, since)
+async def _lag(js: JetStreamContext, stream: str, last: int, info: ConsumerInfo) -> ConsumerLag:
+    """The lag of one. `last` is the sequence of the stream's last message.
+
+    A consumer's leader counts in its own copy of the stream, which may lack messages for as long as it likes. So that
+    it counts none is believed only if it has come to the end of the stream; else the stream's leader knows of the
+    first message that it has not delivered, and that one counts.
+    """
+    counted = (info.num_pending or 0) + (info.num_ack_pending or 0)
+    done = (info.ack_floor if counted else info.delivered) or SequenceInfo(0, 0)
+    if not counted and done.stream_seq >= last:
+        return ConsumerLag(stream, info.name, 0)
+    oldest, since = await _oldest(js, stream, info, done.stream_seq + 1)
+    return ConsumerLag(stream, info.name, counted or int(oldest is not None), oldest, since)
 
 
-async def _oldest(js: JetStreamContext, stream: str, info: ConsumerInfo) -> tuple[int | None, datetime | None]:
-    """Sequence and time of the oldest message that is not acknowledged."""
-    done = info.ack_floor.stream_seq if info.ack_floor else 0
+async def _oldest(
+    js: JetStreamContext, stream: str, info: ConsumerInfo, start: int
+) -> tuple[int | None, datetime | None]:
+    """Sequence and time of the first message from `start` on that is for this consumer."""
     single = [info.config.filter_subject] if info.config.filter_subject else []
     found: list[tuple[int, datetime | None]] = []
     for subject in info.config.filter_subjects or single or [">"]:
         with contextlib.suppress(NotFoundError):
-            message = await js.get_msg(stream, seq=done + 1, subject=subject, next=True)
+            message = await js.get_msg(stream, seq=start, subject=subject, next=True)
             if message.seq:
                 found.append((message.seq, message.time))
     return min(found, key=lambda one: one[0], default=(None, None))
