@@ -25,8 +25,10 @@ def watching(bus: Bus, letters: DeadLetterStore) -> AbstractAsyncContextManager[
     """Look again and again."""
 
     async def look() -> None:
-        moment = now()
-        for lag in await bus.consumer_lags():
+        moment, lags = now(), await bus.consumer_lags()
+        PENDING.clear()  # A consumer that is gone is no longer behind.
+        OLDEST.clear()
+        for lag in lags:
             PENDING.labels(lag.stream, lag.consumer).set(lag.messages)
             age = max(0.0, (moment - lag.since).total_seconds()) if lag.since else 0.0
             OLDEST.labels(lag.stream, lag.consumer).set(age)
