@@ -8,6 +8,7 @@ from nats.js.api import ConsumerInfo
 
 from common.bus.consumer_lag import ConsumerLag, consumer_lags
 from common.bus.durables import Durable
+from common.errors import Unavailable
 from tests.support.bus import Events
 
 
@@ -60,3 +61,18 @@ async def test_a_consumer_that_has_come_to_the_end_costs_no_request_of_its_own(
     monkeypatch.setattr(events.js, "get_msg", None)
 
     assert await consumer_lags(events.js, ["ITEMS"]) == [ConsumerLag("ITEMS", "reader", 0)]
+
+
+async def test_where_a_leader_does_not_answer_nobody_knows_who_is_behind(
+    events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await durable(events, "items.listed")
+    monkeypatch.setattr(events.js, "consumers_info", left_out)
+
+    with pytest.raises(Unavailable, match="nothing about 1 of 1 consumers of ITEMS"):
+        await consumer_lags(events.js, ["ITEMS"])
+
+
+async def left_out(*_: Any, **__: Any) -> list[ConsumerInfo]:
+    """The list of a server that leads the stream, and has not heard of the only consumer's leader in time."""
+    return []

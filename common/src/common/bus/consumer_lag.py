@@ -9,6 +9,8 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo, SequenceInfo
 from nats.js.errors import NotFoundError
 
+from common.errors import Unavailable
+
 
 @dataclass(frozen=True, slots=True)
 class ConsumerLag:
@@ -24,20 +26,19 @@ class ConsumerLag:
 
 
 async def consumer_lags(js: JetStreamContext, streams: Sequence[str]) -> list[ConsumerLag]:
-    """The lag of every durable consumer of these streams."""
+    """The lag of every durable consumer of these streams. Raises `Unavailable` if not all of them are known."""
     return [lag for stream in streams for lag in await _lags(js, stream)]
 
 
 async def _lags(js: JetStreamContext, stream: str) -> list[ConsumerLag]:
-    last = (await js.stream_info(stream)).state.last_seq
-    return [await _lag(js, stream, last, info) for info in await _durable(js, stream)]
-
-
-async def _durable(js: JetStreamContext, stream: str) -> list[ConsumerInfo]:
+    state = (await js.stream_info(stream)).state
     found: list[ConsumerInfo] = []
     while page := await js.consumers_info(stream, offset=len(found)):
         found += page
-    return [info for info in found if info.config.durable_name]
+    if len(found) < state.consumer_count:  # The list leaves out those whose leaders have not answered.
+        missing = f"{state.consumer_count - len(found)} of {state.consumer_count}"
+        raise Unavailable(f"the bus says nothing about {missing} consumers of {stream}")
+    return [await _lag(js, stream, state.last_seq, info) for info in found if info.config.durable_name]
 
 
 async def _lag(js: JetStreamContext, stream: str, last: int, info: ConsumerInfo) -> ConsumerLag:
