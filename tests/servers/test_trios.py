@@ -64,11 +64,11 @@ def flipped(block: bytes) -> bytes:
 
 @pytest.mark.prove
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(("damage", "rebuilt"), [(truncated, False), (truncated, True), (flipped, True)])
-async def test_a_member_with_a_damaged_block_loses_events_unless_it_is_rebuilt_from_the_others(
-    damage: Callable[[bytes], bytes], rebuilt: bool, nats_trio: NatsTrio
+@pytest.mark.parametrize("damage", [truncated, flipped])
+async def test_a_member_with_a_damaged_block_that_is_rebuilt_from_the_others_loses_no_event(
+    damage: Callable[[bytes], bytes], nats_trio: NatsTrio
 ) -> None:
-    """nats-server 2.15 takes the damaged store for good, and may make its member the leader: see operations.md."""
+    """As operations.md says. One that is not rebuilt may lose events, and does so in most runs, though not in all."""
     client = await nats.connect(nats_trio.url.split(","), max_reconnect_attempts=-1, reconnect_time_wait=0.1)
     js = client.jetstream(timeout=5)
     await js.add_stream(name="THINGS", subjects=["things.>"], num_replicas=3)
@@ -79,14 +79,12 @@ async def test_a_member_with_a_damaged_block_loses_events_unless_it_is_rebuilt_f
     await victim.stop()
     [block] = (victim.folder / "data").rglob("THINGS/msgs/*.blk")
     block.write_bytes(damage(block.read_bytes()))
-    if rebuilt:
-        shutil.rmtree(victim.folder / "data")
+    shutil.rmtree(victim.folder / "data")
     await victim.start()
 
     await eventually(lambda: leads(js, victim.name), seconds=90, why="the member does not lead")
-    kept = [await is_kept(js, number) for number in range(EVENTS)]
 
-    assert all(kept) is rebuilt
+    assert all([await is_kept(js, number) for number in range(EVENTS)])
     await client.close()
 
 
