@@ -385,9 +385,7 @@ async def test_one_scan_that_is_refused_refuses_the_list_and_nothing_of_it_is_st
     assert [a["result"] for a in taken.json()] == ["admitted"]
 
 
-async def test_scans_of_many_orders_are_answered_in_the_order_of_the_list_and_those_of_one_order_one_by_one(
-    venue: Venue,
-) -> None:
+async def test_scans_are_taken_and_answered_in_the_order_of_the_list(venue: Venue) -> None:
     tickets = [ticket for _ in range(10) for ticket in await venue.sold(2)]
     gate = await venue.gate("North")
     codes = [ticket[way] for way in ("code", "number", "code") for ticket in tickets] + ["forged", "7Q4K-M2XD-1"]

@@ -338,20 +338,15 @@ async def take_scans(
         gate = known[one.gate]
         _count(gate, limit)
         gate.check_takes(one.at, now)
-        scan = offline_scan(gate, one.device, one.seq, one.at, now, let_in=one.admitted, list_at=one.list_at)
-        made.append((gate, one.code, scan))
-    answers = await desk.answers(made)
+        made.append(offline_scan(gate, one.device, one.seq, one.at, now, let_in=one.admitted, list_at=one.list_at))
+    answers = []
+    for one, offline in zip(body.scans, made, strict=True):  # Those who stand at a gate do not wait for all of them.
+        with desk.shown(one.code) as shown:
+            answer = await desk.answer(known[one.gate], shown, offline)
+        more = {"extra": answer.extra is not None, "reason": answer.extra}
+        answers.append(OfflineScanView(**ScanView.fields(answer), device=one.device, seq=one.seq, **more))
     await asyncio.gather(*(devices.note(_arrival(one, known[one.gate])) for one in body.scans))
-    return [
-        OfflineScanView(
-            **ScanView.fields(answer),
-            device=one.device,
-            seq=one.seq,
-            extra=answer.extra is not None,
-            reason=answer.extra,
-        )
-        for one, answer in zip(body.scans, answers, strict=True)
-    ]
+    return answers
 
 
 def _count(gate: Gate, limit: WriteLimit) -> None:

@@ -1,6 +1,5 @@
 """Answers the scans of a gate."""
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from common.clock import whole_milliseconds
-from common.order_numbers import as_typed, readable_number
+from common.order_numbers import as_typed
 from tickets.codes import Claim, TicketCodes
 from tickets.domain import Booking, Extra, Scan, ScanResult, Ticket, TicketNotFound, ticket_id
 from tickets.door.domain import Gate
@@ -48,11 +47,7 @@ class ScanDesk:
     @contextmanager
     def shown(self, code: str) -> Iterator[Shown]:
         """What a code says. The tickets of its order are looked up while it is found out where it was shown."""
-        with self._looked_up(code, self._codes.read(code)) as shown:
-            yield shown
-
-    @contextmanager
-    def _looked_up(self, code: str, claim: Claim | None) -> Iterator[Shown]:
+        claim = self._codes.read(code)
         booking = self._bookings.looked_up(claim.order_id) if claim else None
         try:
             yield Shown(code, claim, booking)
@@ -71,28 +66,6 @@ class ScanDesk:
             if order_id := await self._bookings.numbered(gate.item_id, number):
                 return await self._admit(order_id, unit, lambda booking: booking.generation_of(unit, check), scan)
         return Answer(ScanResult.UNKNOWN)
-
-    async def answers(self, scans: Sequence[tuple[Gate, str, Scan]]) -> list[Answer]:
-        """The answers to scans of these codes: of one order in the order of the list, of several at the same time.
-
-        So a hundred scans share their reads and writes. If one fails, so does all, when the others have ended.
-        """
-        claims = [self._codes.read(code) for _, code, _ in scans]
-        of_order = dict[str, list[int]]()
-        for place, ((_, code, _), claim) in enumerate(zip(scans, claims, strict=True)):
-            of_order.setdefault(_order_of(code, claim), []).append(place)
-        answers = dict[int, Answer]()
-
-        async def one_by_one(places: Sequence[int]) -> None:
-            for place in places:
-                gate, code, scan = scans[place]
-                with self._looked_up(code, claims[place]) as shown:
-                    answers[place] = await self.answer(gate, shown, scan)
-
-        ended = await asyncio.gather(*map(one_by_one, of_order.values()), return_exceptions=True)
-        if error := next((one for one in ended if one), None):
-            raise error
-        return [answers[place] for place in range(len(scans))]
 
     async def _admit(
         self,
@@ -122,12 +95,6 @@ class ScanDesk:
         first = ticket.admissions[0] if ticket.admissions else None
         # Who stands there with an old code does not get to read the new number.
         return Answer(result, first, booking.number_of(ticket, generation), extra)
-
-
-def _order_of(code: str, claim: Claim | None) -> str:
-    """What scans of one order have in common: its number, or the code if that names none."""
-    typed = None if claim else as_typed(code)
-    return readable_number(claim.order_id) if claim else typed[0] if typed else code
 
 
 @dataclass(frozen=True)
