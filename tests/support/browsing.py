@@ -143,6 +143,11 @@ async def refused(page: Page, label: str, words: str) -> None:
     await expect(field).to_have_accessible_description(re.compile(re.escape(words)))
 
 
+TOO_WIDE = """[...document.querySelectorAll("main *, header *")]
+    .filter((one) => one.getBoundingClientRect().right > innerWidth).map((one) => one.outerHTML.slice(0, 80))"""
+"""What reaches beyond the window."""
+
+
 async def accessible(page: Page) -> None:
     """Check that axe finds nothing, in light and dark mode, and that the page is no wider than its window.
 
@@ -172,7 +177,8 @@ async def _accessible(page: Page) -> None:
     for width in (320, size["width"]):
         await page.set_viewport_size({"width": width, "height": size["height"]})
         wide = await page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= width, f"{page.url} is {wide} pixels wide in a window of {width}"
+        what = await page.evaluate(TOO_WIDE)
+        assert wide <= width, f"{page.url} is {wide} pixels wide in a window of {width}: {what}"
 
 
 async def comes_to_say(page: Page, path: str, words: str) -> None:
