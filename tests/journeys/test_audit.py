@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
-import nats
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
@@ -14,13 +13,12 @@ from playwright.async_api import Browser, expect
 from auth import grant
 from common.http.sessions import OPERATOR
 from common.mongo.client import database
-from infra.bus import PROVISIONER
 from infra.local.stack.stack import Stack
 from tests.support.browsing import accessible, opening, refused, signed_in
-from tests.support.bus import Events
 from tests.support.late_money import bank_waiting
 from tests.support.people import People, Person
 from tests.support.shopping import Json, becomes, money, ok, pay, place, sell
+from tests.support.stacks import events_of
 from tests.support.waiting import eventually
 
 FAILING = [sys.executable, "-m", "tests.support.failing"]
@@ -165,7 +163,8 @@ def is_aside(line: Json) -> bool:
 async def test_a_log_that_was_lost_is_read_again_from_the_streams(
     faulty_stack: Stack, operator: httpx.AsyncClient
 ) -> None:
-    await all_kept(faulty_stack)
+    async with events_of(faulty_stack) as events:
+        await events.handled()
     async with database(faulty_stack.mongo_url("audit")) as db:
         before = await db.events.find().sort("_id").to_list()
         assert before
@@ -182,13 +181,6 @@ async def test_a_log_that_was_lost_is_read_again_from_the_streams(
         after = await db.events.find().sort("_id").to_list()
     # What the orders of other tests still cause comes later.
     assert [one for one in after if one["sequence"] <= newest.get(one["stream"], 0)] == before
-
-
-async def all_kept(stack: Stack) -> None:
-    """Wait until audit has everything that is on the bus."""
-    client = await nats.connect(stack.nats_url(PROVISIONER))
-    await Events(client.jetstream(timeout=10)).handled()
-    await client.close()
 
 
 async def test_an_operator_is_made_by_command_alone_and_counts_from_the_next_sign_in_on(

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import nats
 import pytest
 import pytest_asyncio
 
 from common.bus.streams import STREAMS
-from infra.bus import PROVISIONER
 from infra.local.stack.stack import Stack
-from tests.support.bus import Events
 from tests.support.people import People, Person
 from tests.support.proving import some_in_test
 from tests.support.shopping import Json, becomes, leaves, money, ok, place, sell
+from tests.support.stacks import events_of
 from tests.support.waiting import eventually
 
 SERVICES = ("items", "orders", "payments", "expiration", "auth")
@@ -81,11 +79,9 @@ async def paid_in_time(http: httpx.AsyncClient, order_id: str) -> bool:
 
 async def all_handled(stack: Stack) -> None:
     """Wait until no event waits in an outbox, with a consumer, or as a dead letter."""
-    client = await nats.connect(stack.nats_url(PROVISIONER))
-    events = Events(client.jetstream())
-    await events.handled(*STREAMS)
-    assert await events.dead_letters(count=0) == []
-    await client.close()
+    async with events_of(stack) as events:
+        await events.handled(*STREAMS)
+        assert await events.dead_letters(count=0) == []
 
 
 @pytest.mark.parametrize("service", some_in_test(SERVICES, {"payments"}))

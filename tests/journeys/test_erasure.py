@@ -6,20 +6,18 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import nats
 import pytest
 import pytest_asyncio
 
 from common.events import UserRegistered
 from common.http.sessions import User
-from infra.bus import PROVISIONER
 from infra.local.commands.running import run_as
 from infra.local.commands.unname import unname
 from infra.local.stack.stack import Stack
 from tests.journeys.test_mail import mail, token_in
-from tests.support.bus import Events
 from tests.support.people import People, Person
 from tests.support.shopping import Json, becomes, ok, order, pay, place, sell
+from tests.support.stacks import events_of
 from tests.support.traces import spellings, traces
 from tests.support.waiting import eventually
 
@@ -45,12 +43,6 @@ class Market:
     async def traces(self) -> list[str]:
         """Where the person's name or an address of theirs is."""
         return await traces(self.stack, self.said, NAME, FIRST_EMAIL, EMAIL, FRIEND)
-
-    async def all_handled(self) -> None:
-        """Wait until every service, audit too, has handled what is on the bus."""
-        client = await nats.connect(self.stack.nats_url(PROVISIONER))
-        await Events(client.jetstream(timeout=10)).handled()
-        await client.close()
 
     async def without_traces(self) -> None:
         """Wait until there is none."""
@@ -125,7 +117,8 @@ async def test_who_deletes_their_account_is_forgotten_everywhere_and_their_order
     } <= set(found)
     keepers = ("auth.", "items.", "notifications.", "orders.", "tickets.")
     assert [place for place in found if not place.startswith(keepers)] == []
-    await market.all_handled()
+    async with events_of(market.stack) as events:
+        await events.handled()
     hits = ok(await ola.http.get("/api/audit/search", params={"q": EMAIL}))["items"]
     assert {hit["id"] for hit in hits} == {paid, held, paying, visit, sold, wanted}
 
@@ -178,9 +171,8 @@ async def test_events_of_revisions_that_named_people_bring_nobody_back_and_are_u
     await market.without_traces()
 
     named = UserRegistered(user_id=thora.user.id, email=FIRST_EMAIL, name=NAME)
-    client = await nats.connect(market.stack.nats_url(PROVISIONER))
-    await Events(client.jetstream()).deliver(named)
-    await client.close()
+    async with events_of(market.stack) as events:
+        await events.deliver(named)
 
     # Nobody but the log and the stream has it: this also shows that the search finds what is planted.
     found = {place for place in await market.traces() if not place.startswith("file nats/")}

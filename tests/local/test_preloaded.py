@@ -44,6 +44,15 @@ async def ending() -> AsyncIterator[Preloaded]:
         yield python
 
 
+@pytest_asyncio.fixture
+async def held_up(ending: Preloaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forked:
+    """A program whose preloaded Python hangs, which is noticed soon."""
+    process = await waiting(ending, tmp_path)
+    os.kill(ending.pid or 0, signal.SIGSTOP)
+    monkeypatch.setattr("infra.local.stack.preloaded.HUNG_SECONDS", 0.1)
+    return process
+
+
 async def told(preloaded: Preloaded, folder: Path, *arguments: str, **env: str) -> dict[str, Any]:
     """What `tests.support.telling` says about itself."""
     process = await preloaded.run([*TELLS, *arguments], passed_on() | env, folder)
@@ -131,29 +140,21 @@ async def test_when_the_preloaded_python_dies_its_programs_do_and_the_next_start
 
 
 async def test_a_preloaded_python_that_hangs_keeps_no_program_from_being_started_again(
-    ending: Preloaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ending: Preloaded, held_up: Forked
 ) -> None:
-    process = await waiting(ending, tmp_path)
-    os.kill(ending.pid or 0, signal.SIGSTOP)
-    monkeypatch.setattr("infra.local.stack.preloaded.HUNG_SECONDS", 0.1)
+    held_up.send_signal(signal.SIGKILL)
 
-    process.send_signal(signal.SIGKILL)
-
-    assert await process.wait() == -signal.SIGKILL
+    assert await held_up.wait() == -signal.SIGKILL
     assert not ending.may_start(TELLS, passed_on())
 
 
 async def test_a_preloaded_python_that_hangs_starts_nothing_and_is_ended(
-    ending: Preloaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ending: Preloaded, held_up: Forked, tmp_path: Path
 ) -> None:
-    process = await waiting(ending, tmp_path)
-    os.kill(ending.pid or 0, signal.SIGSTOP)
-    monkeypatch.setattr("infra.local.stack.preloaded.HUNG_SECONDS", 0.1)
-
     with pytest.raises(StartFailed, match="started nothing"):
         await ending.run(TELLS, passed_on(), tmp_path)
 
-    assert await process.wait() == -signal.SIGKILL
+    assert await held_up.wait() == -signal.SIGKILL
     assert not ending.may_start(TELLS, passed_on())
 
 

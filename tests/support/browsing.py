@@ -177,8 +177,7 @@ async def _accessible(page: Page) -> None:
     for width in (320, size["width"]):
         await page.set_viewport_size({"width": width, "height": size["height"]})
         wide = await page.evaluate("document.documentElement.scrollWidth")
-        what = await page.evaluate(TOO_WIDE)
-        assert wide <= width, f"{page.url} is {wide} pixels wide in a window of {width}: {what}"
+        assert wide <= width, f"{page.url}: {wide} pixels in a window of {width}: {await page.evaluate(TOO_WIDE)}"
 
 
 async def comes_to_say(page: Page, path: str, words: str) -> None:

@@ -3,12 +3,15 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import nats
 import pytest
 import pytest_asyncio
 
+from infra.bus import PROVISIONER
 from infra.local.stack.ports import OFFSETS
 from infra.local.stack.stack import Stack
 from infra.servers.process import free_port, reserve_port
+from tests.support.bus import Events
 from tests.support.people import People
 
 ONE_NETWORK = {
@@ -36,6 +39,16 @@ async def away(stack: Stack, name: str) -> AsyncIterator[None]:
     finally:
         await supervisor.start()
         await stack.ready()
+
+
+@asynccontextmanager
+async def events_of(stack: Stack) -> AsyncIterator[Events]:
+    """What is on the bus of a stack, for who may do everything there."""
+    client = await nats.connect(stack.nats_url(PROVISIONER))
+    try:
+        yield Events(client.jetstream(timeout=10))
+    finally:
+        await client.close()
 
 
 @pytest_asyncio.fixture(scope="session")

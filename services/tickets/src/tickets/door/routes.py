@@ -340,7 +340,7 @@ async def take_scans(
         gate.check_takes(one.at, now)
         made.append(offline_scan(gate, one.device, one.seq, one.at, now, let_in=one.admitted, list_at=one.list_at))
     answers = []
-    for one, offline in zip(body.scans, made, strict=True):  # Those who stand at a gate do not wait for all of them.
+    for one, offline in zip(body.scans, made, strict=True):  # Not all at once: people at a gate would wait for them.
         with desk.shown(one.code) as shown:
             answer = await desk.answer(known[one.gate], shown, offline)
         more = {"extra": answer.extra is not None, "reason": answer.extra}
