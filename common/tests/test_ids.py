@@ -3,7 +3,7 @@ import time
 import pytest
 
 from common.errors import Unavailable
-from common.ids import AHEAD_SECONDS, RECENT_SECONDS, UNCERTAIN_SECONDS, is_recent, new_id, once_arrived
+from common.ids import AHEAD_SECONDS, RECENT_SECONDS, UNCERTAIN_SECONDS, is_recent, new_id, nothing_missed, once_arrived
 
 
 def version_7(seconds: float) -> str:
@@ -22,12 +22,12 @@ async def test_an_id_from_a_clock_that_is_ahead_is_as_recent_as_any(ahead: float
     async def find(_: str) -> str | None:
         return next(arrives)
 
-    assert await once_arrived(find, identifier) == "it"
+    assert await once_arrived(find, identifier, nothing_missed, nothing) == "it"
 
 
 async def test_an_unknown_id_from_a_clock_that_is_ahead_is_unavailable_not_unknown() -> None:
     with pytest.raises(Unavailable):
-        await once_arrived(nothing, version_7(time.time() + 1))
+        await once_arrived(nothing, version_7(time.time() + 1), nothing_missed, nothing)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ async def nothing(_: str) -> str | None:
 async def test_an_unknown_id_that_may_be_on_its_way_is_unavailable_not_unknown() -> None:
     for age in (RECENT_SECONDS + 1, 15 * 60):  # A hold lasts so long, and so may an outage of the bus.
         with pytest.raises(Unavailable):
-            await once_arrived(nothing, version_7(time.time() - age))
+            await once_arrived(nothing, version_7(time.time() - age), nothing_missed, nothing)
 
-    assert await once_arrived(nothing, version_7(time.time() - UNCERTAIN_SECONDS - 1)) is None
-    assert await once_arrived(nothing, "no id at all") is None
+    assert await once_arrived(nothing, version_7(time.time() - UNCERTAIN_SECONDS - 1), nothing_missed, nothing) is None
+    assert await once_arrived(nothing, "no id at all", nothing_missed, nothing) is None

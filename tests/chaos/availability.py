@@ -20,5 +20,7 @@ def available(history: History, fault_ended: float) -> Iterable[Violation]:
         sent = [o for o in history.of(*kinds) if o.sent >= fault_ended + RECOVERY]
         unanswered = [o for o in sent if o.status in AWAY]
         if sent and 1 - len(unanswered) / len(sent) < floor:
-            what = f"{len(unanswered)} of {len(sent)} requests were not answered: {unanswered[0].outcome} first"
-            yield Violation("availability", kinds[0], what)
+            first = unanswered[0]
+            what = f"{len(unanswered)} of {len(sent)} like {first.kind!r} were not answered, first {first.outcome}"
+            what += f": {first.body}"
+            yield Violation("availability", first.about.get("item_id", ""), what)

@@ -1,10 +1,14 @@
 """The bus as a test sees it."""
 
+import json
+from collections.abc import Callable
 from typing import Any, TypeVar
 
+from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
+from common.bus.durables import Durable
 from common.bus.envelope import Envelope
 from common.bus.provision import provision
 from common.bus.streams import STREAMS
@@ -33,9 +37,29 @@ class Events:
 
     async def deliver(self, event: Event, event_id: str | None = None) -> None:
         """Publish an event, under a new id unless one is given, and wait until every consumer has handled it."""
-        envelope = Envelope.of(event, event_id=event_id)
-        await self.js.publish(envelope.subject, envelope.body.encode(), headers=envelope.headers("test"))
+        await self._publish(Envelope.of(event, event_id=event_id))
         await self.handled(event.stream)
+
+    async def in_hand(self, service: str, handler: str, new_event: Callable[[], E]) -> E:
+        """Publish events until a replica that hangs has one in hand, and return that one."""
+        nats = self.js._nc
+        inbox = await nats.subscribe(nats.new_inbox())
+        request = json.dumps({"batch": 1, "expires": 10**10}).encode()
+        while True:
+            event = new_event()
+            durable = Durable(service, handler, event.stream, event.subject)
+            await nats.publish(
+                f"$JS.API.CONSUMER.MSG.NEXT.{durable.stream}.{durable.name}", request, reply=inbox.subject
+            )
+            await self._publish(Envelope.of(event))
+            try:
+                taken = await inbox.next_msg(0.2)
+            except NatsTimeout:
+                continue  # The replica that works has it. The server takes turns.
+            return type(event).model_validate_json(taken.data)
+
+    async def _publish(self, envelope: Envelope) -> None:
+        await self.js.publish(envelope.subject, envelope.body.encode(), headers=envelope.headers("test"))
 
     async def deliver_raw(self, subject: str, body: bytes) -> None:
         """Publish bytes, which need not be an event, and do not wait."""

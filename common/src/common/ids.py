@@ -1,8 +1,8 @@
 """Identifiers: UUID version 7 (RFC 9562). Newer ids sort after older ones, and each says when it was made."""
 
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 from uuid_utils import uuid7
@@ -11,6 +11,9 @@ from common.errors import Unavailable
 from common.polling import found_within
 
 T = TypeVar("T")
+E = TypeVar("E")
+FindMissed = Callable[[str], Awaitable[Sequence[E]]]
+"""Finds events that name an id and that no replica has handled yet, as `Bus.missed` does."""
 
 RECENT_SECONDS = 5.0
 """Age up to which a lookup waits for an id that is not here yet."""
@@ -46,14 +49,29 @@ def is_recent(identifier: str, seconds: float = RECENT_SECONDS) -> bool:
         return False
 
 
-async def once_arrived(find: Callable[[str], Awaitable[T | None]], identifier: str) -> T | None:
+async def nothing_missed(_: str) -> Sequence[Any]:
+    """There is no stream to read from: the event will come."""
+    return ()
+
+
+async def once_arrived(
+    find: Callable[[str], Awaitable[T | None]],
+    identifier: str,
+    missed: FindMissed[E],
+    keep: Callable[[E], Awaitable[object]],
+) -> T | None:
     """What `find` finds. Waits up to `ARRIVAL_TIMEOUT` for a recent id whose event has not reached this service yet.
 
     Services copy each other's data over the bus within milliseconds, so a caller may use an id just before it arrives
-    here. Only recent ids wait; any other unknown id is None at once. Raises `Unavailable` for an unknown id younger
-    than `UNCERTAIN_SECONDS`: its event may be late.
+    here. Only recent ids wait; any other unknown id is None at once. If a replica that hangs has the event in hand, it
+    is `missed`, and `keep` does what its handler would have done.
+
+    Raises `Unavailable` for an unknown id younger than `UNCERTAIN_SECONDS`: its event may be late.
     """
     found = await found_within(ARRIVAL_TIMEOUT if is_recent(identifier) else 0, lambda: find(identifier))
     if found is None and is_recent(identifier, UNCERTAIN_SECONDS):
-        raise Unavailable("this is not known here yet; try again in a moment")
+        for event in await missed(identifier):
+            await keep(event)
+        if (found := await find(identifier)) is None:
+            raise Unavailable("this is not known here yet; try again in a moment")
     return found

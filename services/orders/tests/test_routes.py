@@ -150,6 +150,12 @@ async def test_an_item_whose_listing_is_still_on_its_way_is_waited_for(
     assert (await placing).status_code == 201
 
 
+async def test_an_item_whose_listing_a_replica_that_hangs_has_in_hand_is_bought(orders: World) -> None:
+    listing = await orders.events.in_hand("orders", "follow_item", lambda: orders.item(ItemListed, new_id(), 1))
+
+    assert (await orders.place(listing.item_id)).status_code == 201
+
+
 async def test_a_withdrawn_item_takes_no_orders_but_open_ones_live_on(orders: World) -> None:
     item = await orders.listed()
     buyer = person()

@@ -192,6 +192,12 @@ async def test_an_order_may_be_paid_before_payments_has_heard_of_it(
     assert (await paying).status_code == 201
 
 
+async def test_an_order_that_a_replica_that_hangs_has_in_hand_is_paid(world: "World") -> None:
+    order = await world.events.in_hand("payments", "copy_amount_due", world.new_order)
+
+    assert (await world.pay(order.order_id)).status_code == 201
+
+
 async def test_a_request_that_makes_no_sense_is_refused(world: "World") -> None:
     order = await world.placed_order()
     unknown = await world.pay(order.order_id, "pm_card_of_clubs")

@@ -149,6 +149,12 @@ async def test_a_gate_of_an_event_that_is_not_known_here_yet_is_not_refused_for_
     assert (answer.status_code, answer.json()["code"]) == (404, "event_not_found")
 
 
+async def test_an_event_that_a_replica_that_hangs_has_in_hand_gets_a_gate(venue: Venue) -> None:
+    listing = await venue.events.in_hand("tickets", "follow_event", lambda: venue.item(item_id=new_id()))
+
+    assert await venue.gate(item_id=listing.item_id)
+
+
 async def test_a_closed_gate_admits_nobody(venue: Venue) -> None:
     [ticket] = await venue.sold()
     made = (await venue.call("POST", "/gates", venue.seller, json={"item_id": venue.item_id, "name": "North"})).json()

@@ -22,6 +22,7 @@ from common.bus.dead_letter_replay import DeadLetterReplay
 from common.bus.envelope import Envelope
 from common.bus.listener import Listener
 from common.bus.message import Message
+from common.bus.missed import Missed
 from common.bus.publishing import ACK_TIMEOUT, Publisher
 from common.bus.security import publishing
 from common.bus.stream_reader import read_all, read_one
@@ -202,6 +203,10 @@ class Bus:
     async def consumer_lags(self) -> list[ConsumerLag]:
         """The lag of every durable consumer of every stream."""
         return await consumer_lags(self._js, STREAMS)
+
+    def missed(self, event: type[E]) -> Missed[E]:
+        """Reads those events of one type that no replica has handled yet."""
+        return Missed(self._client, event)
 
     async def stored_message(self, stream: str, sequence: int) -> Message | None:
         """A message of a stream, or of its archive; None if neither has it."""

@@ -5,7 +5,7 @@ Any member that has the stream answers a direct get, also one that lags behind. 
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 
@@ -74,7 +74,7 @@ async def read_all(
     answers = await client.subscribe(client.new_inbox())
     try:
         while start <= newest:
-            batch = [message async for message in _batch(client, answers, stream, wanted, start)]
+            batch = [message async for message in _batch(client, answers, stream, wanted, {"seq": start})]
             # Asked afterwards: events may have left the stream before it answered.
             if archive and start < (kept := await archive.ends(stream)):
                 async with aclosing(archive.read(stream, subjects, start, min(kept, newest + 1))) as archived:
@@ -117,11 +117,25 @@ async def first_since(client: Client, js: JetStreamContext, stream: str, moment:
             await answers.unsubscribe()
 
 
+async def read_since(client: Client, stream: str, subject: str, moment: datetime) -> list[Message]:
+    """The first messages that a stream stored at or after `moment` under a subject, `FETCH_SIZE` at most.
+
+    The member that answers may lag behind and have fewer.
+    """
+    answers = await client.subscribe(client.new_inbox())
+    try:
+        start = {"start_time": moment.astimezone(UTC).isoformat()}
+        return [message async for message in _batch(client, answers, stream, subject, start)]
+    finally:
+        if not client.is_closed:
+            await answers.unsubscribe()
+
+
 async def _batch(
-    client: Client, answers: Subscription, stream: str, subject: str, start: int
+    client: Client, answers: Subscription, stream: str, subject: str, start: Mapping[str, object]
 ) -> AsyncGenerator[Message, None]:
     """Up to `FETCH_SIZE` messages from `start` on; fewer than there are if the member that answers lags behind."""
-    request = {"seq": start, "next_by_subj": subject, "batch": FETCH_SIZE, "max_bytes": FETCH_BYTES}
+    request = {**start, "next_by_subj": subject, "batch": FETCH_SIZE, "max_bytes": FETCH_BYTES}
     await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=answers.subject)
     while "Nats-Sequence" in ((msg := await answers.next_msg(FETCH_TIMEOUT)).headers or {}):
         yield stored(msg)

@@ -12,8 +12,8 @@ from prometheus_client import Histogram
 from common.batching import Batcher
 from common.bus.envelope import Envelope
 from common.clock import now
-from common.events import CancelReason, Event, ItemState
-from common.ids import once_arrived
+from common.events import CancelReason, Event, ItemListed, ItemState
+from common.ids import FindMissed, nothing_missed, once_arrived
 from common.mongo.client import AWAY
 from common.outbox import retry_stale
 from common.telemetry import Cause, current_cause
@@ -36,12 +36,13 @@ GROUP = Histogram(
 class ReservationDesk:
     """The only way to change stock.
 
-    What buyers and their networks may hold unpaid is in `limits`.
+    What buyers and their networks may hold unpaid is in `limits`. Listings that no replica has handled are `missed`.
     """
 
-    def __init__(self, store: OrderStore, limits: HoldLimits) -> None:
+    def __init__(self, store: OrderStore, limits: HoldLimits, missed: FindMissed[ItemListed] = nothing_missed) -> None:
         self._store = store
         self._limits = limits
+        self._missed = missed
         self._groups: Batcher[tuple[Command, Cause], Order | None] = Batcher(self._commit, shared=AWAY)
 
     async def place(self, command: PlaceOrder) -> Order:
@@ -54,7 +55,7 @@ class ReservationDesk:
         try:
             order = await self._execute(command)
         except ItemNotFound:
-            if await once_arrived(self._store.stock, command.item_id) is None:
+            if await once_arrived(self._store.stock, command.item_id, self._missed, self.follow) is None:
                 raise
             order = await self._execute(command)
         assert order is not None  # noqa: S101 - placing answers with an order or an error

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from common.bus.connection import Bus
+from common.events import ItemListed
 from common.http.app import Running, create_app, serve
 from common.live_sessions import live_sessions
 from common.metrics import sampled
@@ -34,7 +35,7 @@ async def start() -> AsyncIterator[Running]:
     ):
         store = OrderStore(db, relay)
         await store.prepare()
-        desk = ReservationDesk(store, settings.hold_limits)
+        desk = ReservationDesk(store, settings.hold_limits, bus.missed(ItemListed))
         parts = [settings, store, Sales(db), desk, sessions, UnitCounter(db)]
         async with (
             records.answering(bus, parts),

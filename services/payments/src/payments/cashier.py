@@ -14,7 +14,6 @@ from prometheus_client import Counter, Histogram
 
 from common.errors import IdempotencyKeyReused
 from common.events import ProviderOperation
-from common.ids import once_arrived
 from common.leased_work import LeasedWork
 from common.records import ChangesLost
 from common.telemetry import Cause, caused_by, current_cause, new_cause
@@ -184,7 +183,7 @@ class Cashier:
                 return  # Settled meanwhile.
 
     async def _due(self, order_id: str, buyer_id: str) -> Due:
-        due = await once_arrived(self._dues.find, order_id)
+        due = await self._dues.expect(order_id)
         if due is None or due.buyer_id != buyer_id:
             raise OrderNotFound("there is no such order")
         return due

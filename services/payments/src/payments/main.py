@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 from common.bus.connection import Bus
+from common.events import OrderPlaced
 from common.http.app import Running, create_app, serve
 from common.live_sessions import live_sessions
 from common.mongo.client import AWAY, Database, database
@@ -33,7 +34,7 @@ async def start() -> AsyncIterator[Running]:
         Relay.running(bus, db.payments) as relay,
         opened_gateway(settings, db) as gateway,
     ):
-        payments, dues = PaymentStore(db, relay), DueStore(db)
+        payments, dues = PaymentStore(db, relay), DueStore(db, bus.missed(OrderPlaced))
         await payments.prepare()
         cashier = Cashier(payments, dues, gateway)
         parts = [payments, dues, cashier, sessions]

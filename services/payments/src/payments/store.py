@@ -11,8 +11,8 @@ from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from common.batching import Batcher
-from common.events import DisputeStatus
-from common.ids import minted_at
+from common.events import DisputeStatus, OrderPlaced
+from common.ids import FindMissed, minted_at, nothing_missed, once_arrived
 from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, Document, look_up, write_all
 from common.mongo_records import changes_in, records_in
 from common.outbox import Outbox, Relay
@@ -141,8 +141,10 @@ class PaymentStore:
 class DueStore:
     """What is due for each order: a copy of the newest event of orders, in whatever order the events arrive."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, missed: FindMissed[OrderPlaced] = nothing_missed) -> None:
+        """Orders that no replica has handled are `missed`."""
         self._dues: Collection = db.dues
+        self._missed = missed
         self._find = look_up(self._dues)
         self._writes: Batcher[UpdateOne, None] = Batcher(self._write, shared=AWAY)
 
@@ -150,6 +152,10 @@ class DueStore:
         """What is due for an order. Concurrent calls share a query."""
         document = await self._find(order_id)
         return Due.model_validate({**document, "id": document["_id"]}) if document else None
+
+    async def expect(self, order_id: str) -> Due | None:
+        """What is due for an order that may have been placed a moment ago, see `once_arrived`."""
+        return await once_arrived(self.find, order_id, self._missed, lambda order: self.keep(Due.of(order)))
 
     async def keep(self, due: Due) -> None:
         """Store a due, unless a newer one is stored. Concurrent calls share a write.

@@ -7,6 +7,7 @@ from functools import partial
 
 from common.bus.connection import Bus
 from common.directory import RECIPIENTS, Directory, answering
+from common.events import ItemListed
 from common.http.app import Running, create_app, serve
 from common.http.write_limit import WriteLimit
 from common.live_sessions import live_sessions
@@ -39,8 +40,8 @@ async def start() -> AsyncIterator[Running]:
         live_sessions(bus, settings) as sessions,
         Relay.running(bus, db.bookings) as relay,
     ):
-        bookings, events, people, gates = BookingStore(db, relay), EventStore(db), PersonStore(db), GateStore(db)
-        devices = DeviceStore(db)
+        bookings, events = BookingStore(db, relay), EventStore(db, bus.missed(ItemListed))
+        people, gates, devices = PersonStore(db), GateStore(db), DeviceStore(db)
         for store in (bookings, events, gates, devices):
             await store.prepare()
         tokens = MailTokens(settings.transfer_token_key)

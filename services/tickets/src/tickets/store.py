@@ -10,8 +10,8 @@ from pymongo.errors import DuplicateKeyError
 from common.clock import now
 from common.directory import Recipient
 from common.errors import StaleWrite
-from common.events import ItemKind, ItemState
-from common.ids import once_arrived
+from common.events import ItemKind, ItemListed, ItemState
+from common.ids import FindMissed, nothing_missed, once_arrived
 from common.leased_work import LeasedWork
 from common.mongo.client import WITHOUT_PENDING, Database, Document, look_up, write_unless_there
 from common.mongo_records import changes_in, records_in
@@ -164,8 +164,10 @@ class BookingStore:
 class EventStore:
     """A copy of the items of items, by which tickets are named: {_id: item, version, kind, title, starts_at, ...}."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, missed: FindMissed[ItemListed] = nothing_missed) -> None:
+        """Listings that no replica has handled are `missed`."""
         self._events = db.events
+        self._missed = missed
         self.find = look_up(db.events)
 
     async def prepare(self) -> None:
@@ -182,7 +184,7 @@ class EventStore:
 
     async def event(self, item_id: str) -> Document:
         """An item that is an event. Raises `EventNotFound`, or `Unavailable` if its news may still be on the way."""
-        item = await once_arrived(self.find, item_id)
+        item = await once_arrived(self.find, item_id, self._missed, self.keep)
         if item is None or item["kind"] != ItemKind.EVENT:
             raise EventNotFound("there is no such event")
         return item
