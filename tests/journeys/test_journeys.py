@@ -4,15 +4,13 @@ import asyncio
 import json
 from collections import Counter
 
-import nats
 import pytest
 import redis.asyncio
 
-from infra.bus import PROVISIONER
 from infra.local.stack.stack import Stack
-from tests.support.bus import Events
 from tests.support.people import People
 from tests.support.shopping import becomes, leaves, money, ok, order, pay, place, sell
+from tests.support.stacks import events_of
 from tests.support.waiting import eventually
 
 
@@ -109,18 +107,15 @@ async def test_a_message_that_cannot_be_read_does_not_stop_those_behind_it(peopl
     seller, buyer = await people.new("Sid"), await people.new("Bea")
     item = await sell(seller, 1)
     placed = await place(buyer, item)
-    client = await nats.connect(stack.nats_url(PROVISIONER))
-    seen = Events(client.jetstream())
+    async with events_of(stack) as seen:
+        await seen.deliver_raw("payments.captured", b'{"order_id": ')
+        await pay(buyer, placed["id"])
 
-    await seen.deliver_raw("payments.captured", b'{"order_id": ')
-    await pay(buyer, placed["id"])
-
-    await becomes(buyer, placed["id"], "paid")
-    [letter] = await seen.dead_letters()
+        await becomes(buyer, placed["id"], "paid")
+        [letter] = await seen.dead_letters()
     assert letter.data == b'{"order_id": '
     kept = {name: value for name, value in letter.headers.items() if name.startswith("Souk-")}
     assert kept["Souk-Subject"] == "payments.captured"
     assert kept["Souk-Consumer"] == "orders-finish_paid_order"
     assert kept["Souk-Deliveries"] == "1"
     assert "json" in kept["Souk-Error"].lower(), json.dumps(kept)
-    await client.close()

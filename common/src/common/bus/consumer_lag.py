@@ -33,7 +33,7 @@ async def consumer_lags(js: JetStreamContext, streams: Sequence[str]) -> list[Co
 async def _lags(js: JetStreamContext, stream: str) -> list[ConsumerLag]:
     state = (await js.stream_info(stream)).state
     found: list[ConsumerInfo] = []
-    while page := await js.consumers_info(stream, offset=len(found)):
+    while len(found) < state.consumer_count and (page := await js.consumers_info(stream, offset=len(found))):
         found += page
     if len(found) < state.consumer_count:  # The list leaves out those whose leaders have not answered.
         missing = f"{state.consumer_count - len(found)} of {state.consumer_count}"
