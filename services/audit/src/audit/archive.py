@@ -6,27 +6,26 @@ the settings of audit, and with the address of the bus as `audit.refill` has it:
 It is safe to run at any time, also twice at once, and to kill (docs/decisions/years.md).
 """
 
-import asyncio
 import sys
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field
 
 from audit.event_log.domain import Entry
 from audit.event_log.store import EventLog
-from audit.refill import say
 from audit.settings import AuditSettings
+from audit.steps import run_step, say
 from audit.unname import unnamed
 from common.bus.archive import ARCHIVED
-from common.bus.connection import BusError
 from common.bus.message import Message
 from common.bus.stream_reader import in_batches
 from common.bus.stream_trim import Trimmed, trimming
 from common.clock import now
-from common.mongo.client import AWAY, database
+from common.mongo.client import database
 from common.settings import load
 
 BATCH = 500
@@ -114,16 +113,5 @@ async def run(settings: ArchiveSettings, url: str, *, dry: bool) -> bool:
     return complete
 
 
-def main() -> int:
-    """Return the exit code: 1 if the log lacks an old event, 2 with a sentence if a server is away or refuses."""
-    settings = load(ArchiveSettings)
-    url = sys.stdin.readline().strip() if "-" in sys.argv[1:] else settings.nats_url.get_secret_value()
-    try:
-        return 0 if asyncio.run(run(settings, url, dry="--dry" in sys.argv[1:])) else 1
-    except (*AWAY, BusError, OSError) as error:
-        print(f"cannot archive: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_step("archive", load(ArchiveSettings), partial(run, dry="--dry" in sys.argv[1:])))

@@ -6,8 +6,6 @@ still finds it: dead letters, counts of tries, the log itself. It is safe to run
 nothing stays as it is, and after an interruption the next run goes on (docs/decisions/bus-lost.md).
 """
 
-import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
@@ -18,13 +16,13 @@ from audit.dead_letters.store import every_letter
 from audit.event_log.domain import Entry, id_of
 from audit.event_log.store import EventLog
 from audit.settings import AuditSettings
-from common.bus.connection import BusError
+from audit.steps import run_step, say
 from common.bus.message import Message
 from common.bus.stream_refill import BATCH, Refilled, refilling
 from common.bus.streams import SECURITY
 from common.bus.subscription import DEAD_LETTERS, FAILURE_STREAMS
 from common.events import DeadLetterReplayed
-from common.mongo.client import AWAY, Database, database
+from common.mongo.client import Database, database
 from common.settings import load
 
 LOGGED = sorted({stream for _, stream in consumers.stream_handlers}.difference(FAILURE_STREAMS, [SECURITY]))
@@ -135,22 +133,5 @@ async def run(settings: AuditSettings, url: str) -> None:
                 say(f"{DECISIONS}: begun anew")
 
 
-def say(line: str) -> None:
-    """Print a line at once."""
-    print(line, flush=True)  # noqa: T201
-
-
-def main() -> int:
-    """Return the exit code: 0, or 2 with a sentence if a server is away or refuses."""
-    settings = load(AuditSettings)
-    url = sys.stdin.readline().strip() if "-" in sys.argv[1:] else settings.nats_url.get_secret_value()
-    try:
-        asyncio.run(run(settings, url))
-    except (*AWAY, BusError, OSError) as error:
-        print(f"cannot refill: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_step("refill", load(AuditSettings), run))

@@ -6,17 +6,15 @@ its owner wait in its database. Whoever interrupts it runs it again; where nothi
 Afterwards the provisioning step creates the durables of the streams again (docs/decisions/privacy.md).
 """
 
-import asyncio
 import json
-import sys
 from collections.abc import Sequence
 
 from audit.dead_letters.store import every_letter, unname_letter
 from audit.event_log.domain import Entry, text_of
 from audit.event_log.store import EventLog
-from audit.refill import put_all, refill_dead_letters, say
+from audit.refill import put_all, refill_dead_letters
 from audit.settings import AuditSettings
-from common.bus.connection import BusError
+from audit.steps import run_step, say
 from common.bus.message import Message
 from common.bus.stream_refill import Refilled, refilling
 from common.bus.subscription import DEAD_LETTERS
@@ -28,7 +26,7 @@ from common.events import (
     UserRegistered,
     VerificationRequested,
 )
-from common.mongo.client import AWAY, Database, database
+from common.mongo.client import Database, database
 from common.settings import load
 
 NAMING = {
@@ -101,17 +99,5 @@ async def run(settings: AuditSettings, url: str) -> None:
             say(f"{stream.name}: {await unname_dead_letters(stream, db)} name nobody any more")
 
 
-def main() -> int:
-    """Return the exit code: 0, or 2 with a sentence if a server is away or refuses."""
-    settings = load(AuditSettings)
-    url = sys.stdin.readline().strip() if "-" in sys.argv[1:] else settings.nats_url.get_secret_value()
-    try:
-        asyncio.run(run(settings, url))
-    except (*AWAY, BusError, OSError) as error:
-        print(f"cannot unname: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_step("unname", load(AuditSettings), run))
