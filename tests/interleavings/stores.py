@@ -16,6 +16,7 @@ from pymongo.errors import AutoReconnect, DuplicateKeyError
 from common.aggregate import Aggregate
 from common.bus.envelope import Envelope
 from common.errors import StaleWrite
+from common.ids import nothing_missed
 from common.mongo.client import Collection, Document
 from common.outbox import Outbox, Relay
 from orders.domain import Order, hold_key
@@ -210,6 +211,7 @@ class MemoryDues(DueStore):
 
     def __init__(self, wires: Wires) -> None:
         self.dues: dict[str, Due] = {}
+        self._missed = nothing_missed
         self._wires = wires
 
     async def find(self, order_id: str) -> Due | None:
