@@ -20,7 +20,7 @@ HOLD_SECONDS = 4
 @pytest.mark.prove
 @pytest.mark.timeout(360)
 async def test_every_promise_is_kept_whatever_fails(tmp_path: Path) -> None:
-    await check_run(tmp_path, Run(seed=3, seconds=20, buyers=8, hold_seconds=HOLD_SECONDS), orders=10, kinds=3)
+    await check_run(tmp_path, Run(seed=3, seconds=30, buyers=8, hold_seconds=HOLD_SECONDS), orders=10, kinds=5)
 
 
 @pytest.mark.prove

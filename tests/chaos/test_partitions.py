@@ -27,6 +27,9 @@ pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
 PRIMARY = 1
 """The state in which MongoDB's members take writes."""
 
+PEER_OFFLINE = 10005
+"""The server's error where a member counts as offline, as it may for a moment after its start."""
+
 ALONE: WriteConcern = WriteConcern(w=1)
 
 on_linux = pytest.mark.skipif(not sources_are_known(), reason="only Linux shows whose a connection is")
@@ -182,10 +185,13 @@ async def js(bus: PartedNats) -> AsyncIterator[JetStreamContext]:
     js = client.jetstream(timeout=10)
 
     async def made() -> bool:
-        with suppress(BadRequestError):  # A member that has just started still counts as offline.
+        try:
             await js.add_stream(name="THINGS", subjects=["things.>"], num_replicas=3)
-            return True
-        return False
+        except BadRequestError as error:
+            if error.err_code != PEER_OFFLINE:
+                raise
+            return False
+        return True
 
     await eventually(made, why="all members are there for a stream")
     yield js

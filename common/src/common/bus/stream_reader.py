@@ -6,7 +6,7 @@ Any member that has the stream answers a direct get, also one that lags behind. 
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 
 from nats.aio.client import Client
@@ -71,8 +71,7 @@ async def read_all(
     """
     wanted = subjects[0] if len(subjects) == 1 else f"{stream.lower()}.>"
     newest = (await js.stream_info(stream)).state.last_seq
-    answers = await client.subscribe(client.new_inbox())
-    try:
+    async with _inbox(client) as answers:
         while start <= newest:
             batch = [message async for message in _batch(client, answers, stream, wanted, {"seq": start})]
             # Asked afterwards: events may have left the stream before it answered.
@@ -92,16 +91,12 @@ async def read_all(
                 if not await _has_more(js, stream, wanted, start, newest):
                     return
                 await asyncio.sleep(LAG_PAUSE)
-    finally:
-        if not client.is_closed:
-            await answers.unsubscribe()
 
 
 async def first_since(client: Client, js: JetStreamContext, stream: str, moment: datetime) -> int | None:
     """The sequence of the first message that a stream stored at or after `moment`; None if there is none."""
-    answers = await client.subscribe(client.new_inbox())
-    request = {"batch": 1, "start_time": moment.astimezone(UTC).isoformat(), "next_by_subj": f"{stream.lower()}.>"}
-    try:
+    request = {**_from(moment), "next_by_subj": f"{stream.lower()}.>", "batch": 1}
+    async with _inbox(client) as answers:
         while True:
             await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=answers.subject)
             headers = (await answers.next_msg(FETCH_TIMEOUT)).headers or {}
@@ -112,9 +107,6 @@ async def first_since(client: Client, js: JetStreamContext, stream: str, moment:
             if newest is None or newest.time < moment:
                 return None
             await asyncio.sleep(LAG_PAUSE)
-    finally:
-        if not client.is_closed:
-            await answers.unsubscribe()
 
 
 async def read_since(client: Client, stream: str, subject: str, moment: datetime) -> list[Message]:
@@ -122,13 +114,24 @@ async def read_since(client: Client, stream: str, subject: str, moment: datetime
 
     The member that answers may lag behind and have fewer.
     """
+    async with _inbox(client) as answers:
+        return [message async for message in _batch(client, answers, stream, subject, _from(moment))]
+
+
+@asynccontextmanager
+async def _inbox(client: Client) -> AsyncIterator[Subscription]:
+    """Where the answers to direct gets arrive."""
     answers = await client.subscribe(client.new_inbox())
     try:
-        start = {"start_time": moment.astimezone(UTC).isoformat()}
-        return [message async for message in _batch(client, answers, stream, subject, start)]
+        yield answers
     finally:
         if not client.is_closed:
             await answers.unsubscribe()
+
+
+def _from(moment: datetime) -> Mapping[str, object]:
+    """Where a direct get begins: at the first message that was stored at `moment` or after it."""
+    return {"start_time": moment.astimezone(UTC).isoformat()}
 
 
 async def _batch(
