@@ -55,6 +55,9 @@ PUBLISH_BYTES = 4 * 1024 * 1024
 SWEEP_LIMIT = 1_000
 """Documents of a collection that one sweep reads at most."""
 
+FETCH = 100
+"""Documents that one reply of MongoDB holds at most: it makes replies of 16 MB otherwise, and two are in memory at once."""
+
 MAX_PENDING = 10_000
 """Unpublished events at which new commands are refused, so that they do not pile up without end."""
 
@@ -241,7 +244,9 @@ class Relay:
 
 async def _left_behind(collection: Collection, before: datetime) -> AsyncGenerator[Outgoing, None]:
     """The events that are older than `before`, oldest document first."""
-    async for document in collection.find(HAS_PENDING, {"pending": 1}).sort("pending.time").limit(SWEEP_LIMIT):
+    async for document in (
+        collection.find(HAS_PENDING, {"pending": 1}).sort("pending.time").limit(SWEEP_LIMIT).batch_size(FETCH)
+    ):
         for pending in document["pending"]:
             try:
                 if pending["time"] < before:
