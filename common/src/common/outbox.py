@@ -56,7 +56,7 @@ SWEEP_LIMIT = 1_000
 """Documents of a collection that one sweep reads at most."""
 
 FETCH = 100
-"""Documents that one reply of MongoDB holds at most: it makes replies of 16 MB otherwise, and two are in memory at once."""
+"""Documents that a reply of MongoDB has at most: it makes replies of 16 MB, and two of them are in memory at once."""
 
 MAX_PENDING = 10_000
 """Unpublished events at which new commands are refused, so that they do not pile up without end."""
