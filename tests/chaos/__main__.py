@@ -90,6 +90,7 @@ async def main(out: Path) -> int:
             number("PORT", 0),
             hold_seconds=hold,
             small_disks=True,
+            own_clocks=True,
             say=lambda name, line: print(f"{time.time():.3f} {name} {line}", file=log),
         )
         async with progress.showing(), world:

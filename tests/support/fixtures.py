@@ -24,7 +24,6 @@ from infra.servers.nats import NatsServer
 from infra.servers.redis import RedisServer
 from tests.support.bus import Events, ProvisionedNats
 from tests.support.memory import memory_folder
-from tests.support.people import TRUST
 from tests.support.servers import server_url
 from tests.support.sessions import Tokens
 
@@ -36,10 +35,16 @@ REPLICATED_TIMEOUT = 5.0
 def _authorities_read_once() -> Iterator[None]:
     """Let clients without a TLS context of their own share one: else httpx reads 140 authorities for each of them."""
     plain = default.create_ssl_context  # type: ignore[attr-defined]
+    usual: dict[tuple[object, ...], ssl.SSLContext] = {}
 
     def shared(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
-        usual = verify is True and cert is None and not os.environ.keys() & {"SSL_CERT_FILE", "SSL_CERT_DIR"}
-        return TRUST if usual else plain(verify=verify, cert=cert, trust_env=trust_env)
+        if verify is not True or cert is not None:
+            made: ssl.SSLContext = plain(verify=verify, cert=cert, trust_env=trust_env)
+            return made
+        key = (trust_env, *(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")))
+        if key not in usual:
+            usual[key] = plain(trust_env=trust_env)
+        return usual[key]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(default, "create_ssl_context", shared)

@@ -28,7 +28,8 @@ async def static_file(name: FileName, request: Request, assets: Annotated[Assets
         raise NotFound("there is no such file")
     headers = {"Cache-Control": FOR_EVER, "Vary": "Accept-Encoding"}
     accepted = request.headers.get("accept-encoding", "")
-    for encoding, content in asset.encoded.items():
+    for encoding in asset.encodings:
         if encoding in accepted:
+            content = await asset.encoded(encoding)
             return Response(content, media_type=asset.media_type, headers={**headers, "Content-Encoding": encoding})
     return Response(asset.plain, media_type=asset.media_type, headers=headers)

@@ -1,10 +1,14 @@
-"""Static files: few and small, so they are read, hashed and compressed once, when the process starts."""
+"""Static files: few and small, so they are read and hashed when the process starts, and kept.
 
+Compressing them all takes most of a second of CPU, so each is compressed for the first who asks for it.
+"""
+
+import asyncio
 import gzip
 import mimetypes
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,9 +16,13 @@ import brotli  # type: ignore[import-untyped]
 
 STATIC = Path(__file__).parents[1] / "static"
 LARGE = 200_000
-"""Bytes from which the best compression would delay the start by seconds."""
+"""Bytes from which the best compression would take seconds."""
 
 _COMPRESSED = {".css", ".js", ".svg"}
+_ENCODINGS: Mapping[str, Callable[[bytes], bytes]] = {
+    "br": lambda content: brotli.compress(content, quality=11 if len(content) < LARGE else 5),
+    "gzip": lambda content: gzip.compress(content, mtime=0),
+}
 _URL = re.compile(r"url\((?:\./)?([\w-]+\.woff2)\)")
 
 
@@ -24,22 +32,27 @@ class NotBuilt(RuntimeError):
 
 @dataclass(frozen=True)
 class Asset:
-    """A file under a name that changes with its content. `encoded` has its content by `Content-Encoding`."""
+    """A file under a name that changes with its content."""
 
     name: str
     media_type: str
     plain: bytes
-    encoded: Mapping[str, bytes]
+    encodings: tuple[str, ...]
+    """Each `Content-Encoding` that makes it smaller, the best one first."""
+    _encoded: dict[str, bytes] = field(default_factory=dict)
 
     @classmethod
     def of(cls, path: Path, content: bytes) -> "Asset":
         """The asset of a file."""
         name = f"{path.stem}.{sha256(content).hexdigest()[:12]}{path.suffix}"
-        encoded = {}
-        if path.suffix in _COMPRESSED:
-            quality = 11 if len(content) < LARGE else 5
-            encoded = {"br": brotli.compress(content, quality=quality), "gzip": gzip.compress(content, mtime=0)}
-        return cls(name, mimetypes.guess_type(path.name)[0] or "application/octet-stream", content, encoded)
+        encodings = tuple(_ENCODINGS) if path.suffix in _COMPRESSED else ()
+        return cls(name, mimetypes.guess_type(path.name)[0] or "application/octet-stream", content, encodings)
+
+    async def encoded(self, encoding: str) -> bytes:
+        """Its content in one of its `encodings`. Whoever is the first to ask waits for it, and nobody else does."""
+        if encoding not in self._encoded:
+            self._encoded[encoding] = await asyncio.to_thread(_ENCODINGS[encoding], self.plain)
+        return self._encoded[encoding]
 
 
 class Assets:
