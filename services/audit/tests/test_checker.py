@@ -16,7 +16,7 @@ from audit.reconciliation import schedule
 from audit.reconciliation.checker import Checker
 from audit.reconciliation.findings import Money, Report, Rule
 from audit.reconciliation.store import ReportStore
-from common.bus.connection import Bus
+from common.bus.connection import Bus, BusError
 from common.bus.envelope import Envelope
 from common.bus.message import Message
 from common.clock import now
@@ -329,6 +329,22 @@ async def test_services_that_are_not_up_yet_are_a_warning_only_later(
         schedule.Schedule(Checker(bus, db, 1), ReportStore(db), 1, 3600).running(),
     ):
         assert set(await eventually(logged)) == {level}
+
+
+async def test_a_bus_that_hangs_in_the_middle_of_a_check_is_a_warning(
+    market: Market, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def silent() -> None:
+        raise BusError("it hangs")
+
+    monkeypatch.setattr(market.bus, "consumer_lags", silent)
+    monkeypatch.setattr(schedule, "STARTUP_SECONDS", 0.0)
+
+    async def logged() -> list[str]:
+        return [record.levelname for record in caplog.records if record.name == schedule.log.name]
+
+    async with schedule.Schedule(Checker(market.bus, market.db, 1), ReportStore(market.db), 1, 3600).running():
+        assert set(await eventually(logged)) == {"WARNING"}
 
 
 async def test_replicas_take_turns_and_a_violation_keeps_its_age(db: Database, market: Market) -> None:

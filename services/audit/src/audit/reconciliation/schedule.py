@@ -13,6 +13,7 @@ from prometheus_client import Gauge
 from audit.reconciliation.checker import Checker
 from audit.reconciliation.findings import Report
 from audit.reconciliation.store import ReportStore
+from common.bus.connection import BusError
 from common.clock import now
 from common.errors import Unavailable
 from common.mongo.client import AWAY
@@ -69,7 +70,7 @@ class Schedule:
                     await self._check()
                 if report := await self._reports.newest():
                     self._export(report)
-            except (*AWAY, Unavailable) as error:
+            except (*AWAY, BusError, Unavailable) as error:
                 starting = time.monotonic() - started < STARTUP_SECONDS
                 log.log(logging.INFO if starting else logging.WARNING, "could not read all records: %s", error)
                 with contextlib.suppress(*AWAY):
