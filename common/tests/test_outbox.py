@@ -17,10 +17,11 @@ from common.bus.connection import Bus
 from common.bus.envelope import Envelope
 from common.errors import Conflict, StaleWrite, Unavailable
 from common.events import StockChanged
-from common.mongo.client import Database
+from common.mongo.client import Database, database
 from common.outbox import SWEEP_AFTER, UPDATE_ATTEMPTS, Outbox, Relay, write_of
 from common.telemetry import BEHIND, BEHIND_FOR, caused_by, new_cause
 from infra.servers.nats import NatsServer
+from infra.servers.process import free_port
 from tests.support.bus import Events
 from tests.support.shelf import Shelf
 from tests.support.waiting import eventually
@@ -339,7 +340,7 @@ async def test_two_sweepers_at_once_publish_each_event_once(
     assert len(await events.published(StockChanged, 50)) == 50
 
 
-async def test_a_backlog_of_large_events_is_swept_without_holding_all_of_it(db: Database, relay: Relay) -> None:
+async def test_a_backlog_of_large_events_is_swept_without_holding_all_of_it(db: Database, sweeper: Relay) -> None:
     count, note = 1_200, "x" * 60_000
     for _ in range(count // 50):
         shelves = [Shelf.new() for _ in range(50)]
@@ -349,7 +350,7 @@ async def test_a_backlog_of_large_events_is_swept_without_holding_all_of_it(db: 
 
     tracemalloc.start()
     try:
-        while await relay.sweep():
+        while await sweeper.sweep():
             """There may be more."""
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -366,6 +367,19 @@ def large_event(shelf: Shelf, note: str) -> dict[str, Any]:
     envelope = replace(Envelope.of(event), time=datetime.now(UTC) - timedelta(minutes=1))
     stored = envelope.to_document()
     return {**stored, "body": f'{stored["body"][:-1]},"note":"{note}"}}'}
+
+
+async def test_a_database_that_is_away_is_a_warning_to_the_sweeper(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    async def logged() -> list[str]:
+        return [record.levelname for record in caplog.records if record.name == "common.outbox"]
+
+    async with database(f"mongodb://127.0.0.1:{free_port()}/away", 0.2) as away:
+        relay = Relay(bus, [away.shelves], sweep_every=3600)
+        sweeping = asyncio.create_task(relay._keep_sweeping())
+        assert await eventually(logged) == ["WARNING"]
+        relay._over = True
+        relay._wake.set()
+        await sweeping
 
 
 async def test_what_was_written_a_moment_ago_is_left_to_its_writer(

@@ -214,6 +214,8 @@ class Relay:
             try:
                 while await self.sweep(grace) >= SWEEP_LIMIT and not self._over:
                     log.info("sweeping again: many events were left behind")
+            except AWAY as error:
+                log.warning("could not sweep; next try in %s s: %s", self._sweep_every, error)
             except Exception:
                 log.exception("sweeping failed; next try in %s s", self._sweep_every)
             with contextlib.suppress(TimeoutError):

@@ -12,8 +12,9 @@ from common.bus.connection import Bus
 from common.errors import StaleWrite
 from common.events import Currency, StockChanged
 from common.ids import new_id
-from common.mongo.client import Database
+from common.mongo.client import Database, database
 from common.outbox import Relay
+from infra.servers.process import free_port
 from items.catalogue_store import CatalogueStore
 from items.domain import Item, ItemNotFound, PictureNotFound
 from items.picture_store import PictureStore
@@ -265,3 +266,11 @@ async def test_the_sweep_looks_at_all_files_some_at_a_time(
     assert await store.sweep(grace=AT_ONCE) == 5
 
     assert await chunks(db) == 10
+
+
+async def test_a_database_that_is_away_is_a_warning_to_the_sweeper(caplog: pytest.LogCaptureFixture) -> None:
+    async with database(f"mongodb://127.0.0.1:{free_port()}/away", 0.2) as away:
+        store = ItemStore(away, None)  # type: ignore[arg-type]  # nothing is published
+        await store._sweep_once(asyncio.Event())
+
+    assert [record.levelname for record in caplog.records if record.name == "items.store"] == ["WARNING"]

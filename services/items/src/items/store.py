@@ -190,6 +190,8 @@ class ItemStore:
         try:
             await self.fill_in_words()
             await self.sweep(over)
+        except AWAY as error:
+            log.warning("could not sweep; it goes on in %s s: %s", SWEEP_SECONDS, error)
         except Exception:
             log.exception("sweeping failed; it goes on in %s s", SWEEP_SECONDS)
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Self, TypeVar
 
 from common.events import ItemStatus, StockChanged
-from common.mongo.client import Database, Document
+from common.mongo.client import AWAY, Database, Document
 from common.repeated import repeated
 from items.index.engine import FIELDS, Known, SearchEngine
 from items.memory import MOST_AGE, ItemMemory
@@ -119,6 +119,9 @@ class IndexFeed:
             await self._catch_up()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), PAUSE)
+        except AWAY as error:
+            log.warning("the index of items does not follow; it goes on in %s s: %s", PAUSE, error)
+            await asyncio.sleep(PAUSE)
         except Exception:
             log.exception("the index of items does not follow; it goes on in %s s", PAUSE)
             await asyncio.sleep(PAUSE)
@@ -171,6 +174,8 @@ class IndexFeed:
                 if over.is_set():
                     return
             self._hear()
+        except AWAY as error:
+            log.warning("the index of items was not compared; that is tried again in %s s: %s", COMPARE_SECONDS, error)
         except Exception:
             log.exception("the index of items was not compared; that is tried again in %s s", COMPARE_SECONDS)
 
