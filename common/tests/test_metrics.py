@@ -18,16 +18,16 @@ def lags() -> tuple[float, float]:
 
 async def test_a_blocked_event_loop_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("common.metrics.LOOK_EVERY", 0.01)
-    (looks, late) = lags()
     async with loop_watched():
         await asyncio.sleep(0)
+        (looks, late) = lags()
         time.sleep(0.2)  # noqa: ASYNC251 - the very thing that it should show
 
         async def looked() -> bool:
             return lags()[0] > looks
 
         await eventually(looked)
-    assert 0.15 < lags()[1] - late < 5
+    assert lags()[1] - late > 0.15
 
 
 async def test_a_failed_sample_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,10 @@ def test_an_entry_is_a_line_of_its_own_logger(caplog: pytest.LogCaptureFixture) 
     assert (vars(line)["user_id"], vars(line)["network"]) == ("ada", "2001:db8::/64")
 
 
-async def test_entries_are_published_in_order_and_the_last_ones_at_the_end(events: Events) -> None:
+async def test_entries_are_published_in_order_and_the_last_ones_at_the_end(
+    events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.bus.security.PATIENCE", 30.0)
     log, user_id = SecurityLog(), new_id()
 
     async def published() -> list[str]:

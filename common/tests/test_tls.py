@@ -171,17 +171,17 @@ async def test_a_new_certificate_is_shown_without_a_restart_and_open_connections
     async with client_of(service, secret.trust) as client, client.stream("GET", "/events") as live:
         lines = live.aiter_lines()
         assert await anext(lines) == "data: tick"
+        old = await shown(service, secret)
         first = await client.get("/scheme")
         kept = first.extensions["network_stream"].get_extra_info("client_addr")
-        old = await shown(service, secret)
 
         secret.authority.renew()
         secret.issue()
 
         assert await shown(service, secret) != old
-        assert await shown(service, secret) == await shown(service, secret)
-        again = await client.get("/scheme")
+        again = await client.get("/scheme")  # Soon: an idle connection lives for five seconds.
         assert again.extensions["network_stream"].get_extra_info("client_addr") == kept
+        assert await shown(service, secret) == await shown(service, secret)
         assert [await anext(lines) for _ in range(4)].count("data: tick") == 2
 
 

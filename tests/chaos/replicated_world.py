@@ -172,7 +172,7 @@ class ReplicatedWorld(World):
     async def _move_leader(self, fault: Fault) -> None:
         client = await nats.connect(self.bus_url.split(","))
         try:
-            await client.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{fault.target}", b"", timeout=3)
+            await client.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{fault.target}", b"", timeout=20)
         finally:
             await client.close()
 

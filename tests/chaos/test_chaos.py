@@ -72,7 +72,7 @@ async def test_every_promise_is_kept_after_an_outage_that_outlasts_holds_and_the
     tmp_path: Path,
 ) -> None:
     plan = [Fault(3, "bus outage", seconds=DUPLICATE_WINDOW + 5), Fault(135, "rolling restart")]
-    run = Run(seed=13, seconds=140, buyers=4, hold_seconds=HOLD_SECONDS, plan=plan)
+    run = Run(seed=13, seconds=140, buyers=4, hold_seconds=HOLD_SECONDS, plan=plan, calm_orders=5)
 
     await check_run(tmp_path, run, orders=20, kinds=2)
 

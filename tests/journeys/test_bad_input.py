@@ -11,7 +11,7 @@ from infra.local.stack.stack import Stack
 from tests.support.forgeries import bad_tokens
 from tests.support.people import People, Person
 from tests.support.sessions import person
-from tests.support.shopping import Json, place, sell
+from tests.support.shopping import Json, place, sell, try_to_pay
 
 ROUTES = [
     ("POST", "/api/users/signup"),
@@ -122,8 +122,7 @@ async def test_what_is_somebody_elses(people: People, places: tuple[Person, dict
     problem(await eve.http.get(order), 404, "order_not_found")
     problem(await eve.http.delete(order), 404, "order_not_found")
     problem(await eve.http.post(f"{order}/refund"), 404, "order_not_found")
-    payment = {"order_id": ids["order"], "payment_method": "pm_card_visa"}
-    problem(await eve.http.post("/api/payments", json=payment), 404, "order_not_found")
+    problem(await try_to_pay(eve, ids["order"]), 404, "order_not_found")
     problem(await eve.http.patch(item, json={"price": 1}), 403, "not_owner")
     problem(await eve.http.delete(item), 403, "not_owner")
     assert (await eve.http.get("/api/payments", params={"order_id": ids["order"]})).json()["items"] == []

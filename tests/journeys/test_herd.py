@@ -33,7 +33,7 @@ async def units(db: Database, item: str) -> tuple[int, int]:
 async def test_never_more_is_held_and_sold_than_there_is(tmp_path: Path) -> None:
     chance = random.Random(11)  # noqa: S311 - the same sale every time
     async with (
-        World(tmp_path, hold_seconds=15, replicas={"orders": 2}) as stack,
+        World(tmp_path, hold_seconds=30, replicas={"orders": 2}) as stack,
         database(stack.mongo_url("orders")) as db,
         open_streams(stack) as js,
         AsyncExitStack() as exits,
@@ -80,7 +80,7 @@ async def test_never_more_is_held_and_sold_than_there_is(tmp_path: Path) -> None
         final = {"cancel": "cancelled", "pay": "paid", "leave": "expired"}
         got = [order for order in placed if order]
         for order in got:
-            await becomes(order["buyer"], order["id"], final[order["then"]], seconds=60)
+            await becomes(order["buyer"], order["id"], final[order["then"]], seconds=90)
         over.set()
         repeated = await repeating
         assert await watching > 10

@@ -59,7 +59,7 @@ async def contents(stack: Stack, service: str, collection: str) -> list[Document
 @pytest.mark.prove
 async def test_a_backup_under_load_is_consistent_and_lives_on_elsewhere(tmp_path: Path) -> None:
     over = asyncio.Event()
-    async with Stack(tmp_path / "first", hold_seconds=10) as first, AsyncExitStack() as exits:
+    async with Stack(tmp_path / "first", hold_seconds=30) as first, AsyncExitStack() as exits:
         people = People(first, exits)
         seller = await people.signed_up("Sid")
         item = await sell(seller, STOCK)
@@ -82,7 +82,7 @@ async def test_a_backup_under_load_is_consistent_and_lives_on_elsewhere(tmp_path
         nobody = await people.anybody()
         ok(await nobody.post("/api/users/signin", json={"email": seller.user.email, "password": "correct horse"}))
 
-        sold = await eventually(lambda: settled(second), why="orders and money do not agree")
+        sold = await eventually(lambda: settled(second), seconds=90, why="orders and money do not agree")
         assert 0 < sold < placed  # what came after the backup is not in it
         await all_handled(second)
         report = await reconcile(nats_url=second.nats_url("audit"), mongo_url=second.mongo_url("audit"), grace=10)

@@ -218,7 +218,7 @@ async def test_the_drill_proves_a_backup_made_while_people_buy_and_finds_books_t
     storage: ObjectStorage, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     env, over = keys(), asyncio.Event()
-    async with Stack(tmp_path / "first", hold_seconds=10) as first, AsyncExitStack() as exits:
+    async with Stack(tmp_path / "first", hold_seconds=30) as first, AsyncExitStack() as exits:
         mongo = first.servers["mongod"]
         assert isinstance(mongo, MongoServer)
         urls = await as_on_a_cluster(mongo)

@@ -6,8 +6,8 @@ from pathlib import Path
 import nats
 import pytest
 import pytest_asyncio
-from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
+from nats.js.errors import APIError
 
 from common.bus.connection import Bus
 from common.bus.provision import provision
@@ -45,8 +45,8 @@ async def fill(js: JetStreamContext, subject: str) -> int:
     """Publish until the bus refuses; return how many it took."""
     for count in range(ROOM):
         try:
-            await js.publish(subject, bytes(500_000), timeout=5)
-        except NatsError:
+            await js.publish(subject, bytes(500_000), timeout=30)
+        except APIError:
             return count
     raise AssertionError("it never refused")
 

@@ -1,17 +1,19 @@
 """The bus as a test sees it."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
+from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
 from common.bus.durables import Durable
 from common.bus.envelope import Envelope
 from common.bus.provision import provision
-from common.bus.streams import STREAMS
+from common.bus.streams import EVERY_STREAM, STREAMS, stream_config
 from common.bus.subscription import covers
 from common.events import EVENTS, Event
 from infra.servers.nats import NatsServer
@@ -116,3 +118,16 @@ class Events:
                 return found
             found.append(message)
             sequence = (message.seq or sequence) + 1
+
+
+async def emptied(js: JetStreamContext, name: str, config: StreamConfig | None = None) -> None:
+    """Delete a stream, and create it anew, before the next one is deleted, if it is one of ours.
+
+    nats-server removes a deleted stream's folder after its answer. Without a stream it removes the folder around them,
+    too, and who creates one in that moment hears "error creating store for stream". While an older folder of the same
+    name still waits to be removed, a deleted stream keeps its messages, and the new one has them.
+    """
+    async with asyncio.timeout(30):
+        await js.delete_stream(name)
+        while name in EVERY_STREAM and (await js.add_stream(config or stream_config(name))).state.last_seq:
+            await js.delete_stream(name)

@@ -1,6 +1,5 @@
 """Fixtures for every test: real servers, one of each kind for a test process, and sessions that services accept."""
 
-import asyncio
 import os
 import re
 import ssl
@@ -12,17 +11,15 @@ import nats
 import pytest
 import pytest_asyncio
 from httpx._transports import default
-from nats.js import JetStreamContext
 
 from common.bus.provision import provision
-from common.bus.streams import EVERY_STREAM, stream_config
 from common.ids import new_id
 from common.mongo.client import Database, database
 from infra.servers.mongo import MongoServer
 from infra.servers.mongo_trio import MongoTrio
 from infra.servers.nats import NatsServer
 from infra.servers.redis import RedisServer
-from tests.support.bus import Events, ProvisionedNats
+from tests.support.bus import Events, ProvisionedNats, emptied
 from tests.support.memory import memory_folder
 from tests.support.servers import server_url
 from tests.support.sessions import Tokens
@@ -145,23 +142,10 @@ async def bus_url(_nats: str) -> AsyncIterator[str]:
     client = await nats.connect(_nats)
     js = client.jetstream(timeout=10)
     for info in await js.streams_info():
-        await _emptied(js, info.config.name or "")
+        await emptied(js, info.config.name or "")
     await client.close()
     await provision(_nats)
     yield _nats
-
-
-async def _emptied(js: JetStreamContext, name: str) -> None:
-    """Delete a stream, and create it anew, before the next one is deleted, if it is one of ours.
-
-    nats-server removes a deleted stream's folder after its answer. Without a stream it removes the folder around them,
-    too, and who creates one in that moment hears "error creating store for stream". While an older folder of the same
-    name still waits to be removed, a deleted stream keeps its messages, and the new one has them.
-    """
-    async with asyncio.timeout(30):
-        await js.delete_stream(name)
-        while name in EVERY_STREAM and (await js.add_stream(stream_config(name))).state.last_seq:
-            await js.delete_stream(name)
 
 
 @pytest_asyncio.fixture

@@ -7,9 +7,10 @@ from playwright.async_api import Locator, Page, expect
 
 from infra.local.stack.stack import Stack
 from tests.support.browsing import PASSWORD, PHONE, Open, accessible, headline, paid, signed_in
+from tests.support.late_money import bank_waiting
 from tests.support.people import People
 from tests.support.sessions import person
-from tests.support.shopping import Json, becomes, ok, pay, place, sell, try_to_pay
+from tests.support.shopping import Json, becomes, money, ok, pay, place, sell, try_to_pay
 from tests.support.stacks import away
 
 FOCUS_IS_VISIBLE = """() => {
@@ -47,21 +48,25 @@ async def test_the_buying_journey_on_a_phone(opened: Open, people: People) -> No
     await expect(headline(page, "It is yours")).to_be_visible()
 
 
-async def test_the_buying_journey_without_scripts(opened: Open, people: People) -> None:
+async def test_the_buying_journey_without_scripts(opened: Open, people: People, stack: Stack) -> None:
     await sell(await people.new("Sella"), 5, title="Night train to the coast")
     page = await opened(java_script_enabled=False)
     await page.get_by_label("Search the market").fill("night coast")
     await page.get_by_role("button", name="Search").click()
     await page.get_by_role("link", name="Night train to the coast").click()
-    await signed_in(page, await people.new("Bo"))
+    buyer = await people.new("Bo")
+    await signed_in(page, buyer)
     await page.reload()
 
     await page.get_by_role("button", name="Hold it and pay").click()
     await expect(page.get_by_text("Pay by")).to_be_visible()
+    [placed] = ok(await buyer.http.get("/api/orders"))["items"]
     await paid(page, "Declined")
     await expect(headline(page, "The card was declined")).to_be_visible()
-    await paid(page, "Slow")
-    await expect(headline(page, "Your payment is being processed")).to_be_visible()
+    await paid(page, "Late")
+    [payment, _] = await money(buyer, placed["id"], "processing", "failed")
+    async with bank_waiting(stack, payment):
+        await expect(headline(page, "Your payment is being processed")).to_be_visible()
     await expect(headline(page, "It is yours")).to_be_visible()  # The page refreshes by itself.
 
     await page.locator("nav .menu summary").click()

@@ -44,7 +44,8 @@ async def test_the_story_of_an_order_that_was_paid_late_and_released(
 ) -> None:
     operator = await hasty_people.new("Ola", "operator")
     order_id, mail = await paid_late_and_released(hasty_stack, hasty_people)
-    await recorded(operator, order_id, "payments.released")
+    for subject in ("expiration.elapsed", "orders.cancelled", "orders.payment_rejected", "payments.released"):
+        await recorded(operator, order_id, subject)
     page = await hasty_opened("/signin")
     await signed_in(page, operator)
     await page.goto("/")

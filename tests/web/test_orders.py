@@ -113,7 +113,7 @@ async def test_the_countdown_ends_on_the_page(hasty_opened: Open, hasty_people: 
         shown = await page.evaluate("window.shown")  # A reload would have removed it.
         seconds = [text for text in shown if text != "The time is up."]  # The end itself may come before its tick.
         assert seconds == sorted(seconds, reverse=True)
-        assert seconds[-1] == "0:01"
+        assert seconds[-1] <= "0:03"  # A browser that has much to do leaves some out.
         await expect(headline(page, "The hold is over")).to_be_visible()
         await expect(page.locator("#announce")).to_contain_text("The hold is over")
         await expect(page.get_by_role("button", name="Pay")).to_have_count(0)
@@ -122,15 +122,18 @@ async def test_the_countdown_ends_on_the_page(hasty_opened: Open, hasty_people: 
 
 
 @pytest.mark.prove
-async def test_late_money_for_what_is_still_free(hasty_opened: Open, hasty_people: People) -> None:
+async def test_late_money_for_what_is_still_free(hasty_stack: Stack, hasty_opened: Open, hasty_people: People) -> None:
     seller, buyer = await hasty_people.new("Sella"), await hasty_people.new("Bo")
     pages = await desktop_and_phone(hasty_opened, buyer)
     placed = await place(buyer, await sell(seller, 1))
-    await visited(pages, f"/orders/{placed['id']}")
+    await visited(pages[:1], f"/orders/{placed['id']}")
 
     await paid(pages[0], "Late")
     await show(pages[:1], "Your payment is being processed")
-    await show(pages, "A payment is still on its way.")
+    [payment] = await money(buyer, placed["id"], "processing")
+    async with bank_waiting(hasty_stack, payment):
+        await visited(pages[1:], f"/orders/{placed['id']}")
+        await show(pages, "A payment is still on its way.")
     await show(pages, FREE)
 
     for page in pages:
@@ -158,11 +161,12 @@ async def test_late_money_for_what_is_gone(
     item = await sell(seller, 1)
     pages = await desktop_and_phone(hasty_opened, buyer)
     placed = await place(buyer, item)
-    await visited(pages, f"/orders/{placed['id']}")
+    await visited(pages[1:], f"/orders/{placed['id']}")
 
     await paid(pages[1], method)
     [payment] = await money(buyer, placed["id"], "processing")
     async with bank_waiting(hasty_stack, payment):
+        await visited(pages[:1], f"/orders/{placed['id']}")
         await show(pages, "A payment is still on its way.")
         await pay(faster, (await place(faster, item))["id"])
     await show(pages, words)

@@ -265,8 +265,12 @@ async def lives_through_it(here: Page, there: Page, name: str, mail: httpx.Async
     await album.add(here, "sessions")
     await here.get_by_role("button", name=re.compile(r"^End\s*:")).click()
     await expect(here.get_by_text("The session has ended.")).to_be_visible()
-    await there.goto("/my/orders")
-    await expect(there.get_by_role("main").get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+
+    async def sent_to_sign_in() -> bool:
+        await there.goto("/my/orders")
+        return bool(await there.get_by_role("main").get_by_role("button", name="Sign in", exact=True).count())
+
+    await eventually(sent_to_sign_in, why="an ended session is refused everywhere in a moment")
     await here.goto("/account")
     await album.add(here, "account")
     await takes_data_along_and_goes(here, name, email, password, album)

@@ -135,6 +135,7 @@ async def test_an_answer_is_repeated_for_thirty_seconds_and_only_for_its_key(
     await is_over(auth, third)
 
 
+@pytest.mark.usefixtures("clock")
 async def test_a_replica_that_signs_with_another_key_repeats_the_same_answer(
     environment: pytest.MonkeyPatch, keys: Tokens
 ) -> None:

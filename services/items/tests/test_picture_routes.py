@@ -215,7 +215,10 @@ async def test_nothing_but_a_picture_may_be_so_large(shop: Shop) -> None:
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large"), path
 
 
-async def test_a_seller_whose_uploads_trickle_in_leaves_room_for_the_others(shop: Shop) -> None:
+async def test_a_seller_whose_uploads_trickle_in_leaves_room_for_the_others(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.http.middleware.BODY_PATIENCE", 120.0)
     other = person("Grace")
     item, others = await shop.offer(), await shop.offer(other)
     both_wait, arrived = asyncio.Barrier(3), asyncio.Event()

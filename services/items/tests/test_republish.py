@@ -4,7 +4,7 @@ from common.bus.connection import Bus
 from common.events import ItemChanged, ItemListed, ItemState, ItemWithdrawn
 from common.republish import republish
 from items.republish import stated
-from tests.support.bus import Events
+from tests.support.bus import Events, emptied
 
 from .conftest import Shop
 
@@ -27,8 +27,7 @@ async def test_each_item_is_stated_again_as_it_is(shop: Shop, bus_url: str) -> N
     config = (await shop.events.js.stream_info("ITEMS")).config
     async with Bus.connected(bus_url, "items") as bus:
         assert await republish(bus, items) == (3, 0)  # nothing is lost yet
-        await shop.events.js.delete_stream("ITEMS")
-        await shop.events.js.add_stream(config)
+        await emptied(shop.events.js, "ITEMS", config)
 
         assert await republish(bus, items) == (3, 3)
         assert await republish(bus, items) == (3, 0)
@@ -51,8 +50,7 @@ async def test_what_changed_after_the_loss_is_stated_again_because_a_version_bef
     await shop.events.published(ItemChanged)
     first = await published(shop.events)
     config = (await shop.events.js.stream_info("ITEMS")).config
-    await shop.events.js.delete_stream("ITEMS")
-    await shop.events.js.add_stream(config)
+    await emptied(shop.events.js, "ITEMS", config)
     for event in first:
         if event.item_version == 1:  # audit kept it
             await shop.events.deliver(event)

@@ -356,8 +356,11 @@ async def test_a_ranking_reads_few_items_however_many_have_the_word(
         assert await read(word) <= most[word], word
 
 
-async def test_counting_a_list_opens_no_item_and_a_page_about_as_many_as_it_shows(db: Database) -> None:
+async def test_counting_a_list_opens_no_item_and_a_page_about_as_many_as_it_shows(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What facets need is in the index of the list: see docs/decisions/search.md."""
+    monkeypatch.setattr("items.catalogue_store.KNOWN_AGE", 3_600.0)
     rows = [
         {
             "_id": f"{n:04}",

@@ -389,9 +389,13 @@ async def test_money_that_comes_after_a_failure_is_published(
 async def test_a_repeated_request_waits_for_the_answer_to_the_first(workshop: "Workshop", gateway: Halting) -> None:
     due = await workshop.due()
     gateway.before = True
-    first = asyncio.create_task(workshop.cashier(gateway).pay(due.id, "pm_card_declined", due.buyer_id, "k"))
+    first = asyncio.create_task(
+        workshop.cashier(gateway, answer_timeout=600).pay(due.id, "pm_card_declined", due.buyer_id, "k")
+    )
     await gateway.reached.wait()
-    repeated = asyncio.create_task(workshop.cashier(gateway).pay(due.id, "pm_card_declined", due.buyer_id, "k"))
+    repeated = asyncio.create_task(
+        workshop.cashier(gateway, answer_timeout=600).pay(due.id, "pm_card_declined", due.buyer_id, "k")
+    )
     too_early, _ = await asyncio.wait({repeated}, timeout=0.3)
 
     gateway.go_on.set()

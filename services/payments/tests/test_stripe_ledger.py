@@ -180,7 +180,7 @@ async def test_what_is_read_again_is_not_heard_again(
             await eventually(often)
 
     assert heard == [news.reference]
-    calls = [call for call in await events.published(ProviderCalled) if call.payment_id == known.id]
+    calls = [call for call in await events.published(ProviderCalled, 5) if call.payment_id == known.id]
     assert [call.operation for call in calls] == ["charge", "capture"]
 
 
