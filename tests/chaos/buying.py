@@ -24,7 +24,6 @@ class Buyer:
         self.person = person
         self._market = market
         self._visitor = Visitor(person, market)
-        self._first_prices: dict[str, int] = {}
 
     async def act(self) -> None:
         """Look around, perhaps go to an event, place one order, and end it in one of the possible ways."""
@@ -91,12 +90,12 @@ class Buyer:
         return answer
 
     async def _expected(self, item: str) -> Json:
-        """The price on the page, which some buyers have had open since they first saw the item; or nothing."""
+        """The price on the page, which some buyers have had open since the first of all saw the item; or nothing."""
         person = self.person
         shown = await person.ask("show item", "GET", f"/api/items/{item}", {"item_id": item})
         if shown.status != 200 or person.chance.random() < 0.3:
             return {}
-        first = self._first_prices.setdefault(item, shown.body["price"])
+        first = self._market.first_prices.setdefault(item, shown.body["price"])
         return {"expected_unit_price": first if person.chance.random() < 0.4 else shown.body["price"]}
 
     async def _charge(self, order: Json, card: str, key: str = "") -> Operation:

@@ -65,7 +65,7 @@ class Faults:
     """The subjects of messages that were sent to become dead letters."""
 
     def __post_init__(self) -> None:
-        self._js = self.bus.jetstream(timeout=3)
+        self._js = self.bus.jetstream(timeout=10)
         self._repeats = Repeats(self._js, self.chance)
         self._kinds: dict[str, Callable[[Fault], Awaitable[object]]] = {
             "kill": lambda fault: self.world.kill(fault.target),

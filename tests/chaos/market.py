@@ -34,6 +34,8 @@ class Market:
     """Who may be given a ticket."""
     doors: dict[str, Door] = field(default_factory=dict)
     """Of each event."""
+    first_prices: dict[str, int] = field(default_factory=dict)
+    """What each item cost when somebody saw it first."""
 
     def choose(self, chance: random.Random) -> str | None:
         """Return the item that a buyer wants, or None if nothing is on sale."""

@@ -20,7 +20,7 @@ MOST_PLANNED = 10
 GIVEN_AWAY, TAKEN_BACK = 0.6, 0.2
 """Share of tickets that are given away, and of those that are taken back before they are accepted."""
 
-FORGED, KEPT, TYPED, LOST = 0.3, 0.6, 0.3, 0.1
+FORGED, KEPT, TYPED, LOST = 0.5, 0.6, 0.3, 0.1
 """Share of visits with a forged code, and with one of an earlier visit; of tickets of which somebody reads out the
 number, and that are shown at the door of another event.
 """

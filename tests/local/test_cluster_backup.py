@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -188,8 +189,10 @@ async def test_a_backup_that_is_ended_lets_people_write_again_at_once(storage: O
         )
         assert backup.stdout
         assert await backup.stdout.readline() == b"writes are paused\n"
+        backup.send_signal(signal.SIGSTOP)  # Its next question fails after five seconds.
         assert (await client.admin.command("currentOp")).get("fsyncLock")
         backup.terminate()
+        backup.send_signal(signal.SIGCONT)
         _, said = await backup.communicate()
         assert (backup.returncode, said) == (1, b"stopped; no backup was kept, and writes have resumed\n")
         assert not (await client.admin.command("currentOp")).get("fsyncLock")

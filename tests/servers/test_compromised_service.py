@@ -178,7 +178,7 @@ async def _ignore(_: Exception) -> None:
 @contextlib.asynccontextmanager
 async def intruder(bus: Bus, name: str) -> AsyncIterator[Client]:
     """A connection with the password of a service."""
-    client = await nats.connect(bus.server.url_for(name), error_cb=_ignore, allow_reconnect=False)
+    client = await nats.connect(bus.server.url_for(name), error_cb=_ignore, allow_reconnect=False, connect_timeout=30)
     try:
         yield client
     finally:

@@ -51,7 +51,7 @@ async def mongo_client(url: str) -> AsyncIterator[AsyncMongoClient[dict[str, Any
 async def bus(url: str) -> AsyncIterator[tuple[Client, asyncio.Queue[Exception]]]:
     """A connection, and the complaints that the server sends to it."""
     complaints: asyncio.Queue[Exception] = asyncio.Queue()
-    client = await nats.connect(url, error_cb=complaints.put, allow_reconnect=False)
+    client = await nats.connect(url, error_cb=complaints.put, allow_reconnect=False, connect_timeout=30)
     try:
         yield client, complaints
     finally:
