@@ -5,6 +5,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import nats
@@ -87,10 +88,11 @@ async def _mongo(_shared_data: Path) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(scope="session")
 async def _trio(_shared_data: Path) -> AsyncIterator[MongoTrio]:
-    trio = MongoTrio(_shared_data / "trio", election_seconds=4)  # A primary on a busy machine may be silent for two.
-    await trio.start()
-    yield trio
-    await trio.stop()
+    with TemporaryDirectory(dir=_shared_data, prefix="trio-") as folder:  # A process may need it again, later.
+        trio = MongoTrio(Path(folder), election_seconds=4)  # A primary on a busy machine may be silent for two.
+        await trio.start()
+        yield trio
+        await trio.stop()
 
 
 @pytest_asyncio.fixture
