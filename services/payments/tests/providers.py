@@ -124,7 +124,7 @@ async def small_stripe_provider(place: Place) -> AsyncIterator[Provider]:
     async def refund_by_hand(reference: str, amount: int) -> None:
         stripe.refund_by_hand(reference, amount)
 
-    url, timeout = f"http://127.0.0.1:{port}", timedelta(seconds=30)
+    url, timeout = f"http://127.0.0.1:{port}", timedelta(seconds=10)
     opened = StripeGateway.open(SECRET_KEY, SECRET, url, place.db, timeout=timeout)
     async with place.serve(stripe.app, port), opened as gateway:
         stripe_there = _stripe(gateway, balance, finish, refund_by_hand)
