@@ -19,6 +19,9 @@ LOOKS = 8
 PAUSE = 0.25
 """How often tickets is asked about an event that it does not know yet, and seconds between."""
 
+EDITED = 3
+"""Of how many items a seller edits one, the newest: people buy them."""
+
 HOT = 0.5
 """Probability that a buyer wants the newest item, like everybody else."""
 
@@ -82,7 +85,7 @@ class Seller:
 
     async def _edit(self) -> None:
         chance = self.person.chance
-        item = chance.choice(self._own)
+        item = chance.choice(self._own[-EDITED:])
         body: Json = chance.choice(
             (
                 {"price": chance.randrange(100, 9_999)},

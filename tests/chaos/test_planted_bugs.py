@@ -113,7 +113,7 @@ CASES: list[tuple[str, list[Fault], set[str]]] = [
     ("signature unchecked", [], {"forged"}),
 ]
 
-UNDONE = [Fault(0.0, "unreplicated writes", seconds=14.0)]
+UNDONE = [Fault(0.0, "unreplicated writes", seconds=18.0)]
 """A primary is deposed whose writes of the last seconds nobody else has. They last longer than any call waits."""
 
 REPLICATED_CASES: list[tuple[str, list[Fault], set[str]]] = [
