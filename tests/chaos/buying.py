@@ -96,7 +96,7 @@ class Buyer:
         if shown.status != 200 or person.chance.random() < 0.3:
             return {}
         first = self._market.first_prices.setdefault(item, shown.body["price"])
-        return {"expected_unit_price": first if person.chance.random() < 0.4 else shown.body["price"]}
+        return {"expected_unit_price": first if person.chance.random() < 0.6 else shown.body["price"]}
 
     async def _charge(self, order: Json, card: str, key: str = "") -> Operation:
         body = {"order_id": order["id"], "payment_method": card}
