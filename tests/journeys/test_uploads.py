@@ -235,6 +235,7 @@ async def test_uploads_that_trickle_stop_nobody_else_and_are_ended(
     took = time.monotonic() - began
     assert answer.headers["location"] == f"/items/{item}/edit?note=pictures#pictures"
     assert not any(one.done() for one in uploads), "nobody waited for the others"
+    assert took < BODY_PATIENCE
     print(f"two pictures beside 32 trickling uploads: {took:.2f} s")  # noqa: T201 - a figure for docs/security.md
 
     patience_ends.set()

@@ -76,7 +76,7 @@ async def test_a_seeded_souk_has_orders_in_every_state_and_nothing_is_made_twice
         orders, left = await orders_by_status(api, sessions), await stock(api)
         assert all(set(statuses) == STATUSES for statuses in orders)
         assert 0 in left
-        report = await reconcile(seeded.nats_url("audit"), seeded.mongo_url("audit"), grace=30)
+        report = await reconcile(seeded.nats_url("audit"), seeded.mongo_url("audit"), grace=5)
         assert report.violations == []
 
         await seed(seeded)

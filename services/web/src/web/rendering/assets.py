@@ -39,7 +39,7 @@ class Asset:
     plain: bytes
     encodings: tuple[str, ...]
     """Each `Content-Encoding` that makes it smaller, the best one first."""
-    _encoded: dict[str, bytes] = field(default_factory=dict)
+    _encoded: dict[str, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, path: Path, content: bytes) -> "Asset":
