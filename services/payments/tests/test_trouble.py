@@ -336,19 +336,22 @@ async def test_the_sandbox_has_a_card_of_which_a_part_goes_back_and_the_seller_r
 ) -> None:
     order = await world.placed_order()
     total = order.quantity * order.unit_price
-    payment = (await world.pay(order.order_id, "pm_card_partly_refunded")).json()
+    answer = await world.pay(order.order_id, "pm_card_partly_refunded", key="k")
+    payment = answer.json()
     await world.accepted(order, payment["id"])
 
     [part] = await events.published(PaymentPartlyRefunded)
     shown = await world.becomes(payment["id"], "captured")
     assert (part.amount, part.refunded_amount, shown["refunded_amount"]) == (total, total // 3, total // 3)
     assert await world.money() == total - total // 3
+    assert (await world.pay(order.order_id, "pm_card_partly_refunded", key="k")).content == answer.content
 
     await world.refund_requested(order, payment["id"])
     await world.becomes(payment["id"], "refunded")
     [refunded] = await events.published(PaymentRefunded)
     assert refunded.refunded_before == total // 3
     assert await world.money() == 0
+    assert (await world.pay(order.order_id, "pm_card_partly_refunded", key="k")).content == answer.content
 
 
 async def test_the_sandbox_lists_what_came_back(sandbox: SandboxGateway, clock: Clock) -> None:

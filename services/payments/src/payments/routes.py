@@ -67,7 +67,7 @@ class PaymentView(BaseModel):
 
     @classmethod
     def answering(cls, payment: Payment) -> Self:
-        """The answer to the request for this payment, also when it is repeated.
+        """The answer to the request for this payment, also when it is repeated: what went back since is not in it.
 
         Raises `CardDeclined`, or `OrderNotPayable` when the order was settled or its hold over and nothing was taken.
         """
@@ -77,7 +77,7 @@ class PaymentView(BaseModel):
             raise CardDeclined(f"the payment was declined: {payment.failure_reason}")
         if payment.answer is PublicStatus.RELEASED:
             raise OrderNotPayable(f"nothing was taken: {payment.refund_reason}")
-        return cls.of(payment).model_copy(update={"status": payment.answer})
+        return cls.of(payment).model_copy(update={"status": payment.answer, "refunded_amount": 0})
 
 
 class PaymentRecord(PaymentView):
