@@ -15,6 +15,8 @@ SHIPPED = $(shell sed -n 's/==.*//p' $(SERVICES:%=requirements/%.txt) | sort -u)
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-package souk-common $(ARGS)
 
+unexport PYTHONDONTWRITEBYTECODE  # As images set it: every start would compile all it imports, and pytest every test.
+
 .DEFAULT_GOAL := help
 .PHONY: help dev operator reset-passkeys rotate-keys seed backup restore drill reconcile rebuild archive republish unname secrets bench \
 	bench-quick bench-compare bench-hung chaos prove-upgrade fuzz check scan sbom test prove test-k8s test-cluster test-images test-compose test-common \

@@ -445,6 +445,7 @@ async def is_connected(bus: Bus, connected: bool) -> bool:
     return bus.connected_now is connected
 
 
+@pytest.mark.prove
 async def test_a_server_killed_while_events_stream_through_it_loses_none(
     nats_server: Callable[[], NatsServer],
 ) -> None:

@@ -50,6 +50,7 @@ class Handler:
         return Shelf.from_document(document)
 
 
+@pytest.mark.prove
 async def test_a_handler_that_finds_its_own_unreplicated_write_is_not_done(
     mongo_trio: MongoTrio, outbox: Outbox, events: Events
 ) -> None:
@@ -68,6 +69,7 @@ async def test_a_handler_that_finds_its_own_unreplicated_write_is_not_done(
     assert [event.available for event in await events.published(StockChanged, 1)] == [1]
 
 
+@pytest.mark.prove
 async def test_what_the_majority_does_not_have_is_not_published(
     mongo_trio: MongoTrio, outbox: Outbox, relay: Relay, events: Events, replicated_db: Database
 ) -> None:

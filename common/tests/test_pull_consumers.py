@@ -49,6 +49,7 @@ async def items(url: str, seen: list[int]) -> AsyncIterator[Bus]:
         yield bus
 
 
+@pytest.mark.prove
 async def test_a_hung_member_delays_only_what_it_asked_for_and_makes_no_dead_letter(
     bus_url: str, events: Events, tmp_path: Path
 ) -> None:
@@ -115,6 +116,7 @@ async def connected(bus: Bus, wanted: bool) -> bool:
     return bus.connected_now is wanted
 
 
+@pytest.mark.prove
 @pytest.mark.filterwarnings("ignore:Exception ignored in.*StreamWriter:pytest.PytestUnraisableExceptionWarning")
 async def test_a_server_that_hangs_is_left_within_seconds(nats_server: Callable[[], NatsServer]) -> None:
     server, seen = nats_server(), list[int]()

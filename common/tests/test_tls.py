@@ -210,6 +210,7 @@ async def test_who_hangs_up_in_the_middle_leaves_no_trace(service: Service, secr
     assert "Traceback" not in service.output.read_text()
 
 
+@pytest.mark.prove
 async def test_it_stops_in_time_with_a_caller_who_does_not_take_part(service: Service, secret: Secret) -> None:
     """TLS ends with a word of both sides. One who is gone never says it."""
     _, silent = await asyncio.open_connection(HERE, service.port, ssl=secret.trust)

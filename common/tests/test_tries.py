@@ -179,6 +179,7 @@ async def test_deliveries_to_a_member_that_never_begins_use_no_try(bus_url: str,
     assert await events.dead_letters(0) == []
 
 
+@pytest.mark.prove
 async def test_a_message_that_keeps_killing_its_process_is_a_dead_letter_and_its_neighbours_are_not(
     bus_url: str, events: Events, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
@@ -36,6 +37,7 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
 
 
+@pytest.mark.prove
 def test_an_sbom_has_every_locked_package_and_keeps_to_the_schema(tmp_path: Path) -> None:
     locked, file = ROOT / "requirements/web.txt", tmp_path / "sbom.json"
     run("cyclonedx-py", "requirements", "--output-reproducible", "-o", file, locked)
@@ -61,6 +63,7 @@ def test_every_image_has_its_sbom() -> None:
         assert re.search(r"cyclonedx-py environment .*/app/\.venv/bin/python .*/build/sbom\.py", made, re.DOTALL), name
 
 
+@pytest.mark.prove
 def test_the_sbom_of_an_image_has_all_that_is_in_it(tmp_path: Path) -> None:
     packages, dpkg = tmp_path / "packages.json", tmp_path / "status"
     run("cyclonedx-py", "requirements", "--output-reproducible", "-o", packages, ROOT / "requirements/uv.txt")

@@ -9,6 +9,8 @@ from common.mongo.client import AWAY, Database
 from infra.servers.mongo_trio import MongoTrio
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.prove
+
 
 async def test_a_write_that_waits_for_the_majority_while_the_primary_steps_down(
     mongo_trio: MongoTrio, replicated_db: Database

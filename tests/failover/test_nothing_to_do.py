@@ -48,6 +48,8 @@ from tests.support.fixtures import REPLICATED_TIMEOUT
 from tickets.domain import Sale
 from tickets.store import BookingStore, EventStore
 
+pytestmark = pytest.mark.prove
+
 Act = Callable[[], Awaitable[object]]
 WRITE_TIMEOUT_MS = int(REPLICATED_TIMEOUT * 500)
 """How long the primary waits for the majority."""
@@ -280,7 +282,6 @@ async def all_at_once(cases: dict[str, Act]) -> dict[str, str]:
     return dict(zip(cases, await asyncio.gather(*map(outcome, cases.values())), strict=True))
 
 
-@pytest.mark.prove
 async def test_what_the_majority_has_not_confirmed_is_not_done_however_often_it_is_repeated(
     cases: dict[str, Act], mongo_trio: MongoTrio
 ) -> None:

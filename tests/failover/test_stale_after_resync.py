@@ -15,6 +15,8 @@ from infra.servers.mongo_trio import MongoMember, MongoTrio
 from tests.failover.test_nothing_to_do import relaying
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.prove
+
 
 async def copied_anew(trio: MongoTrio) -> MongoMember:
     """A member that lost its disk, got all data from the others, and is the primary now."""

@@ -15,6 +15,8 @@ from common.mongo.client import AWAY, Database, write_all
 from infra.servers.mongo_trio import MongoTrio
 from tests.support.serving import running
 
+pytestmark = pytest.mark.prove
+
 KEY_NOT_FOUND = 211
 COMMANDS = ["find", "getMore", "insert", "update", "aggregate", "commitTransaction"]
 

@@ -231,6 +231,7 @@ BUGS = {
 }
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize("name", BUGS)
 def test_a_planted_bug_is_caught(souk: Souk, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     bug = BUGS[name]

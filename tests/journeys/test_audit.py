@@ -70,6 +70,7 @@ async def letter_about(operator: httpx.AsyncClient, order_id: str) -> Json:
     return await eventually(listed, why=f"no dead letter about {order_id}")
 
 
+@pytest.mark.prove
 async def test_a_dead_letter_is_replayed_after_its_cause_is_mended_and_the_order_is_finished(
     faulty_people: People, faulty_stack: Stack, operator: httpx.AsyncClient, chromium: Browser
 ) -> None:
@@ -112,6 +113,7 @@ async def test_a_dead_letter_is_replayed_after_its_cause_is_mended_and_the_order
     await story(operator, placed["id"], is_told)
 
 
+@pytest.mark.prove
 async def test_money_that_came_too_late_and_went_back_is_one_story(
     faulty_people: People, faulty_stack: Stack, operator: httpx.AsyncClient
 ) -> None:

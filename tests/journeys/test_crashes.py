@@ -109,7 +109,8 @@ async def test_killed_between_the_write_and_the_publish(
     assert not fault.exists(), f"{service} never reached its fault point"
 
 
-@pytest.mark.parametrize("victims", some_in_test(VICTIMS, {"mongod nats"}))
+@pytest.mark.prove
+@pytest.mark.parametrize("victims", VICTIMS)
 async def test_killed_while_people_are_buying(
     victims: str, crash_stack: CrashStack, buyers_and_sellers: People
 ) -> None:

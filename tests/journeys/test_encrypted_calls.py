@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from infra.local.stack.program import Program
@@ -68,6 +69,7 @@ async def visitor(stack: Stack, authority: Authority, certificates: Path) -> Asy
         yield await exits.enter_async_context(client)
 
 
+@pytest.mark.prove
 async def test_web_shows_what_a_service_says_only_while_that_is_the_service(
     people: People, visitor: httpx.AsyncClient, authority: Authority, certificates: Path
 ) -> None:

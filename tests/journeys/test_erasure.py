@@ -88,6 +88,7 @@ async def moved_in(market: Market) -> Person:
     return Person(user, http)
 
 
+@pytest.mark.prove
 async def test_who_deletes_their_account_is_forgotten_everywhere_and_their_orders_stay(market: Market) -> None:
     thora, sid, bea = await moved_in(market), await market.people.signed_up("Sid"), await market.people.signed_up("Bea")
     ola = await market.people.new("Ola", "operator")

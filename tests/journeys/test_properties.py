@@ -267,6 +267,7 @@ async def act(bus: ManualBus, what: str, draw: st.DataObject) -> int:
     return 0
 
 
+@pytest.mark.prove
 @given(st.integers(1, 3), st.data())
 async def test_where_orders_compete_nothing_is_sold_twice_and_no_money_is_lost(
     parts: Parts, quantity: int, draw: st.DataObject

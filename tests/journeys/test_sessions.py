@@ -121,6 +121,7 @@ async def test_a_role_that_was_taken_away_is_refused_and_a_new_one_comes_with_a_
     assert await operators_only(403, "operator_only")
 
 
+@pytest.mark.prove
 async def test_a_right_that_an_operator_takes_away_is_refused_by_every_replica(
     replicated: Stack, people: People
 ) -> None:

@@ -189,6 +189,7 @@ async def test_a_person_sends_two_forms_with_files_at_once(stack: Stack, people:
     assert await fourth.status() == 422, "there is room again; the fields are missing"
 
 
+@pytest.mark.prove
 async def test_uploads_that_trickle_stop_nobody_else_and_are_ended(
     stack: Stack, people: People, connect: Connect
 ) -> None:

@@ -39,6 +39,7 @@ async def readiness(stack: Stack, service: str) -> tuple[int, Json]:
         return answer.status_code, answer.json().get("servers", {}).get("bus")
 
 
+@pytest.mark.prove
 async def test_without_the_bus_souk_still_sells_and_promises_only_what_it_keeps(
     own_stack: Stack, at_stack: People
 ) -> None:

@@ -57,6 +57,7 @@ def test_the_chart_says_what_kustomize_says(routes: str, chart: Path, rendered: 
     assert templated(chart, {"routes": routes}) == by_key(rendered[VARIANTS[routes]])
 
 
+@pytest.mark.prove
 def test_so_does_one_with_more_components(tmp_path: Path) -> None:
     Chart(*ADDED).write(tmp_path / "souk")
     assert templated(tmp_path / "souk", {}) == by_key(render(copied(tmp_path), "prod", *ADDED))
@@ -116,6 +117,7 @@ def test_all_images_of_souk_come_from_the_named_registry(chart: Path) -> None:
     assert {image.rpartition(":")[2] for image in images} == {"1.2.3"}
 
 
+@pytest.mark.prove
 def test_it_goes_into_any_namespace(tmp_path: Path) -> None:
     Chart(*ADDED).write(tmp_path / "souk")
     objects = templated(tmp_path / "souk", {}, namespace="market")

@@ -77,6 +77,7 @@ async def test_services_reach_the_bus_by_their_rendered_addresses(bus: Encrypted
         assert await orders.publish([event]) == [event]
 
 
+@pytest.mark.prove
 async def test_the_bus_refuses_who_speaks_in_the_clear(bus: EncryptedBus) -> None:
     url = bus.url_for("orders").replace("tls://", "nats://").replace(f"?tlsCAFile={bus.trusted}/ca.crt", "")
     with pytest.raises(REFUSED):
@@ -226,6 +227,7 @@ async def mongo(rendered: dict[str, Objects], secrets: Objects, tmp_path: Path) 
     await server.kill()
 
 
+@pytest.mark.prove
 async def test_a_service_and_its_database_speak_tls_only(
     mongo: EncryptedMongo, rendered: dict[str, Objects], secrets: Objects, tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ def test_each_object_is_as_its_tool_takes_it(name: str) -> None:
     assert list(schema(objects(name))) == []
 
 
+@pytest.mark.prove
 def test_argo_cd_has_values_of_the_chart(chart: Path, release: str) -> None:
     source = objects("argo-cd.yaml").one("Application", "souk")["spec"]["source"]
     assert source["targetRevision"] == release
@@ -90,6 +91,7 @@ def texts(value: Any) -> Iterator[str]:
         yield from texts(one)
 
 
+@pytest.mark.prove
 def test_terraform_refers_to_what_is_there_and_declares_nothing_else(terraform: Object) -> None:
     expressions = " ".join(text for text in texts(terraform) if "${" in text)
     expressions += " ".join(

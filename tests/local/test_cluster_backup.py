@@ -55,6 +55,7 @@ async def as_on_a_cluster(mongo: MongoServer) -> dict[str, str]:
     return {name: f"{login}/{name}?replicaSet=rs0&authSource=admin" for name in DATABASES}
 
 
+@pytest.mark.prove
 @pytest.mark.servers
 async def test_no_stream_has_an_event_whose_write_the_databases_lack(storage: ObjectStorage, tmp_path: Path) -> None:
     mongo = MongoServer(tmp_path / "mongo", users=dict.fromkeys(DATABASES, "secret-1"))

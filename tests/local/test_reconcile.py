@@ -98,6 +98,7 @@ async def test_records_stay_consistent_whatever_people_do_and_damage_is_found_an
     assert await violations_of(hasty_stack, *ids) == set()
 
 
+@pytest.mark.prove
 async def test_an_operator_refunds_the_rest_after_a_part_went_back_at_the_provider_and_the_books_balance(
     hasty_stack: Stack, hasty_people: People
 ) -> None:

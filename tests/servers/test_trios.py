@@ -29,6 +29,7 @@ async def nats_trio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[N
     await trio.stop()
 
 
+@pytest.mark.prove
 async def test_a_cluster_of_the_bus_keeps_what_it_acknowledged_when_a_member_dies(nats_trio: NatsTrio) -> None:
     client = await nats.connect(nats_trio.url.split(","), max_reconnect_attempts=-1, reconnect_time_wait=0.1)
     js, patient = [client.jetstream(timeout=seconds) for seconds in (5, 30)]
@@ -110,6 +111,7 @@ async def is_kept(js: JetStreamContext, number: int) -> bool:
         return False
 
 
+@pytest.mark.prove
 async def test_a_replica_set_keeps_what_it_acknowledged_when_its_primary_dies(
     mongo_trio: MongoTrio, replicated_db: Database
 ) -> None:

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import pytest
 from playwright.async_api import Locator, Page, expect
 
 from infra.local.stack.stack import Stack
@@ -25,6 +26,7 @@ FOCUS_IS_VISIBLE = """() => {
 }"""
 
 
+@pytest.mark.prove
 async def test_the_buying_journey_on_a_phone(opened: Open, people: People) -> None:
     await sell(await people.new("Sella"), 5, title="Ferry to the outer islands")
     page = await opened(**PHONE)
@@ -131,6 +133,7 @@ async def test_the_buying_journey_by_keyboard_alone(opened: Open, people: People
     await expect(page.locator(".row", has_text="Balloon over the vineyards")).to_contain_text("Paid")
 
 
+@pytest.mark.prove
 async def test_every_state_is_accessible(opened: Open, people: People, size: dict[str, Any]) -> None:
     seller, buyer = await people.new("Sella"), await people.new("Bo")
     item = await sell(seller, 7)
@@ -163,6 +166,7 @@ async def test_every_state_is_accessible(opened: Open, people: People, size: dic
         await accessible(page)
 
 
+@pytest.mark.prove
 async def test_an_unavailable_service_is_a_clear_page(opened: Open, stack: Stack) -> None:
     pages = [await opened("/signin"), await opened("/signin", **PHONE)]  # Nothing of items is on its way there.
     async with away(stack, "items"):

@@ -1,11 +1,14 @@
 """The pages about the API: they read the documents, and load nothing from elsewhere."""
 
 import httpx
+import pytest
 from playwright.async_api import expect
 
 from infra.documents.openapi import operations
 from infra.local.stack.stack import Stack
 from tests.support.browsing import PHONE, Open, accessible, headline
+
+pytestmark = pytest.mark.prove
 
 
 async def test_the_documents_are_served_as_they_are_in_the_repository(stack: Stack) -> None:

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import pytest
 from playwright.async_api import expect
 
 from tests.support.browsing import Open, accessible, headline, signed_in
 from tests.support.calls import PICTURE
 from tests.support.people import People
 from tests.support.shopping import becomes, ok, pay, place, sell
+
+pytestmark = pytest.mark.prove
 
 
 async def test_what_is_saved_a_gallery_and_a_receipt_are_accessible(

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import segno
 from playwright.async_api import Browser, Page, Request, Route, expect
 
@@ -14,6 +15,8 @@ from tests.support.browsing import LIMIT, PHONE, accessible, headline
 from tests.support.people import People, Person
 from tests.support.shopping import Json, ok, pay, place
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.prove
 
 
 async def two_tickets(seller: Person, buyer: Person) -> list[Json]:

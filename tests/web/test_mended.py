@@ -4,6 +4,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
+import pytest
 from PIL import Image
 from playwright.async_api import Page, Response, expect
 
@@ -13,6 +14,8 @@ from tests.support.people import People, Person
 from tests.support.shopping import becomes, in_effect, ok, pay, place, sell
 from tests.support.stacks import away
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.prove
 
 LAST = 10_000
 """Milliseconds after which a page that says that something is away has loaded itself again, at the latest."""

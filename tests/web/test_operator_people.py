@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from playwright.async_api import Page, expect
 
 from infra.local.stack.stack import Stack
@@ -15,6 +16,8 @@ from tests.web.test_passkeys import (  # noqa: F401 - a fixture
     signed_up,
     with_authenticator,
 )
+
+pytestmark = pytest.mark.prove
 
 
 async def made_operator(page: Page, stack: Stack, name: str = "Ola") -> str:

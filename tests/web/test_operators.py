@@ -13,6 +13,8 @@ from tests.support.people import People, Person
 from tests.support.shopping import becomes, money, ok, order, pay, place, sell
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.prove
+
 
 async def recorded(operator: Person, order_id: str, subject: str) -> None:
     """Wait until audit has this event of the order."""
@@ -38,7 +40,6 @@ async def paid_late_and_released(stack: Stack, people: People) -> tuple[str, str
     return late["id"], slow.user.email
 
 
-@pytest.mark.prove
 async def test_the_story_of_an_order_that_was_paid_late_and_released(
     hasty_stack: Stack, hasty_opened: Open, hasty_people: People
 ) -> None:

@@ -141,17 +141,12 @@ async def test_late_money_for_what_is_still_free(hasty_stack: Stack, hasty_opene
         await accessible(page)
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize(
     ("method", "headed", "words"),
     [
         pytest.param("Late", "Too late, and nothing was charged", GONE, id="card"),
-        pytest.param(
-            "arrives after the hold is over",
-            "Too late, and your money is back",
-            SENT_BACK,
-            id="bank",
-            marks=pytest.mark.prove,
-        ),
+        pytest.param("arrives after the hold is over", "Too late, and your money is back", SENT_BACK, id="bank"),
     ],
 )
 async def test_late_money_for_what_is_gone(
@@ -176,6 +171,7 @@ async def test_late_money_for_what_is_gone(
         await accessible(page)
 
 
+@pytest.mark.prove
 async def test_a_bank_that_agrees_and_does_not_pay(opened: Open, people: People) -> None:
     seller, buyer = await people.new("Sella"), await people.new("Bo")
     item = await sell(seller, 1)
@@ -193,6 +189,7 @@ async def test_a_bank_that_agrees_and_does_not_pay(opened: Open, people: People)
     await place(buyer, item)
 
 
+@pytest.mark.prove
 async def test_a_refund_shows_on_the_buyers_page(opened: Open, people: People) -> None:
     seller, buyer = await people.new("Sella"), await people.new("Bo")
     placed = await place(buyer, await sell(seller, 1))

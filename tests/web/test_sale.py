@@ -11,6 +11,8 @@ from tests.support.browsing import PHONE, Open, accessible, live, signed_in
 from tests.support.people import People, Person
 from tests.support.shopping import ok
 
+pytestmark = pytest.mark.prove
+
 
 async def offer(seller: Person, **fields: Any) -> str:
     """Put an item on sale; return its path."""
@@ -18,7 +20,6 @@ async def offer(seller: Person, **fields: Any) -> str:
     return f"/items/{ok(await seller.http.post('/api/items', json=body), 201)['id']}"
 
 
-@pytest.mark.prove
 async def test_the_button_wakes_when_the_sale_starts(opened: Open, people: People) -> None:
     seller, buyer = await people.new("Sella"), await people.new("Bo")
     page = await opened("/signin", **PHONE)

@@ -29,7 +29,7 @@ __all__ = ["opened_by_name"]
 TITLE = "The Nightingale Choir by candlelight"
 ZONE, VISITORS_ZONE = ZoneInfo("Europe/Zurich"), ZoneInfo("Europe/London")
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.prove, pytest.mark.timeout(600)]
 
 
 @pytest_asyncio.fixture
@@ -219,7 +219,6 @@ async def the_other_pages(seller: Page, buyer: Page, event: str, album: Album) -
             await album.add(page, name)
 
 
-@pytest.mark.prove
 async def test_two_people_prove_their_addresses_lose_their_passwords_take_their_data_along_and_are_forgotten(
     opened_by_name: Open, people: People, album: Album
 ) -> None:

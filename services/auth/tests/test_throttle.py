@@ -140,6 +140,7 @@ async def test_who_shares_a_network_with_a_guesser_signs_in_on_a_device_that_the
     assert (await sign_in("correct horse", known)).status_code == 429
 
 
+@pytest.mark.prove
 @pytest.mark.usefixtures("clock")
 async def test_after_a_thousand_guesses_over_http_the_owner_signs_in_from_elsewhere(
     auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch

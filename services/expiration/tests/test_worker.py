@@ -315,6 +315,7 @@ async def test_holds_that_end_while_the_bus_is_away_are_told_when_it_is_back(
         await world.assert_elapse_on_time(clock, first, *others)
 
 
+@pytest.mark.prove
 async def test_a_backlog_survives_a_bus_that_dies_in_the_middle_of_it(
     redis: Redis, redis_url: str, nats_server: Callable[[], NatsServer], expiration: Expiration
 ) -> None:
