@@ -163,8 +163,9 @@ def is_aside(line: Json) -> bool:
 
 
 async def test_a_log_that_was_lost_is_read_again_from_the_streams(
-    faulty_stack: Stack, operator: httpx.AsyncClient
+    faulty_people: People, faulty_stack: Stack, operator: httpx.AsyncClient
 ) -> None:
+    await place(await faulty_people.new("Bo"), await sell(await faulty_people.new("Sella"), 1))
     async with events_of(faulty_stack) as events:
         await events.handled()
     async with database(faulty_stack.mongo_url("audit")) as db:
