@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -439,6 +440,25 @@ async def test_publishing_while_the_bus_is_away_stores_nothing_and_says_so_at_on
         assert await orders.publish(sent) == sent
     await server.stop()
     assert calls == [True]
+
+
+async def test_a_bus_that_died_is_left_without_an_error(nats_server: Callable[[], NatsServer]) -> None:
+    async def ask(bus: Bus) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await bus.request("nobody", b"")
+
+    server = nats_server()
+    await server.start()
+    try:
+        async with Bus.connected(server.url, "orders") as bus:
+            server.send(signal.SIGSTOP)
+            await ask(bus)
+            await server.kill()  # What it has not read makes the end of the connection an error.
+            await eventually(lambda: is_connected(bus, False))
+            await ask(bus)  # What cannot be sent now is there at closing.
+    finally:
+        await server.stop()
 
 
 async def is_connected(bus: Bus, connected: bool) -> bool:

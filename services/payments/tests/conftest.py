@@ -31,7 +31,6 @@ from common.events import (
     OrderRefundRequested,
     RejectReason,
 )
-from common.http.app import create_app
 from common.http.sessions import User
 from common.ids import new_id
 from common.mongo.client import AWAY, Database, Document
@@ -43,8 +42,7 @@ from payments.domain import Payment
 from payments.due import Due, DueState
 from payments.gateways.port import PaymentGateway
 from payments.gateways.sandbox import SandboxGateway
-from payments.main import start
-from payments.routes import router
+from payments.main import app
 from payments.settings import PaymentsSettings
 from payments.store import DueStore, PaymentStore
 from services.payments.tests.providers import sandbox_money
@@ -316,7 +314,7 @@ def world_of(db: Database, events: Events, tokens: Tokens) -> Callable[[httpx.As
 async def world(settings: PaymentsSettings, world_of: Callable[[httpx.AsyncClient], World]) -> AsyncIterator[World]:
     """Payments, running."""
     await provision(settings.nats_url.get_secret_value(), consumers.durables)
-    async with serving(create_app("payments", router, start), settings.port) as http:
+    async with serving(app, settings.port) as http:
         world = world_of(http)
         async with world.answering():
             yield world

@@ -19,14 +19,12 @@ from common.events import (
     PaymentRefundFailed,
     PaymentRefundRetried,
 )
-from common.http.app import create_app
 from common.http.sessions import OPERATOR
 from common.mongo.client import Document
 from common.settings import load
 from infra.servers.process import free_port
 from payments.consumers import consumers
-from payments.main import start
-from payments.routes import router
+from payments.main import app
 from payments.settings import PaymentsSettings
 from services.payments.tests.stripe_fake import SECRET_KEY, WEBHOOK_SECRET, FakeStripe
 from tests.support.bus import Events
@@ -66,7 +64,7 @@ async def world(
 ) -> AsyncIterator["World"]:
     """Payments, running."""
     await provision(settings.nats_url.get_secret_value(), consumers.durables)
-    async with serve(create_app("payments", router, start), settings.port) as http:
+    async with serve(app, settings.port) as http:
         yield world_of(http)
 
 

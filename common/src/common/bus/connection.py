@@ -105,7 +105,7 @@ class Bus:
             try:
                 async with asyncio.timeout(within) as waiting:
                     client = await _connect(url, service, reconnected)
-                    exits.push_async_callback(client.close)
+                    exits.push_async_callback(_close, client)
                     bus = cls(client, service, delays, away)
                     await as_expected(bus._js, replicas)
                     await exits.enter_async_context(publishing(SECURITY_LOG, bus._js, service))
@@ -238,6 +238,12 @@ async def heard(client: Client) -> None:
     """
     for _ in range(2):
         await client.flush(timeout=2)
+
+
+async def _close(client: Client) -> None:
+    """Close the client. What it could not send to a bus that is away is lost with it: nobody waits for it any more."""
+    with contextlib.suppress(OSError):
+        await client.close()
 
 
 async def _connect(url: str, service: str, on_reconnect: Callable[[], None]) -> Client:
