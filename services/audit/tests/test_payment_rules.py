@@ -276,6 +276,14 @@ def test_money_that_is_lost_or_made_does_not_balance(
     assert Rule.MONEY_BALANCES in rules(findings)
 
 
+def test_what_is_missing_again_after_a_rest_was_paid_by_other_means_is_on_its_way() -> None:
+    settled = payment(PaymentStatus.REFUND_FAILED, settled_by="ola@souk.test", settled_amount=700)
+
+    money, _ = check_charge(settled, paid(), charge(), NOW)
+
+    assert (money.refunded, money.in_transit, money.difference) == (700, 300, 0)
+
+
 def test_a_refund_that_an_operator_paid_by_other_means_balances() -> None:
     settled = payment(PaymentStatus.REFUNDED, settled_by="ola@souk.test")
 

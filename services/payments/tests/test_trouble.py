@@ -238,6 +238,22 @@ def test_when_the_rest_fails_to_go_back_only_the_rest_is_left_to_settle(payment:
     assert (payment.status, payment.refunded_amount) == (PaymentStatus.REFUNDED, 300)
 
 
+def test_what_was_settled_is_not_sent_again_when_the_part_before_it_fails_too(payment: Payment) -> None:
+    payment.note_refunds("", 0, now(), returned=False, amount=300)
+    payment.owe_refund("requested_by_seller", now())
+    payment.refunded(0)
+    payment.note_refunds("expired_card", 1, now(), returned=False, amount=300)
+    payment.settle_refund("ola@souk.test", "paid by bank transfer")
+    payment.note_refunds("expired_card", 2, now(), returned=False, amount=0)
+
+    assert (payment.status, payment.refunded_amount, payment.settled_amount) == (PaymentStatus.REFUND_FAILED, 0, 600)
+    with pytest.raises(NoFailedRefund):
+        payment.refund_again(now(), "ola@souk.test")  # The gateway gives back all of it, or nothing.
+
+    payment.settle_refund("ola@souk.test", "the rest, too")
+    assert (payment.status, payment.settled_amount) == (PaymentStatus.REFUNDED, 900)
+
+
 def test_a_part_is_known_during_a_dispute_and_the_sum_is_right_after_it(payment: Payment) -> None:
     payment.disputed(OPEN, "fraudulent", now(), opened_at=10)
     payment.note_refunds("", 0, now(), returned=False, amount=300)

@@ -263,6 +263,7 @@ class Cashier:
         """The payment goes where the charge is, and then where its money went later."""
         for transition in (call.answered(found.answer), *news(found)):
             payment = await self._payments.change(payment, transition)
+        await self._gateway.followed(found)
 
     @asynccontextmanager
     async def _calling(self, payment: Payment, operation: ProviderOperation) -> AsyncIterator[Call]:

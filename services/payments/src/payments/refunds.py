@@ -61,6 +61,8 @@ class Refundable(Aggregate):
     settled_by: str | None = None
     """The operator who gave the money of a failed refund back by other means, and why so."""
     settlement: str | None = None
+    settled_amount: MinorUnits = 0
+    """How much went back by other means, in all."""
     dispute: DisputeStatus | None = None
     dispute_opened_at: int = 0
     """In Unix seconds, as the gateway tells it."""
@@ -162,8 +164,13 @@ class Refundable(Aggregate):
         )
 
     def refund_again(self, now: datetime, by: str, cause: dict[str, Any] | None = None) -> None:
-        """Ask for a refund that has failed once more, as an operator wants it. Raises `NoFailedRefund`."""
+        """Ask for a refund that has failed once more, as an operator wants it. Raises `NoFailedRefund`.
+
+        So it does when a part went back by other means: the gateway would give that back again.
+        """
         self._check_refund_failed()
+        if self.settled_amount:
+            raise NoFailedRefund(f"a part of payment {self.id} was settled by hand; settle the rest by hand, too")
         self.status = PaymentStatus.REFUND_DUE
         self.refund_attempt += 1
         self.due_cause = cause
@@ -174,6 +181,7 @@ class Refundable(Aggregate):
         """An operator has given the money of a failed refund back by other means. Raises `NoFailedRefund`."""
         self._check_refund_failed()
         self.settled_by, self.settlement = by, reason
+        self.settled_amount = self.amount - self.part_refunded
         self._refunded()
 
     def disputed(self, dispute: DisputeStatus, reason: str, now: datetime, opened_at: int = 0) -> None:

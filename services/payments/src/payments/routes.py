@@ -90,12 +90,14 @@ class TroubledPayment(PaymentRecord):
     """A payment that an operator should look at: its refund failed, or the buyer's bank disputes it.
 
     `reference` is the provider's id of the charge. `dispute` says who has the money of a disputed payment.
+    `settled_amount`, in minor units of `currency`, an operator gave back by other means.
     """
 
     buyer_id: str
     reference: str
     refund_reason: str | None
     refund_attempt: int
+    settled_amount: int = Field(default=0, exclude_if=lambda amount: not amount)
     dispute: DisputeStatus | None
     in_trouble_since: datetime | None
 

@@ -118,7 +118,7 @@ class PaymentStore:
     async def records(self, query: RecordsQuery) -> list[Record]:
         """Payments, for reconciliation."""
         fields = ("order_id", "amount", "currency", "status", "version", "check_at", "tries", "dispute", "settled_by")
-        return await records_in(self.collection, query, *fields, "refunded_amount")
+        return await records_in(self.collection, query, *fields, "settled_amount", "refunded_amount")
 
     async def changes(self, query: RecordsQuery, ledger: str) -> list[Record]:
         """What was written, for reconciliation; the gateway's charges are in the collection `ledger`."""

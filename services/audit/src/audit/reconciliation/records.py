@@ -181,6 +181,8 @@ class PaymentRecord(Record):
     check_at: datetime | None = None
     settled_by: str | None = None
     """The operator who gave the money of a failed refund back by other means than the gateway."""
+    settled_amount: int | None = None
+    """How much that was. None if it was not kept yet: all that the gateway had not given back."""
     dispute: DisputeStatus | None = None
     refunded_amount: int = 0
     pending: int = 0

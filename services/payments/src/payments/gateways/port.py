@@ -99,6 +99,8 @@ class Found:
     answer: Answer
     refunds: Refunds = Refunds()
     dispute: Dispute | None = None
+    marks: tuple[str, ...] = field(default=(), compare=False)
+    """What the gateway's lists show of this state, where it has such lists."""
 
 
 Hear = Callable[[str], Awaitable[object]]
@@ -220,6 +222,9 @@ class PaymentGateway(Protocol):
 
         `since` is the time from which there can be charges, in Unix seconds.
         """
+
+    async def followed(self, found: Found) -> None:
+        """The payment is saved as the charge was found: that is no news. Until then `watching` tells it again."""
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> str | None:
         """The reference of the charge that a webhook call is about, or None.

@@ -93,6 +93,9 @@ class RemoteSandbox:
         """Every webhook call of the sandbox arrives, so there is nothing else to hear."""
         return contextlib.nullcontext()
 
+    async def followed(self, found: Found) -> None:
+        """Nothing is told again."""
+
     def verify(self, body: bytes, headers: Mapping[str, str]) -> str | None:
         return reference_in(body, headers, self._secret)
 

@@ -57,6 +57,7 @@ from payments.gateways.stripe_objects import (
     intent_named_by,
     is_forgotten,
     is_replayed,
+    marks_of,
     newest_dispute,
     reason_of,
     sum_of_refunds,
@@ -119,6 +120,10 @@ class StripeGateway:
     def watching(self, hear: Hear, since: float) -> AbstractAsyncContextManager[None]:
         return self._ledger.watching(hear, since)
 
+    async def followed(self, found: Found) -> None:
+        if found.marks:
+            await self._ledger.remember(found.payment_id, found.marks)
+
     def accepts(self, method: str) -> bool:
         """Whether this looks like the id of a PaymentMethod or a ConfirmationToken, which the buyer's page creates."""
         return _METHOD.fullmatch(method) is not None
@@ -150,6 +155,7 @@ class StripeGateway:
             answer = await self._answer(intent)
             if isinstance(answer, Captured):
                 await self._ledger.keep(intent)
+                await self._ledger.remember(payment_id, marks_of(intent))  # A capture is repeated until it is saved.
             return answer
 
     async def release(self, reference: str) -> Answer:
@@ -178,6 +184,7 @@ class StripeGateway:
                 Captured(reference),
                 sum_of_refunds(refunds, intent.amount_received),
                 newest_dispute(disputes),
+                marks_of(intent, refunds, disputes),
             )
 
     async def refund(self, payment_id: str, reference: str, attempt: int = 0) -> Refunds:

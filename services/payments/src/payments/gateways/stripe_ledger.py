@@ -86,18 +86,20 @@ class StripeLedger:
         self, intent: PaymentIntent, refunds: Sequence[StripeRefund] = (), disputes: Sequence[StripeDispute] = ()
     ) -> None:
         """Store what was read about a captured charge. What was read later may be stored earlier: it stays."""
-        charge = intent.latest_charge
-        marks = [f"{charge if isinstance(charge, str) else charge.id}:captured"] if charge else []
-        marks += [mark for thing in (*refunds, *disputes) if (mark := mark_of(thing))]
         back, dispute = sum_of_refunds(refunds, intent.amount_received), newest_dispute(disputes)
         grows: dict[str, list[object]] = {"refunds": [back.failures, back.returned]}
         grows["refunded"] = [back.failures, back.amount]
         if dispute:
             grows["dispute"] = [dispute.opened_at, dispute.status is not DisputeStatus.OPEN, dispute.status]
         once = {"reference": intent.id, "amount": intent.amount_received, "currency": intent.currency.upper()}
-        change = {"$setOnInsert": once, "$max": grows, "$addToSet": {"seen": {"$each": marks}}}
+        change = {"$setOnInsert": once, "$max": grows}
         with away_is_unavailable():
             await self._charges.update_one({"_id": intent.metadata["payment_id"]}, change, upsert=True)
+
+    async def remember(self, payment_id: str, marks: Sequence[str]) -> None:
+        """The lists show nothing new by these marks: the payment is, or will surely be, as they say."""
+        with away_is_unavailable():
+            await self._charges.update_one({"_id": payment_id}, {"$addToSet": {"seen": {"$each": list(marks)}}})
 
     async def charges(self, after: str, limit: int, ids: Sequence[str] | None) -> list[ChargeRecord]:
         """Charges by ascending payment id. Raises `ChargesUnlisted` until all lists were read for the first time."""
@@ -134,7 +136,7 @@ class StripeLedger:
             if (reference := intent_named_by(about)) and (mark := mark_of(about)):
                 marks[reference].add(mark)
         known = self._charges.find({"reference": {"$in": list(marks)}}, {"reference": 1, "seen": 1})
-        seen = {document["reference"]: set(document["seen"]) for document in await known.to_list()}
+        seen = {document["reference"]: set(document.get("seen", ())) for document in await known.to_list()}
         aside = {document["_id"] async for document in self._cursors.find({"_id": {"$in": list(marks)}}, {"_id": 1})}
         for reference, shown in marks.items():
             if reference not in aside and shown - seen.get(reference, set()):

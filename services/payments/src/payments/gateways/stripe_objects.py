@@ -117,6 +117,15 @@ def newest_dispute(disputes: Sequence[StripeDispute]) -> Dispute | None:
     return max(moving, key=lambda dispute: dispute.opened_at, default=None)
 
 
+def marks_of(
+    intent: PaymentIntent, refunds: Sequence[StripeRefund] = (), disputes: Sequence[StripeDispute] = ()
+) -> tuple[str, ...]:
+    """The marks of a captured charge, and of what became of its money."""
+    charge = intent.latest_charge
+    captured = (f"{charge if isinstance(charge, str) else charge.id}:captured",) if charge else ()
+    return (*captured, *(mark for thing in (*refunds, *disputes) if (mark := mark_of(thing))))
+
+
 def mark_of(thing: Any) -> str | None:
     """A thing of Stripe's in the state it has, or None if no money has moved by it."""
     if thing["object"] == "charge":

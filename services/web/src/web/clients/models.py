@@ -208,6 +208,7 @@ class TroubledPayment(BaseModel):
     refund_reason: str | None
     refund_attempt: int
     refunded_amount: int = 0
+    settled_amount: int = 0
     dispute: str | None
     in_trouble_since: datetime | None
 

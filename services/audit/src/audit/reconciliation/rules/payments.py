@@ -186,4 +186,6 @@ def _money(record: PaymentRecord, buys: OrderRecord | None, charge: ChargeRecord
 
 
 def _refunded(record: PaymentRecord, charge: ChargeRecord) -> int:
-    return charge.amount if charge.refunded or record.settled_by else charge.refunded_amount
+    if charge.refunded or (record.settled_by and record.settled_amount is None):
+        return charge.amount
+    return min(charge.amount, charge.refunded_amount + (record.settled_amount or 0))
