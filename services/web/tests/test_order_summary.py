@@ -41,6 +41,22 @@ def summary(payments: tuple[str, ...] = (), client_secret: str | None = None, **
     return summary_of(order(**changes), attempts, i18n_for("en"))
 
 
+def test_who_refunded_is_said_where_it_was_the_seller() -> None:
+    assert "The seller" in summary(("refunded",), status="refunded", refund_requested=True).text
+    assert "The seller" not in summary(("refunded",), status="refunded").text
+
+
+def test_a_refund_that_orders_has_not_heard_of_is_awaited() -> None:
+    found = summary(("refunded",), status="paid")
+
+    assert (found.headline, found.moving) == ("Your money is on its way back", True)
+    assert summary(("refunded", "captured"), status="paid").headline == "It is yours"  # Somebody paid it twice.
+
+
+def test_money_that_a_bank_has_is_not_said_to_be_safe_with_us() -> None:
+    assert summary(("disputed",), status="paid", refund_failure="expired_card").headline == "This payment is disputed"
+
+
 def test_a_buyer_whose_bank_waits_for_them_gets_what_they_need_to_confirm() -> None:
     found = summary(("processing",), client_secret="pi_secret")
 
@@ -119,12 +135,18 @@ def test_the_headline_and_text_of_an_order(payments: tuple[str, ...], changes: d
     assert text in f"{found.headline}. {found.text}"
 
 
-@pytest.mark.parametrize(("status", "said"), [("captured", "€0.30 of €1.00 was refunded"), ("refunded", "")])
-def test_a_part_that_went_back_is_said_unless_everything_did(status: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "said", "headline"),
+    [
+        ("captured", "€0.30 of €1.00 was refunded", "It is yours"),
+        ("refunded", "", "Your money is on its way back"),
+    ],
+)
+def test_a_part_that_went_back_is_said_unless_everything_did(status: str, said: str, headline: str) -> None:
     paid = Payment(status=status, refunded_amount=30)
     found = summary_of(order(status="paid"), [Payment(status="failed"), paid], i18n_for("en"))
 
-    assert (found.part, found.headline) == (said, "It is yours")
+    assert (found.part, found.headline) == (said, headline)
 
 
 @pytest.mark.parametrize(

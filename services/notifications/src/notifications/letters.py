@@ -255,7 +255,8 @@ def order_expired(to: Letters, words: Words, facts: Facts) -> Letter:
     return Letter(
         _("Your hold has ended: {title}").format(title=facts["item_title"]),
         [
-            _("your order was not paid in time, so its units are on sale again. You were not charged."),
+            _("your order was not paid in time, so its units are on sale again."),
+            _("A payment that is still under way comes back to you, or the order is yours after all."),
             _("If there are any left, you can hold them once more."),
         ],
         rows=_order_rows(words, facts),
@@ -283,10 +284,9 @@ def payment_partly_refunded(to: Letters, words: Words, facts: Facts) -> Letter:
         _("Refund: {amount}").format(amount=amount),
         [
             _("a part of your money is on its way back. Depending on your bank, it takes a few days to arrive."),
-            _("Your order is as it was: what you bought is still yours."),
         ],
         rows=[
-            (_("Order"), facts["order_id"]),
+            (_("Order"), readable_number(facts["order_id"])),
             (_("Refunded"), amount),
             (_("Refunded so far"), _("{back} of {paid}").format(back=back, paid=paid)),
         ],

@@ -88,12 +88,12 @@ def _summary_of(order: Order, payments: Sequence[Payment] | None, i18n: I18n) ->
         return OrderSummary(Tone.WAITING, status_of(order, i18n), text, counting=True, cancellable=True, moving=True)
     payments = payments or ()
     states = [payment.status for payment in payments]
-    if order.refund_failure or "refund_failed" in states:
-        text = _("Your bank did not take it. Your money is safe with us, and we are looking for another way.")
-        return OrderSummary(Tone.BAD, _("We could not send your money back"), text)
     if "disputed" in states:
         text = _("You have asked your bank to take this payment back. It has the money now.")
         return OrderSummary(Tone.BAD, _("This payment is disputed"), text)
+    if order.refund_failure or "refund_failed" in states:
+        text = _("Your bank did not take it. Your money is safe with us, and we are looking for another way.")
+        return OrderSummary(Tone.BAD, _("We could not send your money back"), text)
     match order.status:
         case "awaiting_payment" if order.being_paid:
             text = _("Your bank has agreed, and we keep it for you. This takes a moment.")
@@ -103,13 +103,16 @@ def _summary_of(order: Order, payments: Sequence[Payment] | None, i18n: I18n) ->
         case "paid" if order.refund_requested:
             text = _("The seller has refunded this.")
             return OrderSummary(Tone.WAITING, _("Your money is on its way back"), text, moving=True)
+        case "paid" if "refunded" in states and "captured" not in states:
+            return OrderSummary(Tone.WAITING, _("Your money is on its way back"), _("It was refunded."), moving=True)
         case "paid" if order.late_payment == "accepted":
             text = _("Your payment came after the hold was over. The item was still free, so it is yours.")
             return OrderSummary(Tone.GOOD, _("It is yours"), text)
         case "paid":
             return OrderSummary(Tone.GOOD, _("It is yours"), _("Your payment has arrived. Thank you!"))
         case "refunded":
-            text = _("The seller has refunded this order in full.")
+            by_seller = _("The seller has refunded this order in full.")
+            text = by_seller if order.refund_requested else _("This order was refunded in full.")
             return OrderSummary(Tone.OVER, _("Your money is back"), text)
         case "expired":
             return _expired(order, states, i18n)

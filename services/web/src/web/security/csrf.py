@@ -5,15 +5,20 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Literal
 
-from itsdangerous import BadSignature, URLSafeSerializer
+from itsdangerous import BadSignature, URLSafeSerializer, URLSafeTimedSerializer
 
 from common.errors import Forbidden
 
 VISIT_COOKIE = "visit"
 FIELD = "form_token"
+SIGNER = {"digest_method": sha256}
 
 Purpose = Literal["purchase", "wish", "gate"]
 """What sealed words are for: what one signs in for is never taken for something else."""
+
+
+SEALED_SECONDS = 12 * 3600
+"""For how long sealed words count. A purchase has an Idempotency-Key, which orders remembers for 24 hours."""
 
 
 class StaleForm(Forbidden):
@@ -41,20 +46,20 @@ class Csrf:
 
     def seal(self, visit: str, purpose: Purpose, words: Sequence[str]) -> str:
         """`words` for the address of a page, which no link of another visit can bring back."""
-        return str(self._signer(f"words:{purpose}:{visit}").dumps(list(words)))
+        return str(self._sealer(visit, purpose).dumps(list(words)))
 
     def unseal(self, visit: str, purpose: Purpose, sealed: str) -> list[str] | None:
-        """What `seal` was given for this visit and this purpose. None for anything else."""
+        """What `seal` was given for this visit and this purpose, not `SEALED_SECONDS` ago. Else None."""
         try:
-            return list(self._signer(f"words:{purpose}:{visit}").loads(sealed))
+            return list(self._sealer(visit, purpose).loads(sealed, max_age=SEALED_SECONDS))
         except BadSignature:
             return None
 
     def _serializer(self, visit: str, user_id: str | None) -> URLSafeSerializer:
-        return self._signer(f"form:{visit}:{user_id or ''}")
+        return URLSafeSerializer(self._secret, salt=f"form:{visit}:{user_id or ''}", signer_kwargs=SIGNER)
 
-    def _signer(self, salt: str) -> URLSafeSerializer:
-        return URLSafeSerializer(self._secret, salt=salt, signer_kwargs={"digest_method": sha256})
+    def _sealer(self, visit: str, purpose: Purpose) -> URLSafeTimedSerializer:
+        return URLSafeTimedSerializer(self._secret, salt=f"words:{purpose}:{visit}", signer_kwargs=SIGNER)
 
 
 def new_visit() -> str:
