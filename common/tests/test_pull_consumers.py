@@ -5,7 +5,7 @@ import math
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import accumulate
 from pathlib import Path
 
@@ -101,6 +101,26 @@ async def test_a_restart_of_the_server_loses_no_request(
                 await eventually(lambda version=version: saw(seen, version))  # type: ignore[misc]
     finally:
         await server.stop()
+
+
+async def test_a_replica_stops_while_its_durable_is_gone(
+    bus_url: str, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = asyncio.Event()
+
+    async def wait_for(*_: object) -> None:
+        """Loses its first cancellation, as Python 3.11 may."""
+        waiting.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async with items(bus_url, []):
+        monkeypatch.setattr(pulling, "wait_for", wait_for)
+        [durable] = await events.js.consumers_info("ORDERS")
+        await events.js.delete_consumer("ORDERS", durable.name)
+        await asyncio.wait_for(waiting.wait(), 60)
+    # Otherwise leaving would not have ended.
 
 
 async def asked_for_nothing(events: Events) -> bool:

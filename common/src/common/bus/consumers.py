@@ -22,6 +22,7 @@ from common.bus.durables import ACK_WAIT, Durable
 from common.bus.message import Message
 from common.bus.subscription import DurableSubscription, StreamFilter, delivered
 from common.bus.tries import FIRST, Past, Tries
+from common.cancelling import cancelled
 from common.events import DeadLetterReplayed, Event
 from common.telemetry import HANDLED, RETRIED, Cause, new_cause
 from common.tracing import failed, working
@@ -153,10 +154,7 @@ class Consumer(DurableSubscription):
 
     async def stop(self) -> None:
         """See `DurableSubscription`. The next start reads the archive again."""
-        while reading := [task for task in self._reading if not task.done()]:
-            for task in reading:  # Python 3.11 may lose a cancellation that arrives together with a message.
-                task.cancel()
-            await asyncio.wait(reading, timeout=0.1)
+        await cancelled(self._reading)
         await super().stop()
 
     async def _take(self, msg: Msg) -> None:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from common.bus.message import Message
 from common.bus.stream_reader import first_since, read_all, stored
+from common.cancelling import cancelled
 from common.events import Event
 
 log = logging.getLogger(__name__)
@@ -69,9 +70,7 @@ class Listener:
         try:
             yield self
         finally:
-            while not task.done():  # Python 3.11 loses a cancellation that arrives with a message: cancel again.
-                task.cancel()
-                await asyncio.wait([task], timeout=0.1)
+            await cancelled([task])
 
     async def _newest(self) -> int:
         stream = await self._js.stream_info(self._stream)

@@ -18,6 +18,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from common.bus.durables import ACK_WAIT, Durable, wait_for
+from common.cancelling import cancelled
 
 log = logging.getLogger(__name__)
 
@@ -84,9 +85,7 @@ class Puller:
             if late:
                 # Not gathered: pymongo on Python 3.11 may swallow a cancellation.
                 await asyncio.wait(late, timeout=HAND_BACK_TIMEOUT)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancelled(self._tasks)
 
     async def _begin(self) -> None:
         """Ask with a new inbox. What was asked for before is void: the server drops it with the old inbox."""
@@ -138,7 +137,7 @@ class Puller:
 
     async def _keep_asking(self) -> None:
         """Ask again if a request is lost: the connection was, or the server's leader, or the durable itself."""
-        while not self._stopping:  # Python 3.11 may lose the cancellation.
+        while not self._stopping:
             await asyncio.sleep(LOOK_EVERY)
             if self._client.is_connected and self._is_lost():
                 try:

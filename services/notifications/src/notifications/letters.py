@@ -284,6 +284,7 @@ def payment_partly_refunded(to: Letters, words: Words, facts: Facts) -> Letter:
         _("Refund: {amount}").format(amount=amount),
         [
             _("a part of your money is on its way back. Depending on your bank, it takes a few days to arrive."),
+            _("Unless you hear otherwise, what you bought is still yours."),
         ],
         rows=[
             (_("Order"), readable_number(facts["order_id"])),
