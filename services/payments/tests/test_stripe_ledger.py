@@ -194,35 +194,20 @@ async def test_of_two_replicas_one_reads_a_list(workshop: "Workshop", stripe: Fa
     assert reads(stripe) == dict.fromkeys(LISTS, 1)
 
 
-async def test_a_replica_that_dies_while_it_reads_is_followed_by_another(
-    workshop: "Workshop", stripe: FakeStripe, opened: Open, db: Database
+@pytest.mark.parametrize("has_read", [False, True])
+async def test_a_replica_that_dies_before_the_payment_follows_is_followed_by_another(
+    workshop: "Workshop", stripe: FakeStripe, opened: Open, db: Database, *, has_read: bool
 ) -> None:
     async with opened(0.05) as gateway:
         payment = await paid(workshop, gateway)
         stripe.refund_by_hand(payment.reference)
 
-        async def die(_: str) -> None:
+        async def die(reference: str) -> None:
+            if has_read:
+                assert await gateway.retrieve(reference)
             raise asyncio.CancelledError
 
         async with gateway.watching(die, time.time()):
-            await eventually(lambda: db.stripe_lists.find_one({"_id": "refunds", "tries": {"$gte": 1}}))
-        await db.stripe_lists.update_many({}, {"$currentDate": {"read_at": True}})  # The lease is over.
-        async with gateway.watching(workshop.cashier(gateway).hear, time.time()):
-            await becomes(workshop, payment, PaymentStatus.REFUNDED)
-
-
-async def test_news_that_was_read_by_a_replica_that_died_before_the_payment_followed_is_heard_again(
-    workshop: "Workshop", stripe: FakeStripe, opened: Open, db: Database
-) -> None:
-    async with opened(0.05) as gateway:
-        payment = await paid(workshop, gateway)
-        stripe.refund_by_hand(payment.reference)
-
-        async def read_and_die(reference: str) -> None:
-            assert await gateway.retrieve(reference)
-            raise asyncio.CancelledError
-
-        async with gateway.watching(read_and_die, time.time()):
             await eventually(lambda: db.stripe_lists.find_one({"_id": "refunds", "tries": {"$gte": 1}}))
         await db.stripe_lists.update_many({}, {"$currentDate": {"read_at": True}})  # The lease is over.
         async with gateway.watching(workshop.cashier(gateway).hear, time.time()):

@@ -16,9 +16,7 @@ def test_words_sealed_for_one_purpose_mean_nothing_for_another() -> None:
     assert csrf.unseal("another visit", "purchase", sealed) is None
 
 
-def test_sealed_words_are_forgotten_before_the_key_of_a_purchase_is(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_sealed_words_are_forgotten_before_the_key_of_a_purchase_is(monkeypatch: pytest.MonkeyPatch) -> None:
     csrf, now = Csrf("a secret"), time.time()
     sealed = csrf.seal("visit", "purchase", ["one"])
 

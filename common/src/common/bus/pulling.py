@@ -137,7 +137,7 @@ class Puller:
 
     async def _keep_asking(self) -> None:
         """Ask again if a request is lost: the connection was, or the server's leader, or the durable itself."""
-        while not self._stopping:
+        while True:
             await asyncio.sleep(LOOK_EVERY)
             if self._client.is_connected and self._is_lost():
                 try:
@@ -153,7 +153,7 @@ class Puller:
 
     async def _keep_alive(self) -> None:
         """Tell the server about messages that take long, so that it does not deliver them to another replica."""
-        while not self._stopping:
+        while True:
             before = dict(self._in_hand)
             await asyncio.sleep(ACK_WAIT / 3)
             for task, msg in before.items():

@@ -11,6 +11,7 @@ from prometheus_client import Histogram
 
 from common.bus.connection import Bus, BusError
 from common.bus.envelope import Envelope
+from common.cancelling import cancelled
 from common.events import HoldElapsed, OrderCancelled, OrderPaid, OrderPlaced, OrderState
 from common.telemetry import RELAYED
 from expiration.deadlines import AWAY, Deadlines, Incomplete, milliseconds, utc_now
@@ -61,8 +62,7 @@ class Worker:
         finally:
             worker._stopping.set()
             await asyncio.wait([task], timeout=SHUTDOWN_GRACE)
-            task.cancel()  # In a long rebuild, which the next worker starts again.
-            await asyncio.gather(task, return_exceptions=True)
+            await cancelled([task])  # In a long rebuild, which the next worker starts again.
 
     async def _run(self) -> None:
         while not self._stopping.is_set():

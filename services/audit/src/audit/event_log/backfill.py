@@ -14,6 +14,7 @@ from common.bus.consumers import arguments_of
 from common.bus.message import Message
 from common.bus.stream_reader import in_batches
 from common.bus.subscription import StreamFilter
+from common.cancelling import cancelled
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +32,7 @@ async def backfilling(bus: Bus, events: EventLog, stores: Sequence[object]) -> A
     try:
         yield
     finally:
-        while not task.done():  # Python 3.11 may lose a cancellation that arrives together with a message.
-            task.cancel()
-            await asyncio.wait([task], timeout=0.1)
+        await cancelled([task])
 
 
 async def _keep_trying(bus: Bus, events: EventLog, stores: Sequence[object]) -> None:

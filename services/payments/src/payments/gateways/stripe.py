@@ -154,8 +154,7 @@ class StripeGateway:
                 return await self._cancel(reference, error.code or CAPTURE_REFUSED)
             answer = await self._answer(intent)
             if isinstance(answer, Captured):
-                await self._ledger.keep(intent)
-                await self._ledger.remember(payment_id, marks_of(intent))  # A capture is repeated until it is saved.
+                await self._ledger.keep(intent, marks=marks_of(intent))  # A capture is repeated until it is saved.
             return answer
 
     async def release(self, reference: str) -> Answer:

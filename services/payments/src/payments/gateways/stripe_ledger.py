@@ -83,21 +83,29 @@ class StripeLedger:
             yield
 
     async def keep(
-        self, intent: PaymentIntent, refunds: Sequence[StripeRefund] = (), disputes: Sequence[StripeDispute] = ()
+        self,
+        intent: PaymentIntent,
+        refunds: Sequence[StripeRefund] = (),
+        disputes: Sequence[StripeDispute] = (),
+        *,
+        marks: Sequence[str] = (),
     ) -> None:
-        """Store what was read about a captured charge. What was read later may be stored earlier: it stays."""
+        """Store what was read about a captured charge, and which `marks` of it are no news.
+
+        What was read later may be stored earlier: it stays.
+        """
         back, dispute = sum_of_refunds(refunds, intent.amount_received), newest_dispute(disputes)
         grows: dict[str, list[object]] = {"refunds": [back.failures, back.returned]}
         grows["refunded"] = [back.failures, back.amount]
         if dispute:
             grows["dispute"] = [dispute.opened_at, dispute.status is not DisputeStatus.OPEN, dispute.status]
         once = {"reference": intent.id, "amount": intent.amount_received, "currency": intent.currency.upper()}
-        change = {"$setOnInsert": once, "$max": grows}
+        change = {"$setOnInsert": once, "$max": grows, "$addToSet": {"seen": {"$each": list(marks)}}}
         with away_is_unavailable():
             await self._charges.update_one({"_id": intent.metadata["payment_id"]}, change, upsert=True)
 
     async def remember(self, payment_id: str, marks: Sequence[str]) -> None:
-        """The lists show nothing new by these marks: the payment is, or will surely be, as they say."""
+        """The lists show nothing new by these marks: the payment is as they say."""
         with away_is_unavailable():
             await self._charges.update_one({"_id": payment_id}, {"$addToSet": {"seen": {"$each": list(marks)}}})
 
@@ -136,7 +144,7 @@ class StripeLedger:
             if (reference := intent_named_by(about)) and (mark := mark_of(about)):
                 marks[reference].add(mark)
         known = self._charges.find({"reference": {"$in": list(marks)}}, {"reference": 1, "seen": 1})
-        seen = {document["reference"]: set(document.get("seen", ())) for document in await known.to_list()}
+        seen = {document["reference"]: set(document["seen"]) for document in await known.to_list()}
         aside = {document["_id"] async for document in self._cursors.find({"_id": {"$in": list(marks)}}, {"_id": 1})}
         for reference, shown in marks.items():
             if reference not in aside and shown - seen.get(reference, set()):

@@ -16,7 +16,6 @@ SIGNER = {"digest_method": sha256}
 Purpose = Literal["purchase", "wish", "gate"]
 """What sealed words are for: what one signs in for is never taken for something else."""
 
-
 SEALED_SECONDS = 12 * 3600
 """For how long sealed words count. A purchase has an Idempotency-Key, which orders remembers for 24 hours."""
 
@@ -49,7 +48,7 @@ class Csrf:
         return str(self._sealer(visit, purpose).dumps(list(words)))
 
     def unseal(self, visit: str, purpose: Purpose, sealed: str) -> list[str] | None:
-        """What `seal` was given for this visit and this purpose, not `SEALED_SECONDS` ago. Else None."""
+        """What `seal` was given for this visit and this purpose, while that counts. None for anything else."""
         try:
             return list(self._sealer(visit, purpose).loads(sealed, max_age=SEALED_SECONDS))
         except BadSignature:
