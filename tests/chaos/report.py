@@ -68,6 +68,15 @@ def _violations(run: Run) -> list[dict[str, Any]]:
     return violations
 
 
+def told(run: Run) -> str:
+    """The broken promises as text, each with what happened before, for a test that fails."""
+    lines = []
+    for violation in _violations(run):
+        lines.append(f"{violation['rule']} {violation['subject']}: {violation['what']}")
+        lines += [f"  {line['seconds']:8.2f} s {line['who']}: {line['what']}" for line in violation["timeline"]]
+    return "\n".join(lines)
+
+
 def write_report(run: Run, folder: Path) -> dict[str, Any]:
     """Write report.html, report.json, timeline.svg and history.jsonl into `folder`; return the figures."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from tests.chaos.disks import may_mount
 from tests.chaos.fronts import sources_are_known
 from tests.chaos.plan import CLOCK_STEPS, Fault
 from tests.chaos.replicated_world import ReplicatedWorld
-from tests.chaos.report import figures
+from tests.chaos.report import figures, told
 from tests.chaos.run import Run
 from tests.chaos.world import World
 
@@ -153,6 +153,6 @@ async def check_run(
         await run.execute(souk)
 
     report = figures(run)
-    assert report["violations"] == []
+    assert not run.violations, told(run)
     assert report["orders_completed"] >= orders
     assert len(report["faults"]) >= kinds

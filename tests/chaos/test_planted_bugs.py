@@ -14,6 +14,7 @@ from infra.services import SERVICES
 from tests.chaos.plan import Fault
 from tests.chaos.planted_bugs import BUGS
 from tests.chaos.replicated_world import ReplicatedWorld
+from tests.chaos.report import told
 from tests.chaos.run import Run
 from tests.chaos.world import World
 
@@ -164,7 +165,7 @@ async def catch(bug: str, plan: list[Fault], rules: set[str], planted_world: Pla
             break
     planted_world.bug.write_text("")
 
-    assert (rules & broken) if bug else not broken, run.violations
+    assert (rules & broken) if bug else not broken, told(run)
 
 
 async def trade(planted_world: PlantedWorld, bug: str, plan: list[Fault], seed: int) -> Run:

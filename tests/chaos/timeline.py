@@ -19,6 +19,7 @@ SHOWN = (
     "amount",
     "order_version",
     "stock_version",
+    "item_version",
     "version",
 )
 """The fields of an event or an answer that a line shows."""

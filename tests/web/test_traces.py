@@ -32,18 +32,19 @@ async def paid(stack: Stack, open_page: Open, exits: AsyncExitStack) -> str:
 
 
 async def opened_trace(stack: Stack, order_id: str, open_page: Open) -> Page:
-    """The page of the trace in which an order was paid, once every service has sent its spans."""
+    """The page of the trace in which an order was paid, once every service has sent its spans, parents as well."""
 
     async def whole() -> str | None:
         async with httpx.AsyncClient(base_url=stack.url, timeout=30) as client:
             found = (await client.get("/dev/traces", params={"q": order_id})).text
             for trace in re.findall(r'href="(/dev/traces/[0-9a-f]{32})', found):
-                legend = (await client.get(trace)).text.partition('class="legend"')[2].partition("</div>")[0]
-                if set(re.findall(">([a-z]+)<", legend)) >= TOLD:
+                shown = (await client.get(trace)).text
+                legend = shown.partition('class="legend"')[2].partition("</div>")[0]
+                if set(re.findall(">([a-z]+)<", legend)) >= TOLD and shown.count('--depth: 0"') == 1:
                     return str(trace)
         return None
 
-    path = await eventually(whole, 60, why=f"no trace of order {order_id} has all services")
+    path = await eventually(whole, 60, why=f"no trace of order {order_id} has all services below one request")
     return await open_page(f"{path}?q={order_id}", java_script_enabled=False)
 
 

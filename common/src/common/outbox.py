@@ -282,12 +282,17 @@ async def _pull(collection: Collection, published: Sequence[Outgoing]) -> None:
 
 
 class Outbox:
-    """Saves the aggregates of one collection and relays their events. Concurrent saves share one bulk write."""
+    """Saves the aggregates of one collection and relays their events.
+
+    Concurrent saves share one bulk write; those of new aggregates and those of changed ones do not share it with each
+    other, see `write_all`.
+    """
 
     def __init__(self, collection: Collection, relay: Relay) -> None:
         self.collection = collection
         self.relay = relay
-        self._writes: Batcher[Write, None] = Batcher(self._write, shared=AWAY)
+        self._inserts: Batcher[Write, None] = Batcher(self._write, shared=AWAY)
+        self._updates: Batcher[Write, None] = Batcher(self._write, shared=AWAY)
         self._newest = newest(collection, "version")
 
     async def save(self, aggregate: Aggregate) -> None:
@@ -298,7 +303,8 @@ class Outbox:
         await self._save(aggregate, self.envelopes(aggregate))
 
     async def _save(self, aggregate: Aggregate, envelopes: Sequence[Envelope]) -> None:
-        await self._writes(write_of(aggregate, envelopes))
+        write = write_of(aggregate, envelopes)
+        await (self._inserts if isinstance(write, InsertOne) else self._updates)(write)
         self.committed(aggregate, envelopes)
 
     async def update(

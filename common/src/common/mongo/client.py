@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from pymongo import AsyncMongoClient, InsertOne, ReplaceOne, UpdateOne
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
@@ -19,6 +20,8 @@ from pymongo.read_concern import ReadConcern
 from pymongo.results import BulkWriteResult
 
 from common.batching import Batcher
+
+W = TypeVar("W")
 
 Document = dict[str, Any]
 Collection = AsyncCollection[Document]
@@ -101,12 +104,17 @@ DUPLICATE_KEY = 11000
 async def write_all(
     collection: Collection, writes: Sequence[InsertOne[Document] | UpdateOne | ReplaceOne[Document]]
 ) -> BulkWriteResult:
-    """One bulk write, in which each write stands for itself.
+    """One bulk write, in which each write stands for itself. All insert, or none does: else it raises `ValueError`.
+
+    The driver loses the updates among inserts (docs/decisions/pymongo.md): if it cannot connect to send them, it tries
+    again, sends the inserts alone, and reports success.
 
     Raises `BulkWriteError` if some were refused, `MemberNotReady` if the disk is full, and `WTimeoutError` if the
     majority has not confirmed what was written or refused: the driver's error for each is the first one, which does not
     mean that the server is away.
     """
+    if len(_by_kind(writes)) > 1:
+        raise ValueError("the writes must be of one kind")
     try:
         return await collection.bulk_write(writes, ordered=False)
     except BulkWriteError as error:
@@ -116,6 +124,21 @@ async def write_all(
         if details.get("writeConcernErrors"):
             raise WTimeoutError("not yet known to the majority") from error
         raise
+
+
+async def write_in(
+    session: AsyncClientSession, collection: Collection, writes: Sequence[InsertOne[Document] | UpdateOne]
+) -> None:
+    """Write in a transaction: a bulk write of the inserts, and one of the updates, see `write_all`."""
+    for part in _by_kind(writes):
+        await collection.bulk_write(part, ordered=False, session=session)
+
+
+def _by_kind(writes: Sequence[W]) -> list[list[W]]:
+    """The inserts, and the other writes, unless there are none."""
+    inserts: list[W] = [write for write in writes if isinstance(write, InsertOne)]
+    others = [write for write in writes if not isinstance(write, InsertOne)]
+    return [part for part in (inserts, others) if part]
 
 
 async def write_unless_there(collection: Collection, write: InsertOne[Document] | UpdateOne) -> bool:

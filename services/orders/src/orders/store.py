@@ -16,7 +16,7 @@ from pymongo.write_concern import WriteConcern
 from common.bus.envelope import Envelope
 from common.clock import now
 from common.events import ItemState
-from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, Document, look_up
+from common.mongo.client import AWAY, WITHOUT_PENDING, Collection, Database, Document, look_up, write_in
 from common.mongo_records import changes_in, records_in
 from common.outbox import Outbox, Relay, write_of
 from common.records import Record, RecordsQuery
@@ -318,11 +318,11 @@ class OrderStore:
         answers: Mapping[str, Document],
         now: datetime,
     ) -> None:
-        """Write everything a group changed, in at most three calls however large the group."""
+        """Write everything a group changed, in at most five calls however large the group."""
         for collection, changed in ((self._stock, stock), (self._orders, orders)):
             if changed:
                 writes = [write_of(aggregate, envelopes) for aggregate, envelopes in changed.values()]
-                await collection.bulk_write(writes, ordered=False, session=session)
+                await write_in(session, collection, writes)
         if answers:
             documents = [{**answer, "_id": key, "at": now} for key, answer in answers.items()]
             await self._answers.insert_many(documents, ordered=False, session=session)

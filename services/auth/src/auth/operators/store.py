@@ -13,7 +13,7 @@ from auth.store import LIVING
 from common.bus.envelope import Envelope
 from common.errors import SoukError
 from common.http.sessions import OPERATOR
-from common.mongo.client import WITHOUT_PENDING, Database
+from common.mongo.client import WITHOUT_PENDING, Database, write_in
 from common.outbox import Outbox, Relay, write_of
 
 TRANSACTION_TIMEOUT = 10.0
@@ -65,7 +65,7 @@ class OperatorStore:
             decide(account)
             envelopes = self._outbox.envelopes(account)
             if envelopes:
-                await self._users.bulk_write([write_of(account, envelopes)], session=session)
+                await write_in(session, self._users, [write_of(account, envelopes)])
             return account, envelopes
 
         with pymongo.timeout(TRANSACTION_TIMEOUT):
