@@ -1,9 +1,11 @@
 """MongoDB as every service uses it: one client, its own database, majority reads and writes, batched lookups."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import pymongo
 from pymongo import AsyncMongoClient, InsertOne, ReplaceOne, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
@@ -12,6 +14,7 @@ from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
     ExecutionTimeout,
+    NetworkTimeout,
     OperationFailure,
     WriteConcernError,
     WTimeoutError,
@@ -42,7 +45,7 @@ NOT_READY = {
 """Codes of errors that mean the same, for which the driver has no type of its own.
 
 `KeyNotFound` comes from a member that has just copied its data, until it has the keys that sign the cluster's time. The
-driver tries a call once more after one of the others.
+driver tries a call again after one of the others.
 """
 
 NO_SPACE = "No space left on device"
@@ -54,6 +57,9 @@ WITHOUT_PENDING: Mapping[str, int] = {"pending": 0}
 
 TIMEOUT = 10.0
 """Seconds after which a call fails. A write that failed so may have happened, and may still be undone or confirmed."""
+
+GRACE = 1.0
+"""Seconds after its time that a call of the driver has to end by itself."""
 
 
 @asynccontextmanager
@@ -74,7 +80,8 @@ async def database(url: str, timeout: float = TIMEOUT) -> AsyncIterator[Database
     try:
         yield client.get_default_database()
     finally:
-        await client.close()
+        with pymongo.timeout(timeout):  # Of itself, the driver waits for half a minute to say good-bye.
+            await client.close()
 
 
 class MemberNotReady(ConnectionFailure):
@@ -82,12 +89,20 @@ class MemberNotReady(ConnectionFailure):
 
 
 class Client(AsyncMongoClient[Document]):
-    """A client whose calls raise `MemberNotReady` for an error with one of the codes `NOT_READY`, or of a full disk."""
+    """A client whose calls raise `MemberNotReady` for an error with one of the codes `NOT_READY`, or of a full disk.
+
+    They end in time also where the driver does not look at the clock: a TLS handshake with a process that hangs takes a
+    minute, and a name that no server resolves as long as the resolver likes.
+    """
 
     async def _retry_internal(self, *args: Any, **options: Any) -> Any:
         # The one method that all calls go through, reads, writes and commits. The driver has no public place for this.
+        limit = self.options.timeout
         try:
-            return await super()._retry_internal(*args, **options)
+            async with asyncio.timeout(None if limit is None else limit + GRACE):
+                return await super()._retry_internal(*args, **options)
+        except TimeoutError as error:
+            raise NetworkTimeout("no connection could be made in time") from error
         except OperationFailure as error:
             if error.code in NOT_READY:
                 labels = (error.details or {}).get("errorLabels")  # By these, a transaction is tried again.

@@ -256,8 +256,8 @@ class OrderStore:
     async def in_transaction(self, work: Callable[[Session], Awaitable[T]]) -> T:
         """Run `work` on a snapshot and commit it. After a conflict, run it again after a jittered pause.
 
-        Raises one of `AWAY` if that does not succeed within `TRANSACTION_TIMEOUT`. A process that is killed in the
-        middle of a transaction keeps its locks until the server ends it (`transactionLifetimeLimitSeconds`).
+        Raises one of `AWAY` if that does not succeed within `TRANSACTION_TIMEOUT`. A transaction that is out of time,
+        or whose process is killed, keeps its locks until the server ends it (`transactionLifetimeLimitSeconds`).
         """
         with pymongo.timeout(TRANSACTION_TIMEOUT):
             async with self._client.start_session() as session:
