@@ -1,6 +1,8 @@
 """`python -m docs.diagrams`: the diagrams, in light and dark, drawn from the code into README.assets."""
 
 import asyncio
+import json
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
@@ -20,6 +22,15 @@ DRAWINGS = {
     "event-flow-queue-group": queue_group,
     "money-flow": money_flow,
 }
+
+
+DRAWN = FOLDER / "drawn.json"
+"""What each picture was drawn from, so that a test sees when one is out of date."""
+
+
+def digests() -> dict[str, str]:
+    """A digest of each drawing, without the styles."""
+    return {name: sha256(draw().encode()).hexdigest() for name, draw in DRAWINGS.items()}
 
 
 def styles() -> str:
@@ -51,6 +62,7 @@ async def main() -> None:
                 await context.close()
         await chromium.close()
     page_file.unlink()
+    DRAWN.write_text(json.dumps(digests(), indent=1) + "\n")
     print(", ".join(f"{file.name} {file.stat().st_size / 1000:.0f} kB" for file in sorted(FOLDER.glob("*.png"))))  # noqa: T201
 
 

@@ -13,6 +13,8 @@ from docs.diagrams.canvas import Canvas
 
 WIDTH = 1200
 STREAM_GAP = 14
+FIRST_COLUMN = 330
+"""Where the first service of the event flow is, right of the longest subject."""
 
 
 def header() -> str:
@@ -64,7 +66,7 @@ def kubernetes_flow() -> str:
         y = top + row * number + 30
         if name in routes:
             c.arrow((380, y), (578, y))
-            words = "everything else" if routes[name] == ["/"] else ", ".join(routes[name])
+            words = "everything else" if "/" in routes[name] else ", ".join(routes[name])
             c.box(398, y - 14, 150, 28, "chip", 14)
             c.text(473, y, words, "mono", "middle")
         c.box(582, y - 30, 296, 60)
@@ -87,7 +89,9 @@ def kubernetes_flow() -> str:
 
 def event_flow() -> str:
     """Who publishes and who reads: a column for each service, a row for each event."""
-    columns = {name: 370 + number * 126 for number, name in enumerate(facts.stores())}
+    names = list(facts.stores())
+    step = (WIDTH - 90 - FIRST_COLUMN) / (len(names) - 1)
+    columns = {name: FIRST_COLUMN + number * step for number, name in enumerate(names)}
     owners, y, lines = facts.owners(), 132.0, []
     previous = ""
     for event in facts.events():
@@ -100,8 +104,8 @@ def event_flow() -> str:
     c.text(40, 44, "Who publishes which event, and who reads it", "title")
     for name, x in columns.items():
         c.line((x, 104), (x, y - 8), kind="faint")
-        c.box(x - 56, 72, 112, 34)
-        c.text(x, 89, name, "strong", "middle")
+        c.box(x - step / 2 + 3, 72, step - 6, 34)
+        c.text(x, 89, name, "tiny strong", "middle")
     for event, at in lines:
         owner = columns[owners[event.subject.partition(".")[0]]]
         c.text(40, at, event.subject, "mono")
