@@ -98,6 +98,10 @@ def records(end: EndState) -> Iterable[Violation]:
         if payment.get("dispute") != (dispute := dispute_of(charge, now)):
             what = f"the dispute of {payment_id} is {payment.get('dispute')} here and {dispute} at the provider"
             yield Violation("record", payment["order_id"], what)
+        order = end.orders.get(payment["order_id"], {})
+        if order.get("payment_id") == payment_id and order.get("dispute") != payment.get("dispute"):
+            what = f"the dispute of {payment_id} is {payment.get('dispute')}, and its order says {order.get('dispute')}"
+            yield Violation("record", payment["order_id"], what)
         failed = (payment.get("failed_refunds", 0), charge.get("refund_failures", 0))
         unheard = failed[0] != failed[1] and payment["status"] != "disputed"
         if unheard or (payment["status"] == "refund_failed" and not failed[1]):

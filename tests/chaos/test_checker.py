@@ -80,6 +80,7 @@ def disputed(town: Town, outcome: str = "open") -> None:
     if outcome != "open":
         town.charge["dispute"] = outcome
     town.payment.update(status="captured" if outcome == "won" else "disputed", dispute=outcome)
+    town.order["dispute"] = outcome
     town.publish("payments.disputed", order_id="o1", payment_id="p1")
 
 
@@ -202,6 +203,11 @@ def told_of_an_order_that_was_undone(town: Town) -> None:
 
 def disputed_unheard(town: Town) -> None:
     town.charge["disputed_at"] = CAPTURED_AT
+
+
+def disputed_and_not_shown(town: Town) -> None:
+    disputed(town)
+    del town.order["dispute"]
 
 
 def won_unheard(town: Town) -> None:
@@ -328,6 +334,7 @@ BROKEN: list[tuple[str, Callable[[Town], object]]] = [
     ("record", failed_unheard),
     ("record", disputed_unheard),
     ("record", won_unheard),
+    ("record", disputed_and_not_shown),
     ("record", lambda town: town.payment.update(status="refund_failed")),
     ("record", part_unheard),
     ("record", part_made_up),

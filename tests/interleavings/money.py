@@ -47,6 +47,8 @@ def _check_order(course: "Course", payment: Payment, order: Order, where: str) -
         course.fail(f"{payment.id} is {payment.status}, and its order is {order}")
     if status is PaymentStatus.CAPTURED and not pays:
         course.fail(f"{payment.id} was captured, and does not pay {order}")
+    if mine and order.dispute != payment.dispute:
+        course.fail(f"the dispute of {payment.id} is {payment.dispute}, and its buyer reads {order.dispute}")
     waits = status is PaymentStatus.REFUND_DUE  # A refund that failed is tried again when the dispute has ended.
     if mine and not waits and (order.refund_failure is not None) is not (status is PaymentStatus.REFUND_FAILED):
         course.fail(f"{payment.id} is {status}, and its buyer reads that the refund failed: {order.refund_failure}")

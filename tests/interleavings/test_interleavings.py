@@ -179,6 +179,11 @@ def believe_old_news(order: Order, payment_id: str, payment_version: int, failur
         order.refund_failure = failure
 
 
+def believe_old_news_of_a_dispute(order: Order, payment_id: str, dispute: DisputeStatus, payment_version: int) -> None:
+    if payment_id == order.payment_id:
+        order.dispute = dispute
+
+
 def count_only_the_whole(
     payment: Refundable, reason: str, failures: int, now: datetime, *, returned: bool, amount: int = 0
 ) -> None:
@@ -224,6 +229,7 @@ BUGS = {
     "a refund is retried under its old key": Bug(Refundable, "refund_again", retry_under_the_old_key, "where it was"),
     "a settled refund is made too": Bug(Refundable, "settle_refund", settle_and_check, "the provider says"),
     "old news of a refund counts": Bug(Order, "_note_refund", believe_old_news, "reads that the refund failed"),
+    "old news of a dispute counts": Bug(Order, "disputed", believe_old_news_of_a_dispute, "and its buyer reads"),
     "a part that went back is not seen": Bug(Refundable, "note_refunds", count_only_the_whole, "the provider says"),
     "what a bank has is refunded": Bug(Refundable, "owe_refund", refund_during_a_dispute, "the provider says"),
     "a won dispute forgets a refund": Bug(Refundable, "disputed", win_and_forget, "never ended"),

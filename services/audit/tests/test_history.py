@@ -286,7 +286,7 @@ def test_a_refund_that_fails_and_a_dispute_are_what_happened_to_the_payment_late
     ]
     last = snapshots_of(timeline_of(told))[-1].order
     assert last
-    assert last.refund_failure == "account_closed"
+    assert (last.refund_failure, last.dispute) == ("account_closed", "won")
 
 
 def test_a_declined_payment_and_the_next_are_two() -> None:

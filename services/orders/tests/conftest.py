@@ -11,6 +11,7 @@ import pytest_asyncio
 from common.bus.provision import provision
 from common.events import (
     Currency,
+    DisputeStatus,
     HoldElapsed,
     ItemChanged,
     ItemListed,
@@ -18,6 +19,7 @@ from common.events import (
     ItemWithdrawn,
     PaymentAuthorized,
     PaymentCaptured,
+    PaymentDisputed,
     PaymentFailed,
     PaymentRefunded,
     PaymentRefundFailed,
@@ -137,6 +139,10 @@ class World:
     def refund_failed(self, order: dict[str, Any], payment_id: str) -> PaymentRefundFailed:
         """The money did not arrive at the buyer's."""
         return PaymentRefundFailed(**self._payment(order, payment_id), reason="account_closed")
+
+    def disputed(self, order: dict[str, Any], payment_id: str, dispute: DisputeStatus) -> PaymentDisputed:
+        """The buyer's bank wants the money."""
+        return PaymentDisputed(**self._payment(order, payment_id), reason="fraudulent", dispute=dispute)
 
     def _payment(self, order: dict[str, Any], payment_id: str) -> dict[str, Any]:
         return {

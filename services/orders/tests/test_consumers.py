@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from common.events import (
+    DisputeStatus,
     HoldElapsed,
     ItemListed,
     ItemWithdrawn,
@@ -149,6 +150,17 @@ async def test_a_failed_refund_is_shown_although_the_news_of_the_money_comes_aft
 
     shown = (await orders.get(f"/{order['id']}", buyer)).json()
     assert (shown["status"], shown["refund_failure"]) == ("paid", "account_closed")
+
+
+async def test_a_dispute_is_shown_although_the_news_of_the_money_comes_after_it(orders: World) -> None:
+    buyer = person()
+    order = await orders.placed(await orders.listed(), buyer=buyer)
+
+    for event in (orders.disputed(order, "p", DisputeStatus.LOST), orders.captured(order, "p")):
+        await orders.events.deliver(event)
+
+    shown = (await orders.get(f"/{order['id']}", buyer)).json()
+    assert (shown["status"], shown["dispute"]) == ("paid", "lost")
 
 
 async def test_late_money_finishes_the_order_while_stock_is_free(orders: World) -> None:

@@ -12,6 +12,7 @@ from common.errors import Conflict
 from common.events import (
     CancelReason,
     Currency,
+    DisputeStatus,
     ItemStatus,
     OrderCancelled,
     OrderPaid,
@@ -285,6 +286,30 @@ def test_late_news_of_a_refund_does_not_hide_that_it_failed() -> None:
     order.refunded(item, "payment", payment_version=3)
 
     assert (order.status, order.refund_failure) == (OrderStatus.REFUNDED, "account_closed")
+
+
+@pytest.mark.parametrize("story", list(permutations([(3, "open"), (4, "won"), (5, "open"), (6, "lost")])))
+def test_the_newest_news_of_a_dispute_counts_in_whatever_order_it_comes(story: tuple[tuple[int, str], ...]) -> None:
+    item = stock()
+    order = place(item)
+    order.settle(item, "payment")
+
+    for version, dispute in story:
+        order.disputed("payment", DisputeStatus(dispute), payment_version=version)
+        order.disputed("another", DisputeStatus.OPEN, payment_version=9)
+
+    assert order.dispute == max(story)[1]
+
+
+def test_news_of_a_dispute_and_of_a_refund_do_not_hide_each_other() -> None:
+    item = stock()
+    order = place(item)
+    order.settle(item, "payment")
+
+    order.disputed("payment", DisputeStatus.LOST, payment_version=6)
+    order.refund_failed("payment", "account_closed", payment_version=5)
+
+    assert (order.dispute, order.refund_failure) == ("lost", "account_closed")
 
 
 def test_the_refund_of_a_rejected_payment_leaves_the_order_alone() -> None:

@@ -43,6 +43,7 @@ async def test_an_order_holds_units_and_tells_everybody(orders: World) -> None:
         "payment_id": None,
         "payment_failure": None,
         "refund_failure": None,
+        "dispute": None,
         "late_payment": None,
         "refund_requested": False,
         "version": 1,

@@ -433,6 +433,7 @@ def test_a_payment_states_again_where_its_money_is() -> None:
         lambda: payment.refunded(0),
         lambda: payment.refund_failed("closed_account", NOW),
         lambda: payment.disputed(DisputeStatus.OPEN, "fraudulent", NOW),
+        lambda: payment.disputed(DisputeStatus.WON, "fraudulent", NOW),
     ]
     for step in steps:
         step()
@@ -449,6 +450,7 @@ def test_a_payment_states_again_where_its_money_is() -> None:
         [PaymentRefunded],
         [PaymentCaptured, PaymentRefundFailed],
         [PaymentCaptured, PaymentRefundFailed, PaymentDisputed],
+        [PaymentDisputed, PaymentCaptured, PaymentRefundFailed],
     ]
     assert [[type(event) for event in events] for events in stated] == kinds
     [refunded] = stated[6]

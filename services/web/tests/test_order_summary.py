@@ -57,6 +57,20 @@ def test_money_that_a_bank_has_is_not_said_to_be_safe_with_us() -> None:
     assert summary(("disputed",), status="paid", refund_failure="expired_card").headline == "This payment is disputed"
 
 
+@pytest.mark.parametrize("dispute", ["open", "lost"])
+def test_money_that_a_bank_has_is_not_said_to_be_on_its_way_while_payments_is_away(dispute: str) -> None:
+    asked = order(status="paid", refund_requested=True, dispute=dispute)
+
+    found = summary_of(asked, None, i18n_for("en"))
+
+    assert (found.headline, found.moving) == ("This payment is disputed", False)
+
+
+@pytest.mark.parametrize(("dispute", "under_way"), [(None, True), ("open", False), ("won", True), ("lost", False)])
+def test_a_refund_is_under_way_unless_a_bank_has_the_money(dispute: str | None, under_way: bool) -> None:
+    assert order(status="paid", refund_requested=True, dispute=dispute).refund_under_way is under_way
+
+
 def test_a_buyer_whose_bank_waits_for_them_gets_what_they_need_to_confirm() -> None:
     found = summary(("processing",), client_secret="pi_secret")
 
@@ -192,6 +206,9 @@ def test_the_clock_runs_and_an_order_can_be_cancelled_until_a_payment_is_accepte
         ({"status": "paid", "refund_requested": True}, "Refund under way", Tone.GOOD),
         ({"status": "paid", "refund_requested": True, "refund_failure": "x"}, "Refund failed", Tone.BAD),
         ({"status": "refunded", "refund_failure": "x"}, "Refund failed", Tone.BAD),
+        ({"status": "paid", "refund_requested": True, "dispute": "open"}, "Disputed", Tone.BAD),
+        ({"status": "paid", "refund_failure": "x", "dispute": "lost"}, "Taken back by the bank", Tone.BAD),
+        ({"status": "paid", "dispute": "won"}, "Paid", Tone.GOOD),
         ({"status": "cancelled", "cancel_reason": "payment_failed"}, "Cancelled", Tone.OVER),
     ],
 )

@@ -12,6 +12,7 @@ from common.events import (
     ItemWithdrawn,
     PaymentAuthorized,
     PaymentCaptured,
+    PaymentDisputed,
     PaymentFailed,
     PaymentRefunded,
     PaymentRefundFailed,
@@ -83,6 +84,17 @@ async def note_failed_refund(event: PaymentRefundFailed, store: OrderStore, desk
 
     def note(order: Order) -> None:
         order.refund_failed(event.payment_id, event.reason, event.payment_version)
+
+    await desk.settle(event.order_id, event.payment_id)
+    await store.change(event.order_id, note)
+
+
+@consumers.on(PaymentDisputed)
+async def note_dispute(event: PaymentDisputed, store: OrderStore, desk: ReservationDesk) -> None:
+    """Store who has the money. What a bank takes back had come, and the news of that may still be on its way."""
+
+    def note(order: Order) -> None:
+        order.disputed(event.payment_id, event.dispute, event.payment_version)
 
     await desk.settle(event.order_id, event.payment_id)
     await store.change(event.order_id, note)

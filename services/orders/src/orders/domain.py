@@ -15,6 +15,7 @@ from common.errors import Conflict, Forbidden, NotFound
 from common.events import (
     CancelReason,
     Currency,
+    DisputeStatus,
     Event,
     ItemStatus,
     OrderCancelled,
@@ -145,6 +146,10 @@ class Order(Aggregate):
     """Why the money of a refund is not with the buyer yet."""
     refund_news: int = 0
     """The version of the payment that said so, or that the money is back. Older news change neither."""
+    dispute: DisputeStatus | None = None
+    """Whether the buyer's bank wants the money back, and how that ended."""
+    dispute_news: int = 0
+    """The version of the payment that said so. Older news do not change it."""
     late_payment: LatePayment | None = None
     rejected_payments: tuple[str, ...] = ()
     refund_requested: bool = False
@@ -311,6 +316,11 @@ class Order(Aggregate):
     def refund_failed(self, payment_id: str, reason: str, payment_version: int) -> None:
         """The provider could not give the money back: store why, for buyer and seller to read."""
         self._note_refund(payment_id, payment_version, reason)
+
+    def disputed(self, payment_id: str, dispute: DisputeStatus, payment_version: int) -> None:
+        """The buyer's bank wants the money, or has decided who gets it: for buyer and seller to read."""
+        if payment_id == self.payment_id and payment_version >= self.dispute_news:
+            self.dispute_news, self.dispute = payment_version, dispute
 
     def _note_refund(self, payment_id: str, payment_version: int, failure: str | None) -> None:
         if payment_id == self.payment_id and payment_version >= self.refund_news:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, status
 from pydantic import BaseModel, Field, StringConstraints
 
 from common.errors import IdempotencyKeyReused
-from common.events import CancelReason, Currency, ItemId, MinorUnits, Quantity
+from common.events import CancelReason, Currency, DisputeStatus, ItemId, MinorUnits, Quantity
 from common.http.dependencies import IdempotencyKey, Now, Provided
 from common.http.network import network_of_caller
 from common.http.paging import EXAMPLE_ID, Body, Cursor, Limit, Page, page_of
@@ -91,6 +91,8 @@ class OrderView(BaseModel):
     payment_id: str | None
     payment_failure: str | None
     refund_failure: str | None
+    dispute: DisputeStatus | None
+    """Whether the buyer's bank wants the money back, and who has got it."""
     late_payment: LatePayment | None
     refund_requested: bool
     version: int

@@ -259,7 +259,9 @@ class Payment(Refundable):
 
         What came after the capture does not tell an order that it is paid, so the capture is stated before it.
         """
-        return self._restated(self.status, {**self._state(), "payment_version": self.version, "restated": True})
+        state = {**self._state(), "payment_version": self.version, "restated": True}
+        won = [self._dispute_restated(state)] if self.dispute is DisputeStatus.WON else []
+        return [*won, *self._restated(self.status, state)]
 
     def _restated(self, status: PaymentStatus, state: dict[str, Any]) -> list[Event]:
         match status:
@@ -280,11 +282,14 @@ class Payment(Refundable):
                 failed = PaymentRefundFailed(**state, reason=reason, refunded_amount=amount)
                 return [PaymentCaptured(**state), failed]
             case PaymentStatus.DISPUTED:
-                dispute = self.dispute or DisputeStatus.OPEN
                 before = self._restated(self.before_dispute or PaymentStatus.CAPTURED, state)
-                return [*before, PaymentDisputed(**state, reason=self.dispute_reason or "", dispute=dispute)]
+                return [*before, self._dispute_restated(state)]
             case PaymentStatus.FAILED:
                 return [PaymentFailed(**state, reason=self.failure_reason or "")]
+
+    def _dispute_restated(self, state: dict[str, Any]) -> Event:
+        dispute = self.dispute or DisputeStatus.OPEN
+        return PaymentDisputed(**state, reason=self.dispute_reason or "", dispute=dispute)
 
     def _part_restated(self, state: dict[str, Any]) -> list[Event]:
         return [PaymentPartlyRefunded(**state, refunded_amount=self.part_refunded)] if self.part_refunded else []

@@ -58,6 +58,7 @@ class OrderThen(BaseModel):
     payment_id: str | None = None
     cancel_reason: CancelReason | None = None
     refund_failure: str | None = None
+    dispute: DisputeStatus | None = None
     late_payment: str | None = None
     refund_requested: bool = False
 
@@ -157,6 +158,8 @@ class Snapshot:
                 return replace(snapshot, order=order.model_copy(update={"status": "refunded", "refund_failure": None}))
             case PaymentRefundFailed():
                 return replace(snapshot, order=order.model_copy(update={"refund_failure": event.reason}))
+            case PaymentDisputed():
+                return replace(snapshot, order=order.model_copy(update={"dispute": event.dispute}))
             case _:
                 return snapshot
 
@@ -179,6 +182,7 @@ def _order(event: OrderState, known: OrderThen | None) -> OrderThen:
         payment_id=known.payment_id if known else None,
         cancel_reason=known.cancel_reason if known else None,
         refund_failure=known.refund_failure if known else None,
+        dispute=known.dispute if known else None,
         late_payment=known.late_payment if known else None,
         refund_requested=known.refund_requested if known else False,
     )

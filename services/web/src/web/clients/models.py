@@ -156,6 +156,7 @@ class OrderSnapshot(BaseModel):
     refund_requested: bool
     accepted_payment: str | None = None
     refund_failure: str | None = None
+    dispute: str | None = None
 
     @property
     def held(self) -> bool:
@@ -175,7 +176,12 @@ class OrderSnapshot(BaseModel):
     @property
     def refund_under_way(self) -> bool:
         """Whether the seller has asked for a refund that has not arrived yet."""
-        return self.status == "paid" and self.refund_requested and not self.refund_failure
+        return self.status == "paid" and self.refund_requested and not self.refund_failure and not self.with_bank
+
+    @property
+    def with_bank(self) -> bool:
+        """Whether the buyer's bank has taken the money back, for good or until it has decided."""
+        return self.dispute in {"open", "lost"}
 
 
 class Order(OrderSnapshot):

@@ -56,6 +56,8 @@ TONES = {"awaiting_payment": Tone.WAITING, "paid": Tone.GOOD}
 
 def status_of(order: OrderSnapshot, i18n: I18n) -> str:
     """The status of an order in a word or two."""
+    if order.with_bank:
+        return i18n.gettext("Disputed") if order.dispute == "open" else i18n.gettext("Taken back by the bank")
     if order.refund_failure:
         return i18n.gettext("Refund failed")
     if order.refund_under_way:
@@ -67,7 +69,7 @@ def status_of(order: OrderSnapshot, i18n: I18n) -> str:
 
 def tone_of(order: OrderSnapshot) -> Tone:
     """The colour of an order in a list."""
-    return Tone.BAD if order.refund_failure else TONES.get(order.status, Tone.OVER)
+    return Tone.BAD if order.refund_failure or order.with_bank else TONES.get(order.status, Tone.OVER)
 
 
 def summary_of(order: Order, payments: Sequence[Payment] | None, i18n: I18n) -> OrderSummary:
@@ -86,9 +88,9 @@ def _summary_of(order: Order, payments: Sequence[Payment] | None, i18n: I18n) ->
     if payments is None and order.status not in SETTLED:
         text = _("We can't reach our payment desk for a moment. Nothing is lost, and this page looks again by itself.")
         return OrderSummary(Tone.WAITING, status_of(order, i18n), text, counting=True, cancellable=True, moving=True)
-    payments = payments or ()
+    nobody_knows, payments = payments is None, payments or ()
     states = [payment.status for payment in payments]
-    if "disputed" in states:
+    if "disputed" in states or (nobody_knows and order.with_bank):
         text = _("You have asked your bank to take this payment back. It has the money now.")
         return OrderSummary(Tone.BAD, _("This payment is disputed"), text)
     if order.refund_failure or "refund_failed" in states:
