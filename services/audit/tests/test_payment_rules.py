@@ -67,6 +67,12 @@ def test_a_payment_that_is_what_was_published_is_right(record: PaymentRecord, lo
         (payment(PaymentStatus.RELEASED, version=4), [AUTHORIZED], Rule.EVENTS_KEPT, False),
         (payment(PaymentStatus.REFUND_FAILED, version=7), [moved(PaymentRefunded, 6)], Rule.EVENTS_KEPT, False),
         (payment(PaymentStatus.DISPUTED, version=5), [moved(PaymentCaptured, 4)], Rule.EVENTS_KEPT, False),
+        (
+            payment(version=5, dispute=DisputeStatus.WON),
+            [moved(PaymentCaptured, 2), moved(PaymentDisputed, 3)],
+            Rule.EVENTS_KEPT,
+            False,
+        ),
         (payment(PaymentStatus.PROCESSING), [AUTHORIZED], Rule.BOOKS_AGREE, True),
         (
             payment(PaymentStatus.CAPTURE_DUE, version=4),

@@ -67,8 +67,9 @@ def test_money_that_a_bank_has_is_not_said_to_be_on_its_way_while_payments_is_aw
 
 
 @pytest.mark.parametrize(("dispute", "under_way"), [(None, True), ("open", False), ("won", True), ("lost", False)])
-def test_a_refund_is_under_way_unless_a_bank_has_the_money(dispute: str | None, under_way: bool) -> None:
+def test_a_refund_is_under_way_or_possible_unless_a_bank_has_the_money(dispute: str | None, under_way: bool) -> None:
     assert order(status="paid", refund_requested=True, dispute=dispute).refund_under_way is under_way
+    assert order(status="paid", dispute=dispute).refundable is under_way
 
 
 def test_a_buyer_whose_bank_waits_for_them_gets_what_they_need_to_confirm() -> None:

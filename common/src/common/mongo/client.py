@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import pymongo
-from pymongo import AsyncMongoClient, InsertOne, ReplaceOne, UpdateOne
+from pymongo import AsyncMongoClient, InsertOne, ReplaceOne, UpdateOne, _csot
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -97,12 +97,12 @@ class Client(AsyncMongoClient[Document]):
 
     async def _retry_internal(self, *args: Any, **options: Any) -> Any:
         # The one method that all calls go through, reads, writes and commits. The driver has no public place for this.
-        limit = self.options.timeout
+        left = _csot.remaining()  # of the time that the call has, or the transaction around it
         try:
-            async with asyncio.timeout(None if limit is None else limit + GRACE):
+            async with asyncio.timeout(None if left is None else max(left, 0) + GRACE):
                 return await super()._retry_internal(*args, **options)
         except TimeoutError as error:
-            raise NetworkTimeout("no connection could be made in time") from error
+            raise NetworkTimeout("the call did not end in time") from error
         except OperationFailure as error:
             if error.code in NOT_READY:
                 labels = (error.details or {}).get("errorLabels")  # By these, a transaction is tried again.

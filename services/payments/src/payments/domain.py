@@ -257,7 +257,8 @@ class Payment(Refundable):
     def restated(self) -> list[Event]:
         """Where the money is. Of an intent that nobody has heard of, nothing.
 
-        What came after the capture does not tell an order that it is paid, so the capture is stated before it.
+        What came after the capture does not tell an order that it is paid, so the capture is stated before it. Before
+        everything, that a dispute is over: what is stated after it is what the payment is.
         """
         state = {**self._state(), "payment_version": self.version, "restated": True}
         won = [self._dispute_restated(state)] if self.dispute is DisputeStatus.WON else []

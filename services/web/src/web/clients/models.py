@@ -175,8 +175,13 @@ class OrderSnapshot(BaseModel):
 
     @property
     def refund_under_way(self) -> bool:
-        """Whether the seller has asked for a refund that has not arrived yet."""
+        """Whether the seller has asked for a refund that has not arrived yet, and that no bank has overtaken."""
         return self.status == "paid" and self.refund_requested and not self.refund_failure and not self.with_bank
+
+    @property
+    def refundable(self) -> bool:
+        """Whether its money can be sent back. What a bank has taken cannot."""
+        return self.status == "paid" and not self.refund_requested and not self.with_bank
 
     @property
     def with_bank(self) -> bool:

@@ -88,9 +88,10 @@ def _summary_of(order: Order, payments: Sequence[Payment] | None, i18n: I18n) ->
     if payments is None and order.status not in SETTLED:
         text = _("We can't reach our payment desk for a moment. Nothing is lost, and this page looks again by itself.")
         return OrderSummary(Tone.WAITING, status_of(order, i18n), text, counting=True, cancellable=True, moving=True)
-    nobody_knows, payments = payments is None, payments or ()
+    disputed = order.with_bank if payments is None else any(payment.status == "disputed" for payment in payments)
+    payments = payments or ()
     states = [payment.status for payment in payments]
-    if "disputed" in states or (nobody_knows and order.with_bank):
+    if disputed:
         text = _("You have asked your bank to take this payment back. It has the money now.")
         return OrderSummary(Tone.BAD, _("This payment is disputed"), text)
     if order.refund_failure or "refund_failed" in states:

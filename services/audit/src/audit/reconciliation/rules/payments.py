@@ -81,6 +81,9 @@ def check_payment(record: PaymentRecord, events: Sequence[Event]) -> Iterator[Fi
         yield Finding(
             rule=Rule.BOOKS_AGREE, subject=subject, expected="moved on, as published", found=record.status, certain=True
         )
+    disputes = [e.dispute for e in states if isinstance(e, PaymentDisputed)]
+    if record.dispute is DisputeStatus.WON and disputes[-1:] != [DisputeStatus.WON]:
+        yield lost(subject, f"{PaymentDisputed.subject} that it was won", f"{disputes[-1]}" if disputes else "none")
     told = [e.refunded_amount for e in states if isinstance(e, PaymentPartlyRefunded)]
     if record.status is PaymentStatus.CAPTURED and (told or [0])[-1] != record.refunded_amount:
         expected = f"{PaymentPartlyRefunded.subject} of {record.refunded_amount} {record.currency}"
