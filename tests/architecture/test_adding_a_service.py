@@ -12,6 +12,9 @@ from tests.architecture.copies import copy_repository, run
 GUIDE = (ROOT / "docs/adding-a-service.md").read_text()
 STEP = re.compile(r"^`(?P<file>[\w./-]+)`$|^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
+WITHOUT_PICTURES = "--ignore=tests/docs/test_diagrams.py"
+"""To draw them takes a browser."""
+
 pytestmark = [pytest.mark.prove, pytest.mark.timeout(900)]
 
 
@@ -64,7 +67,7 @@ def change(file: Path, diff: str) -> None:
         "make lint",
         "make test-wishlist",
         "make test-k8s",
-        ".venv/bin/pytest -q tests/architecture/test_services.py tests/contracts tests/docs",
+        f".venv/bin/pytest -q tests/architecture/test_services.py tests/contracts tests/docs {WITHOUT_PICTURES}",
     ],
 )
 def test_the_guide_leaves_nothing_out(command: str, copy: Path) -> None:

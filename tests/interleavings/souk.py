@@ -13,7 +13,7 @@ import orders.consumers
 import payments.consumers
 from common.bus.consumers import Consumers
 from common.bus.envelope import Envelope
-from common.events import EVENTS, Event
+from common.events import EVENTS, Event, UserErased
 from common.mongo.client import AWAY, Collection, Document
 from common.telemetry import new_cause
 from orders.commands import Command
@@ -199,6 +199,8 @@ class Reader:
 
 def _bound(consumers: Consumers, parts: Mapping[str, Sequence[object]]) -> Iterator[Reader]:
     for handler, events in consumers.handlers:
+        if UserErased in events:
+            continue  # Nobody deletes their account here.
         wanted = list(get_type_hints(handler).items())[1:-1]  # without the event and what it returns
         calls = {
             process: partial(handler, **{name: next(p for p in own if isinstance(p, kind)) for name, kind in wanted})

@@ -233,7 +233,7 @@ BUGS = {
     "a part that went back is not seen": Bug(Refundable, "note_refunds", count_only_the_whole, "the provider says"),
     "what a bank has is refunded": Bug(Refundable, "owe_refund", refund_during_a_dispute, "the provider says"),
     "a won dispute forgets a refund": Bug(Refundable, "disputed", win_and_forget, "never ended"),
-    "a decided dispute stays open": Bug(Refundable, "disputed", never_decided, "the provider says"),
+    "a decided dispute stays open": Bug(Refundable, "disputed", never_decided, "the provider says|at the provider"),
 }
 
 
