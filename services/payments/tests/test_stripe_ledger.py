@@ -214,6 +214,18 @@ async def test_a_replica_that_dies_before_the_payment_follows_is_followed_by_ano
             await becomes(workshop, payment, PaymentStatus.REFUNDED)
 
 
+async def test_what_is_new_of_a_charge_whose_marks_were_never_kept_is_heard(
+    workshop: "Workshop", stripe: FakeStripe, opened: Open, db: Database
+) -> None:
+    async with opened(0.05) as gateway:
+        payment = await paid(workshop, gateway)
+        await db.stripe_charges.update_one({"_id": payment.id}, {"$unset": {"seen": ""}})
+        stripe.refund_by_hand(payment.reference)
+
+        async with gateway.watching(workshop.cashier(gateway).hear, time.time()):
+            await becomes(workshop, payment, PaymentStatus.REFUNDED)
+
+
 async def test_a_charge_that_cannot_be_read_keeps_no_other_from_being_heard_and_is_read_later(
     workshop: "Workshop", stripe: FakeStripe, opened: Open, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,23 +81,17 @@ async def finish_refund(event: PaymentRefunded, desk: ReservationDesk) -> None:
 @consumers.on(PaymentRefundFailed)
 async def note_failed_refund(event: PaymentRefundFailed, store: OrderStore, desk: ReservationDesk) -> None:
     """Store why the money is not with the buyer, who was told that it would be. The news that it came may be late."""
-
-    def note(order: Order) -> None:
-        order.refund_failed(event.payment_id, event.reason, event.payment_version)
-
     await desk.settle(event.order_id, event.payment_id)
-    await store.change(event.order_id, note)
+    told = event.payment_id, event.reason, event.payment_version
+    await store.change(event.order_id, lambda order: order.refund_failed(*told))
 
 
 @consumers.on(PaymentDisputed)
 async def note_dispute(event: PaymentDisputed, store: OrderStore, desk: ReservationDesk) -> None:
     """Store who has the money. What a bank takes back had come, and the news of that may still be on its way."""
-
-    def note(order: Order) -> None:
-        order.disputed(event.payment_id, event.dispute, event.payment_version)
-
     await desk.settle(event.order_id, event.payment_id)
-    await store.change(event.order_id, note)
+    told = event.payment_id, event.dispute, event.payment_version
+    await store.change(event.order_id, lambda order: order.disputed(*told))
 
 
 @consumers.on(UserErased)

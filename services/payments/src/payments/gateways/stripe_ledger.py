@@ -144,7 +144,7 @@ class StripeLedger:
             if (reference := intent_named_by(about)) and (mark := mark_of(about)):
                 marks[reference].add(mark)
         known = self._charges.find({"reference": {"$in": list(marks)}}, {"reference": 1, "seen": 1})
-        seen = {document["reference"]: set(document["seen"]) for document in await known.to_list()}
+        seen = {document["reference"]: set(document.get("seen", ())) for document in await known.to_list()}
         aside = {document["_id"] async for document in self._cursors.find({"_id": {"$in": list(marks)}}, {"_id": 1})}
         for reference, shown in marks.items():
             if reference not in aside and shown - seen.get(reference, set()):
